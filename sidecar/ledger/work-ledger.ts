@@ -1,0 +1,162 @@
+import type { Infer } from "../../src/domain/canonical.ts";
+import type { Claim } from "../../src/domain/claim.ts";
+import type { ScopeCount } from "../../src/domain/heartbeat.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import type { Verdict } from "../../src/domain/receipt.ts";
+
+/**
+ * The memory of one instance: every action is promised here before it is carried out (its intent is
+ * durable), and told here once it has ended (one signed, chained receipt).
+ *
+ * Durability: what `open` resolved is on disk. What `close` and `record` returned is on disk, and
+ * signed, within about 20 ms, or at once after `flushed()`; a crash in between leaves the intent
+ * open, and the next start closes it as INDETERMINATE. Heads, reads and counts speak only of what is
+ * durable and signed.
+ *
+ * Failure: a slow disk, a full backlog or a signer that is late refuse new work until they catch up.
+ * A failed write or a dead signer ends the ledger: everything after it is refused at once, and
+ * `failed` tells why; the process must exit, open the ledger again and let recovery speak.
+ * Nothing here waits for ever.
+ */
+export interface WorkLedger {
+  /** ref(genesis), 32 bytes. */
+  readonly ledgerId: Uint8Array;
+  /** Durable and signed: what may be sent, cosigned and exported. */
+  head(): LedgerHead;
+  /**
+   * Promises one action. Resolves when its intent is durable; only then may anything be forwarded.
+   * @throws LedgerUnavailable (as a rejection) at once when full, late or failed, and when the write
+   * takes longer than its deadline. An intent that becomes durable after its deadline is closed here.
+   */
+  open(draft: IntentDraft): Promise<OpenIntent>;
+  /**
+   * Tells how a promised action ended. Exactly once for each intent, and it cannot be refused.
+   * DENIED makes a DENIAL, everything else an ACTION. Returns the intent's receipt id.
+   */
+  close(intent: OpenIntent, closing: Closing): string;
+  /**
+   * A receipt without an intent. Denials that are identical (claim, reason, scope, lease, manifest)
+   * within a second of the first are counted in one further receipt, whose id they all get.
+   * Returns the receipt id.
+   * @throws LedgerUnavailable at once, as `open` rejects.
+   */
+  record(draft: RecordDraft): string;
+  /** Resolves when everything closed or recorded so far is durable and signed. */
+  flushed(): Promise<void>;
+  /** Cheap: for heartbeats. */
+  stats(): LedgerStats;
+  /** What was spent under a grant in a scope by everything ever opened here, restarts included. */
+  spent(grantRef: Uint8Array, scope: string): Spent;
+  /** Durable receipts from `fromSeq` upwards, at most `limit`. */
+  read(fromSeq: number, limit: number): StoredReceipt[];
+  /** Durable intents that have no receipt yet, in opening order: encoded IntentBody rows. */
+  openIntents(): Uint8Array[];
+  /** The control plane holds everything up to `seq`. Durable soon; never goes back. */
+  acknowledged(seq: number): void;
+  /** Up to where the control plane has acknowledged. */
+  readonly acknowledgedSeq: number;
+  /** Resolves with the reason once the ledger has failed for good. The process must then exit 70. */
+  readonly failed: Promise<LedgerUnavailable>;
+  /** Writes the shutdown receipt, flushes, releases the lock. Nothing may be called afterwards. */
+  shutdown(): Promise<void>;
+}
+
+export interface LedgerHead {
+  readonly size: number;
+  /** RFC 6962 root over the first `size` receipts. */
+  readonly root: Uint8Array;
+  readonly intentsOpened: number;
+  /** I at intentsOpened. */
+  readonly intentsHead: Uint8Array;
+}
+
+export interface IntentDraft {
+  readonly claim: Claim;
+  /** Encoded GoalBody. */
+  readonly goal: Uint8Array;
+  /** ref(grant): what is spent is counted under it. */
+  readonly grantRef: Uint8Array;
+  readonly leaseRef: Uint8Array;
+  readonly manifestHash: Uint8Array;
+  readonly scope: string;
+  readonly openedAtUs: number;
+}
+
+/** A durable promise. Give it back to `close`, once. */
+export interface OpenIntent {
+  readonly receiptId: string;
+  /** From 1, in opening order. */
+  readonly intentSeq: number;
+  readonly openedAtUs: number;
+}
+
+export interface Closing {
+  readonly verdict: Exclude<Verdict, "UNSPECIFIED">;
+  readonly reason: Reason;
+  readonly closedAtUs: number;
+  /** 0: nothing was forwarded. */
+  readonly egressLastUs: number;
+  /** Bytes that count against the scope's maxBytes. */
+  readonly spentBytes: number;
+  /** Encoded ActionBody, EvidenceBody and OutcomeBody; empty: there was none. */
+  readonly action: Uint8Array;
+  readonly evidence: Uint8Array;
+  readonly outcome: Uint8Array;
+}
+
+export interface RecordDraft {
+  readonly kind: "DENIAL" | "LIFECYCLE";
+  readonly reason: Reason;
+  /** Name of the scope that came nearest; empty: none. */
+  readonly scope: string;
+  /** Empty: there was no lease. */
+  readonly leaseRef: Uint8Array;
+  readonly manifestHash: Uint8Array;
+  /** Encoded ClaimBody; empty: there was none to read. */
+  readonly claim: Uint8Array;
+  readonly goal: Uint8Array;
+  readonly action: Uint8Array;
+  readonly evidence: Uint8Array;
+  readonly outcome: Uint8Array;
+  readonly openedAtUs: number;
+}
+
+export interface StoredReceipt {
+  readonly seq: number;
+  /** SignedBytes of the receipt, as signed. */
+  readonly signed: Uint8Array;
+  /** Encoded PayloadRow: its commitments, and the openings that the tenant kept. */
+  readonly row: Uint8Array;
+}
+
+export interface Spent {
+  readonly actions: number;
+  readonly bytes: number;
+}
+
+export interface LedgerStats {
+  /** Since the ledger began, of durable receipts. Sorted by scope. */
+  readonly scopes: Infer<typeof ScopeCount>[];
+  readonly openIntents: number;
+  /** openedAtUs of the oldest intent still open; 0: none is. */
+  readonly oldestOpenedAtUs: number;
+  readonly health: "OK" | "SLOW" | "FULL" | "FAILED";
+  /** Id of the last receipt that is durable; empty: none yet. */
+  readonly lastReceiptId: string;
+  /** Durable receipts that the control plane has not acknowledged. */
+  readonly unacknowledged: number;
+}
+
+/** The ledger cannot take this promise now. Rendered as the reason it carries. */
+export class LedgerUnavailable extends Error {
+  override readonly name = "LedgerUnavailable";
+  readonly reason: "LEDGER_UNAVAILABLE" | "OVERLOADED";
+  constructor(
+    reason: "LEDGER_UNAVAILABLE" | "OVERLOADED",
+    detail: string,
+    options?: { cause: unknown },
+  ) {
+    super(detail, options);
+    this.reason = reason;
+  }
+}
