@@ -1,0 +1,88 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  hash,
+  type KeyObject,
+  sign as nodeSign,
+  verify as nodeVerify,
+} from "node:crypto";
+import { equal } from "../domain/bytes.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { noble } from "../domain/noble.ts";
+import { Recent } from "../domain/recent.ts";
+
+// DER around a raw Ed25519 key (RFC 8410): SubjectPublicKeyInfo and PKCS #8.
+const SPKI = Buffer.from("302a300506032b6570032100", "hex");
+const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
+
+const IDENTITY = new Uint8Array(32);
+IDENTITY[0] = 1;
+
+/** Making a KeyObject costs as much as using it; these are kept, a few hundred bytes each. */
+const KEYS_REMEMBERED = 4096;
+const publicKeys = new Recent<KeyObject | "REFUSED">(KEYS_REMEMBERED);
+const privateKeys = new Recent<KeyObject>(64);
+
+/** Small inputs of several parts are joined here and hashed in one call, cheaper than a stream. */
+const joined = new Uint8Array(16 * 1024);
+
+/** node:crypto: the hot path. Bytes that it returns are plain `Uint8Array`s, never pooled. */
+export const native: Crypto = {
+  sha256(...parts) {
+    const [only] = parts;
+    if (parts.length === 1 && only !== undefined) return digest(only);
+    let length = 0;
+    for (const part of parts) length += part.length;
+    const into = length <= joined.length ? joined : new Uint8Array(length);
+    let at = 0;
+    for (const part of parts) {
+      into.set(part, at);
+      at += part.length;
+    }
+    return digest(into.subarray(0, length));
+  },
+  publicKey(seed) {
+    const der = createPublicKey(privateKey(seed)).export({ type: "spki", format: "der" });
+    return new Uint8Array(der.subarray(SPKI.length));
+  },
+  sign: (seed, message) => plain(nodeSign(null, message, privateKey(seed))),
+  verify(publicKey, message, signature) {
+    if (publicKey.length !== 32 || signature.length !== 64) return false;
+    const key = publicKeys.get(latin1(publicKey), () => openKey(publicKey));
+    if (key === "REFUSED") return false;
+    // OpenSSL recomputes R and compares bytes: given a key of prime order, that alone leaves only
+    // canonical R in the prime-order subgroup. It takes the identity, so that is refused here.
+    if (equal(signature.subarray(0, 32), IDENTITY)) return false;
+    return nodeVerify(null, message, key, signature);
+  },
+  // Rare and once a key, so the portable point arithmetic serves.
+  keyProblem: noble.keyProblem,
+};
+
+function digest(data: Uint8Array): Uint8Array {
+  return plain(hash("sha256", data, "buffer"));
+}
+
+/** A Buffer's `slice` is a view and its JSON differs: nothing downstream should meet one. */
+const plain = (buffer: Buffer): Uint8Array =>
+  new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+
+const latin1 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+
+function openKey(publicKey: Uint8Array): KeyObject | "REFUSED" {
+  if (noble.keyProblem(publicKey) !== null) return "REFUSED";
+  return createPublicKey({
+    key: Buffer.concat([SPKI, publicKey]),
+    format: "der",
+    type: "spki",
+  });
+}
+
+function privateKey(seed: Uint8Array): KeyObject {
+  if (seed.length !== 32) throw new TypeError("a seed is 32 bytes");
+  // Kept under the seed's hash, so that no secret lies about as a map's key.
+  return privateKeys.get(latin1(digest(seed)), () =>
+    createPrivateKey({ key: Buffer.concat([PKCS8, seed]), format: "der", type: "pkcs8" }),
+  );
+}

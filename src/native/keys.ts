@@ -1,0 +1,169 @@
+import { spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { inspect } from "node:util";
+import { fromHex, toHex } from "../domain/bytes.ts";
+import type { Signer } from "../domain/crypto.ts";
+import { native } from "./crypto.ts";
+
+/** A seed file is one line: the 32-byte seed in lower-case hex. */
+const SEED_FILE = /^[0-9a-f]{64}\n?$/;
+
+/** How long an external signer may think: it may ask a person or a distant KMS. */
+const SIGNER_MS_MAX = 10_000;
+
+const REDACTED = "Seed(redacted)";
+
+/** 32 secret bytes that print as nothing but their name. */
+export class Seed {
+  readonly #bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    if (bytes.length !== 32) throw new TypeError("a seed is 32 bytes");
+    this.#bytes = Uint8Array.from(bytes);
+  }
+
+  /** The secret itself. Say why wherever this is called. */
+  reveal(): Uint8Array {
+    return Uint8Array.from(this.#bytes);
+  }
+
+  toString(): string {
+    return REDACTED;
+  }
+
+  toJSON(): string {
+    return REDACTED;
+  }
+
+  [inspect.custom](): string {
+    return REDACTED;
+  }
+}
+
+/** A key file or an external signer that cannot be used as it is. The message says what to do. */
+export class KeyError extends Error {
+  override readonly name = "KeyError";
+}
+
+export const generateSeed = (): Seed => new Seed(randomBytes(32));
+
+/** Signs in this process. The seed stays inside the closure, so that no print of it shows it. */
+export function seedSigner(seed: Seed | Uint8Array): Signer {
+  const bytes = seed instanceof Seed ? seed.reveal() : new Seed(seed).reveal();
+  return {
+    publicKey: native.publicKey(bytes),
+    sign: async (message) => native.sign(bytes, message),
+  };
+}
+
+/** @throws KeyError when the file is missing, open to others, or not a seed. */
+export const fileSigner = async (path: string): Promise<Signer> =>
+  seedSigner(await readSeedFile(path));
+
+/** @throws KeyError when the file is missing, open to others, or not a seed. */
+export async function readSeedFile(path: string): Promise<Seed> {
+  const file = await open(path, "r").catch((error: NodeJS.ErrnoException) => {
+    throw new KeyError(`key file ${path} cannot be read: ${error.code ?? error.message}`);
+  });
+  try {
+    // Judged on the open handle: what is checked is what is read.
+    const { mode } = await file.stat();
+    if ((mode & 0o077) !== 0) {
+      const octal = (mode & 0o777).toString(8).padStart(4, "0");
+      throw new KeyError(
+        `key file ${path} is open to others (mode ${octal}); fix it with: chmod 600 ${path}`,
+      );
+    }
+    const content = await file.readFile("utf8");
+    if (!SEED_FILE.test(content)) {
+      throw new KeyError(`key file ${path} is not 64 lower-case hex digits`);
+    }
+    return new Seed(fromHex(content.slice(0, 64)));
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * Writes a seed file with mode 0600, whole or not at all, and durable when this resolves. An
+ * existing file is never replaced: a key once lost stays lost.
+ * @throws KeyError when the path exists already.
+ */
+export async function writeSeedFile(path: string, seed: Seed): Promise<void> {
+  // Claims the name first, so that of two writers one is refused.
+  const claim = await open(path, "wx", 0o600).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "EEXIST") throw new KeyError(`key file ${path} exists; it is not replaced`);
+    throw error;
+  });
+  await claim.close();
+  const partial = `${path}.${toHex(randomBytes(8))}.tmp`;
+  try {
+    const file = await open(partial, "wx", 0o600);
+    try {
+      await file.writeFile(`${toHex(seed.reveal())}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(partial, path);
+    const folder = await open(dirname(path), "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  } catch (error) {
+    await rm(partial, { force: true });
+    await rm(path, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * A key that lives elsewhere: `argv` is started once a signature (no shell), gets the PAE bytes on
+ * stdin, and writes the 64 raw signature bytes to stdout. What it answers is verified before use.
+ */
+export function commandSigner(argv: readonly [string, ...string[]], publicKey: Uint8Array): Signer {
+  return {
+    publicKey,
+    async sign(message) {
+      const signature = await runSigner(argv, message);
+      if (!native.verify(publicKey, message, signature)) {
+        throw new KeyError(
+          `signer ${argv[0]} answered ${signature.length} bytes that are no signature by ${toHex(publicKey)}`,
+        );
+      }
+      return signature;
+    },
+  };
+}
+
+function runSigner(argv: readonly [string, ...string[]], message: Uint8Array): Promise<Uint8Array> {
+  const [command, ...args] = argv;
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      stdio: ["pipe", "pipe", "inherit"],
+      timeout: SIGNER_MS_MAX,
+      killSignal: "SIGKILL",
+    });
+    const out: Buffer[] = [];
+    let length = 0;
+    child.stdout.on("data", (chunk: Buffer) => {
+      length += chunk.length;
+      // One byte too many is already wrong; the rest need not be kept.
+      if (length <= 65) out.push(chunk);
+    });
+    child.on("error", (error) => {
+      reject(new KeyError(`signer ${command} cannot be started: ${error.message}`));
+    });
+    child.on("close", (code, signal) => {
+      if (code === 0) resolve(new Uint8Array(Buffer.concat(out)));
+      else reject(new KeyError(`signer ${command} failed (${signal ?? `exit ${code}`})`));
+    });
+    // A signer that does not read its input says so by its exit code, not by our EPIPE.
+    child.stdin.on("error", () => {});
+    child.stdin.end(message);
+  });
+}
