@@ -1,0 +1,136 @@
+import { parseArgs } from "node:util";
+
+/** A setting that cannot be used: names it and says what would do. The process exits 78. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** One listener that leads to one upstream. */
+export interface Route {
+  readonly listen: Address;
+  /** `http://host:port` or `https://host:port`. */
+  readonly scheme: "http" | "https";
+  readonly target: string;
+}
+
+/** Everything that a sidecar is told, once, before it starts. */
+export interface SidecarConfig {
+  /** Ledger, authority and admin socket: one instance. */
+  readonly dataFolder: string;
+  /** Secrets, beside the data and never in it. */
+  readonly keysFolder: string;
+  /** File with the join token; read only while the instance has not docked. */
+  readonly tokenFile: string | null;
+  /** `dragon.yaml`; its folder is what is measured. */
+  readonly manifestFile: string;
+  readonly proxy: Address;
+  /** File with this launch's proxy password; null: a fresh one is made. */
+  readonly credentialFile: string | null;
+  readonly routes: readonly Route[];
+  /** More certificate authorities to trust upstream, PEM. */
+  readonly upstreamCaFile: string | null;
+  /** What this run is for; goes into each receipt's goal. */
+  readonly goal: string;
+  readonly readyFile: string | null;
+  /** End when standard input ends: how a parent's death is noticed. */
+  readonly stdinEof: boolean;
+  /** The agent to launch once authority is held; empty: it is started by somebody else. */
+  readonly agent: readonly string[];
+}
+
+export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--token FILE] [options]
+
+  --data DIR           ledger, authority and admin socket of one instance
+  --keys DIR           secrets of the instance              [DIR.keys beside --data]
+  --token FILE         join token; needed until the instance has docked
+  --manifest FILE      dragon.yaml of the agent
+  --proxy HOST:PORT    where the forward proxy listens      [127.0.0.1:7071]
+  --credential FILE    proxy password of this launch        [a fresh one is made]
+  --route L=U          reverse route, 127.0.0.1:9000=http://host:port; may repeat
+  --upstream-ca FILE   more certificate authorities to trust upstream, PEM
+  --goal TEXT          what this run is for; stands in every receipt
+  --ready-file FILE    written whole once calls are accepted
+  --stdin-eof          end when standard input ends
+`;
+
+export function parseAddress(text: string, field: string): Address {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new ConfigError(`${field}: ${text} is not HOST:PORT; write for example 127.0.0.1:7071`);
+  }
+  return { host: (match[1] ?? match[2]) as string, port };
+}
+
+function parseRoute(text: string): Route {
+  const [listen, upstream, more] = text.split("=");
+  if (listen === undefined || upstream === undefined || more !== undefined) {
+    throw new ConfigError(`--route: ${text} is not LISTEN=UPSTREAM`);
+  }
+  const match = /^(https?):\/\/([^/]+)\/?$/.exec(upstream);
+  if (match === null) {
+    throw new ConfigError(`--route: upstream ${upstream} must be http://HOST:PORT or https://HOST:PORT`);
+  }
+  parseAddress(match[2] as string, "--route");
+  return {
+    listen: parseAddress(listen, "--route"),
+    scheme: match[1] as "http" | "https",
+    target: match[2] as string,
+  };
+}
+
+/** @throws ConfigError */
+export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
+  let values: ReturnType<typeof parse>["values"];
+  let positionals: string[];
+  try {
+    ({ values, positionals } = parse(args));
+  } catch (error) {
+    throw new ConfigError((error as Error).message);
+  }
+  const required = (name: "data" | "manifest"): string => {
+    const value = values[name];
+    if (value === undefined || value === "") throw new ConfigError(`--${name} is missing`);
+    return value;
+  };
+  const dataFolder = required("data").replace(/\/+$/, "");
+  return {
+    dataFolder,
+    keysFolder: values.keys ?? `${dataFolder}.keys`,
+    tokenFile: values.token ?? null,
+    manifestFile: required("manifest"),
+    proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
+    credentialFile: values.credential ?? null,
+    routes: (values.route ?? []).map(parseRoute),
+    upstreamCaFile: values["upstream-ca"] ?? null,
+    goal: values.goal ?? "",
+    readyFile: values["ready-file"] ?? null,
+    stdinEof: values["stdin-eof"] ?? false,
+    agent: positionals,
+  };
+}
+
+const parse = (args: readonly string[]) =>
+  parseArgs({
+    args: [...args],
+    allowPositionals: true,
+    strict: true,
+    options: {
+      data: { type: "string" },
+      keys: { type: "string" },
+      token: { type: "string" },
+      manifest: { type: "string" },
+      proxy: { type: "string" },
+      credential: { type: "string" },
+      route: { type: "string", multiple: true },
+      "upstream-ca": { type: "string" },
+      goal: { type: "string" },
+      "ready-file": { type: "string" },
+      "stdin-eof": { type: "boolean" },
+    },
+  });
