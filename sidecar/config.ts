@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 
 /** A setting that cannot be used: names it and says what would do. The process exits 78. */
@@ -26,8 +27,10 @@ export interface SidecarConfig {
   readonly keysFolder: string;
   /** File with the join token; read only while the instance has not docked. */
   readonly tokenFile: string | null;
-  /** `dragon.yaml`; its folder is what is measured. */
+  /** `dragon.yaml` of the agent. */
   readonly manifestFile: string;
+  /** What is measured: the folder that the manifest's globs start from. */
+  readonly agentFolder: string;
   readonly proxy: Address;
   /** File with this launch's proxy password; null: a fresh one is made. */
   readonly credentialFile: string | null;
@@ -49,6 +52,7 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --keys DIR           secrets of the instance              [DIR.keys beside --data]
   --token FILE         join token; needed until the instance has docked
   --manifest FILE      dragon.yaml of the agent
+  --folder DIR         the agent's folder, measured         [the manifest's]
   --proxy HOST:PORT    where the forward proxy listens      [127.0.0.1:7071]
   --credential FILE    proxy password of this launch        [a fresh one is made]
   --route L=U          reverse route, 127.0.0.1:9000=http://host:port; may repeat
@@ -99,11 +103,13 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     return value;
   };
   const dataFolder = required("data").replace(/\/+$/, "");
+  const manifestFile = required("manifest");
   return {
     dataFolder,
     keysFolder: values.keys ?? `${dataFolder}.keys`,
     tokenFile: values.token ?? null,
-    manifestFile: required("manifest"),
+    manifestFile,
+    agentFolder: values.folder ?? dirname(manifestFile),
     proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
     credentialFile: values.credential ?? null,
     routes: (values.route ?? []).map(parseRoute),
@@ -125,6 +131,7 @@ const parse = (args: readonly string[]) =>
       keys: { type: "string" },
       token: { type: "string" },
       manifest: { type: "string" },
+      folder: { type: "string" },
       proxy: { type: "string" },
       credential: { type: "string" },
       route: { type: "string", multiple: true },

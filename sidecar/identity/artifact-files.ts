@@ -1,0 +1,65 @@
+import { mkdirSync } from "node:fs";
+import { open, readFile, rename } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { SignedBytes } from "../../src/domain/signed.ts";
+import { decodeSigned, encodeSigned } from "../../src/domain/signing.ts";
+import { isInvalid } from "../../src/domain/invalid.ts";
+import { ConfigError } from "../config.ts";
+
+/**
+ * Artifacts of one instance as files: what was received and verified once, so that a sidecar starts
+ * again while the control plane is away. Written whole and durable, or not at all. They are verified
+ * from the pinned root again at every start: a file is no more to be believed than the network.
+ */
+export class ArtifactFiles {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  }
+
+  /** null: there is none. @throws ConfigError when it is there and unreadable. */
+  async read(name: string): Promise<Uint8Array | null> {
+    const path = join(this.#folder, name);
+    try {
+      return new Uint8Array(await readFile(path));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+      throw new ConfigError(`${path} cannot be read: ${(error as Error).message}`);
+    }
+  }
+
+  async readSigned(name: string): Promise<SignedBytes | null> {
+    const bytes = await this.read(name);
+    if (bytes === null) return null;
+    const signed = decodeSigned(bytes);
+    if (isInvalid(signed)) {
+      throw new ConfigError(`${join(this.#folder, name)}: ${signed.detail}; restore it from a backup`);
+    }
+    return signed;
+  }
+
+  async write(name: string, bytes: Uint8Array): Promise<void> {
+    const path = join(this.#folder, name);
+    const partial = `${path}.partial`;
+    const file = await open(partial, "w", 0o600);
+    try {
+      await file.writeFile(bytes);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(partial, path);
+    const folder = await open(dirname(path), "r");
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  }
+
+  writeSigned(name: string, signed: SignedBytes): Promise<void> {
+    return this.write(name, encodeSigned(signed));
+  }
+}

@@ -1,0 +1,179 @@
+import { equal, toHex } from "../../src/domain/bytes.ts";
+import type { Crypto } from "../../src/domain/crypto.ts";
+import { type DirectiveBody, verifyDirective } from "../../src/domain/directive.ts";
+import { type DockBody, verifyDock } from "../../src/domain/dock.ts";
+import { type GenesisBody, verifyGenesis } from "../../src/domain/genesis.ts";
+import { type GrantBody, verifyGrant } from "../../src/domain/grant.ts";
+import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
+import { type KeysetBody, verifyKeyset } from "../../src/domain/keyset.ts";
+import { type LeaseBody, verifyLease } from "../../src/domain/lease.ts";
+import { type Manifest, ManifestBody, manifestHash } from "../../src/domain/manifest.ts";
+import { type RevocationBody, verifyRevocation } from "../../src/domain/revocation.ts";
+import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
+import type { ArtifactFiles } from "./artifact-files.ts";
+
+/** What a sidecar was handed when it docked, still unbelieved. */
+export interface ChainOfAuthority {
+  readonly keyset: SignedBytes;
+  readonly grant: SignedBytes;
+  readonly dock: SignedBytes;
+  readonly genesis: SignedBytes;
+  readonly manifest: Uint8Array;
+}
+
+/**
+ * The chain of keys as one sidecar holds it: tenant root → keyset → grant → dock → genesis, and from
+ * there each lease. Nothing enters without being verified from the pinned root, so a control plane
+ * that was taken over cannot widen what operators signed. Keysets and revocations only ever go on.
+ */
+export class HeldAuthority {
+  readonly genesis: Verified<GenesisBody>;
+  readonly grant: Verified<GrantBody>;
+  readonly dock: Verified<DockBody>;
+  readonly manifest: Manifest;
+  readonly manifestHash: Uint8Array;
+  #keyset: Verified<KeysetBody>;
+  readonly #revocations: Verified<RevocationBody>[] = [];
+  readonly #crypto: Crypto;
+  readonly #rootKey: Uint8Array;
+  readonly #files: ArtifactFiles;
+
+  private constructor(
+    crypto: Crypto,
+    rootKey: Uint8Array,
+    files: ArtifactFiles,
+    verified: {
+      genesis: Verified<GenesisBody>;
+      grant: Verified<GrantBody>;
+      dock: Verified<DockBody>;
+      keyset: Verified<KeysetBody>;
+      manifest: Manifest;
+      manifestHash: Uint8Array;
+    },
+  ) {
+    this.#crypto = crypto;
+    this.#rootKey = rootKey;
+    this.#files = files;
+    this.genesis = verified.genesis;
+    this.grant = verified.grant;
+    this.dock = verified.dock;
+    this.manifest = verified.manifest;
+    this.manifestHash = verified.manifestHash;
+    this.#keyset = verified.keyset;
+  }
+
+  /** Verifies the whole chain from the pinned root. */
+  static verify(
+    crypto: Crypto,
+    rootKey: Uint8Array,
+    files: ArtifactFiles,
+    chain: ChainOfAuthority,
+    nowUs: number,
+  ): HeldAuthority | Invalid {
+    const keyset = verifyKeyset(crypto, chain.keyset, rootKey, 1);
+    if (isInvalid(keyset)) return keyset;
+    const hash = manifestHash(crypto, chain.manifest);
+    const manifest = ManifestBody.decode(chain.manifest);
+    const grant = verifyGrant(crypto, chain.grant, keyset, manifest, nowUs);
+    if (isInvalid(grant)) return grant;
+    if (!equal(grant.body.manifestHash, hash)) {
+      return invalid("E_MANIFEST", "grant: is for another manifest than the one handed out");
+    }
+    const dock = verifyDock(crypto, chain.dock, keyset, grant, nowUs);
+    if (isInvalid(dock)) return dock;
+    const genesis = verifyGenesis(crypto, chain.genesis, dock);
+    if (isInvalid(genesis)) return genesis;
+    const verified = { genesis, grant, dock, keyset, manifest, manifestHash: hash };
+    return new HeldAuthority(crypto, rootKey, files, verified);
+  }
+
+  get keyset(): Verified<KeysetBody> {
+    return this.#keyset;
+  }
+
+  get revocationEpoch(): number {
+    return this.#revocations.length;
+  }
+
+  /** Takes over a newer keyset; an older one is refused. Durable before it counts. */
+  async adoptKeyset(signed: SignedBytes): Promise<Verified<KeysetBody> | Invalid> {
+    const held = this.#keyset.body.keysetVersion;
+    const keyset = verifyKeyset(this.#crypto, signed, this.#rootKey, held);
+    if (isInvalid(keyset) || keyset.body.keysetVersion === held) return keyset;
+    await this.#files.writeSigned("keyset", signed);
+    this.#keyset = keyset;
+    return keyset;
+  }
+
+  /** Takes over the next revocation of the chain. Durable before it counts. */
+  async adoptRevocation(
+    signed: SignedBytes,
+    nowUs: number,
+  ): Promise<Verified<RevocationBody> | Invalid> {
+    const checked = this.checkRevocation(signed, nowUs);
+    if (isInvalid(checked)) return checked;
+    await this.#files.writeSigned(`revocation.${checked.body.epoch}`, signed);
+    this.#revocations.push(checked);
+    return checked;
+  }
+
+  /** Brings back what was adopted before this start, in order. */
+  async restore(nowUs: number): Promise<Invalid | null> {
+    for (let epoch = 1; ; epoch++) {
+      const signed = await this.#files.readSigned(`revocation.${epoch}`);
+      if (signed === null) return null;
+      const checked = this.checkRevocation(signed, nowUs);
+      if (isInvalid(checked)) return checked;
+      this.#revocations.push(checked);
+    }
+  }
+
+  /** Whether a revocation in force takes this lease back, alone or with all of its kind. */
+  revokes(lease: LeaseBody, leaseRef: Uint8Array): Verified<RevocationBody> | null {
+    const targets: Partial<Record<RevocationBody["kind"], Uint8Array>> = {
+      LEASE: leaseRef,
+      GRANT: lease.grantRef,
+      MANIFEST: lease.manifestHash,
+      INSTANCE: lease.ledgerId,
+    };
+    const hit = this.#revocations.find(({ body }) => {
+      if (body.kind === "TENANT") return true;
+      if (body.kind === "KEY") return this.grant.signed.signatures.some((s) => equal(s.key, body.target));
+      const target = targets[body.kind];
+      return target !== undefined && equal(target, body.target);
+    });
+    return hit ?? null;
+  }
+
+  /** A lease for this very instance, within the grant, by the issuer, not taken back. */
+  verifyLease(signed: SignedBytes, nowUs: number): Verified<LeaseBody> | Invalid {
+    const lease = verifyLease(this.#crypto, signed, {
+      keyset: this.#keyset,
+      grant: this.grant,
+      genesis: this.genesis,
+      manifest: this.manifest,
+      nowUs,
+    });
+    if (isInvalid(lease)) return lease;
+    const revoked = this.revokes(lease.body, lease.ref);
+    if (revoked !== null) {
+      return invalid("E_REVOKED", `lease: taken back by revocation ${revoked.body.epoch}`);
+    }
+    return lease;
+  }
+
+  /** A directive to this ledger from the issuer. */
+  verifyDirective(signed: SignedBytes, nowUs: number): Verified<DirectiveBody> | Invalid {
+    const directive = verifyDirective(this.#crypto, signed, this.#keyset, nowUs);
+    if (isInvalid(directive)) return directive;
+    if (!equal(directive.body.ledgerId, this.genesis.ref)) {
+      return invalid("E_LEDGER", `directive: is for ledger ${toHex(directive.body.ledgerId)}`);
+    }
+    return directive;
+  }
+
+  checkRevocation(signed: SignedBytes, nowUs: number): Verified<RevocationBody> | Invalid {
+    const previous = this.#revocations.at(-1) ?? null;
+    return verifyRevocation(this.#crypto, signed, this.#keyset, previous, nowUs);
+  }
+}

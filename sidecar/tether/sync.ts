@@ -1,0 +1,62 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { isInvalid } from "../../src/domain/invalid.ts";
+import { decodeSigned } from "../../src/domain/signing.ts";
+import type { SyncRequestSchema, SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import type { WorkLedger } from "../ledger/work-ledger.ts";
+import { AsyncQueue } from "./async-queue.ts";
+
+type SyncRequest = MessageInitShape<typeof SyncRequestSchema>;
+
+/** Receipts in one batch; the control plane refuses more. */
+const BATCH_MAX = 64;
+
+/**
+ * Sends receipt headers of one session, and nothing else of them: signed bytes as they stand in the
+ * ledger, never a payload row. Only what is durable and signed is ever read, so that the centre can
+ * hold nothing that a power cut takes back here. The centre's answers move the cursor: forward when
+ * it holds more, back when it saw a gap.
+ */
+export class HeaderSync {
+  readonly requests = new AsyncQueue<SyncRequest>();
+  readonly #ledger: WorkLedger;
+  /** Sent up to here. */
+  #sent: number;
+  #credit = 1;
+  #underWay = 0;
+
+  constructor(ledger: WorkLedger, heldSize: number) {
+    this.#ledger = ledger;
+    this.#sent = heldSize;
+    ledger.acknowledged(heldSize);
+  }
+
+  /** Sends what is there and there is credit for. Call it when the ledger grew. */
+  pump(): void {
+    while (this.#credit > 0 && this.#sent < this.#ledger.head().size) {
+      const batch = this.#ledger.read(this.#sent + 1, BATCH_MAX);
+      const first = batch[0];
+      if (first === undefined) return;
+      this.requests.push({
+        fromSeq: BigInt(first.seq),
+        receipts: batch.map(({ seq, signed }) => {
+          const decoded = decodeSigned(signed);
+          if (isInvalid(decoded)) throw new Error(`stored receipt ${seq}: ${decoded.detail}`);
+          return decoded;
+        }),
+      });
+      this.#credit--;
+      this.#underWay++;
+      this.#sent += batch.length;
+    }
+  }
+
+  answered(response: SyncResponse): void {
+    const held = Number(response.heldSize);
+    this.#ledger.acknowledged(held);
+    this.#underWay = Math.max(0, this.#underWay - 1);
+    this.#credit = Math.max(1, response.credit) - this.#underWay;
+    // Behind what was sent with nothing more under way: a gap. Go on from where the centre is.
+    if (held < this.#sent && this.#underWay === 0) this.#sent = held;
+    this.pump();
+  }
+}
