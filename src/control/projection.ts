@@ -1,0 +1,199 @@
+import { equal, toHex } from "../domain/bytes.ts";
+import type { DirectiveBody } from "../domain/directive.ts";
+import type { DockBody } from "../domain/dock.ts";
+import type { GenesisBody } from "../domain/genesis.ts";
+import type { GrantBody } from "../domain/grant.ts";
+import type { KeysetBody } from "../domain/keyset.ts";
+import type { LeaseBody } from "../domain/lease.ts";
+import type { Manifest } from "../domain/manifest.ts";
+import type { RevocationBody } from "../domain/revocation.ts";
+import type { Verified } from "../domain/signed.ts";
+import type { TransitionBody } from "../domain/transition.ts";
+
+/** A manifest by its hash, with the canonical bytes that hash to it. */
+export interface HashedManifest {
+  readonly hash: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly body: Manifest;
+}
+
+/** What can be recorded in a tenant ledger, verified before it comes here. */
+export type Recordable =
+  | { readonly what: "keyset"; readonly artifact: Verified<KeysetBody> }
+  | { readonly what: "manifest"; readonly artifact: HashedManifest }
+  | { readonly what: "grant"; readonly artifact: Verified<GrantBody> }
+  | { readonly what: "dock"; readonly artifact: Verified<DockBody> }
+  | { readonly what: "genesis"; readonly artifact: Verified<GenesisBody> }
+  | { readonly what: "lease"; readonly artifact: Verified<LeaseBody> }
+  | { readonly what: "revocation"; readonly artifact: Verified<RevocationBody> }
+  | { readonly what: "transition"; readonly artifact: Verified<TransitionBody> }
+  | { readonly what: "directive"; readonly artifact: Verified<DirectiveBody> }
+  /** A cosigned head of a work ledger, as a signed note. */
+  | { readonly what: "head"; readonly artifact: string }
+  /** Two signed heads that contradict each other, or whatever else proves a fork. */
+  | { readonly what: "equivocation"; readonly artifact: Uint8Array };
+
+interface Placed<T> {
+  readonly artifact: T;
+  /** seq of its record in the tenant ledger. */
+  readonly seq: number;
+  readonly recordedAtUs: number;
+}
+
+export type ManifestRecord = Placed<HashedManifest>;
+export interface GrantRecord extends Placed<Verified<GrantBody>> {
+  /** Epoch of the revocation that ended it; 0: in force. */
+  revokedEpoch: number;
+}
+export interface DockRecord extends Placed<Verified<DockBody>> {
+  /** Ledgers opened so far, by join key (hex). */
+  readonly opened: Map<string, number>;
+}
+export interface LeaseRecord extends Placed<Verified<LeaseBody>> {
+  revokedEpoch: number;
+}
+export interface LedgerRecord {
+  readonly genesis: Verified<GenesisBody>;
+  /** ref(genesis), 32 bytes. */
+  readonly ledgerId: Uint8Array;
+  readonly instanceId: string;
+  readonly dockRef: Uint8Array;
+  readonly grantRef: Uint8Array;
+  readonly manifestHash: Uint8Array;
+  readonly openedAtUs: number;
+  readonly seq: number;
+  /** The transition that made its organism's present state; null: docked. */
+  transition: Verified<TransitionBody> | null;
+  /** The last lease issued to it, whether still valid or not; null: none yet. */
+  lease: LeaseRecord | null;
+  /** Epoch of a revocation of this instance; 0: none. */
+  revokedEpoch: number;
+}
+
+/**
+ * Everything of one tenant that decisions need, in memory: what its ledger says, replayed. Changed by
+ * `apply` alone; everybody else reads.
+ */
+export class Projection {
+  /** Null only before the first keyset is applied. */
+  keyset: Verified<KeysetBody> | null = null;
+  readonly manifests = new Map<string, ManifestRecord>();
+  readonly grants = new Map<string, GrantRecord>();
+  readonly grantsById = new Map<string, GrantRecord>();
+  readonly docks = new Map<string, DockRecord>();
+  readonly ledgers = new Map<string, LedgerRecord>();
+  /** The newest ledger of each instance. */
+  readonly instances = new Map<string, LedgerRecord>();
+  /** Last lease of each ledger, by lease id. */
+  readonly leases = new Map<string, LeaseRecord>();
+  /** Epoch e at index e − 1. */
+  readonly revocations: Verified<RevocationBody>[] = [];
+  /** Epoch by `KIND:hex of the target`. */
+  readonly #revoked = new Map<string, number>();
+
+  apply(entry: Recordable, seq: number, recordedAtUs: number): void {
+    const placed = { seq, recordedAtUs };
+    switch (entry.what) {
+      case "keyset":
+        this.keyset = entry.artifact;
+        return;
+      case "manifest":
+        this.manifests.set(toHex(entry.artifact.hash), { artifact: entry.artifact, ...placed });
+        return;
+      case "grant": {
+        const record = { artifact: entry.artifact, ...placed, revokedEpoch: 0 };
+        this.grants.set(toHex(entry.artifact.ref), record);
+        this.grantsById.set(entry.artifact.body.grantId, record);
+        return;
+      }
+      case "dock":
+        this.docks.set(toHex(entry.artifact.ref), {
+          artifact: entry.artifact,
+          ...placed,
+          opened: new Map(),
+        });
+        return;
+      case "genesis":
+        this.#openLedger(entry.artifact, seq, recordedAtUs);
+        return;
+      case "lease": {
+        const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
+        if (ledger === undefined) return;
+        if (ledger.lease !== null) this.leases.delete(ledger.lease.artifact.body.leaseId);
+        ledger.lease = { artifact: entry.artifact, ...placed, revokedEpoch: 0 };
+        this.leases.set(entry.artifact.body.leaseId, ledger.lease);
+        return;
+      }
+      case "revocation":
+        this.#revoke(entry.artifact);
+        return;
+      case "transition": {
+        const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
+        if (ledger !== undefined) ledger.transition = entry.artifact;
+        return;
+      }
+      case "directive":
+      case "head":
+      case "equivocation":
+        // Remembered by the ledger; nothing here is decided from them.
+        return;
+    }
+  }
+
+  /** Epoch at which this was revoked; 0: it was not. */
+  revokedEpoch(kind: RevocationBody["kind"], target: Uint8Array): number {
+    return this.#revoked.get(`${kind}:${toHex(target)}`) ?? 0;
+  }
+
+  /** Instances under a grant that have not stopped: what counts against its instancesMax. */
+  instancesUnder(grantRef: Uint8Array): LedgerRecord[] {
+    return [...this.instances.values()].filter(
+      (l) => equal(l.grantRef, grantRef) && l.transition?.body.to !== "STOPPED",
+    );
+  }
+
+  #openLedger(genesis: Verified<GenesisBody>, seq: number, openedAtUs: number): void {
+    const { body } = genesis;
+    const dock = this.docks.get(toHex(body.dockRef));
+    if (dock === undefined) return;
+    const joinKey = toHex(body.joinKey);
+    dock.opened.set(joinKey, (dock.opened.get(joinKey) ?? 0) + 1);
+    const ledger: LedgerRecord = {
+      genesis,
+      ledgerId: genesis.ref,
+      instanceId: body.instanceId,
+      dockRef: body.dockRef,
+      grantRef: dock.artifact.body.grantRef,
+      manifestHash: body.manifestHash,
+      openedAtUs,
+      seq,
+      transition: null,
+      lease: null,
+      revokedEpoch: 0,
+    };
+    this.ledgers.set(toHex(genesis.ref), ledger);
+    this.instances.set(body.instanceId, ledger);
+  }
+
+  #revoke(revocation: Verified<RevocationBody>): void {
+    const { kind, target, epoch } = revocation.body;
+    this.revocations.push(revocation);
+    const name = `${kind}:${toHex(target)}`;
+    if (!this.#revoked.has(name)) this.#revoked.set(name, epoch);
+    if (kind === "GRANT") {
+      const grant = this.grants.get(toHex(target));
+      if (grant?.revokedEpoch === 0) grant.revokedEpoch = epoch;
+    }
+    if (kind === "INSTANCE") {
+      const ledger = this.ledgers.get(toHex(target));
+      if (ledger?.revokedEpoch === 0) ledger.revokedEpoch = epoch;
+    }
+    if (kind === "LEASE") {
+      for (const lease of this.leases.values()) {
+        if (equal(lease.artifact.ref, target) && lease.revokedEpoch === 0) {
+          lease.revokedEpoch = epoch;
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,233 @@
+import { utf8 } from "../domain/bytes.ts";
+import {
+  type Appended,
+  Chain,
+  commitment,
+  type Head,
+  leafHash,
+  newChainState,
+  payloadHash,
+} from "../domain/chain.ts";
+import type { Crypto, Signer } from "../domain/crypto.ts";
+import { GENESIS, type GenesisBody } from "../domain/genesis.ts";
+import { type IdGenerator, newId } from "../domain/ids.ts";
+import { type Invalid, invalid, isInvalid } from "../domain/invalid.ts";
+import { PAYLOAD_FIELDS, type PayloadRow } from "../domain/payload.ts";
+import { RECEIPT, ReceiptHeader } from "../domain/receipt.ts";
+import { RecordBody, RecordRow } from "../domain/record.ts";
+import { pae, type SignedBytes, type Verified } from "../domain/signed.ts";
+import { encodeSigned, openSigned, refOf, signBody } from "../domain/signing.ts";
+import type { Recordable } from "./projection.ts";
+
+const ABSENT = new Uint8Array(0);
+
+/** Field numbers of a payload: where a record's facts and its artifact stand. */
+const ACTION = PAYLOAD_FIELDS.indexOf("action") + 1;
+const OUTCOME = PAYLOAD_FIELDS.indexOf("outcome") + 1;
+
+/** Who asked for a record, and how. */
+export interface Asked {
+  /** Login key of an operator; absent: the control plane itself. */
+  readonly actor?: Uint8Array | undefined;
+  readonly method?: string | undefined;
+  readonly requestId?: string | undefined;
+}
+
+/** A record with its place in the chain, still to be signed. */
+export interface Chained {
+  readonly seq: number;
+  readonly body: Uint8Array;
+  readonly payload: PayloadRow;
+}
+
+/** One entry of a tenant ledger, laid open. */
+export interface OpenRecord {
+  readonly seq: number;
+  readonly receipt: SignedBytes;
+  readonly header: ReceiptHeader;
+  readonly record: RecordBody;
+  readonly artifact: Uint8Array;
+}
+
+/** Birth of a tenant ledger: role CONTROL, signed by its own key alone. */
+export async function controlGenesis(
+  crypto: Crypto,
+  facts: { tenantId: string; signer: Signer; nonce: Uint8Array; nowUs: number },
+): Promise<Verified<GenesisBody>> {
+  const body: GenesisBody = {
+    ...GENESIS_EMPTY,
+    version: 1,
+    role: "CONTROL",
+    tenantId: facts.tenantId,
+    ledgerKey: facts.signer.publicKey,
+    nonce: facts.nonce,
+    createdAtUs: facts.nowUs,
+  };
+  const signed = await signBody(GENESIS, body, [facts.signer]);
+  return { body, signed, ref: refOf(crypto, "genesis", signed.body) };
+}
+
+const GENESIS_EMPTY: GenesisBody = {
+  version: 0,
+  role: "UNSPECIFIED",
+  tenantId: "",
+  instanceId: "",
+  ledgerKey: ABSENT,
+  manifestHash: ABSENT,
+  dockRef: ABSENT,
+  joinKey: ABSENT,
+  nonce: ABSENT,
+  createdAtUs: 0,
+  predecessor: ABSENT,
+};
+
+/** The recorded bytes as they stand in the outcome field. */
+export function artifactBytes(entry: Recordable): Uint8Array {
+  switch (entry.what) {
+    case "manifest":
+      return entry.artifact.bytes;
+    case "head":
+      return utf8(entry.artifact);
+    case "equivocation":
+      return entry.artifact;
+    default:
+      return encodeSigned(entry.artifact.signed);
+  }
+}
+
+/**
+ * The ledger that a control plane keeps of one tenant, in the format of every other ledger. Chaining
+ * is synchronous, so that records follow the order in which they were decided; signing follows.
+ */
+export class TenantLedger {
+  readonly ledgerId: Uint8Array;
+  readonly #crypto: Crypto;
+  readonly #chain: Chain;
+  readonly #signer: Signer;
+  readonly #random: (n: number) => Uint8Array;
+
+  constructor(
+    crypto: Crypto,
+    genesis: Verified<GenesisBody>,
+    signer: Signer,
+    random: (n: number) => Uint8Array,
+  ) {
+    this.#crypto = crypto;
+    this.ledgerId = genesis.ref;
+    this.#chain = new Chain(crypto, newChainState(genesis.ref, genesis.body.tenantId));
+    this.#signer = signer;
+    this.#random = random;
+  }
+
+  get size(): number {
+    return this.#chain.size;
+  }
+
+  head(): Head {
+    return this.#chain.head();
+  }
+
+  append(entry: Recordable, asked: Asked, ids: IdGenerator, nowUs: number): Chained {
+    const receiptId = newId("rcp", ids);
+    const record: RecordBody = {
+      version: 1,
+      what: entry.what,
+      actor: asked.actor ?? ABSENT,
+      method: asked.method ?? "",
+      requestId: asked.requestId ?? "",
+    };
+    const data = new Map([
+      [ACTION, RecordBody.encode(record)],
+      [OUTCOME, artifactBytes(entry)],
+    ]);
+    const openings = PAYLOAD_FIELDS.map((_, i) => ({
+      field: i + 1,
+      salt: this.#random(32),
+      data: data.get(i + 1) ?? ABSENT,
+    }));
+    const commitments = openings.map((o) =>
+      commitment(this.#crypto, { ...o, ledgerId: this.ledgerId, intentSeq: 0, receiptId }),
+    );
+    const { header, body }: Appended = this.#chain.append({
+      receiptId,
+      manifestHash: ABSENT,
+      leaseRef: ABSENT,
+      kind: "RECORD",
+      verdict: "COMPLETED",
+      reason: "UNSPECIFIED",
+      scope: "",
+      openedAtUs: nowUs,
+      closedAtUs: nowUs,
+      egressLastUs: 0,
+      intentSeq: 0,
+      count: 1,
+      payloadHash: payloadHash(this.#crypto, commitments),
+      refersTo: ABSENT,
+      redactedMask: 0,
+    });
+    return { seq: header.seq, body, payload: { commitments, openings } };
+  }
+
+  /** The row to store for a chained record. */
+  async seal({ body, payload }: Chained): Promise<Uint8Array> {
+    const value = await this.#signer.sign(pae(RECEIPT.name, body));
+    const receipt = { body, signatures: [{ key: this.#signer.publicKey, value }] };
+    return RecordRow.encode({ receipt, payload });
+  }
+
+  /**
+   * Takes back the next stored row, on loading: its place in the chain, its commitments and, if
+   * asked, its signature. What does not follow is Invalid, and nothing may be built on it.
+   */
+  restore(row: Uint8Array, checkSignature: boolean): OpenRecord | Invalid {
+    const opened = openRecord(row);
+    const { header, receipt } = opened;
+    const at = `tenant ledger, seq ${this.size + 1}`;
+    if (checkSignature) {
+      const verified = openSigned(this.#crypto, RECEIPT, receipt);
+      if (isInvalid(verified)) return verified;
+      if (!verified.signers.every((key) => same(key, this.#signer.publicKey))) {
+        return invalid("E_KEY_UNKNOWN", `${at}: not signed by the ledger's key`);
+      }
+    }
+    const { payload } = RecordRow.decode(row);
+    for (const opening of payload.openings) {
+      const c = commitment(this.#crypto, {
+        ...opening,
+        ledgerId: this.ledgerId,
+        intentSeq: 0,
+        receiptId: header.receiptId,
+      });
+      if (!same(c, payload.commitments[opening.field - 1])) {
+        return invalid("E_LEDGER", `${at}: field ${opening.field} is not what was committed to`);
+      }
+    }
+    if (!same(payloadHash(this.#crypto, payload.commitments), header.payloadHash)) {
+      return invalid("E_LEDGER", `${at}: payload_hash does not match`);
+    }
+    // Chaining the same header again gives the same bytes only if it stood exactly here.
+    const { body } = this.#chain.append(header);
+    if (!same(leafHash(this.#crypto, body), leafHash(this.#crypto, receipt.body))) {
+      return invalid("E_LEDGER", `${at}: does not follow the receipt before it`);
+    }
+    return opened;
+  }
+}
+
+const same = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
+  b !== undefined && a.length === b.length && a.every((byte, i) => byte === b[i]);
+
+/** @throws CodecError when the row is not one that `seal` made. */
+export function openRecord(row: Uint8Array): OpenRecord {
+  const { receipt, payload } = RecordRow.decode(row);
+  const header = ReceiptHeader.decode(receipt.body);
+  const data = (field: number): Uint8Array =>
+    payload.openings.find((o) => o.field === field)?.data ?? ABSENT;
+  return {
+    seq: header.seq,
+    receipt,
+    header,
+    record: RecordBody.decode(data(ACTION)),
+    artifact: data(OUTCOME),
+  };
+}
