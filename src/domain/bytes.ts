@@ -88,15 +88,33 @@ export function fromBase64Url(base64url: string): Uint8Array {
 /** Eight bytes, big-endian. `n` is a whole number from 0 to 2^53 − 1. */
 export function u64be(n: number): Uint8Array {
   if (!Number.isSafeInteger(n) || n < 0) throw new RangeError("must be from 0 to 2^53 − 1");
-  const out = new Uint8Array(8);
-  const view = new DataView(out.buffer);
-  view.setUint32(0, Math.floor(n / 0x1_0000_0000));
-  view.setUint32(4, n % 0x1_0000_0000);
-  return out;
+  const high = Math.floor(n / 0x1_0000_0000);
+  const low = n % 0x1_0000_0000;
+  // Masking to bytes is the array's own work.
+  return Uint8Array.of(
+    high >>> 24,
+    high >>> 16,
+    high >>> 8,
+    high,
+    low >>> 24,
+    low >>> 16,
+    low >>> 8,
+    low,
+  );
 }
 
 /** @throws TypeError on a lone surrogate, which has no bytes of its own. */
 export function utf8(text: string): Uint8Array {
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit > 0x7f) return encode(text);
+    out[i] = unit;
+  }
+  return out;
+}
+
+function encode(text: string): Uint8Array {
   if (!text.isWellFormed()) throw new TypeError("text has a lone surrogate");
   return encoder.encode(text);
 }

@@ -31,6 +31,17 @@ export class CodecError extends Error {
   }
 }
 
+/** What went wrong, before it is known where: messages add their field on the way out. */
+class Flaw {
+  readonly code: CodecCode;
+  readonly detail: string;
+  readonly path: string[] = [];
+  constructor(code: CodecCode, detail: string) {
+    this.code = code;
+    this.detail = detail;
+  }
+}
+
 const VARINT = 0;
 const BYTES = 2;
 
@@ -38,14 +49,16 @@ const BYTES = 2;
 export interface FieldType<T> {
   readonly wire: typeof VARINT | typeof BYTES;
   readonly repeated: boolean;
+  /** Whether `absent` makes a value that its owner may change, so that each needs its own. */
+  readonly fresh: boolean;
   /** The value of an absent field. */
   absent(): T;
   isAbsent(value: T): boolean;
   /** Encodes everything after the tag; a repeated type writes its tags itself. */
-  write(out: Writer, value: T, path: string): void;
-  read(input: Reader, path: string): T;
+  write(out: Writer, value: T): void;
+  read(input: Reader): T;
   /** For a repeated type: adds one element in place. */
-  append?(list: T, input: Reader, path: string): void;
+  append?(list: T, input: Reader): void;
 }
 
 export interface Field<T> {
@@ -68,9 +81,16 @@ export type Infer<C> = C extends Codec<infer T> ? T : never;
 
 const utf8 = new TextEncoder();
 const utf8Strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const EMPTY = new Uint8Array(0);
+
+/** Numbers are split here into two halves that fit the engine's fast integers. */
+const LOW_BITS = 0x1000_0000;
+
+/** A buffer that one large body made grow is not kept beyond this. */
+const KEPT_BYTES = 64 * 1024;
 
 class Writer {
-  #bytes: Uint8Array = new Uint8Array(256);
+  #bytes: Uint8Array = new Uint8Array(1024);
   #length = 0;
 
   #reserve(more: number): void {
@@ -83,9 +103,17 @@ class Writer {
   varint(value: number): void {
     this.#reserve(10);
     let rest = value;
+    if (value >= LOW_BITS) {
+      let low = value % LOW_BITS;
+      for (let i = 0; i < 4; i++) {
+        this.#bytes[this.#length++] = (low & 0x7f) | 0x80;
+        low >>>= 7;
+      }
+      rest = Math.floor(value / LOW_BITS);
+    }
     while (rest > 0x7f) {
-      this.#bytes[this.#length++] = (rest % 0x80) | 0x80;
-      rest = Math.floor(rest / 0x80);
+      this.#bytes[this.#length++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
     }
     this.#bytes[this.#length++] = rest;
   }
@@ -97,83 +125,115 @@ class Writer {
     this.#length += value.length;
   }
 
-  text(value: string, path: string): void {
-    if (!value.isWellFormed()) throw new CodecError("E_ENC_UTF8", path, "has a lone surrogate");
+  text(value: string): void {
     this.#reserve(value.length * 3 + 10);
-    // One byte of length is the common case; a longer text moves up by the difference.
-    const start = this.#length + 1;
-    const { written } = utf8.encodeInto(value, this.#bytes.subarray(start));
-    if (written < 0x80) {
-      this.#bytes[this.#length] = written;
-      this.#length = start + written;
+    const mark = this.open();
+    // Names and ids are ASCII: a plain loop beats a call out of the engine.
+    for (let i = 0; i < value.length; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit > 0x7f) {
+        if (!value.isWellFormed()) throw new Flaw("E_ENC_UTF8", "has a lone surrogate");
+        this.#length = mark;
+        this.#length += utf8.encodeInto(value, this.#bytes.subarray(mark)).written;
+        break;
+      }
+      this.#bytes[this.#length++] = unit;
+    }
+    this.close(mark);
+  }
+
+  /** Begins a block whose length is not known yet. What is written next is its content. */
+  open(): number {
+    this.#reserve(1);
+    return ++this.#length;
+  }
+
+  /** Ends the block that began at `mark`, and tells its length before it. */
+  close(mark: number): void {
+    const length = this.#length - mark;
+    if (length < 0x80) {
+      this.#bytes[mark - 1] = length;
       return;
     }
-    const copy = this.#bytes.slice(start, start + written);
-    this.block(copy);
+    // One byte of length is the common case; a longer block moves up by the difference.
+    let more = 0;
+    for (let rest = length >>> 7; rest > 0; rest >>>= 7) more++;
+    this.#reserve(more);
+    this.#bytes.copyWithin(mark + more, mark, this.#length);
+    this.#length = mark - 1;
+    this.varint(length);
+    this.#length += length;
+  }
+
+  start(): void {
+    this.#length = 0;
   }
 
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#length);
-  }
-
-  mark(): number {
-    return this.#length;
-  }
-
-  /** Turns everything since `mark` into a length-delimited block. */
-  wrap(mark: number): void {
-    const inner = this.#bytes.slice(mark, this.#length);
-    this.#length = mark;
-    this.block(inner);
-  }
-
-  reset(): void {
-    this.#length = 0;
+    const out = this.#bytes.slice(0, this.#length);
+    if (this.#bytes.length > KEPT_BYTES) this.#bytes = new Uint8Array(1024);
+    return out;
   }
 }
 
 class Reader {
   readonly bytes: Uint8Array;
-  readonly end: number;
-  at: number;
-  constructor(bytes: Uint8Array, start: number, end: number) {
+  end: number;
+  at = 0;
+  constructor(bytes: Uint8Array) {
     this.bytes = bytes;
-    this.at = start;
-    this.end = end;
+    this.end = bytes.length;
   }
 
-  varint(path: string): number {
-    let value = 0;
-    let unit = 1;
+  varint(): number {
+    const first = this.at < this.end ? (this.bytes[this.at] as number) : 0x80;
+    if (first < 0x80) {
+      this.at++;
+      return first;
+    }
+    let low = 0;
+    let high = 0;
+    // Eight bytes hold 2^56: a ninth is always too much.
     for (let i = 0; i < 8; i++) {
-      if (this.at >= this.end)
-        throw new CodecError("E_ENC_TRUNCATED", path, "ends inside a varint");
+      if (this.at >= this.end) throw new Flaw("E_ENC_TRUNCATED", "ends inside a varint");
       const byte = this.bytes[this.at++] as number;
-      value += (byte & 0x7f) * unit;
+      if (i < 4) low |= (byte & 0x7f) << (7 * i);
+      else high |= (byte & 0x7f) << (7 * (i - 4));
       if (byte < 0x80) {
-        if (byte === 0 && i > 0) {
-          throw new CodecError("E_ENC_VARINT", path, "varint is longer than it need be");
-        }
+        if (byte === 0) throw new Flaw("E_ENC_VARINT", "varint is longer than it need be");
+        const value = high * LOW_BITS + low;
         if (value > Number.MAX_SAFE_INTEGER) break;
         return value;
       }
-      unit *= 0x80;
     }
-    throw new CodecError("E_ENC_RANGE", path, "varint is above 2^53 − 1");
+    throw new Flaw("E_ENC_RANGE", "varint is above 2^53 − 1");
   }
 
-  block(path: string): Uint8Array {
-    const length = this.varint(path);
-    if (length > this.end - this.at) {
-      throw new CodecError(
-        "E_ENC_TRUNCATED",
-        path,
-        `wants ${length} bytes, ${this.end - this.at} left`,
-      );
+  /** Reads a length and returns where the block ends. */
+  blockEnd(): number {
+    const length = this.varint();
+    const left = this.end - this.at;
+    if (length > left) throw new Flaw("E_ENC_TRUNCATED", `wants ${length} bytes, ${left} left`);
+    return this.at + length;
+  }
+
+  /** A copy: what was decoded must not change when the buffer that carried it does. */
+  block(): Uint8Array {
+    const end = this.blockEnd();
+    const copy = this.bytes.slice(this.at, end);
+    this.at = end;
+    return copy;
+  }
+
+  text(): string {
+    const end = this.blockEnd();
+    const block = this.bytes.subarray(this.at, end);
+    this.at = end;
+    try {
+      return utf8Strict.decode(block);
+    } catch {
+      throw new Flaw("E_ENC_UTF8", "is not UTF-8");
     }
-    const start = this.at;
-    this.at += length;
-    return this.bytes.subarray(start, this.at);
   }
 }
 
@@ -181,19 +241,20 @@ const field = <T>(number: number, type: FieldType<T>): Field<T> => ({ number, ty
 
 /** An unsigned integer up to 2^53 − 1: counts, microseconds since the epoch, versions. */
 export const u64 = (number: number, max: number = Number.MAX_SAFE_INTEGER): Field<number> => {
-  const check = (value: number, path: string): number => {
+  const check = (value: number): number => {
     if (!Number.isSafeInteger(value) || value < 0 || value > max) {
-      throw new CodecError("E_ENC_RANGE", path, `must be a whole number from 0 to ${max}`);
+      throw new Flaw("E_ENC_RANGE", `must be a whole number from 0 to ${max}`);
     }
     return value;
   };
   return field(number, {
     wire: VARINT,
     repeated: false,
+    fresh: false,
     absent: () => 0,
     isAbsent: (v) => v === 0,
-    write: (out, v, path) => out.varint(check(v, path)),
-    read: (input, path) => check(input.varint(path), path),
+    write: (out, v) => out.varint(check(v)),
+    read: (input) => check(input.varint()),
   });
 };
 
@@ -203,12 +264,14 @@ export const bool = (number: number): Field<boolean> =>
   field(number, {
     wire: VARINT,
     repeated: false,
+    fresh: false,
     absent: () => false,
     isAbsent: (v) => !v,
     write: (out) => out.varint(1),
-    read: (input, path) => {
-      if (input.varint(path) > 1) throw new CodecError("E_ENC_RANGE", path, "must be 0 or 1");
-      return true;
+    read: (input) => {
+      const value = input.varint();
+      if (value > 1) throw new Flaw("E_ENC_RANGE", "must be 0 or 1");
+      return value === 1;
     },
   });
 
@@ -221,17 +284,18 @@ export const oneOf = <const N extends readonly string[]>(
   return field<N[number]>(number, {
     wire: VARINT,
     repeated: false,
+    fresh: false,
     absent: () => names[0] as N[number],
     isAbsent: (v) => v === names[0],
-    write: (out, v, path) => {
+    write: (out, v) => {
       const value = values.get(v);
-      if (value === undefined) throw new CodecError("E_ENC_ENUM", path, `unknown value ${v}`);
+      if (value === undefined) throw new Flaw("E_ENC_ENUM", `unknown value ${v}`);
       out.varint(value);
     },
-    read: (input, path) => {
-      const value = input.varint(path);
+    read: (input) => {
+      const value = input.varint();
       const name = names[value];
-      if (name === undefined) throw new CodecError("E_ENC_ENUM", path, `unknown value ${value}`);
+      if (name === undefined) throw new Flaw("E_ENC_ENUM", `unknown value ${value}`);
       return name;
     },
   });
@@ -241,35 +305,29 @@ export const str = (number: number): Field<string> =>
   field(number, {
     wire: BYTES,
     repeated: false,
+    fresh: false,
     absent: () => "",
     isAbsent: (v) => v === "",
-    write: (out, v, path) => out.text(v, path),
-    read: (input, path) => {
-      const block = input.block(path);
-      try {
-        return utf8Strict.decode(block);
-      } catch {
-        throw new CodecError("E_ENC_UTF8", path, "is not UTF-8");
-      }
-    },
+    write: (out, v) => out.text(v),
+    read: (input) => input.text(),
   });
 
 /** Bytes; with `length`, either absent or exactly that long. */
 export const bytes = (number: number, length?: number): Field<Uint8Array> => {
-  const check = (value: Uint8Array, path: string): Uint8Array => {
+  const check = (value: Uint8Array): Uint8Array => {
     if (length !== undefined && value.length !== length) {
-      throw new CodecError("E_ENC_LENGTH", path, `must be ${length} bytes, has ${value.length}`);
+      throw new Flaw("E_ENC_LENGTH", `must be ${length} bytes, has ${value.length}`);
     }
     return value;
   };
   return field<Uint8Array>(number, {
     wire: BYTES,
     repeated: false,
-    absent: () => new Uint8Array(0),
+    fresh: false,
+    absent: () => EMPTY,
     isAbsent: (v) => v.length === 0,
-    write: (out, v, path) => out.block(check(v, path)),
-    // A copy: what was decoded must not change when the buffer that carried it does.
-    read: (input, path) => check(new Uint8Array(input.block(path)), path),
+    write: (out, v) => out.block(check(v)),
+    read: (input) => check(input.block()),
   });
 };
 
@@ -278,35 +336,38 @@ export const nested = <T>(number: number, inner: MessageCodec<T>): Field<T> =>
   field(number, {
     wire: BYTES,
     repeated: false,
+    fresh: true,
     absent: () => inner.empty(),
     isAbsent: (v) => inner.isEmpty(v),
-    write: (out, v, path) => {
-      const mark = out.mark();
-      inner.writeTo(out, v, path);
-      out.wrap(mark);
+    write: (out, v) => {
+      const mark = out.open();
+      inner.writeTo(out, v);
+      out.close(mark);
     },
-    read: (input, path) => inner.readBlock(input, path),
+    read: (input) => inner.readBlock(input),
   });
 
 /** A repeated message, string or bytes field. Elements may be empty; order is the writer's. */
 export const repeated = <T>(element: Field<T>): Field<T[]> => {
   const { number, type } = element;
-  if (type.wire !== BYTES)
+  if (type.wire !== BYTES || type.repeated)
     throw new TypeError("only length-delimited fields repeat in this profile");
+  const tag = number * 8 + BYTES;
   return field<T[]>(number, {
     wire: BYTES,
     repeated: true,
+    fresh: true,
     absent: () => [],
     isAbsent: (v) => v.length === 0,
-    write: (out, list, path) => {
+    write: (out, list) => {
       for (const value of list) {
-        out.varint((number << 3) | BYTES);
-        type.write(out, value, path);
+        out.varint(tag);
+        type.write(out, value);
       }
     },
-    read: (input, path) => [type.read(input, path)],
-    append: (list, input, path) => {
-      list.push(type.read(input, path));
+    read: (input) => [type.read(input)],
+    append: (list, input) => {
+      list.push(type.read(input));
     },
   });
 };
@@ -314,81 +375,138 @@ export const repeated = <T>(element: Field<T>): Field<T[]> => {
 export interface MessageCodec<T> extends Codec<T> {
   empty(): T;
   isEmpty(value: T): boolean;
-  writeTo(out: Writer, value: T, path: string): void;
-  readBlock(input: Reader, path: string): T;
+  writeTo(out: Writer, value: T): void;
+  readBlock(input: Reader): T;
+}
+
+// Encoding is synchronous and nested messages write into their parent's writer: one serves all.
+const writer = new Writer();
+
+interface Entry {
+  readonly key: string;
+  readonly number: number;
+  readonly tag: number;
+  readonly type: FieldType<unknown>;
 }
 
 /** Declares a message. Field numbers must ascend in the declaration, as they do in the bytes. */
 export function message<F extends Fields>(name: string, fields: F): MessageCodec<MessageValue<F>> {
   type T = MessageValue<F>;
-  const entries = Object.entries(fields).map(([key, f]) => ({ key, ...f }));
-  const byNumber = new Map(entries.map((e, index) => [e.number, { ...e, index }]));
-  entries.reduce((last, e) => {
-    if (e.number <= last) throw new TypeError(`${name}.${e.key}: field numbers must ascend`);
-    return e.number;
-  }, 0);
-  const writer = new Writer();
+  const entries: Entry[] = [];
+  const byNumber: (Entry | undefined)[] = [];
+  let greatest = 0;
+  for (const [key, { number, type }] of Object.entries(fields)) {
+    if (number <= greatest) throw new TypeError(`${name}.${key}: field numbers must ascend`);
+    greatest = number;
+    const entry: Entry = { key, number, tag: number * 8 + type.wire, type };
+    entries.push(entry);
+    byNumber[number] = entry;
+  }
+  const fresh = entries.filter((e) => e.type.fresh);
+  const blank = Object.fromEntries(entries.map((e) => [e.key, e.type.absent()]));
 
-  const codec: MessageCodec<T> = {
-    name,
-    empty: () => Object.fromEntries(entries.map((e) => [e.key, e.type.absent()])) as T,
-    isEmpty: (value) =>
-      entries.every((e) => e.type.isAbsent((value as Record<string, unknown>)[e.key])),
-    writeTo(out, value, path) {
-      for (const e of entries) {
-        const v = (value as Record<string, unknown>)[e.key];
-        if (e.type.isAbsent(v)) continue;
-        if (!e.type.repeated) out.varint((e.number << 3) | e.type.wire);
-        e.type.write(out, v, `${path}.${e.key}`);
-      }
-    },
-    readBlock(input, path) {
-      const block = input.block(path);
-      return read(new Reader(block, 0, block.length), path);
-    },
-    encode(value) {
-      // One writer a codec: encoding is synchronous and never re-enters the same codec.
-      writer.reset();
-      codec.writeTo(writer, value, name);
-      return writer.finish();
-    },
-    decode: (input) => read(new Reader(input, 0, input.length), name),
+  const empty = (): Record<string, unknown> => {
+    const value: Record<string, unknown> = { ...blank };
+    for (const e of fresh) value[e.key] = e.type.absent();
+    return value;
   };
 
-  function read(input: Reader, path: string): T {
-    const value = codec.empty() as Record<string, unknown>;
-    let last = 0;
-    while (input.at < input.end) {
-      const tag = input.varint(path);
-      const number = Math.floor(tag / 8);
-      const e = byNumber.get(number);
-      if (e === undefined) {
-        throw new CodecError("E_ENC_UNKNOWN_FIELD", path, `unknown field number ${number}`);
+  function write(out: Writer, value: Record<string, unknown>): void {
+    let at = "";
+    try {
+      for (const e of entries) {
+        const v = value[e.key];
+        if (e.type.isAbsent(v)) continue;
+        at = e.key;
+        if (!e.type.repeated) out.varint(e.tag);
+        e.type.write(out, v);
       }
-      const fieldPath = `${path}.${e.key}`;
-      if (tag % 8 !== e.type.wire) {
-        throw new CodecError(
-          "E_ENC_WIRETYPE",
-          fieldPath,
-          `wire type ${tag % 8} is not ${e.type.wire}`,
-        );
-      }
-      if (number < last || (number === last && !e.type.repeated)) {
-        throw new CodecError("E_ENC_ORDER", fieldPath, "field is repeated or out of order");
-      }
-      if (number === last) {
-        e.type.append?.(value[e.key], input, fieldPath);
-      } else {
-        const v = e.type.read(input, fieldPath);
-        if (!e.type.repeated && e.type.isAbsent(v)) {
-          throw new CodecError("E_ENC_DEFAULT", fieldPath, "a default value must not be written");
-        }
-        value[e.key] = v;
-      }
-      last = number;
+    } catch (error) {
+      throw within(at, error);
     }
-    return value as T;
   }
 
-  return codec;
+  function read(input: Reader): Record<string, unknown> {
+    const value = empty();
+    let last = 0;
+    let at = "";
+    try {
+      while (input.at < input.end) {
+        at = "";
+        const tag = input.varint();
+        const number = Math.floor(tag / 8);
+        const e = byNumber[number];
+        if (e === undefined) {
+          throw new Flaw("E_ENC_UNKNOWN_FIELD", `unknown field number ${number}`);
+        }
+        at = e.key;
+        const { type } = e;
+        if (tag !== e.tag) {
+          throw new Flaw("E_ENC_WIRETYPE", `wire type ${tag % 8} is not ${type.wire}`);
+        }
+        if (number > last) {
+          const v = type.read(input);
+          if (!type.repeated && type.isAbsent(v)) {
+            throw new Flaw("E_ENC_DEFAULT", "a default value must not be written");
+          }
+          value[at] = v;
+        } else if (number === last && type.repeated) {
+          type.append?.(value[at], input);
+        } else {
+          throw new Flaw("E_ENC_ORDER", "field is repeated or out of order");
+        }
+        last = number;
+      }
+    } catch (error) {
+      throw within(at, error);
+    }
+    return value;
+  }
+
+  return {
+    name,
+    empty: () => empty() as T,
+    isEmpty: (value) =>
+      entries.every((e) => e.type.isAbsent((value as Record<string, unknown>)[e.key])),
+    writeTo: (out, value) => write(out, value),
+    readBlock(input) {
+      const outer = input.end;
+      input.end = input.blockEnd();
+      const value = read(input) as T;
+      input.end = outer;
+      return value;
+    },
+    encode(value) {
+      writer.start();
+      try {
+        write(writer, value);
+      } catch (error) {
+        throw asCodecError(name, error);
+      }
+      return writer.finish();
+    },
+    decode(input) {
+      // A Buffer's slice is a view, ours must be copies; so look at its bytes as plain ones.
+      const plain =
+        input.constructor === Uint8Array
+          ? input
+          : new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
+      try {
+        return read(new Reader(plain)) as T;
+      } catch (error) {
+        throw asCodecError(name, error);
+      }
+    },
+  };
 }
+
+/** Says in which field of a message a flaw was found. The happy path builds no path. */
+function within(key: string, error: unknown): unknown {
+  if (error instanceof Flaw && key !== "") error.path.unshift(key);
+  return error;
+}
+
+const asCodecError = (name: string, error: unknown): unknown =>
+  error instanceof Flaw
+    ? new CodecError(error.code, [name, ...error.path].join("."), error.detail)
+    : error;

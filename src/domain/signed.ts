@@ -48,11 +48,28 @@ export interface Verified<T> {
 
 const ascii = new TextEncoder();
 
+/** What comes before the body's length, by name: it is wanted for every hash of every body. */
+const heads = new Map<SignedName, Uint8Array>();
+
+function headOf(name: SignedName): Uint8Array {
+  let head = heads.get(name);
+  if (head === undefined) {
+    const type = `application/vnd.dragons.${name}.v1+proto`;
+    head = ascii.encode(`DSSEv1 ${type.length} ${type} `);
+    heads.set(name, head);
+  }
+  return head;
+}
+
 /** Everything of PAE but the body: hashing need not copy a body to put this before it. */
-export const paeHead = (name: SignedName, bodyLength: number): Uint8Array => {
-  const type = `application/vnd.dragons.${name}.v1+proto`;
-  return ascii.encode(`DSSEv1 ${type.length} ${type} ${bodyLength} `);
-};
+export function paeHead(name: SignedName, bodyLength: number): Uint8Array {
+  const head = headOf(name);
+  const decimal = `${bodyLength} `;
+  const out = new Uint8Array(head.length + decimal.length);
+  out.set(head);
+  for (let i = 0; i < decimal.length; i++) out[head.length + i] = decimal.charCodeAt(i);
+  return out;
+}
 
 /**
  * DSSE pre-authentication encoding:

