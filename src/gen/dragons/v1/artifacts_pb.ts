@@ -1661,7 +1661,7 @@ export type HeartbeatBody = Message<"dragons.v1.HeartbeatBody"> & {
   sessionEpoch: bigint;
 
   /**
-   * From 0 in each session, one more each time.
+   * From 1 in each session, one more each time.
    *
    * @generated from field: uint64 counter = 6;
    */
@@ -1759,7 +1759,7 @@ export type HeartbeatBody = Message<"dragons.v1.HeartbeatBody"> & {
   intentsHead: Uint8Array;
 
   /**
-   * By scope.
+   * By scope, sorted; the scope "" stands for all those not named.
    *
    * @generated from field: repeated dragons.v1.ScopeCount scopes = 20;
    */
@@ -3190,7 +3190,7 @@ export const ChildState = {
   UNSPECIFIED: 0,
 
   /**
-   * The sidecar did not start it.
+   * No agent is supervised, or it is being restarted.
    *
    * @generated from enum value: CHILD_STATE_ABSENT = 1;
    */
@@ -3204,14 +3204,14 @@ export const ChildState = {
   RUNNING: 2,
 
   /**
-   * It ended by itself.
+   * It ended, and nothing restarts it.
    *
    * @generated from enum value: CHILD_STATE_EXITED = 3;
    */
   EXITED: 3,
 
   /**
-   * The sidecar ended it.
+   * It is suspended by a signal.
    *
    * @generated from enum value: CHILD_STATE_STOPPED = 4;
    */

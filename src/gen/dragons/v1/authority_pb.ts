@@ -15,6 +15,8 @@ export const file_dragons_v1_authority: GenFile = /*@__PURE__*/
   fileDesc("ChpkcmFnb25zL3YxL2F1dGhvcml0eS5wcm90bxIKZHJhZ29ucy52MSIpChRQcmVwYXJlVGVuYW50UmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkiXQoVUHJlcGFyZVRlbmFudFJlc3BvbnNlEhIKCmlzc3Vlcl9rZXkYASABKAwSFAoMY29zaWduZXJfa2V5GAIgASgMEhoKEmNvbnRyb2xfbGVkZ2VyX2tleRgDIAEoDCJ3ChNDcmVhdGVUZW5hbnRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEQoJdGVuYW50X2lkGAIgASgJEhAKCHJvb3Rfa2V5GAMgASgMEicKBmtleXNldBgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiOwoUQ3JlYXRlVGVuYW50UmVzcG9uc2USEQoJdGVuYW50X2lkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIjsKEkxpc3RUZW5hbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJTChNMaXN0VGVuYW50c1Jlc3BvbnNlEiMKB3RlbmFudHMYASADKAsyEi5kcmFnb25zLnYxLlRlbmFudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRQoGVGVuYW50EhEKCXRlbmFudF9pZBgBIAEoCRIQCghyb290X2tleRgCIAEoDBIWCg5rZXlzZXRfdmVyc2lvbhgDIAEoBCJSChNSZWNvcmRLZXlzZXRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSJwoGa2V5c2V0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyJAChRSZWNvcmRLZXlzZXRSZXNwb25zZRIWCg5rZXlzZXRfdmVyc2lvbhgBIAEoBBIQCghyZXZpc2lvbhgCIAEoBCISChBHZXRLZXlzZXRSZXF1ZXN0Ik4KEUdldEtleXNldFJlc3BvbnNlEicKBmtleXNldBgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIcm9vdF9rZXkYAiABKAwiPQoVUmVjb3JkTWFuaWZlc3RSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbWFuaWZlc3QYAiABKAwiQQoWUmVjb3JkTWFuaWZlc3RSZXNwb25zZRIVCg1tYW5pZmVzdF9oYXNoGAEgASgMEhAKCHJldmlzaW9uGAIgASgEIisKEkdldE1hbmlmZXN0UmVxdWVzdBIVCg1tYW5pZmVzdF9oYXNoGAEgASgMIj8KE0dldE1hbmlmZXN0UmVzcG9uc2USEAoIbWFuaWZlc3QYASABKAwSFgoOcmVjb3JkZWRfYXRfdXMYAiABKAQiPQoUTGlzdE1hbmlmZXN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiYQoVTGlzdE1hbmlmZXN0c1Jlc3BvbnNlEi8KCW1hbmlmZXN0cxgBIAMoCzIcLmRyYWdvbnMudjEuUmVjb3JkZWRNYW5pZmVzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiUwoQUmVjb3JkZWRNYW5pZmVzdBIVCg1tYW5pZmVzdF9oYXNoGAEgASgMEhAKCG1hbmlmZXN0GAIgASgMEhYKDnJlY29yZGVkX2F0X3VzGAMgASgEIlAKElJlY29yZEdyYW50UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEiYKBWdyYW50GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyJMChNSZWNvcmRHcmFudFJlc3BvbnNlEhAKCGdyYW50X2lkGAEgASgJEhEKCWdyYW50X3JlZhgCIAEoDBIQCghyZXZpc2lvbhgDIAEoBCIjCg9HZXRHcmFudFJlcXVlc3QSEAoIZ3JhbnRfaWQYASABKAkiNAoQR2V0R3JhbnRSZXNwb25zZRIgCgVncmFudBgBIAEoCzIRLmRyYWdvbnMudjEuR3JhbnQiOgoRTGlzdEdyYW50c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUAoSTGlzdEdyYW50c1Jlc3BvbnNlEiEKBmdyYW50cxgBIAMoCzIRLmRyYWdvbnMudjEuR3JhbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIloKBUdyYW50EicKBnNpZ25lZBgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEQoJZ3JhbnRfcmVmGAIgASgMEhUKDXJldm9rZWRfZXBvY2gYAyABKAQiWgoXUmVjb3JkUmV2b2NhdGlvblJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIrCgpyZXZvY2F0aW9uGAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyI7ChhSZWNvcmRSZXZvY2F0aW9uUmVzcG9uc2USDQoFZXBvY2gYASABKAQSEAoIcmV2aXNpb24YAiABKAQiPwoWTGlzdFJldm9jYXRpb25zUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJgChdMaXN0UmV2b2NhdGlvbnNSZXNwb25zZRIsCgtyZXZvY2F0aW9ucxgBIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjoKEUxpc3RMZWFzZXNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlAKEkxpc3RMZWFzZXNSZXNwb25zZRIhCgZsZWFzZXMYASADKAsyES5kcmFnb25zLnYxLkxlYXNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIjCg9HZXRMZWFzZVJlcXVlc3QSEAoIbGVhc2VfaWQYASABKAkiNAoQR2V0TGVhc2VSZXNwb25zZRIgCgVsZWFzZRgBIAEoCzIRLmRyYWdvbnMudjEuTGVhc2UiWgoFTGVhc2USJwoGc2lnbmVkGAEgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIRCglsZWFzZV9yZWYYAiABKAwSFQoNcmV2b2tlZF9lcG9jaBgDIAEoBCJfChJSZXZva2VMZWFzZVJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIQCghsZWFzZV9pZBgCIAEoCRITCgtpbnN0YW5jZV9pZBgDIAEoCRIOCgZyZWFzb24YBCABKAkiUQoTUmV2b2tlTGVhc2VSZXNwb25zZRINCgVlcG9jaBgBIAEoBBIrCgpyZXZvY2F0aW9uGAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyI7ChJMaXN0UmVjb3Jkc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUwoTTGlzdFJlY29yZHNSZXNwb25zZRIjCgdyZWNvcmRzGAEgAygLMhIuZHJhZ29ucy52MS5SZWNvcmQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJImEKBlJlY29yZBIoCgdyZWNlaXB0GAEgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIMCgR3aGF0GAIgASgJEhAKCGFydGlmYWN0GAMgASgMEg0KBWFjdG9yGAQgASgMMogCCg1UZW5hbnRTZXJ2aWNlElQKDVByZXBhcmVUZW5hbnQSIC5kcmFnb25zLnYxLlByZXBhcmVUZW5hbnRSZXF1ZXN0GiEuZHJhZ29ucy52MS5QcmVwYXJlVGVuYW50UmVzcG9uc2USUQoMQ3JlYXRlVGVuYW50Eh8uZHJhZ29ucy52MS5DcmVhdGVUZW5hbnRSZXF1ZXN0GiAuZHJhZ29ucy52MS5DcmVhdGVUZW5hbnRSZXNwb25zZRJOCgtMaXN0VGVuYW50cxIeLmRyYWdvbnMudjEuTGlzdFRlbmFudHNSZXF1ZXN0Gh8uZHJhZ29ucy52MS5MaXN0VGVuYW50c1Jlc3BvbnNlMqkBCgpLZXlTZXJ2aWNlElEKDFJlY29yZEtleXNldBIfLmRyYWdvbnMudjEuUmVjb3JkS2V5c2V0UmVxdWVzdBogLmRyYWdvbnMudjEuUmVjb3JkS2V5c2V0UmVzcG9uc2USSAoJR2V0S2V5c2V0EhwuZHJhZ29ucy52MS5HZXRLZXlzZXRSZXF1ZXN0Gh0uZHJhZ29ucy52MS5HZXRLZXlzZXRSZXNwb25zZTKQAgoPTWFuaWZlc3RTZXJ2aWNlElcKDlJlY29yZE1hbmlmZXN0EiEuZHJhZ29ucy52MS5SZWNvcmRNYW5pZmVzdFJlcXVlc3QaIi5kcmFnb25zLnYxLlJlY29yZE1hbmlmZXN0UmVzcG9uc2USTgoLR2V0TWFuaWZlc3QSHi5kcmFnb25zLnYxLkdldE1hbmlmZXN0UmVxdWVzdBofLmRyYWdvbnMudjEuR2V0TWFuaWZlc3RSZXNwb25zZRJUCg1MaXN0TWFuaWZlc3RzEiAuZHJhZ29ucy52MS5MaXN0TWFuaWZlc3RzUmVxdWVzdBohLmRyYWdvbnMudjEuTGlzdE1hbmlmZXN0c1Jlc3BvbnNlMq0DCgxHcmFudFNlcnZpY2USTgoLUmVjb3JkR3JhbnQSHi5kcmFnb25zLnYxLlJlY29yZEdyYW50UmVxdWVzdBofLmRyYWdvbnMudjEuUmVjb3JkR3JhbnRSZXNwb25zZRJFCghHZXRHcmFudBIbLmRyYWdvbnMudjEuR2V0R3JhbnRSZXF1ZXN0GhwuZHJhZ29ucy52MS5HZXRHcmFudFJlc3BvbnNlEksKCkxpc3RHcmFudHMSHS5kcmFnb25zLnYxLkxpc3RHcmFudHNSZXF1ZXN0Gh4uZHJhZ29ucy52MS5MaXN0R3JhbnRzUmVzcG9uc2USXQoQUmVjb3JkUmV2b2NhdGlvbhIjLmRyYWdvbnMudjEuUmVjb3JkUmV2b2NhdGlvblJlcXVlc3QaJC5kcmFnb25zLnYxLlJlY29yZFJldm9jYXRpb25SZXNwb25zZRJaCg9MaXN0UmV2b2NhdGlvbnMSIi5kcmFnb25zLnYxLkxpc3RSZXZvY2F0aW9uc1JlcXVlc3QaIy5kcmFnb25zLnYxLkxpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlMvIBCgxMZWFzZVNlcnZpY2USSwoKTGlzdExlYXNlcxIdLmRyYWdvbnMudjEuTGlzdExlYXNlc1JlcXVlc3QaHi5kcmFnb25zLnYxLkxpc3RMZWFzZXNSZXNwb25zZRJFCghHZXRMZWFzZRIbLmRyYWdvbnMudjEuR2V0TGVhc2VSZXF1ZXN0GhwuZHJhZ29ucy52MS5HZXRMZWFzZVJlc3BvbnNlEk4KC1Jldm9rZUxlYXNlEh4uZHJhZ29ucy52MS5SZXZva2VMZWFzZVJlcXVlc3QaHy5kcmFnb25zLnYxLlJldm9rZUxlYXNlUmVzcG9uc2UyXgoMQXVkaXRTZXJ2aWNlEk4KC0xpc3RSZWNvcmRzEh4uZHJhZ29ucy52MS5MaXN0UmVjb3Jkc1JlcXVlc3QaHy5kcmFnb25zLnYxLkxpc3RSZWNvcmRzUmVzcG9uc2ViBnByb3RvMw", [file_dragons_v1_artifacts]);
 
 /**
+ * Request of PrepareTenant.
+ *
  * @generated from message dragons.v1.PrepareTenantRequest
  */
 export type PrepareTenantRequest = Message<"dragons.v1.PrepareTenantRequest"> & {
@@ -34,20 +36,28 @@ export const PrepareTenantRequestSchema: GenMessage<PrepareTenantRequest> = /*@_
   messageDesc(file_dragons_v1_authority, 0);
 
 /**
+ * Answer of PrepareTenant.
+ *
  * @generated from message dragons.v1.PrepareTenantResponse
  */
 export type PrepareTenantResponse = Message<"dragons.v1.PrepareTenantResponse"> & {
   /**
+   * Ed25519 public key for role ISSUER, 32 bytes.
+   *
    * @generated from field: bytes issuer_key = 1;
    */
   issuerKey: Uint8Array;
 
   /**
+   * Ed25519 public key for role COSIGNER, 32 bytes.
+   *
    * @generated from field: bytes cosigner_key = 2;
    */
   cosignerKey: Uint8Array;
 
   /**
+   * Ed25519 public key for role CONTROL_LEDGER, 32 bytes.
+   *
    * @generated from field: bytes control_ledger_key = 3;
    */
   controlLedgerKey: Uint8Array;
@@ -61,25 +71,35 @@ export const PrepareTenantResponseSchema: GenMessage<PrepareTenantResponse> = /*
   messageDesc(file_dragons_v1_authority, 1);
 
 /**
+ * Request of CreateTenant.
+ *
  * @generated from message dragons.v1.CreateTenantRequest
  */
 export type CreateTenantRequest = Message<"dragons.v1.CreateTenantRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * The tenant: lower-case letters, digits and hyphens, at most 63.
+   *
    * @generated from field: string tenant_id = 2;
    */
   tenantId: string;
 
   /**
+   * The tenant root's Ed25519 public key, 32 bytes.
+   *
    * @generated from field: bytes root_key = 3;
    */
   rootKey: Uint8Array;
 
   /**
+   * SignedBytes of its first KeysetBody, by the root key.
+   *
    * @generated from field: dragons.v1.SignedBytes keyset = 4;
    */
   keyset?: SignedBytes | undefined;
@@ -93,15 +113,21 @@ export const CreateTenantRequestSchema: GenMessage<CreateTenantRequest> = /*@__P
   messageDesc(file_dragons_v1_authority, 2);
 
 /**
+ * Answer of CreateTenant.
+ *
  * @generated from message dragons.v1.CreateTenantResponse
  */
 export type CreateTenantResponse = Message<"dragons.v1.CreateTenantResponse"> & {
   /**
+   * The tenant: lower-case letters, digits and hyphens, at most 63.
+   *
    * @generated from field: string tenant_id = 1;
    */
   tenantId: string;
 
   /**
+   * The tenant ledger's seq at which it was recorded.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
@@ -115,15 +141,21 @@ export const CreateTenantResponseSchema: GenMessage<CreateTenantResponse> = /*@_
   messageDesc(file_dragons_v1_authority, 3);
 
 /**
+ * Request of ListTenants.
+ *
  * @generated from message dragons.v1.ListTenantsRequest
  */
 export type ListTenantsRequest = Message<"dragons.v1.ListTenantsRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -137,15 +169,21 @@ export const ListTenantsRequestSchema: GenMessage<ListTenantsRequest> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 4);
 
 /**
+ * Answer of ListTenants.
+ *
  * @generated from message dragons.v1.ListTenantsResponse
  */
 export type ListTenantsResponse = Message<"dragons.v1.ListTenantsResponse"> & {
   /**
+   * By tenant_id.
+   *
    * @generated from field: repeated dragons.v1.Tenant tenants = 1;
    */
   tenants: Tenant[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -159,20 +197,28 @@ export const ListTenantsResponseSchema: GenMessage<ListTenantsResponse> = /*@__P
   messageDesc(file_dragons_v1_authority, 5);
 
 /**
+ * A tenant as the control plane knows it.
+ *
  * @generated from message dragons.v1.Tenant
  */
 export type Tenant = Message<"dragons.v1.Tenant"> & {
   /**
+   * The tenant: lower-case letters, digits and hyphens, at most 63.
+   *
    * @generated from field: string tenant_id = 1;
    */
   tenantId: string;
 
   /**
+   * The tenant root's Ed25519 public key, 32 bytes.
+   *
    * @generated from field: bytes root_key = 2;
    */
   rootKey: Uint8Array;
 
   /**
+   * Version of the keyset in force.
+   *
    * @generated from field: uint64 keyset_version = 3;
    */
   keysetVersion: bigint;
@@ -186,15 +232,21 @@ export const TenantSchema: GenMessage<Tenant> = /*@__PURE__*/
   messageDesc(file_dragons_v1_authority, 6);
 
 /**
+ * Request of RecordKeyset.
+ *
  * @generated from message dragons.v1.RecordKeysetRequest
  */
 export type RecordKeysetRequest = Message<"dragons.v1.RecordKeysetRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * SignedBytes of a KeysetBody, by the tenant root.
+   *
    * @generated from field: dragons.v1.SignedBytes keyset = 2;
    */
   keyset?: SignedBytes | undefined;
@@ -208,15 +260,21 @@ export const RecordKeysetRequestSchema: GenMessage<RecordKeysetRequest> = /*@__P
   messageDesc(file_dragons_v1_authority, 7);
 
 /**
+ * Answer of RecordKeyset.
+ *
  * @generated from message dragons.v1.RecordKeysetResponse
  */
 export type RecordKeysetResponse = Message<"dragons.v1.RecordKeysetResponse"> & {
   /**
+   * Version of the keyset in force.
+   *
    * @generated from field: uint64 keyset_version = 1;
    */
   keysetVersion: bigint;
 
   /**
+   * The tenant ledger's seq at which it was recorded.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
@@ -230,6 +288,8 @@ export const RecordKeysetResponseSchema: GenMessage<RecordKeysetResponse> = /*@_
   messageDesc(file_dragons_v1_authority, 8);
 
 /**
+ * Request of GetKeyset.
+ *
  * @generated from message dragons.v1.GetKeysetRequest
  */
 export type GetKeysetRequest = Message<"dragons.v1.GetKeysetRequest"> & {
@@ -243,15 +303,21 @@ export const GetKeysetRequestSchema: GenMessage<GetKeysetRequest> = /*@__PURE__*
   messageDesc(file_dragons_v1_authority, 9);
 
 /**
+ * Answer of GetKeyset.
+ *
  * @generated from message dragons.v1.GetKeysetResponse
  */
 export type GetKeysetResponse = Message<"dragons.v1.GetKeysetResponse"> & {
   /**
+   * SignedBytes of a KeysetBody, by the tenant root.
+   *
    * @generated from field: dragons.v1.SignedBytes keyset = 1;
    */
   keyset?: SignedBytes | undefined;
 
   /**
+   * The tenant root's Ed25519 public key, 32 bytes.
+   *
    * @generated from field: bytes root_key = 2;
    */
   rootKey: Uint8Array;
@@ -265,10 +331,14 @@ export const GetKeysetResponseSchema: GenMessage<GetKeysetResponse> = /*@__PURE_
   messageDesc(file_dragons_v1_authority, 10);
 
 /**
+ * Request of RecordManifest.
+ *
  * @generated from message dragons.v1.RecordManifestRequest
  */
 export type RecordManifestRequest = Message<"dragons.v1.RecordManifestRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
@@ -289,15 +359,21 @@ export const RecordManifestRequestSchema: GenMessage<RecordManifestRequest> = /*
   messageDesc(file_dragons_v1_authority, 11);
 
 /**
+ * Answer of RecordManifest.
+ *
  * @generated from message dragons.v1.RecordManifestResponse
  */
 export type RecordManifestResponse = Message<"dragons.v1.RecordManifestResponse"> & {
   /**
+   * The manifest, 32 bytes.
+   *
    * @generated from field: bytes manifest_hash = 1;
    */
   manifestHash: Uint8Array;
 
   /**
+   * The tenant ledger's seq at which it was recorded.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
@@ -311,10 +387,14 @@ export const RecordManifestResponseSchema: GenMessage<RecordManifestResponse> = 
   messageDesc(file_dragons_v1_authority, 12);
 
 /**
+ * Request of GetManifest.
+ *
  * @generated from message dragons.v1.GetManifestRequest
  */
 export type GetManifestRequest = Message<"dragons.v1.GetManifestRequest"> & {
   /**
+   * The manifest, 32 bytes.
+   *
    * @generated from field: bytes manifest_hash = 1;
    */
   manifestHash: Uint8Array;
@@ -328,15 +408,21 @@ export const GetManifestRequestSchema: GenMessage<GetManifestRequest> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 13);
 
 /**
+ * Answer of GetManifest.
+ *
  * @generated from message dragons.v1.GetManifestResponse
  */
 export type GetManifestResponse = Message<"dragons.v1.GetManifestResponse"> & {
   /**
+   * Canonical ManifestBody bytes.
+   *
    * @generated from field: bytes manifest = 1;
    */
   manifest: Uint8Array;
 
   /**
+   * When it was recorded, microseconds since the epoch.
+   *
    * @generated from field: uint64 recorded_at_us = 2;
    */
   recordedAtUs: bigint;
@@ -350,15 +436,21 @@ export const GetManifestResponseSchema: GenMessage<GetManifestResponse> = /*@__P
   messageDesc(file_dragons_v1_authority, 14);
 
 /**
+ * Request of ListManifests.
+ *
  * @generated from message dragons.v1.ListManifestsRequest
  */
 export type ListManifestsRequest = Message<"dragons.v1.ListManifestsRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -372,15 +464,21 @@ export const ListManifestsRequestSchema: GenMessage<ListManifestsRequest> = /*@_
   messageDesc(file_dragons_v1_authority, 15);
 
 /**
+ * Answer of ListManifests.
+ *
  * @generated from message dragons.v1.ListManifestsResponse
  */
 export type ListManifestsResponse = Message<"dragons.v1.ListManifestsResponse"> & {
   /**
+   * In the order of their recording.
+   *
    * @generated from field: repeated dragons.v1.RecordedManifest manifests = 1;
    */
   manifests: RecordedManifest[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -394,20 +492,28 @@ export const ListManifestsResponseSchema: GenMessage<ListManifestsResponse> = /*
   messageDesc(file_dragons_v1_authority, 16);
 
 /**
+ * A manifest that may execute.
+ *
  * @generated from message dragons.v1.RecordedManifest
  */
 export type RecordedManifest = Message<"dragons.v1.RecordedManifest"> & {
   /**
+   * The manifest, 32 bytes.
+   *
    * @generated from field: bytes manifest_hash = 1;
    */
   manifestHash: Uint8Array;
 
   /**
+   * Canonical ManifestBody bytes.
+   *
    * @generated from field: bytes manifest = 2;
    */
   manifest: Uint8Array;
 
   /**
+   * When it was recorded, microseconds since the epoch.
+   *
    * @generated from field: uint64 recorded_at_us = 3;
    */
   recordedAtUs: bigint;
@@ -421,15 +527,21 @@ export const RecordedManifestSchema: GenMessage<RecordedManifest> = /*@__PURE__*
   messageDesc(file_dragons_v1_authority, 17);
 
 /**
+ * Request of RecordGrant.
+ *
  * @generated from message dragons.v1.RecordGrantRequest
  */
 export type RecordGrantRequest = Message<"dragons.v1.RecordGrantRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * SignedBytes of a GrantBody, by operator grant keys.
+   *
    * @generated from field: dragons.v1.SignedBytes grant = 2;
    */
   grant?: SignedBytes | undefined;
@@ -443,20 +555,28 @@ export const RecordGrantRequestSchema: GenMessage<RecordGrantRequest> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 18);
 
 /**
+ * Answer of RecordGrant.
+ *
  * @generated from message dragons.v1.RecordGrantResponse
  */
 export type RecordGrantResponse = Message<"dragons.v1.RecordGrantResponse"> & {
   /**
+   * `grt_` and 32 hex digits.
+   *
    * @generated from field: string grant_id = 1;
    */
   grantId: string;
 
   /**
+   * ref(grant), 32 bytes.
+   *
    * @generated from field: bytes grant_ref = 2;
    */
   grantRef: Uint8Array;
 
   /**
+   * The tenant ledger's seq at which it was recorded.
+   *
    * @generated from field: uint64 revision = 3;
    */
   revision: bigint;
@@ -470,10 +590,14 @@ export const RecordGrantResponseSchema: GenMessage<RecordGrantResponse> = /*@__P
   messageDesc(file_dragons_v1_authority, 19);
 
 /**
+ * Request of GetGrant.
+ *
  * @generated from message dragons.v1.GetGrantRequest
  */
 export type GetGrantRequest = Message<"dragons.v1.GetGrantRequest"> & {
   /**
+   * `grt_` and 32 hex digits.
+   *
    * @generated from field: string grant_id = 1;
    */
   grantId: string;
@@ -487,10 +611,14 @@ export const GetGrantRequestSchema: GenMessage<GetGrantRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_authority, 20);
 
 /**
+ * Answer of GetGrant.
+ *
  * @generated from message dragons.v1.GetGrantResponse
  */
 export type GetGrantResponse = Message<"dragons.v1.GetGrantResponse"> & {
   /**
+   * The grant.
+   *
    * @generated from field: dragons.v1.Grant grant = 1;
    */
   grant?: Grant | undefined;
@@ -504,15 +632,21 @@ export const GetGrantResponseSchema: GenMessage<GetGrantResponse> = /*@__PURE__*
   messageDesc(file_dragons_v1_authority, 21);
 
 /**
+ * Request of ListGrants.
+ *
  * @generated from message dragons.v1.ListGrantsRequest
  */
 export type ListGrantsRequest = Message<"dragons.v1.ListGrantsRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -526,15 +660,21 @@ export const ListGrantsRequestSchema: GenMessage<ListGrantsRequest> = /*@__PURE_
   messageDesc(file_dragons_v1_authority, 22);
 
 /**
+ * Answer of ListGrants.
+ *
  * @generated from message dragons.v1.ListGrantsResponse
  */
 export type ListGrantsResponse = Message<"dragons.v1.ListGrantsResponse"> & {
   /**
+   * In the order of their recording.
+   *
    * @generated from field: repeated dragons.v1.Grant grants = 1;
    */
   grants: Grant[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -548,15 +688,21 @@ export const ListGrantsResponseSchema: GenMessage<ListGrantsResponse> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 23);
 
 /**
+ * A grant as recorded.
+ *
  * @generated from message dragons.v1.Grant
  */
 export type Grant = Message<"dragons.v1.Grant"> & {
   /**
+   * SignedBytes of its GrantBody.
+   *
    * @generated from field: dragons.v1.SignedBytes signed = 1;
    */
   signed?: SignedBytes | undefined;
 
   /**
+   * ref(grant), 32 bytes.
+   *
    * @generated from field: bytes grant_ref = 2;
    */
   grantRef: Uint8Array;
@@ -577,15 +723,21 @@ export const GrantSchema: GenMessage<Grant> = /*@__PURE__*/
   messageDesc(file_dragons_v1_authority, 24);
 
 /**
+ * Request of RecordRevocation.
+ *
  * @generated from message dragons.v1.RecordRevocationRequest
  */
 export type RecordRevocationRequest = Message<"dragons.v1.RecordRevocationRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * SignedBytes of a RevocationBody.
+   *
    * @generated from field: dragons.v1.SignedBytes revocation = 2;
    */
   revocation?: SignedBytes | undefined;
@@ -599,15 +751,21 @@ export const RecordRevocationRequestSchema: GenMessage<RecordRevocationRequest> 
   messageDesc(file_dragons_v1_authority, 25);
 
 /**
+ * Answer of RecordRevocation.
+ *
  * @generated from message dragons.v1.RecordRevocationResponse
  */
 export type RecordRevocationResponse = Message<"dragons.v1.RecordRevocationResponse"> & {
   /**
+   * Its place in the tenant's chain of revocations.
+   *
    * @generated from field: uint64 epoch = 1;
    */
   epoch: bigint;
 
   /**
+   * The tenant ledger's seq at which it was recorded.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
@@ -621,15 +779,21 @@ export const RecordRevocationResponseSchema: GenMessage<RecordRevocationResponse
   messageDesc(file_dragons_v1_authority, 26);
 
 /**
+ * Request of ListRevocations.
+ *
  * @generated from message dragons.v1.ListRevocationsRequest
  */
 export type ListRevocationsRequest = Message<"dragons.v1.ListRevocationsRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -643,15 +807,21 @@ export const ListRevocationsRequestSchema: GenMessage<ListRevocationsRequest> = 
   messageDesc(file_dragons_v1_authority, 27);
 
 /**
+ * Answer of ListRevocations.
+ *
  * @generated from message dragons.v1.ListRevocationsResponse
  */
 export type ListRevocationsResponse = Message<"dragons.v1.ListRevocationsResponse"> & {
   /**
+   * SignedBytes of RevocationBodies, by epoch.
+   *
    * @generated from field: repeated dragons.v1.SignedBytes revocations = 1;
    */
   revocations: SignedBytes[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -665,15 +835,21 @@ export const ListRevocationsResponseSchema: GenMessage<ListRevocationsResponse> 
   messageDesc(file_dragons_v1_authority, 28);
 
 /**
+ * Request of ListLeases.
+ *
  * @generated from message dragons.v1.ListLeasesRequest
  */
 export type ListLeasesRequest = Message<"dragons.v1.ListLeasesRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -687,15 +863,21 @@ export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE_
   messageDesc(file_dragons_v1_authority, 29);
 
 /**
+ * Answer of ListLeases.
+ *
  * @generated from message dragons.v1.ListLeasesResponse
  */
 export type ListLeasesResponse = Message<"dragons.v1.ListLeasesResponse"> & {
   /**
+   * The current lease of each instance that has one.
+   *
    * @generated from field: repeated dragons.v1.Lease leases = 1;
    */
   leases: Lease[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -709,10 +891,14 @@ export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 30);
 
 /**
+ * Request of GetLease.
+ *
  * @generated from message dragons.v1.GetLeaseRequest
  */
 export type GetLeaseRequest = Message<"dragons.v1.GetLeaseRequest"> & {
   /**
+   * `lse_` and 32 hex digits.
+   *
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
@@ -726,10 +912,14 @@ export const GetLeaseRequestSchema: GenMessage<GetLeaseRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_authority, 31);
 
 /**
+ * Answer of GetLease.
+ *
  * @generated from message dragons.v1.GetLeaseResponse
  */
 export type GetLeaseResponse = Message<"dragons.v1.GetLeaseResponse"> & {
   /**
+   * The lease.
+   *
    * @generated from field: dragons.v1.Lease lease = 1;
    */
   lease?: Lease | undefined;
@@ -743,20 +933,28 @@ export const GetLeaseResponseSchema: GenMessage<GetLeaseResponse> = /*@__PURE__*
   messageDesc(file_dragons_v1_authority, 32);
 
 /**
+ * A lease as issued.
+ *
  * @generated from message dragons.v1.Lease
  */
 export type Lease = Message<"dragons.v1.Lease"> & {
   /**
+   * SignedBytes of its LeaseBody.
+   *
    * @generated from field: dragons.v1.SignedBytes signed = 1;
    */
   signed?: SignedBytes | undefined;
 
   /**
+   * ref(lease), 32 bytes.
+   *
    * @generated from field: bytes lease_ref = 2;
    */
   leaseRef: Uint8Array;
 
   /**
+   * Epoch of the revocation that ended it; 0: none did.
+   *
    * @generated from field: uint64 revoked_epoch = 3;
    */
   revokedEpoch: bigint;
@@ -770,10 +968,14 @@ export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
   messageDesc(file_dragons_v1_authority, 33);
 
 /**
+ * Request of RevokeLease.
+ *
  * @generated from message dragons.v1.RevokeLeaseRequest
  */
 export type RevokeLeaseRequest = Message<"dragons.v1.RevokeLeaseRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
@@ -786,11 +988,15 @@ export type RevokeLeaseRequest = Message<"dragons.v1.RevokeLeaseRequest"> & {
   leaseId: string;
 
   /**
+   * Instead of lease_id: the instance whose current lease is meant.
+   *
    * @generated from field: string instance_id = 3;
    */
   instanceId: string;
 
   /**
+   * A sentence for people; recorded.
+   *
    * @generated from field: string reason = 4;
    */
   reason: string;
@@ -804,15 +1010,21 @@ export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 34);
 
 /**
+ * Answer of RevokeLease.
+ *
  * @generated from message dragons.v1.RevokeLeaseResponse
  */
 export type RevokeLeaseResponse = Message<"dragons.v1.RevokeLeaseResponse"> & {
   /**
+   * Its place in the tenant's chain of revocations.
+   *
    * @generated from field: uint64 epoch = 1;
    */
   epoch: bigint;
 
   /**
+   * SignedBytes of a RevocationBody.
+   *
    * @generated from field: dragons.v1.SignedBytes revocation = 2;
    */
   revocation?: SignedBytes | undefined;
@@ -826,15 +1038,21 @@ export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__P
   messageDesc(file_dragons_v1_authority, 35);
 
 /**
+ * Request of ListRecords.
+ *
  * @generated from message dragons.v1.ListRecordsRequest
  */
 export type ListRecordsRequest = Message<"dragons.v1.ListRecordsRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -848,15 +1066,21 @@ export const ListRecordsRequestSchema: GenMessage<ListRecordsRequest> = /*@__PUR
   messageDesc(file_dragons_v1_authority, 36);
 
 /**
+ * Answer of ListRecords.
+ *
  * @generated from message dragons.v1.ListRecordsResponse
  */
 export type ListRecordsResponse = Message<"dragons.v1.ListRecordsResponse"> & {
   /**
+   * By seq.
+   *
    * @generated from field: repeated dragons.v1.Record records = 1;
    */
   records: Record[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -870,6 +1094,8 @@ export const ListRecordsResponseSchema: GenMessage<ListRecordsResponse> = /*@__P
   messageDesc(file_dragons_v1_authority, 37);
 
 /**
+ * One entry of the tenant ledger.
+ *
  * @generated from message dragons.v1.Record
  */
 export type Record = Message<"dragons.v1.Record"> & {

@@ -15,6 +15,8 @@ export const file_dragons_v1_dock: GenFile = /*@__PURE__*/
   fileDesc("ChVkcmFnb25zL3YxL2RvY2sucHJvdG8SCmRyYWdvbnMudjEiNwoLRG9ja1JlcXVlc3QSKAoHZ2VuZXNpcxgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiqwEKDERvY2tSZXNwb25zZRIRCglsZWRnZXJfaWQYASABKAwSJwoGa2V5c2V0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxImCgVncmFudBgDIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSJQoEZG9jaxgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIbWFuaWZlc3QYBSABKAwiTgoRUmVjb3JkRG9ja1JlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIlCgRkb2NrGAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyJJChJSZWNvcmREb2NrUmVzcG9uc2USDwoHZG9ja19pZBgBIAEoCRIQCghkb2NrX3JlZhgCIAEoDBIQCghyZXZpc2lvbhgDIAEoBCI5ChBMaXN0RG9ja3NSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIk0KEUxpc3REb2Nrc1Jlc3BvbnNlEh8KBWRvY2tzGAEgAygLMhAuZHJhZ29ucy52MS5Eb2NrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKMAQoERG9jaxIPCgdkb2NrX2lkGAEgASgJEhAKCGRvY2tfcmVmGAIgASgMEhEKCWdyYW50X3JlZhgDIAEoDBIUCgxub3RfYWZ0ZXJfdXMYBCABKAQSDwoHbGVkZ2VycxgFIAEoBBInCgZzaWduZWQYBiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzMt8BCgtEb2NrU2VydmljZRI5CgREb2NrEhcuZHJhZ29ucy52MS5Eb2NrUmVxdWVzdBoYLmRyYWdvbnMudjEuRG9ja1Jlc3BvbnNlEksKClJlY29yZERvY2sSHS5kcmFnb25zLnYxLlJlY29yZERvY2tSZXF1ZXN0Gh4uZHJhZ29ucy52MS5SZWNvcmREb2NrUmVzcG9uc2USSAoJTGlzdERvY2tzEhwuZHJhZ29ucy52MS5MaXN0RG9ja3NSZXF1ZXN0Gh0uZHJhZ29ucy52MS5MaXN0RG9ja3NSZXNwb25zZWIGcHJvdG8z", [file_dragons_v1_artifacts]);
 
 /**
+ * Request of Dock.
+ *
  * @generated from message dragons.v1.DockRequest
  */
 export type DockRequest = Message<"dragons.v1.DockRequest"> & {
@@ -34,6 +36,8 @@ export const DockRequestSchema: GenMessage<DockRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_dock, 0);
 
 /**
+ * Answer of Dock.
+ *
  * @generated from message dragons.v1.DockResponse
  */
 export type DockResponse = Message<"dragons.v1.DockResponse"> & {
@@ -52,11 +56,15 @@ export type DockResponse = Message<"dragons.v1.DockResponse"> & {
   keyset?: SignedBytes | undefined;
 
   /**
+   * SignedBytes of the GrantBody that the dock names.
+   *
    * @generated from field: dragons.v1.SignedBytes grant = 3;
    */
   grant?: SignedBytes | undefined;
 
   /**
+   * SignedBytes of the DockBody.
+   *
    * @generated from field: dragons.v1.SignedBytes dock = 4;
    */
   dock?: SignedBytes | undefined;
@@ -77,6 +85,8 @@ export const DockResponseSchema: GenMessage<DockResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_dock, 1);
 
 /**
+ * Request of RecordDock.
+ *
  * @generated from message dragons.v1.RecordDockRequest
  */
 export type RecordDockRequest = Message<"dragons.v1.RecordDockRequest"> & {
@@ -103,20 +113,28 @@ export const RecordDockRequestSchema: GenMessage<RecordDockRequest> = /*@__PURE_
   messageDesc(file_dragons_v1_dock, 2);
 
 /**
+ * Answer of RecordDock.
+ *
  * @generated from message dragons.v1.RecordDockResponse
  */
 export type RecordDockResponse = Message<"dragons.v1.RecordDockResponse"> & {
   /**
+   * `dck_` and 32 hex digits.
+   *
    * @generated from field: string dock_id = 1;
    */
   dockId: string;
 
   /**
+   * ref(dock), 32 bytes.
+   *
    * @generated from field: bytes dock_ref = 2;
    */
   dockRef: Uint8Array;
 
   /**
+   * The tenant ledger's seq at which it was recorded.
+   *
    * @generated from field: uint64 revision = 3;
    */
   revision: bigint;
@@ -130,15 +148,21 @@ export const RecordDockResponseSchema: GenMessage<RecordDockResponse> = /*@__PUR
   messageDesc(file_dragons_v1_dock, 3);
 
 /**
+ * Request of ListDocks.
+ *
  * @generated from message dragons.v1.ListDocksRequest
  */
 export type ListDocksRequest = Message<"dragons.v1.ListDocksRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -152,15 +176,21 @@ export const ListDocksRequestSchema: GenMessage<ListDocksRequest> = /*@__PURE__*
   messageDesc(file_dragons_v1_dock, 4);
 
 /**
+ * Answer of ListDocks.
+ *
  * @generated from message dragons.v1.ListDocksResponse
  */
 export type ListDocksResponse = Message<"dragons.v1.ListDocksResponse"> & {
   /**
+   * In the order of their recording.
+   *
    * @generated from field: repeated dragons.v1.Dock docks = 1;
    */
   docks: Dock[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -174,25 +204,35 @@ export const ListDocksResponseSchema: GenMessage<ListDocksResponse> = /*@__PURE_
   messageDesc(file_dragons_v1_dock, 5);
 
 /**
+ * A dock as recorded.
+ *
  * @generated from message dragons.v1.Dock
  */
 export type Dock = Message<"dragons.v1.Dock"> & {
   /**
+   * `dck_` and 32 hex digits.
+   *
    * @generated from field: string dock_id = 1;
    */
   dockId: string;
 
   /**
+   * ref(dock), 32 bytes.
+   *
    * @generated from field: bytes dock_ref = 2;
    */
   dockRef: Uint8Array;
 
   /**
+   * ref(grant), 32 bytes.
+   *
    * @generated from field: bytes grant_ref = 3;
    */
   grantRef: Uint8Array;
 
   /**
+   * End of its use, exclusive, microseconds since the epoch.
+   *
    * @generated from field: uint64 not_after_us = 4;
    */
   notAfterUs: bigint;
@@ -205,6 +245,8 @@ export type Dock = Message<"dragons.v1.Dock"> & {
   ledgers: bigint;
 
   /**
+   * SignedBytes of its DockBody.
+   *
    * @generated from field: dragons.v1.SignedBytes signed = 6;
    */
   signed?: SignedBytes | undefined;

@@ -15,6 +15,8 @@ export const file_dragons_v1_evidence: GenFile = /*@__PURE__*/
   fileDesc("ChlkcmFnb25zL3YxL2V2aWRlbmNlLnByb3RvEgpkcmFnb25zLnYxIhIKEEdldFN0YXR1c1JlcXVlc3QiqgIKEUdldFN0YXR1c1Jlc3BvbnNlEhMKC2luc3RhbmNlX2lkGAEgASgJEhEKCXRlbmFudF9pZBgCIAEoCRIRCglsZWRnZXJfaWQYAyABKAwSDAoEc2l6ZRgEIAEoBBIRCgloZWxkX3NpemUYBSABKAQSJgoFbGVhc2UYBiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEhAKCGF0dGFjaGVkGAcgASgIEhUKDXNlc3Npb25fZXBvY2gYCCABKAQSGAoQYXV0b25vbXlfbGVmdF91cxgJIAEoBBIVCg1tYW5pZmVzdF9oYXNoGAogASgMEiQKCHN0YW5kaW5nGAsgASgOMhIuZHJhZ29ucy52MS5SZWFzb24SEQoJaW5fZmxpZ2h0GAwgASgNIk8KBUVudHJ5EgsKA3NlcRgBIAEoBBIoCgdyZWNlaXB0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIPCgdwYXlsb2FkGAMgASgMIjkKEkxpc3RFbnRyaWVzUmVxdWVzdBIQCghmcm9tX3NlcRgBIAEoBBIRCglwYWdlX3NpemUYAiABKAUiSwoTTGlzdEVudHJpZXNSZXNwb25zZRIiCgdlbnRyaWVzGAEgAygLMhEuZHJhZ29ucy52MS5FbnRyeRIQCghuZXh0X3NlcRgCIAEoBCIlCg9HZXRFbnRyeVJlcXVlc3QSEgoKcmVjZWlwdF9pZBgBIAEoCSKWAQoQR2V0RW50cnlSZXNwb25zZRIgCgVlbnRyeRgBIAEoCzIRLmRyYWdvbnMudjEuRW50cnkSJgoFbGVhc2UYAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEiYKBWdyYW50GAMgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIQCghtYW5pZmVzdBgEIAEoDCIUChJDaGVja0xlZGdlclJlcXVlc3QiaQoTQ2hlY2tMZWRnZXJSZXNwb25zZRIMCgRzaXplGAEgASgEEgwKBHJvb3QYAiABKAwSFAoMb3Blbl9pbnRlbnRzGAMgASgEEg0KBWZhdWx0GAQgASgJEhEKCWZhdWx0X3NlcRgFIAEoBCJDCg1FeHBvcnRSZXF1ZXN0EhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIQCghkaXNjbG9zZRgDIAMoCSIfCg5FeHBvcnRSZXNwb25zZRINCgVjaHVuaxgBIAEoDDKFAwoPRXZpZGVuY2VTZXJ2aWNlEkgKCUdldFN0YXR1cxIcLmRyYWdvbnMudjEuR2V0U3RhdHVzUmVxdWVzdBodLmRyYWdvbnMudjEuR2V0U3RhdHVzUmVzcG9uc2USTgoLTGlzdEVudHJpZXMSHi5kcmFnb25zLnYxLkxpc3RFbnRyaWVzUmVxdWVzdBofLmRyYWdvbnMudjEuTGlzdEVudHJpZXNSZXNwb25zZRJFCghHZXRFbnRyeRIbLmRyYWdvbnMudjEuR2V0RW50cnlSZXF1ZXN0GhwuZHJhZ29ucy52MS5HZXRFbnRyeVJlc3BvbnNlEk4KC0NoZWNrTGVkZ2VyEh4uZHJhZ29ucy52MS5DaGVja0xlZGdlclJlcXVlc3QaHy5kcmFnb25zLnYxLkNoZWNrTGVkZ2VyUmVzcG9uc2USQQoGRXhwb3J0EhkuZHJhZ29ucy52MS5FeHBvcnRSZXF1ZXN0GhouZHJhZ29ucy52MS5FeHBvcnRSZXNwb25zZTABYgZwcm90bzM", [file_dragons_v1_artifacts]);
 
 /**
+ * Request of GetStatus.
+ *
  * @generated from message dragons.v1.GetStatusRequest
  */
 export type GetStatusRequest = Message<"dragons.v1.GetStatusRequest"> & {
@@ -28,45 +30,63 @@ export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*
   messageDesc(file_dragons_v1_evidence, 0);
 
 /**
+ * Answer of GetStatus.
+ *
  * @generated from message dragons.v1.GetStatusResponse
  */
 export type GetStatusResponse = Message<"dragons.v1.GetStatusResponse"> & {
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 1;
    */
   instanceId: string;
 
   /**
+   * The tenant: lower-case letters, digits and hyphens, at most 63.
+   *
    * @generated from field: string tenant_id = 2;
    */
   tenantId: string;
 
   /**
+   * The ledger: ref(genesis), 32 bytes.
+   *
    * @generated from field: bytes ledger_id = 3;
    */
   ledgerId: Uint8Array;
 
   /**
+   * Receipts in the ledger, durable and signed.
+   *
    * @generated from field: uint64 size = 4;
    */
   size: bigint;
 
   /**
+   * Receipts that the control plane has acknowledged.
+   *
    * @generated from field: uint64 held_size = 5;
    */
   heldSize: bigint;
 
   /**
+   * SignedBytes of the LeaseBody held; absent: none.
+   *
    * @generated from field: dragons.v1.SignedBytes lease = 6;
    */
   lease?: SignedBytes | undefined;
 
   /**
+   * Whether a session with the control plane lives.
+   *
    * @generated from field: bool attached = 7;
    */
   attached: boolean;
 
   /**
+   * Epoch of that session, or of the last.
+   *
    * @generated from field: uint64 session_epoch = 8;
    */
   sessionEpoch: bigint;
@@ -79,6 +99,8 @@ export type GetStatusResponse = Message<"dragons.v1.GetStatusResponse"> & {
   autonomyLeftUs: bigint;
 
   /**
+   * The manifest as measured last, 32 bytes.
+   *
    * @generated from field: bytes manifest_hash = 10;
    */
   manifestHash: Uint8Array;
@@ -91,6 +113,8 @@ export type GetStatusResponse = Message<"dragons.v1.GetStatusResponse"> & {
   standing: Reason;
 
   /**
+   * Actions under way.
+   *
    * @generated from field: uint32 in_flight = 12;
    */
   inFlight: number;
@@ -104,15 +128,21 @@ export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE_
   messageDesc(file_dragons_v1_evidence, 1);
 
 /**
+ * One receipt with what the tenant kept of its payload.
+ *
  * @generated from message dragons.v1.Entry
  */
 export type Entry = Message<"dragons.v1.Entry"> & {
   /**
+   * Its place in the ledger, from 1.
+   *
    * @generated from field: uint64 seq = 1;
    */
   seq: bigint;
 
   /**
+   * SignedBytes of its ReceiptHeader.
+   *
    * @generated from field: dragons.v1.SignedBytes receipt = 2;
    */
   receipt?: SignedBytes | undefined;
@@ -133,15 +163,21 @@ export const EntrySchema: GenMessage<Entry> = /*@__PURE__*/
   messageDesc(file_dragons_v1_evidence, 2);
 
 /**
+ * Request of ListEntries.
+ *
  * @generated from message dragons.v1.ListEntriesRequest
  */
 export type ListEntriesRequest = Message<"dragons.v1.ListEntriesRequest"> & {
   /**
+   * First seq wanted; 0: from the first.
+   *
    * @generated from field: uint64 from_seq = 1;
    */
   fromSeq: bigint;
 
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
@@ -155,15 +191,21 @@ export const ListEntriesRequestSchema: GenMessage<ListEntriesRequest> = /*@__PUR
   messageDesc(file_dragons_v1_evidence, 3);
 
 /**
+ * Answer of ListEntries.
+ *
  * @generated from message dragons.v1.ListEntriesResponse
  */
 export type ListEntriesResponse = Message<"dragons.v1.ListEntriesResponse"> & {
   /**
+   * By seq.
+   *
    * @generated from field: repeated dragons.v1.Entry entries = 1;
    */
   entries: Entry[];
 
   /**
+   * from_seq of the next page; 0: this is the last.
+   *
    * @generated from field: uint64 next_seq = 2;
    */
   nextSeq: bigint;
@@ -177,10 +219,14 @@ export const ListEntriesResponseSchema: GenMessage<ListEntriesResponse> = /*@__P
   messageDesc(file_dragons_v1_evidence, 4);
 
 /**
+ * Request of GetEntry.
+ *
  * @generated from message dragons.v1.GetEntryRequest
  */
 export type GetEntryRequest = Message<"dragons.v1.GetEntryRequest"> & {
   /**
+   * `rcp_` and 32 hex digits.
+   *
    * @generated from field: string receipt_id = 1;
    */
   receiptId: string;
@@ -194,10 +240,14 @@ export const GetEntryRequestSchema: GenMessage<GetEntryRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_evidence, 5);
 
 /**
+ * Answer of GetEntry.
+ *
  * @generated from message dragons.v1.GetEntryResponse
  */
 export type GetEntryResponse = Message<"dragons.v1.GetEntryResponse"> & {
   /**
+   * The receipt.
+   *
    * @generated from field: dragons.v1.Entry entry = 1;
    */
   entry?: Entry | undefined;
@@ -210,11 +260,15 @@ export type GetEntryResponse = Message<"dragons.v1.GetEntryResponse"> & {
   lease?: SignedBytes | undefined;
 
   /**
+   * SignedBytes of the GrantBody that the lease was cut from.
+   *
    * @generated from field: dragons.v1.SignedBytes grant = 3;
    */
   grant?: SignedBytes | undefined;
 
   /**
+   * Canonical ManifestBody bytes of the manifest that acted.
+   *
    * @generated from field: bytes manifest = 4;
    */
   manifest: Uint8Array;
@@ -228,6 +282,8 @@ export const GetEntryResponseSchema: GenMessage<GetEntryResponse> = /*@__PURE__*
   messageDesc(file_dragons_v1_evidence, 6);
 
 /**
+ * Request of CheckLedger.
+ *
  * @generated from message dragons.v1.CheckLedgerRequest
  */
 export type CheckLedgerRequest = Message<"dragons.v1.CheckLedgerRequest"> & {
@@ -241,20 +297,28 @@ export const CheckLedgerRequestSchema: GenMessage<CheckLedgerRequest> = /*@__PUR
   messageDesc(file_dragons_v1_evidence, 7);
 
 /**
+ * Answer of CheckLedger.
+ *
  * @generated from message dragons.v1.CheckLedgerResponse
  */
 export type CheckLedgerResponse = Message<"dragons.v1.CheckLedgerResponse"> & {
   /**
+   * Receipts that were walked.
+   *
    * @generated from field: uint64 size = 1;
    */
   size: bigint;
 
   /**
+   * RFC 6962 root over them, 32 bytes.
+   *
    * @generated from field: bytes root = 2;
    */
   root: Uint8Array;
 
   /**
+   * Intents without a receipt yet.
+   *
    * @generated from field: uint64 open_intents = 3;
    */
   openIntents: bigint;
@@ -267,6 +331,8 @@ export type CheckLedgerResponse = Message<"dragons.v1.CheckLedgerResponse"> & {
   fault: string;
 
   /**
+   * The first seq at which something is wrong; 0: nothing is, or not at one receipt.
+   *
    * @generated from field: uint64 fault_seq = 5;
    */
   faultSeq: bigint;
@@ -280,6 +346,8 @@ export const CheckLedgerResponseSchema: GenMessage<CheckLedgerResponse> = /*@__P
   messageDesc(file_dragons_v1_evidence, 8);
 
 /**
+ * Request of Export.
+ *
  * @generated from message dragons.v1.ExportRequest
  */
 export type ExportRequest = Message<"dragons.v1.ExportRequest"> & {
@@ -313,10 +381,14 @@ export const ExportRequestSchema: GenMessage<ExportRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_evidence, 9);
 
 /**
+ * Answer of Export.
+ *
  * @generated from message dragons.v1.ExportResponse
  */
 export type ExportResponse = Message<"dragons.v1.ExportResponse"> & {
   /**
+   * The pack's next bytes, at most 64 KiB.
+   *
    * @generated from field: bytes chunk = 1;
    */
   chunk: Uint8Array;

@@ -15,6 +15,8 @@ export const file_dragons_v1_ledger: GenFile = /*@__PURE__*/
   fileDesc("ChdkcmFnb25zL3YxL2xlZGdlci5wcm90bxIKZHJhZ29ucy52MSJKCgtTeW5jUmVxdWVzdBIQCghmcm9tX3NlcRgBIAEoBBIpCghyZWNlaXB0cxgCIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiMQoMU3luY1Jlc3BvbnNlEhEKCWhlbGRfc2l6ZRgBIAEoBBIOCgZjcmVkaXQYAiABKA0idQoTTGlzdFJlY2VpcHRzUmVxdWVzdBIRCglsZWRnZXJfaWQYASABKAwSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSJAoHdmVyZGljdBgEIAEoDjITLmRyYWdvbnMudjEuVmVyZGljdCJaChRMaXN0UmVjZWlwdHNSZXNwb25zZRIpCghyZWNlaXB0cxgBIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIicKEUdldFJlY2VpcHRSZXF1ZXN0EhIKCnJlY2VpcHRfaWQYASABKAkiPgoSR2V0UmVjZWlwdFJlc3BvbnNlEigKB3JlY2VpcHQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzImUKFFdhdGNoUmVjZWlwdHNSZXF1ZXN0EhEKCWxlZGdlcl9pZBgBIAEoDBIUCgxyZXN1bWVfdG9rZW4YAiABKAkSJAoHdmVyZGljdBgDIAEoDjITLmRyYWdvbnMudjEuVmVyZGljdCJXChVXYXRjaFJlY2VpcHRzUmVzcG9uc2USKAoHcmVjZWlwdBgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSFAoMcmVzdW1lX3Rva2VuGAIgASgJMsYCCg1MZWRnZXJTZXJ2aWNlEj0KBFN5bmMSFy5kcmFnb25zLnYxLlN5bmNSZXF1ZXN0GhguZHJhZ29ucy52MS5TeW5jUmVzcG9uc2UoATABElEKDExpc3RSZWNlaXB0cxIfLmRyYWdvbnMudjEuTGlzdFJlY2VpcHRzUmVxdWVzdBogLmRyYWdvbnMudjEuTGlzdFJlY2VpcHRzUmVzcG9uc2USSwoKR2V0UmVjZWlwdBIdLmRyYWdvbnMudjEuR2V0UmVjZWlwdFJlcXVlc3QaHi5kcmFnb25zLnYxLkdldFJlY2VpcHRSZXNwb25zZRJWCg1XYXRjaFJlY2VpcHRzEiAuZHJhZ29ucy52MS5XYXRjaFJlY2VpcHRzUmVxdWVzdBohLmRyYWdvbnMudjEuV2F0Y2hSZWNlaXB0c1Jlc3BvbnNlMAFiBnByb3RvMw", [file_dragons_v1_artifacts]);
 
 /**
+ * Request of Sync.
+ *
  * @generated from message dragons.v1.SyncRequest
  */
 export type SyncRequest = Message<"dragons.v1.SyncRequest"> & {
@@ -41,6 +43,8 @@ export const SyncRequestSchema: GenMessage<SyncRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_ledger, 0);
 
 /**
+ * Answer of Sync.
+ *
  * @generated from message dragons.v1.SyncResponse
  */
 export type SyncResponse = Message<"dragons.v1.SyncResponse"> & {
@@ -67,20 +71,28 @@ export const SyncResponseSchema: GenMessage<SyncResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_ledger, 1);
 
 /**
+ * Request of ListReceipts.
+ *
  * @generated from message dragons.v1.ListReceiptsRequest
  */
 export type ListReceiptsRequest = Message<"dragons.v1.ListReceiptsRequest"> & {
   /**
+   * The ledger: ref(genesis), 32 bytes.
+   *
    * @generated from field: bytes ledger_id = 1;
    */
   ledgerId: Uint8Array;
 
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
@@ -101,15 +113,21 @@ export const ListReceiptsRequestSchema: GenMessage<ListReceiptsRequest> = /*@__P
   messageDesc(file_dragons_v1_ledger, 2);
 
 /**
+ * Answer of ListReceipts.
+ *
  * @generated from message dragons.v1.ListReceiptsResponse
  */
 export type ListReceiptsResponse = Message<"dragons.v1.ListReceiptsResponse"> & {
   /**
+   * SignedBytes of ReceiptHeaders, by seq.
+   *
    * @generated from field: repeated dragons.v1.SignedBytes receipts = 1;
    */
   receipts: SignedBytes[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -123,10 +141,14 @@ export const ListReceiptsResponseSchema: GenMessage<ListReceiptsResponse> = /*@_
   messageDesc(file_dragons_v1_ledger, 3);
 
 /**
+ * Request of GetReceipt.
+ *
  * @generated from message dragons.v1.GetReceiptRequest
  */
 export type GetReceiptRequest = Message<"dragons.v1.GetReceiptRequest"> & {
   /**
+   * `rcp_` and 32 hex digits.
+   *
    * @generated from field: string receipt_id = 1;
    */
   receiptId: string;
@@ -140,10 +162,14 @@ export const GetReceiptRequestSchema: GenMessage<GetReceiptRequest> = /*@__PURE_
   messageDesc(file_dragons_v1_ledger, 4);
 
 /**
+ * Answer of GetReceipt.
+ *
  * @generated from message dragons.v1.GetReceiptResponse
  */
 export type GetReceiptResponse = Message<"dragons.v1.GetReceiptResponse"> & {
   /**
+   * SignedBytes of its ReceiptHeader.
+   *
    * @generated from field: dragons.v1.SignedBytes receipt = 1;
    */
   receipt?: SignedBytes | undefined;
@@ -157,6 +183,8 @@ export const GetReceiptResponseSchema: GenMessage<GetReceiptResponse> = /*@__PUR
   messageDesc(file_dragons_v1_ledger, 5);
 
 /**
+ * Request of WatchReceipts.
+ *
  * @generated from message dragons.v1.WatchReceiptsRequest
  */
 export type WatchReceiptsRequest = Message<"dragons.v1.WatchReceiptsRequest"> & {
@@ -175,6 +203,8 @@ export type WatchReceiptsRequest = Message<"dragons.v1.WatchReceiptsRequest"> & 
   resumeToken: string;
 
   /**
+   * Only this verdict; UNSPECIFIED: all.
+   *
    * @generated from field: dragons.v1.Verdict verdict = 3;
    */
   verdict: Verdict;
@@ -188,15 +218,21 @@ export const WatchReceiptsRequestSchema: GenMessage<WatchReceiptsRequest> = /*@_
   messageDesc(file_dragons_v1_ledger, 6);
 
 /**
+ * Answer of WatchReceipts.
+ *
  * @generated from message dragons.v1.WatchReceiptsResponse
  */
 export type WatchReceiptsResponse = Message<"dragons.v1.WatchReceiptsResponse"> & {
   /**
+   * SignedBytes of a ReceiptHeader.
+   *
    * @generated from field: dragons.v1.SignedBytes receipt = 1;
    */
   receipt?: SignedBytes | undefined;
 
   /**
+   * What to send to go on after this receipt; opaque.
+   *
    * @generated from field: string resume_token = 2;
    */
   resumeToken: string;

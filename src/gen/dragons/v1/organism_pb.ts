@@ -15,15 +15,21 @@ export const file_dragons_v1_organism: GenFile = /*@__PURE__*/
   fileDesc("ChlkcmFnb25zL3YxL29yZ2FuaXNtLnByb3RvEgpkcmFnb25zLnYxIuICCghPcmdhbmlzbRITCgtpbnN0YW5jZV9pZBgBIAEoCRIRCglsZWRnZXJfaWQYAiABKAwSDAoEbmFtZRgDIAEoCRIVCg1hZ2VudF92ZXJzaW9uGAQgASgJEhUKDW1hbmlmZXN0X2hhc2gYBSABKAwSEQoJZ3JhbnRfcmVmGAYgASgMEigKBXN0YXRlGAcgASgOMhkuZHJhZ29ucy52MS5PcmdhbmlzbVN0YXRlEiMKB2Rlc2lyZWQYCCABKA4yEi5kcmFnb25zLnYxLkRlc2lyZRIpCgpjb25kaXRpb25zGAkgAygLMhUuZHJhZ29ucy52MS5Db25kaXRpb24SEAoIcmV2aXNpb24YCiABKAQSFAoMZG9ja2VkX2F0X3VzGAsgASgEEhAKCHNpbmNlX3VzGAwgASgEEisKCnRyYW5zaXRpb24YDSABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzImcKFExpc3RPcmdhbmlzbXNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJEigKBXN0YXRlGAMgASgOMhkuZHJhZ29ucy52MS5PcmdhbmlzbVN0YXRlIm8KFUxpc3RPcmdhbmlzbXNSZXNwb25zZRInCglvcmdhbmlzbXMYASADKAsyFC5kcmFnb25zLnYxLk9yZ2FuaXNtEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCRIUCgxyZXN1bWVfdG9rZW4YAyABKAkiKQoSR2V0T3JnYW5pc21SZXF1ZXN0EhMKC2luc3RhbmNlX2lkGAEgASgJIl8KE0dldE9yZ2FuaXNtUmVzcG9uc2USJgoIb3JnYW5pc20YASABKAsyFC5kcmFnb25zLnYxLk9yZ2FuaXNtEiAKBXB1bHNlGAIgASgLMhEuZHJhZ29ucy52MS5QdWxzZSJcCgxXYXRjaFJlcXVlc3QSFAoMcmVzdW1lX3Rva2VuGAEgASgJEigKBXN0YXRlGAIgASgOMhkuZHJhZ29ucy52MS5PcmdhbmlzbVN0YXRlEgwKBG5hbWUYAyABKAkihgEKDVdhdGNoUmVzcG9uc2USJQoFZXZlbnQYASABKA4yFi5kcmFnb25zLnYxLldhdGNoRXZlbnQSEAoIcmV2aXNpb24YAiABKAQSFAoMcmVzdW1lX3Rva2VuGAMgASgJEiYKCG9yZ2FuaXNtGAQgASgLMhQuZHJhZ29ucy52MS5PcmdhbmlzbSIoChFXYXRjaFB1bHNlUmVxdWVzdBITCgtpbnN0YW5jZV9pZBgBIAEoCSK+AQoFUHVsc2USEwoLaW5zdGFuY2VfaWQYASABKAkSKgoJaGVhcnRiZWF0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxITCgtoZWFyZF9hdF91cxgDIAEoBBImCgVsZWFzZRgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEQoJaGVsZF9zaXplGAUgASgEEhIKCmNoZWNrcG9pbnQYBiABKAkSEAoIYXR0YWNoZWQYByABKAgiNgoSV2F0Y2hQdWxzZVJlc3BvbnNlEiAKBXB1bHNlGAEgASgLMhEuZHJhZ29ucy52MS5QdWxzZSJMChFRdWFyYW50aW5lUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhMKC2luc3RhbmNlX2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSI8ChJRdWFyYW50aW5lUmVzcG9uc2USJgoIb3JnYW5pc20YASABKAsyFC5kcmFnb25zLnYxLk9yZ2FuaXNtIngKDlJlbGVhc2VSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEwoLaW5zdGFuY2VfaWQYAiABKAkSDgoGcmVhc29uGAMgASgJEi0KCmNvbmRpdGlvbnMYBCADKA4yGS5kcmFnb25zLnYxLkNvbmRpdGlvblR5cGUiOQoPUmVsZWFzZVJlc3BvbnNlEiYKCG9yZ2FuaXNtGAEgASgLMhQuZHJhZ29ucy52MS5PcmdhbmlzbSJGCgtTdG9wUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhMKC2luc3RhbmNlX2lkGAIgASgJEg4KBnJlYXNvbhgDIAEoCSI2CgxTdG9wUmVzcG9uc2USJgoIb3JnYW5pc20YASABKAsyFC5kcmFnb25zLnYxLk9yZ2FuaXNtIlQKFkxpc3RUcmFuc2l0aW9uc1JlcXVlc3QSEwoLaW5zdGFuY2VfaWQYASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiYAoXTGlzdFRyYW5zaXRpb25zUmVzcG9uc2USLAoLdHJhbnNpdGlvbnMYASADKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSp1CgpXYXRjaEV2ZW50EhsKF1dBVENIX0VWRU5UX1VOU1BFQ0lGSUVEEAASGAoUV0FUQ0hfRVZFTlRfT1JHQU5JU00QARIWChJXQVRDSF9FVkVOVF9TWU5DRUQQAhIYChRXQVRDSF9FVkVOVF9CT09LTUFSSxADMu4ECg9PcmdhbmlzbVNlcnZpY2USVAoNTGlzdE9yZ2FuaXNtcxIgLmRyYWdvbnMudjEuTGlzdE9yZ2FuaXNtc1JlcXVlc3QaIS5kcmFnb25zLnYxLkxpc3RPcmdhbmlzbXNSZXNwb25zZRJOCgtHZXRPcmdhbmlzbRIeLmRyYWdvbnMudjEuR2V0T3JnYW5pc21SZXF1ZXN0Gh8uZHJhZ29ucy52MS5HZXRPcmdhbmlzbVJlc3BvbnNlEj4KBVdhdGNoEhguZHJhZ29ucy52MS5XYXRjaFJlcXVlc3QaGS5kcmFnb25zLnYxLldhdGNoUmVzcG9uc2UwARJNCgpXYXRjaFB1bHNlEh0uZHJhZ29ucy52MS5XYXRjaFB1bHNlUmVxdWVzdBoeLmRyYWdvbnMudjEuV2F0Y2hQdWxzZVJlc3BvbnNlMAESSwoKUXVhcmFudGluZRIdLmRyYWdvbnMudjEuUXVhcmFudGluZVJlcXVlc3QaHi5kcmFnb25zLnYxLlF1YXJhbnRpbmVSZXNwb25zZRJCCgdSZWxlYXNlEhouZHJhZ29ucy52MS5SZWxlYXNlUmVxdWVzdBobLmRyYWdvbnMudjEuUmVsZWFzZVJlc3BvbnNlEjkKBFN0b3ASFy5kcmFnb25zLnYxLlN0b3BSZXF1ZXN0GhguZHJhZ29ucy52MS5TdG9wUmVzcG9uc2USWgoPTGlzdFRyYW5zaXRpb25zEiIuZHJhZ29ucy52MS5MaXN0VHJhbnNpdGlvbnNSZXF1ZXN0GiMuZHJhZ29ucy52MS5MaXN0VHJhbnNpdGlvbnNSZXNwb25zZWIGcHJvdG8z", [file_dragons_v1_artifacts]);
 
 /**
+ * A governed agent: who it is, and whether it lives.
+ *
  * @generated from message dragons.v1.Organism
  */
 export type Organism = Message<"dragons.v1.Organism"> & {
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 1;
    */
   instanceId: string;
 
   /**
+   * The ledger: ref(genesis), 32 bytes.
+   *
    * @generated from field: bytes ledger_id = 2;
    */
   ledgerId: Uint8Array;
@@ -36,31 +42,43 @@ export type Organism = Message<"dragons.v1.Organism"> & {
   name: string;
 
   /**
+   * Version in its manifest: `v7`.
+   *
    * @generated from field: string agent_version = 4;
    */
   agentVersion: string;
 
   /**
+   * The manifest, 32 bytes.
+   *
    * @generated from field: bytes manifest_hash = 5;
    */
   manifestHash: Uint8Array;
 
   /**
+   * ref(grant) that its dock names, 32 bytes.
+   *
    * @generated from field: bytes grant_ref = 6;
    */
   grantRef: Uint8Array;
 
   /**
+   * As observed.
+   *
    * @generated from field: dragons.v1.OrganismState state = 7;
    */
   state: OrganismState;
 
   /**
+   * As operators want it.
+   *
    * @generated from field: dragons.v1.Desire desired = 8;
    */
   desired: Desire;
 
   /**
+   * What is wrong with it, oldest first.
+   *
    * @generated from field: repeated dragons.v1.Condition conditions = 9;
    */
   conditions: Condition[];
@@ -73,11 +91,15 @@ export type Organism = Message<"dragons.v1.Organism"> & {
   revision: bigint;
 
   /**
+   * When it came aboard, microseconds since the epoch.
+   *
    * @generated from field: uint64 docked_at_us = 11;
    */
   dockedAtUs: bigint;
 
   /**
+   * Since when it is in this state, microseconds since the epoch.
+   *
    * @generated from field: uint64 since_us = 12;
    */
   sinceUs: bigint;
@@ -98,15 +120,21 @@ export const OrganismSchema: GenMessage<Organism> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 0);
 
 /**
+ * Request of ListOrganisms.
+ *
  * @generated from message dragons.v1.ListOrganismsRequest
  */
 export type ListOrganismsRequest = Message<"dragons.v1.ListOrganismsRequest"> & {
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
@@ -127,20 +155,28 @@ export const ListOrganismsRequestSchema: GenMessage<ListOrganismsRequest> = /*@_
   messageDesc(file_dragons_v1_organism, 1);
 
 /**
+ * Answer of ListOrganisms.
+ *
  * @generated from message dragons.v1.ListOrganismsResponse
  */
 export type ListOrganismsResponse = Message<"dragons.v1.ListOrganismsResponse"> & {
   /**
+   * By instance_id.
+   *
    * @generated from field: repeated dragons.v1.Organism organisms = 1;
    */
   organisms: Organism[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
 
   /**
+   * What Watch takes to send every change after this page's snapshot.
+   *
    * @generated from field: string resume_token = 3;
    */
   resumeToken: string;
@@ -154,10 +190,14 @@ export const ListOrganismsResponseSchema: GenMessage<ListOrganismsResponse> = /*
   messageDesc(file_dragons_v1_organism, 2);
 
 /**
+ * Request of GetOrganism.
+ *
  * @generated from message dragons.v1.GetOrganismRequest
  */
 export type GetOrganismRequest = Message<"dragons.v1.GetOrganismRequest"> & {
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 1;
    */
   instanceId: string;
@@ -171,15 +211,21 @@ export const GetOrganismRequestSchema: GenMessage<GetOrganismRequest> = /*@__PUR
   messageDesc(file_dragons_v1_organism, 3);
 
 /**
+ * Answer of GetOrganism.
+ *
  * @generated from message dragons.v1.GetOrganismResponse
  */
 export type GetOrganismResponse = Message<"dragons.v1.GetOrganismResponse"> & {
   /**
+   * The organism.
+   *
    * @generated from field: dragons.v1.Organism organism = 1;
    */
   organism?: Organism | undefined;
 
   /**
+   * What changes with every beat; absent: it has never beaten.
+   *
    * @generated from field: dragons.v1.Pulse pulse = 2;
    */
   pulse?: Pulse | undefined;
@@ -193,20 +239,28 @@ export const GetOrganismResponseSchema: GenMessage<GetOrganismResponse> = /*@__P
   messageDesc(file_dragons_v1_organism, 4);
 
 /**
+ * Request of Watch.
+ *
  * @generated from message dragons.v1.WatchRequest
  */
 export type WatchRequest = Message<"dragons.v1.WatchRequest"> & {
   /**
+   * From a list or from an answer before; absent: begin with a snapshot.
+   *
    * @generated from field: string resume_token = 1;
    */
   resumeToken: string;
 
   /**
+   * Only organisms in this state, before or after the change; UNSPECIFIED: all.
+   *
    * @generated from field: dragons.v1.OrganismState state = 2;
    */
   state: OrganismState;
 
   /**
+   * Only organisms of this name; absent: all.
+   *
    * @generated from field: string name = 3;
    */
   name: string;
@@ -220,25 +274,35 @@ export const WatchRequestSchema: GenMessage<WatchRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 5);
 
 /**
+ * Answer of Watch.
+ *
  * @generated from message dragons.v1.WatchResponse
  */
 export type WatchResponse = Message<"dragons.v1.WatchResponse"> & {
   /**
+   * What this message is.
+   *
    * @generated from field: dragons.v1.WatchEvent event = 1;
    */
   event: WatchEvent;
 
   /**
+   * The tenant ledger's seq that this message is as of.
+   *
    * @generated from field: uint64 revision = 2;
    */
   revision: bigint;
 
   /**
+   * What to send to go on after this message; opaque.
+   *
    * @generated from field: string resume_token = 3;
    */
   resumeToken: string;
 
   /**
+   * Only with ORGANISM.
+   *
    * @generated from field: dragons.v1.Organism organism = 4;
    */
   organism?: Organism | undefined;
@@ -252,10 +316,14 @@ export const WatchResponseSchema: GenMessage<WatchResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 6);
 
 /**
+ * Request of WatchPulse.
+ *
  * @generated from message dragons.v1.WatchPulseRequest
  */
 export type WatchPulseRequest = Message<"dragons.v1.WatchPulseRequest"> & {
   /**
+   * Only this instance; absent: all of the tenant.
+   *
    * @generated from field: string instance_id = 1;
    */
   instanceId: string;
@@ -269,10 +337,14 @@ export const WatchPulseRequestSchema: GenMessage<WatchPulseRequest> = /*@__PURE_
   messageDesc(file_dragons_v1_organism, 7);
 
 /**
+ * What changes with every beat of one organism.
+ *
  * @generated from message dragons.v1.Pulse
  */
 export type Pulse = Message<"dragons.v1.Pulse"> & {
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 1;
    */
   instanceId: string;
@@ -285,6 +357,8 @@ export type Pulse = Message<"dragons.v1.Pulse"> & {
   heartbeat?: SignedBytes | undefined;
 
   /**
+   * When it was heard, by the control plane's clock, microseconds since the epoch.
+   *
    * @generated from field: uint64 heard_at_us = 3;
    */
   heardAtUs: bigint;
@@ -311,6 +385,8 @@ export type Pulse = Message<"dragons.v1.Pulse"> & {
   checkpoint: string;
 
   /**
+   * Whether a session lives.
+   *
    * @generated from field: bool attached = 7;
    */
   attached: boolean;
@@ -324,10 +400,14 @@ export const PulseSchema: GenMessage<Pulse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 8);
 
 /**
+ * Answer of WatchPulse.
+ *
  * @generated from message dragons.v1.WatchPulseResponse
  */
 export type WatchPulseResponse = Message<"dragons.v1.WatchPulseResponse"> & {
   /**
+   * The latest of one organism.
+   *
    * @generated from field: dragons.v1.Pulse pulse = 1;
    */
   pulse?: Pulse | undefined;
@@ -341,20 +421,28 @@ export const WatchPulseResponseSchema: GenMessage<WatchPulseResponse> = /*@__PUR
   messageDesc(file_dragons_v1_organism, 9);
 
 /**
+ * Request of Quarantine.
+ *
  * @generated from message dragons.v1.QuarantineRequest
  */
 export type QuarantineRequest = Message<"dragons.v1.QuarantineRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 2;
    */
   instanceId: string;
 
   /**
+   * A sentence for people; recorded.
+   *
    * @generated from field: string reason = 3;
    */
   reason: string;
@@ -368,10 +456,14 @@ export const QuarantineRequestSchema: GenMessage<QuarantineRequest> = /*@__PURE_
   messageDesc(file_dragons_v1_organism, 10);
 
 /**
+ * Answer of Quarantine.
+ *
  * @generated from message dragons.v1.QuarantineResponse
  */
 export type QuarantineResponse = Message<"dragons.v1.QuarantineResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: dragons.v1.Organism organism = 1;
    */
   organism?: Organism | undefined;
@@ -385,20 +477,28 @@ export const QuarantineResponseSchema: GenMessage<QuarantineResponse> = /*@__PUR
   messageDesc(file_dragons_v1_organism, 11);
 
 /**
+ * Request of Release.
+ *
  * @generated from message dragons.v1.ReleaseRequest
  */
 export type ReleaseRequest = Message<"dragons.v1.ReleaseRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 2;
    */
   instanceId: string;
 
   /**
+   * A sentence for people; recorded.
+   *
    * @generated from field: string reason = 3;
    */
   reason: string;
@@ -419,10 +519,14 @@ export const ReleaseRequestSchema: GenMessage<ReleaseRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 12);
 
 /**
+ * Answer of Release.
+ *
  * @generated from message dragons.v1.ReleaseResponse
  */
 export type ReleaseResponse = Message<"dragons.v1.ReleaseResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: dragons.v1.Organism organism = 1;
    */
   organism?: Organism | undefined;
@@ -436,20 +540,28 @@ export const ReleaseResponseSchema: GenMessage<ReleaseResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 13);
 
 /**
+ * Request of Stop.
+ *
  * @generated from message dragons.v1.StopRequest
  */
 export type StopRequest = Message<"dragons.v1.StopRequest"> & {
   /**
+   * Chosen by the caller, at most 64 characters; repeating one replays the first answer.
+   *
    * @generated from field: string request_id = 1;
    */
   requestId: string;
 
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 2;
    */
   instanceId: string;
 
   /**
+   * A sentence for people; recorded.
+   *
    * @generated from field: string reason = 3;
    */
   reason: string;
@@ -463,10 +575,14 @@ export const StopRequestSchema: GenMessage<StopRequest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 14);
 
 /**
+ * Answer of Stop.
+ *
  * @generated from message dragons.v1.StopResponse
  */
 export type StopResponse = Message<"dragons.v1.StopResponse"> & {
   /**
+   * As it is now.
+   *
    * @generated from field: dragons.v1.Organism organism = 1;
    */
   organism?: Organism | undefined;
@@ -480,20 +596,28 @@ export const StopResponseSchema: GenMessage<StopResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_organism, 15);
 
 /**
+ * Request of ListTransitions.
+ *
  * @generated from message dragons.v1.ListTransitionsRequest
  */
 export type ListTransitionsRequest = Message<"dragons.v1.ListTransitionsRequest"> & {
   /**
+   * The instance: 32 hex digits of a UUIDv7.
+   *
    * @generated from field: string instance_id = 1;
    */
   instanceId: string;
 
   /**
+   * Most entries to return; 0: the default, too large: the most there may be.
+   *
    * @generated from field: int32 page_size = 2;
    */
   pageSize: number;
 
   /**
+   * From the answer before; absent: from the start.
+   *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
@@ -507,15 +631,21 @@ export const ListTransitionsRequestSchema: GenMessage<ListTransitionsRequest> = 
   messageDesc(file_dragons_v1_organism, 16);
 
 /**
+ * Answer of ListTransitions.
+ *
  * @generated from message dragons.v1.ListTransitionsResponse
  */
 export type ListTransitionsResponse = Message<"dragons.v1.ListTransitionsResponse"> & {
   /**
+   * SignedBytes of TransitionBodies, in order.
+   *
    * @generated from field: repeated dragons.v1.SignedBytes transitions = 1;
    */
   transitions: SignedBytes[];
 
   /**
+   * Where the next page begins; absent: this is the last.
+   *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
@@ -535,21 +665,29 @@ export const ListTransitionsResponseSchema: GenMessage<ListTransitionsResponse> 
  */
 export const WatchEvent = {
   /**
+   * Never sent.
+   *
    * @generated from enum value: WATCH_EVENT_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
+   * An organism as it is now.
+   *
    * @generated from enum value: WATCH_EVENT_ORGANISM = 1;
    */
   ORGANISM: 1,
 
   /**
+   * The snapshot is complete; what follows are changes.
+   *
    * @generated from enum value: WATCH_EVENT_SYNCED = 2;
    */
   SYNCED: 2,
 
   /**
+   * Nothing changed; the token moves on.
+   *
    * @generated from enum value: WATCH_EVENT_BOOKMARK = 3;
    */
   BOOKMARK: 3,
