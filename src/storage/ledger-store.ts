@@ -21,7 +21,7 @@ export interface LedgerStore {
   /** All intents without a receipt, in opening order. */
   intents(): IntentRow[];
   /** Sorted by scope. */
-  counts(): ScopeCount[];
+  counts(): ScopeCounted[];
   spent(): SpentRow[];
   close(): Promise<void>;
 }
@@ -43,7 +43,7 @@ export const LedgerState = message("ledger", {
 });
 export type LedgerState = Infer<typeof LedgerState>;
 
-export type ScopeCount = Infer<typeof ScopeCount>;
+export type ScopeCounted = Infer<typeof ScopeCount>;
 
 /** What was spent under a grant in one scope, since the ledger began. */
 export const SpentRow = message("spent", {
@@ -65,7 +65,7 @@ export interface ReceiptRow {
   /** Encoded SignedBytes. */
   readonly signed: Uint8Array;
   /** Encoded PayloadRow. */
-  readonly payload: Uint8Array;
+  readonly row: Uint8Array;
 }
 
 export interface LedgerStep {
@@ -73,7 +73,7 @@ export interface LedgerStep {
   /** `closes` is the intent_seq that goes away with it; 0: none. */
   readonly receipts: readonly (ReceiptRow & { readonly closes: number })[];
   /** Rows that changed. */
-  readonly counts: readonly ScopeCount[];
+  readonly counts: readonly ScopeCounted[];
   readonly spent: readonly SpentRow[];
   readonly state: LedgerState;
 }
@@ -108,9 +108,9 @@ export function ledgerStore(store: Store): LedgerStore {
         })
         .map(({ key, value }) => {
           const seq = numberIn(key);
-          const payload = store.get(numbered(TABLE.payload, seq));
-          if (payload === null) throw new StorageFailed(`receipt ${seq} has lost its payload row`);
-          return { seq, signed: value, payload };
+          const row = store.get(numbered(TABLE.payload, seq));
+          if (row === null) throw new StorageFailed(`receipt ${seq} has lost its payload row`);
+          return { seq, signed: value, row };
         }),
     intents: () =>
       store
@@ -127,9 +127,9 @@ function writesOf({ opened, receipts, counts, spent, state }: LedgerStep): Write
   for (const { intentSeq, body } of opened) {
     writes.push({ key: numbered(TABLE.intent, intentSeq), value: body });
   }
-  for (const { seq, signed, payload, closes } of receipts) {
+  for (const { seq, signed, row, closes } of receipts) {
     writes.push({ key: numbered(TABLE.receipt, seq), value: signed });
-    writes.push({ key: numbered(TABLE.payload, seq), value: payload });
+    writes.push({ key: numbered(TABLE.payload, seq), value: row });
     if (closes !== 0) writes.push({ key: numbered(TABLE.intent, closes), value: null });
   }
   for (const row of counts) {

@@ -1,0 +1,109 @@
+import type { Clock } from "../../src/native/clock.ts";
+
+export interface CommitterOptions {
+  readonly clock: Clock;
+  /** How long what nobody waits for may lie, microseconds. */
+  readonly lazyUs: number;
+  /** How long somebody waits, microseconds. */
+  readonly deadlineUs: number;
+  /** Writes everything queued until now; resolves when it is durable. */
+  readonly commit: () => Promise<void>;
+  /** Somebody has waited for too long: whoever waits is to be told so. */
+  readonly onLate: () => void;
+  readonly onFailed: (error: unknown) => void;
+}
+
+/**
+ * Decides when to write: one commit at a time, and the next takes everything queued meanwhile, so
+ * that many callers share one flush. What somebody waits for is written at the end of this turn of
+ * the event loop; the rest rides along, or goes by itself a little later.
+ */
+export class Committer {
+  readonly #options: CommitterOptions;
+  #running = false;
+  #scheduled = false;
+  #lazyArmed = false;
+  #watching = false;
+  #ended = false;
+  #late = false;
+  /** When the oldest request began that the commit under way will answer; null: there is none. */
+  #servingSinceUs: number | null = null;
+  /** … that the next commit will answer. */
+  #queuedSinceUs: number | null = null;
+
+  constructor(options: CommitterOptions) {
+    this.#options = options;
+  }
+
+  /** From the moment somebody has waited too long until that commit is through. */
+  get late(): boolean {
+    return this.#late;
+  }
+
+  /** Somebody waits for what was queued. */
+  now(): void {
+    this.#queuedSinceUs ??= this.#options.clock.monotonicUs();
+    this.#watch();
+    this.#schedule();
+  }
+
+  /** Something was queued that nobody waits for. */
+  soon(): void {
+    if (this.#lazyArmed || this.#scheduled) return;
+    this.#lazyArmed = true;
+    this.#options.clock.after(this.#options.lazyUs, () => {
+      this.#lazyArmed = false;
+      this.#schedule();
+    });
+  }
+
+  /** Nothing is begun any more. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || this.#ended) return;
+    this.#scheduled = true;
+    if (!this.#running) setImmediate(() => void this.#run());
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    while (this.#scheduled && !this.#ended) {
+      this.#scheduled = false;
+      this.#servingSinceUs = this.#queuedSinceUs;
+      this.#queuedSinceUs = null;
+      try {
+        await this.#options.commit();
+      } catch (error) {
+        this.end();
+        this.#options.onFailed(error);
+        return;
+      }
+      this.#servingSinceUs = null;
+      this.#late = false;
+    }
+    this.#running = false;
+  }
+
+  /** One timer for all: it looks at the oldest, and comes back when that one is due. */
+  #watch(): void {
+    if (this.#watching) return;
+    const oldest = this.#servingSinceUs ?? this.#queuedSinceUs;
+    if (oldest === null) return;
+    this.#watching = true;
+    const { clock, deadlineUs, onLate } = this.#options;
+    clock.after(oldest + deadlineUs - clock.monotonicUs(), () => {
+      this.#watching = false;
+      const waiting = this.#servingSinceUs ?? this.#queuedSinceUs;
+      if (waiting !== null && clock.monotonicUs() - waiting >= deadlineUs && !this.#ended) {
+        this.#late = true;
+        this.#servingSinceUs = null;
+        this.#queuedSinceUs = null;
+        onLate();
+      }
+      this.#watch();
+    });
+  }
+}

@@ -1,0 +1,47 @@
+import { commitment, type IntentLink } from "../../src/domain/chain.ts";
+import type { Crypto } from "../../src/domain/crypto.ts";
+import type { IntentBody } from "../../src/domain/intent.ts";
+import type { OpenIntent } from "./work-ledger.ts";
+
+const CLAIM_FIELD = 5;
+
+/** A promise of one action, from its opening until its receipt is chained. */
+export class Intent implements OpenIntent {
+  readonly body: IntentBody;
+  /** c_5: fixed here, for the intent chain and the receipt alike. */
+  readonly claimCommitment: Uint8Array;
+  /** What is spent is counted under it; null: reopened after a crash, when that was counted already. */
+  readonly grantRef: Uint8Array | null;
+  /** Its caller was refused before it became durable. */
+  abandoned = false;
+
+  constructor(crypto: Crypto, ledgerId: Uint8Array, body: IntentBody, grantRef: Uint8Array | null) {
+    this.body = body;
+    this.grantRef = grantRef;
+    this.claimCommitment = commitment(crypto, {
+      field: CLAIM_FIELD,
+      ledgerId,
+      intentSeq: body.intentSeq,
+      receiptId: body.receiptId,
+      salt: body.claimSalt,
+      data: body.claim,
+    });
+  }
+
+  link(): IntentLink {
+    const { receiptId, leaseRef, openedAtUs } = this.body;
+    return { receiptId, leaseRef, openedAtUs, claimCommitment: this.claimCommitment };
+  }
+
+  get receiptId(): string {
+    return this.body.receiptId;
+  }
+
+  get intentSeq(): number {
+    return this.body.intentSeq;
+  }
+
+  get openedAtUs(): number {
+    return this.body.openedAtUs;
+  }
+}

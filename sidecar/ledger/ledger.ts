@@ -1,0 +1,518 @@
+import type { Chain, ChainState } from "../../src/domain/chain.ts";
+import { ClaimBody } from "../../src/domain/claim.ts";
+import type { Crypto } from "../../src/domain/crypto.ts";
+import { type IdGenerator, newId } from "../../src/domain/ids.ts";
+import { IntentBody } from "../../src/domain/intent.ts";
+import * as limits from "../../src/domain/limits.ts";
+import { Frontier } from "../../src/domain/merkle.ts";
+import { pae, SignedBytes } from "../../src/domain/signed.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import type { IntentRow, LedgerStep, LedgerStore } from "../../src/storage/ledger-store.ts";
+import { Committer } from "./committer.ts";
+import { Denials } from "./denials.ts";
+import { Intent } from "./intent.ts";
+import { type LifecycleEvent, lifecycleDraft, outcomeOf } from "./lifecycle.ts";
+import { makeReceipt, type Receipt } from "./receipt-maker.ts";
+import type { Refusals } from "./refusals.ts";
+import type { BatchSigner } from "./signer.ts";
+import { SigningQueue } from "./signing-queue.ts";
+import { ScopeCounts, Spendings } from "./tally.ts";
+import {
+  type Closing,
+  type IntentDraft,
+  type LedgerHead,
+  type LedgerStats,
+  LedgerUnavailable,
+  type OpenIntent,
+  type RecordDraft,
+  type Spent,
+  type StoredReceipt,
+  type WorkLedger,
+} from "./work-ledger.ts";
+
+export interface LedgerParts {
+  readonly crypto: Crypto;
+  readonly clock: Clock;
+  readonly store: LedgerStore;
+  readonly signer: BatchSigner;
+  readonly refusals: Refusals;
+  readonly ids: IdGenerator;
+  /** 32 fresh random bytes. */
+  readonly salt: () => Uint8Array;
+  /** Continues what is stored. */
+  readonly chain: Chain;
+  readonly acknowledgedSeq: number;
+  /** The greatest id stored; empty: none. */
+  readonly lastId: string;
+  /** As measured at the start: what LIFECYCLE receipts name. */
+  readonly manifestHash: Uint8Array;
+  /** Gives back what was opened for this ledger: signer, store, lock. */
+  readonly release: () => Promise<void>;
+}
+
+/** An intent whose caller waits until it is durable. */
+interface Waiting {
+  readonly intent: Intent;
+  readonly row: IntentRow;
+  readonly resolve: (intent: OpenIntent) => void;
+  readonly reject: (reason: LedgerUnavailable) => void;
+}
+
+interface Flushing {
+  /** Resolves once this many receipts are durable. */
+  readonly size: number;
+  readonly resolve: () => void;
+  readonly reject: (reason: LedgerUnavailable) => void;
+}
+
+interface SignedReceipt {
+  readonly receipt: Receipt;
+  readonly signed: Uint8Array;
+}
+
+export class Ledger implements WorkLedger {
+  readonly ledgerId: Uint8Array;
+  readonly failed: Promise<LedgerUnavailable>;
+  readonly #parts: LedgerParts;
+  readonly #chain: Chain;
+  readonly #committer: Committer;
+  readonly #signing: SigningQueue<Receipt>;
+  readonly #denials: Denials;
+  readonly #counts: ScopeCounts;
+  readonly #spendings: Spendings;
+  readonly #tellFailed: (reason: LedgerUnavailable) => void;
+  /** Without a receipt, in opening order. */
+  readonly #open = new Set<Intent>();
+  #waiting: Waiting[] = [];
+  #beingWritten: Waiting[] = [];
+  #signed: SignedReceipt[] = [];
+  #flushing: Flushing[] = [];
+  /** As the last durable receipt and the last durable intent leave it. */
+  #durable: ChainState;
+  #head: LedgerHead | null = null;
+  #lastId: string;
+  #lastReceiptId = "";
+  #acknowledgedSeq: number;
+  #acknowledgedStored: number;
+  #failure: LedgerUnavailable | null = null;
+
+  constructor(parts: LedgerParts) {
+    const { clock, store, chain } = parts;
+    this.#parts = parts;
+    this.#chain = chain;
+    this.ledgerId = chain.ledgerId;
+    this.#durable = chain.state();
+    this.#lastId = parts.lastId;
+    this.#acknowledgedSeq = parts.acknowledgedSeq;
+    this.#acknowledgedStored = parts.acknowledgedSeq;
+    this.#counts = new ScopeCounts(store.counts());
+    this.#spendings = new Spendings(store.spent());
+    const failed = Promise.withResolvers<LedgerUnavailable>();
+    this.failed = failed.promise;
+    this.#tellFailed = failed.resolve;
+    this.#committer = new Committer({
+      clock,
+      lazyUs: limits.receiptLingerUs,
+      deadlineUs: limits.ledgerDeadlineUs,
+      commit: () => this.#commit(),
+      onLate: () => this.#refuseWaiting(SLOW_DISK),
+      onFailed: (error) => this.#fail("the ledger cannot be written", error),
+    });
+    this.#signing = new SigningQueue({
+      clock,
+      signer: parts.signer,
+      lingerUs: limits.signingLingerUs,
+      enough: limits.signingBatch,
+      deadlineUs: limits.ledgerDeadlineUs,
+      messageOf: ({ body }) => pae("receipt", body),
+      onLate: () => this.#refuseFlushing(SLOW_SIGNER),
+      onSigned: (receipts, signatures) => this.#keepSigned(receipts, signatures),
+      onFailed: (error) => this.#fail("the signer is gone", error),
+    });
+    this.#denials = new Denials({
+      clock,
+      windowUs: limits.denialWindowUs,
+      keysMax: limits.denialsCountedMax,
+      newId: () => this.#newReceiptId(),
+      append: (draft, receiptId, count) => this.#appendRecord(draft, receiptId, count),
+    });
+  }
+
+  // Promises
+
+  open(draft: IntentDraft): Promise<OpenIntent> {
+    const refusal = this.#refusal();
+    if (refusal !== null) return Promise.reject(this.#refused(refusal));
+    const { crypto, salt } = this.#parts;
+    const body: IntentBody = {
+      version: 1,
+      receiptId: this.#newReceiptId(),
+      intentSeq: this.#chain.nextIntentSeq,
+      leaseRef: draft.leaseRef,
+      manifestHash: draft.manifestHash,
+      scope: draft.scope,
+      openedAtUs: draft.openedAtUs,
+      claim: ClaimBody.encode(draft.claim),
+      claimSalt: salt(),
+      goal: draft.goal,
+      goalSalt: salt(),
+    };
+    // Encoded before the chain moves: a draft that does not encode must leave no trace.
+    const row: IntentRow = { intentSeq: body.intentSeq, body: IntentBody.encode(body) };
+    const intent = new Intent(crypto, this.ledgerId, body, draft.grantRef);
+    this.#chain.openIntent(intent.link());
+    this.#open.add(intent);
+    this.#spendings.add(draft.grantRef, draft.scope, 1, 0);
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ intent, row, resolve, reject });
+      this.#committer.now();
+    });
+  }
+
+  close(given: OpenIntent, closing: Closing): string {
+    const intent = given as Intent;
+    if (!this.#open.delete(intent)) throw new TypeError("an intent is closed once, by its ledger");
+    const { body, grantRef } = intent;
+    if (grantRef !== null && closing.spentBytes > 0) {
+      this.#spendings.add(grantRef, body.scope, 0, closing.spentBytes);
+    }
+    this.#append({
+      receiptId: body.receiptId,
+      kind: closing.verdict === "DENIED" ? "DENIAL" : "ACTION",
+      verdict: closing.verdict,
+      reason: closing.reason,
+      scope: body.scope,
+      leaseRef: body.leaseRef,
+      manifestHash: body.manifestHash,
+      openedAtUs: body.openedAtUs,
+      closedAtUs: closing.closedAtUs,
+      egressLastUs: closing.egressLastUs,
+      intentSeq: body.intentSeq,
+      count: 1,
+      goal: body.goal,
+      goalSalt: body.goalSalt,
+      action: closing.action,
+      evidence: closing.evidence,
+      outcome: closing.outcome,
+      claim: body.claim,
+      claimSalt: body.claimSalt,
+      claimCommitment: intent.claimCommitment,
+    });
+    return body.receiptId;
+  }
+
+  record(draft: RecordDraft): string {
+    const refusal = this.#refusal();
+    if (refusal !== null) throw this.#refused(refusal);
+    if (draft.kind === "DENIAL") return this.#denials.record(draft);
+    const receiptId = this.#newReceiptId();
+    this.#appendRecord(draft, receiptId, 1);
+    return receiptId;
+  }
+
+  flushed(): Promise<void> {
+    this.#denials.flush();
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    const { size } = this.#chain;
+    if (this.#durable.size >= size && this.#acknowledgedStored === this.#acknowledgedSeq) {
+      return Promise.resolve();
+    }
+    return new Promise((resolve, reject) => {
+      this.#flushing.push({ size, resolve, reject });
+      this.#signing.hurry();
+      this.#committer.now();
+    });
+  }
+
+  // What it says of itself
+
+  head(): LedgerHead {
+    if (this.#head === null) {
+      const { size, frontier, intentsOpened, intentsHead } = this.#durable;
+      const root = new Frontier(this.#parts.crypto, size, frontier).root();
+      this.#head = { size, root, intentsOpened, intentsHead };
+    }
+    return this.#head;
+  }
+
+  stats(): LedgerStats {
+    const [oldest] = this.#open;
+    return {
+      scopes: this.#counts.sorted(),
+      openIntents: this.#open.size,
+      oldestOpenedAtUs: oldest?.openedAtUs ?? 0,
+      health: this.#health(),
+      lastReceiptId: this.#lastReceiptId,
+      unacknowledged: this.#durable.size - this.#acknowledgedSeq,
+    };
+  }
+
+  spent(grantRef: Uint8Array, scope: string): Spent {
+    return this.#spendings.of(grantRef, scope);
+  }
+
+  read(fromSeq: number, limit: number): StoredReceipt[] {
+    const durable = Math.min(limit, this.#durable.size - fromSeq + 1);
+    return durable <= 0 ? [] : this.#parts.store.receipts(fromSeq, durable);
+  }
+
+  openIntents(): Uint8Array[] {
+    return this.#parts.store
+      .intents()
+      .filter(({ intentSeq }) => intentSeq <= this.#durable.intentsOpened)
+      .map(({ body }) => body);
+  }
+
+  get acknowledgedSeq(): number {
+    return this.#acknowledgedSeq;
+  }
+
+  acknowledged(seq: number): void {
+    if (seq <= this.#acknowledgedSeq) return;
+    if (seq > this.#durable.size) throw new RangeError(`receipt ${seq} was never sent`);
+    this.#acknowledgedSeq = seq;
+    this.#committer.soon();
+  }
+
+  // Its own life
+
+  /** Closes what a crash left open, in opening order, and resolves when all of it is durable. */
+  async recover(intents: readonly Intent[], event: LifecycleEvent): Promise<void> {
+    const { clock, refusals } = this.#parts;
+    for (const intent of intents) {
+      this.#open.add(intent);
+      this.close(intent, {
+        verdict: "INDETERMINATE",
+        reason: "CRASHED",
+        closedAtUs: clock.nowUs(),
+        egressLastUs: 0,
+        spentBytes: 0,
+        action: NOTHING,
+        evidence: NOTHING,
+        outcome: outcomeOf("unknown: the sidecar ended before it was told"),
+      });
+    }
+    await this.#tell(event, `intents left open: ${intents.length}; refused: ${refusals.count}`);
+  }
+
+  async shutdown(): Promise<void> {
+    try {
+      if (this.#failure === null) {
+        await this.#tell(
+          "shutdown",
+          `intents left open: ${this.#open.size}; refused: ${this.#parts.refusals.count}`,
+        );
+      }
+    } finally {
+      this.#committer.end();
+      this.#failure ??= new LedgerUnavailable("LEDGER_UNAVAILABLE", "the ledger was shut down");
+      await this.#parts.release();
+    }
+  }
+
+  /** A LIFECYCLE receipt that tells of everything refused until now. */
+  async #tell(event: LifecycleEvent, particulars: string): Promise<void> {
+    const { clock, manifestHash, refusals } = this.#parts;
+    const told = refusals.count;
+    const draft = lifecycleDraft(event, particulars, manifestHash, clock.nowUs());
+    this.#appendRecord(draft, this.#newReceiptId(), 1);
+    await this.flushed();
+    refusals.told(told);
+  }
+
+  // Receipts: chained, then signed, then durable
+
+  #appendRecord(draft: RecordDraft, receiptId: string, count: number): void {
+    const { salt, clock } = this.#parts;
+    const { kind, openedAtUs } = draft;
+    this.#append({
+      ...draft,
+      receiptId,
+      verdict: kind === "DENIAL" ? "DENIED" : "UNSPECIFIED",
+      // The clock may have been set back since.
+      closedAtUs: Math.max(openedAtUs, clock.nowUs()),
+      egressLastUs: 0,
+      intentSeq: 0,
+      count,
+      goalSalt: salt(),
+      claimSalt: salt(),
+      claimCommitment: null,
+    });
+  }
+
+  #append(facts: Parameters<typeof makeReceipt>[3]): void {
+    // What a failed ledger would chain, nobody could ever store.
+    if (this.#failure !== null) return;
+    const { crypto, salt } = this.#parts;
+    this.#signing.push(makeReceipt(crypto, this.#chain, salt, facts));
+  }
+
+  #keepSigned(receipts: readonly Receipt[], signatures: readonly Uint8Array[]): void {
+    const key = this.#parts.signer.publicKey;
+    receipts.forEach((receipt, i) => {
+      const value = signatures[i] as Uint8Array;
+      const signed = SignedBytes.encode({ body: receipt.body, signatures: [{ key, value }] });
+      this.#signed.push({ receipt, signed });
+    });
+    if (this.#flushing.length > 0) this.#committer.now();
+    else this.#committer.soon();
+  }
+
+  /** One step: every intent that waits, every receipt that is signed. */
+  async #commit(): Promise<void> {
+    const opened = this.#waiting;
+    const signed = this.#signed;
+    const acknowledgedSeq = this.#acknowledgedSeq;
+    if (
+      opened.length === 0 &&
+      signed.length === 0 &&
+      acknowledgedSeq === this.#acknowledgedStored
+    ) {
+      return;
+    }
+    this.#waiting = [];
+    this.#signed = [];
+    this.#beingWritten = opened;
+    const after = this.#after(signed);
+    await this.#parts.store.commit(this.#step(opened, signed, after, acknowledgedSeq));
+    if (this.#failure !== null) return;
+    this.#counts.settle();
+    this.#durable = after;
+    this.#head = null;
+    this.#acknowledgedStored = acknowledgedSeq;
+    this.#lastReceiptId = signed.at(-1)?.receipt.header.receiptId ?? this.#lastReceiptId;
+    this.#beingWritten = [];
+    for (const waiting of opened) this.#durablyOpen(waiting);
+    this.#settleFlushing();
+  }
+
+  /**
+   * All intents opened until now are in this step or stored before it, so the chain's intents stand
+   * where the step leaves them; its receipts stand where the last signed one left them.
+   */
+  #after(signed: readonly SignedReceipt[]): ChainState {
+    const { intentsOpened, intentsHead } = this.#chain.state();
+    const receipts = signed.at(-1)?.receipt.after ?? this.#durable;
+    return { ...receipts, intentsOpened, intentsHead };
+  }
+
+  #step(
+    opened: readonly Waiting[],
+    signed: readonly SignedReceipt[],
+    after: ChainState,
+    acknowledgedSeq: number,
+  ): LedgerStep {
+    for (const { receipt } of signed) {
+      const { scope, verdict, count } = receipt.header;
+      this.#counts.add(scope, verdict, count);
+    }
+    return {
+      opened: opened.map(({ row }) => row),
+      receipts: signed.map(({ receipt, signed: bytes }) => ({
+        seq: receipt.header.seq,
+        signed: bytes,
+        row: receipt.payload,
+        closes: receipt.header.intentSeq,
+      })),
+      counts: this.#counts.changed(),
+      spent: this.#spendings.take(),
+      state: {
+        version: 1,
+        ledgerId: after.ledgerId,
+        tenantId: after.tenantId,
+        size: after.size,
+        lastHash: after.lastHash,
+        frontier: [...after.frontier],
+        intentsOpened: after.intentsOpened,
+        intentsHead: after.intentsHead,
+        lastId: this.#lastId,
+        acknowledgedSeq,
+      },
+    };
+  }
+
+  #durablyOpen({ intent, resolve }: Waiting): void {
+    if (!intent.abandoned) {
+      resolve(intent);
+      return;
+    }
+    // Its caller was told no, so it stands in the record as refused.
+    this.close(intent, {
+      verdict: "DENIED",
+      reason: "LEDGER_UNAVAILABLE",
+      closedAtUs: Math.max(intent.openedAtUs, this.#parts.clock.nowUs()),
+      egressLastUs: 0,
+      spentBytes: 0,
+      action: NOTHING,
+      evidence: NOTHING,
+      outcome: outcomeOf(SLOW_DISK.message),
+    });
+  }
+
+  #settleFlushing(): void {
+    const { size } = this.#durable;
+    const done = this.#flushing.filter((f) => f.size <= size);
+    this.#flushing = this.#flushing.filter((f) => f.size > size);
+    for (const { resolve } of done) resolve();
+  }
+
+  // Refusing
+
+  #refusal(): LedgerUnavailable | null {
+    if (this.#failure !== null) return this.#failure;
+    if (this.#committer.late) return SLOW_DISK;
+    if (this.#signing.late) return SLOW_SIGNER;
+    if (this.#open.size >= limits.openIntentsMax) {
+      return new LedgerUnavailable("OVERLOADED", `${this.#open.size} actions are open at once`);
+    }
+    if (this.#signing.pending >= limits.unsignedReceiptsMax) {
+      return new LedgerUnavailable(
+        "OVERLOADED",
+        `${this.#signing.pending} receipts wait for their signature`,
+      );
+    }
+    return null;
+  }
+
+  #refused(refusal: LedgerUnavailable): LedgerUnavailable {
+    this.#parts.refusals.add();
+    return refusal;
+  }
+
+  #refuseWaiting(reason: LedgerUnavailable): void {
+    for (const { intent, reject } of [...this.#beingWritten, ...this.#waiting]) {
+      if (intent.abandoned) continue;
+      intent.abandoned = true;
+      reject(this.#refused(reason));
+    }
+    this.#refuseFlushing(reason);
+  }
+
+  #refuseFlushing(reason: LedgerUnavailable): void {
+    for (const { reject } of this.#flushing.splice(0)) reject(reason);
+  }
+
+  #fail(what: string, cause: unknown): void {
+    if (this.#failure !== null) return;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    this.#failure = new LedgerUnavailable("LEDGER_UNAVAILABLE", `${what}: ${why}`, { cause });
+    this.#committer.end();
+    this.#refuseWaiting(this.#failure);
+    this.#tellFailed(this.#failure);
+  }
+
+  #health(): LedgerStats["health"] {
+    if (this.#failure !== null) return "FAILED";
+    if (this.#committer.late || this.#signing.late) return "SLOW";
+    return this.#refusal() === null ? "OK" : "FULL";
+  }
+
+  #newReceiptId(): string {
+    this.#lastId = newId("rcp", this.#parts.ids);
+    return this.#lastId;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+const SLOW_DISK = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the disk is late");
+const SLOW_SIGNER = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the signer is late");

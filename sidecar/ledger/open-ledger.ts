@@ -1,0 +1,126 @@
+import { randomBytes } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { equal } from "../../src/domain/bytes.ts";
+import { Chain, newChainState } from "../../src/domain/chain.ts";
+import type { Crypto } from "../../src/domain/crypto.ts";
+import { IntentBody } from "../../src/domain/intent.ts";
+import { recoveryTail } from "../../src/domain/limits.ts";
+import { type Clock, systemClock } from "../../src/native/clock.ts";
+import { native } from "../../src/native/crypto.ts";
+import { holdFolder } from "../../src/native/hold.ts";
+import { idGenerator } from "../../src/native/ids.ts";
+import type { Seed } from "../../src/native/keys.ts";
+import { checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
+import { type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
+import { openLmdb } from "../../src/storage/lmdb.ts";
+import { Intent } from "./intent.ts";
+import { Ledger } from "./ledger.ts";
+import { type Refusals, refusalsIn } from "./refusals.ts";
+import { saltPool } from "./salts.ts";
+import { type BatchSigner, workerSigner } from "./signer.ts";
+import type { WorkLedger } from "./work-ledger.ts";
+
+/** What the genesis says of a ledger. */
+export interface LedgerIdentity {
+  /** ref(genesis), 32 bytes. */
+  readonly ledgerId: Uint8Array;
+  readonly tenantId: string;
+  /** As measured now, 32 bytes: LIFECYCLE receipts name it. */
+  readonly manifestHash: Uint8Array;
+}
+
+export interface WorkLedgerOptions extends LedgerIdentity {
+  /** The ledger's own, made if it is missing; its parent must exist. */
+  readonly folder: string;
+  /** Of the ledger key that the genesis binds. It goes to the signing worker. */
+  readonly seed: Seed;
+  readonly clock?: Clock;
+}
+
+/**
+ * Opens the ledger in a folder, or begins it: takes the folder for this process, verifies what is
+ * stored, closes every intent that a crash left open as INDETERMINATE, and writes a LIFECYCLE receipt
+ * (`boot` the first time, then `restart`, or `recovery` if there was something to close). What
+ * resolves is ready for work.
+ *
+ * @throws FolderHeld when another process has it, StorageFailed when it cannot be read or written,
+ * LedgerBroken when what is stored is not what this ledger's key signed.
+ */
+export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLedger> {
+  const { folder, seed, clock = systemClock } = options;
+  await mkdir(folder, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
+  // Undone in reverse order, whether opening fails or the ledger is shut down.
+  const opened = new AsyncDisposableStack();
+  try {
+    const hold = holdFolder(folder);
+    opened.defer(() => hold.release());
+    const refusals = refusalsIn(folder);
+    opened.defer(() => refusals.close());
+    const store = ledgerStore(openLmdb(folder));
+    opened.defer(() => store.close());
+    const signer = await workerSigner(seed);
+    opened.defer(() => signer.close());
+    const release = (): Promise<void> => opened.disposeAsync();
+    return await startLedger(options, { clock, store, signer, refusals, release });
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+/** What is stored cannot be continued: not by this key, or not at all. */
+export class LedgerBroken extends Error {
+  override readonly name = "LedgerBroken";
+}
+
+export interface LedgerMeans {
+  readonly clock: Clock;
+  readonly store: LedgerStore;
+  readonly signer: BatchSigner;
+  readonly refusals: Refusals;
+  readonly release: () => Promise<void>;
+  readonly crypto?: Crypto;
+  readonly random?: (n: number) => Uint8Array;
+}
+
+/** Verifies, recovers and starts a ledger on means that are given. */
+export async function startLedger(
+  identity: LedgerIdentity,
+  { clock, store, signer, refusals, release, crypto = native, random = randomBytes }: LedgerMeans,
+): Promise<WorkLedger> {
+  const { ledgerId, tenantId, manifestHash } = identity;
+  const stored = store.state();
+  if (stored !== null && (!equal(stored.ledgerId, ledgerId) || stored.tenantId !== tenantId)) {
+    throw new LedgerBroken("this folder holds the ledger of another genesis");
+  }
+  const size = stored?.size ?? 0;
+  const identityOfKey = { ledgerId, ledgerKey: signer.publicKey };
+  const broken = checkLedger(crypto, store, identityOfKey, tailFrom(size, recoveryTail));
+  if (broken !== null) throw new LedgerBroken(`receipt ${broken.seq}: ${broken.detail}`);
+
+  const lastId = stored?.lastId ?? "";
+  const ledger = new Ledger({
+    crypto,
+    clock,
+    store,
+    signer,
+    refusals,
+    release,
+    ids: idGenerator({
+      nowMs: () => Math.floor(clock.nowUs() / 1000),
+      above: lastId === "" ? undefined : lastId,
+    }),
+    salt: saltPool(random),
+    chain: new Chain(crypto, stored ?? newChainState(ledgerId, tenantId)),
+    acknowledgedSeq: stored?.acknowledgedSeq ?? 0,
+    lastId,
+    manifestHash,
+  });
+  const left = store.intents().map(({ body }) => {
+    return new Intent(crypto, ledgerId, IntentBody.decode(body), null);
+  });
+  await ledger.recover(left, size === 0 ? "boot" : left.length > 0 ? "recovery" : "restart");
+  return ledger;
+}

@@ -1,0 +1,97 @@
+import type { Clock } from "../../src/native/clock.ts";
+import type { BatchSigner } from "./signer.ts";
+
+export interface SigningOptions<T> {
+  readonly signer: BatchSigner;
+  readonly clock: Clock;
+  /** How long one receipt may wait for company, microseconds. */
+  readonly lingerUs: number;
+  /** With this many it waits no longer. */
+  readonly enough: number;
+  /** How long a batch may take before new work is refused, microseconds. */
+  readonly deadlineUs: number;
+  readonly messageOf: (item: T) => Uint8Array;
+  /** Told to those who hurried: the batch under way is taking too long. */
+  readonly onLate: () => void;
+  /** Each batch whole and in order. */
+  readonly onSigned: (items: T[], signatures: Uint8Array[]) => void;
+  readonly onFailed: (error: unknown) => void;
+}
+
+/** Feeds a signer: one batch at a time, everything queued meanwhile in the next. */
+export class SigningQueue<T> {
+  readonly #options: SigningOptions<T>;
+  #queued: T[] = [];
+  #signing = 0;
+  #lingering = false;
+  #hurried = false;
+  #sentAtUs = 0;
+
+  constructor(options: SigningOptions<T>) {
+    this.#options = options;
+  }
+
+  /** Items without a signature. */
+  get pending(): number {
+    return this.#queued.length + this.#signing;
+  }
+
+  /** The batch under way is taking too long. */
+  get late(): boolean {
+    const { clock, deadlineUs } = this.#options;
+    return this.#signing > 0 && clock.monotonicUs() - this.#sentAtUs > deadlineUs;
+  }
+
+  push(item: T): void {
+    this.#queued.push(item);
+    if (this.#queued.length >= this.#options.enough) this.#send();
+    else if (!this.#lingering) this.#linger();
+  }
+
+  /** Somebody waits: no more company is waited for. */
+  hurry(): void {
+    this.#hurried = this.pending > 0;
+    this.#send();
+    if (this.#hurried) this.#watch();
+  }
+
+  #watch(): void {
+    const { clock, deadlineUs, onLate } = this.#options;
+    clock.after(deadlineUs + 1, () => {
+      if (this.late) onLate();
+    });
+  }
+
+  #linger(): void {
+    this.#lingering = true;
+    this.#options.clock.after(this.#options.lingerUs, () => {
+      this.#lingering = false;
+      this.#send();
+    });
+  }
+
+  #send(): void {
+    if (this.#signing > 0 || this.#queued.length === 0) return;
+    const items = this.#queued;
+    this.#queued = [];
+    this.#signing = items.length;
+    this.#sentAtUs = this.#options.clock.monotonicUs();
+    this.#options.signer.sign(items.map(this.#options.messageOf)).then(
+      (signatures) => this.#signed(items, signatures),
+      (error: unknown) => this.#options.onFailed(error),
+    );
+  }
+
+  #signed(items: T[], signatures: Uint8Array[]): void {
+    this.#signing = 0;
+    if (signatures.length !== items.length) {
+      this.#options.onFailed(
+        new Error(`${items.length} receipts, ${signatures.length} signatures`),
+      );
+      return;
+    }
+    this.#options.onSigned(items, signatures);
+    if (this.#hurried) this.hurry();
+    else if (this.#queued.length >= this.#options.enough) this.#send();
+  }
+}

@@ -1,0 +1,90 @@
+import type { Verdict } from "../../src/domain/receipt.ts";
+import type { ScopeCounted, SpentRow } from "../../src/storage/ledger-store.ts";
+import type { Spent } from "./work-ledger.ts";
+
+const NOTHING: Spent = { actions: 0, bytes: 0 };
+
+/**
+ * What happened in each scope. Receipts count when they are written, and show once they are durable,
+ * so that counts and head always speak of the same receipts.
+ */
+export class ScopeCounts {
+  readonly #durable: Map<string, ScopeCounted>;
+  #changed = new Map<string, ScopeCounted>();
+
+  constructor(rows: readonly ScopeCounted[]) {
+    this.#durable = new Map(rows.map((row) => [row.scope, row]));
+  }
+
+  add(scope: string, verdict: Verdict, count: number): void {
+    const field = FIELD[verdict];
+    if (field === null) return;
+    const row = this.#changed.get(scope) ?? {
+      ...(this.#durable.get(scope) ?? { scope, completed: 0, failed: 0, denied: 0 }),
+    };
+    row[field] += count;
+    this.#changed.set(scope, row);
+  }
+
+  /** Rows to write with the step that is being made. */
+  changed(): ScopeCounted[] {
+    return [...this.#changed.values()];
+  }
+
+  /** That step is durable. */
+  settle(): void {
+    for (const [scope, row] of this.#changed) this.#durable.set(scope, row);
+    this.#changed = new Map();
+  }
+
+  sorted(): ScopeCounted[] {
+    return [...this.#durable.values()].sort((a, b) => (a.scope < b.scope ? -1 : 1));
+  }
+}
+
+/** An action of unknown or cut-off outcome did not complete: it counts as failed. */
+const FIELD = {
+  UNSPECIFIED: null,
+  COMPLETED: "completed",
+  FAILED: "failed",
+  CUT: "failed",
+  INDETERMINATE: "failed",
+  DENIED: "denied",
+} as const satisfies Record<Verdict, keyof ScopeCounted | null>;
+
+/**
+ * What was spent under each grant. It shows at once, before it is durable: two opens in one turn must
+ * not both take the last action. A crash loses only what was never promised.
+ */
+export class Spendings {
+  readonly #rows: Map<string, SpentRow>;
+  readonly #changed = new Set<SpentRow>();
+
+  constructor(rows: readonly SpentRow[]) {
+    this.#rows = new Map(rows.map((row) => [nameOf(row.grantRef, row.scope), row]));
+  }
+
+  add(grantRef: Uint8Array, scope: string, actions: number, bytes: number): void {
+    const name = nameOf(grantRef, scope);
+    const row = this.#rows.get(name) ?? { grantRef, scope, actions: 0, bytes: 0 };
+    row.actions += actions;
+    row.bytes += bytes;
+    this.#rows.set(name, row);
+    this.#changed.add(row);
+  }
+
+  of(grantRef: Uint8Array, scope: string): Spent {
+    return this.#rows.get(nameOf(grantRef, scope)) ?? NOTHING;
+  }
+
+  /** Rows to write with the step that is being made. */
+  take(): SpentRow[] {
+    const rows = [...this.#changed];
+    this.#changed.clear();
+    return rows;
+  }
+}
+
+/** On the path of every action, so not through hex. */
+const nameOf = (grantRef: Uint8Array, scope: string): string =>
+  Buffer.from(grantRef.buffer, grantRef.byteOffset, grantRef.length).toString("latin1") + scope;

@@ -1,0 +1,141 @@
+/**
+ * Every bound of the product, in one place: its unit is in the name or the comment, its reason beside
+ * it. What is above a bound is refused with the bound named; nothing is trimmed in silence.
+ */
+
+const SECOND_US = 1_000_000;
+const MINUTE_US = 60 * SECOND_US;
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+// Authority in time
+
+/** Microseconds. Long enough to survive a restart of the control plane, short enough to bound a partition. */
+export const leaseTtlDefaultUs = 60 * SECOND_US;
+/** Microseconds. Below it a renewal at a third of the TTL would race the round trip. */
+export const leaseTtlMinUs = 1 * SECOND_US;
+/** Microseconds. Revocation across a partition takes at most this long, whatever a grant says. */
+export const leaseTtlMaxUs = 24 * 60 * MINUTE_US;
+/** Microseconds. How far ahead of ours a signer's clock may be before its word is not believed. */
+export const clockSkewMaxUs = 1 * MINUTE_US;
+/** Microseconds. A login token that leaks is of use this long. */
+export const loginTokenTtlUs = 10 * MINUTE_US;
+
+// What signed bodies may hold
+
+/** Keys in a keyset: operators, issuer, cosigners, witnesses; each is checked on the curve when it is read. */
+export const keysetKeysMax = 256;
+/** Join keys of one dock. */
+export const dockJoinKeysMax = 256;
+/** Scopes in a manifest, a grant or a lease. A lease is sent to every sidecar each TTL/3. */
+export const scopesMax = 64;
+/** Rules of one scope; all of them are looked at when a refusal names the nearest. */
+export const rulesPerScopeMax = 128;
+/** UTF-16 units. Scope names stand in every receipt header. */
+export const scopeNameMax = 64;
+/** UTF-16 units. A pattern is run against every action's path, in time pattern × path. */
+export const patternMax = 512;
+/** UTF-16 units. Names and versions of manifests and tenants stand in file names and tables. */
+export const nameMax = 63;
+/** UTF-16 units. Purpose of a grant and reason of a revocation: shown whole in receipts and on the terminal. */
+export const purposeMax = 512;
+/** UTF-16 units. `runtime` of a manifest. */
+export const runtimeMax = 256;
+/** Files of a manifest, code and configuration together; all are hashed again at each renewal. */
+export const manifestFilesMax = 10_000;
+/** Bytes of an encoded manifest: 10,000 files with long paths fit. */
+export const manifestBytesMax = 4 * MIB;
+/** UTF-16 units of one file's path: what Linux can open. */
+export const manifestPathMax = 4096;
+/** Bytes of a `dragon.yaml`; it is written by hand. */
+export const manifestYamlBytesMax = 256 * KIB;
+/** Alternatives of one `{a,b}` in a glob or a pattern. */
+export const alternativesMax = 32;
+/** Bytes. A heartbeat is sent every few seconds by every organism. */
+export const heartbeatBytesMax = 1024;
+
+// What a claim may hold
+
+/** Characters of a host name: RFC 1035. */
+export const hostMax = 253;
+/** UTF-16 units of a claim's path; longer ones are refused, never cut. */
+export const claimPathMax = 4096;
+
+// The data path
+
+/** Bytes of one gRPC message: what gRPC clients accept by default. */
+export const messageBytesMax = 4 * MIB;
+/** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */
+export const headerListBytesMax = 16 * KIB;
+/** Streams at once on one connection: HTTP/2 asks for no fewer than 100. */
+export const streamsPerConnectionMax = 256;
+/** Metadata fields of one call: nghttp2 would take any number of tiny ones. */
+export const headerPairsMax = 256;
+/** Agent connections at once; each costs up to 40 KB before it says anything. */
+export const connectionsMax = 1024;
+/** Microseconds that a new connection may be silent before it is reset: clients speak first. */
+export const sniffUs = 1_500_000;
+/** Microseconds for a TLS handshake, agent's or upstream's, and for a TCP connection. */
+export const handshakeUs = 10 * SECOND_US;
+/** Stream resets that may come at once on one connection, and per second after that: cancelling is normal. */
+export const streamResetBurst = 10_000;
+export const streamResetRate = 1_000;
+/** MB that one HTTP/2 session may hold: node's 10 fails three paused streams of 5 MB. */
+export const sessionMemoryMb = 200;
+/** Bytes of one stream that may be on their way before the reader has taken them. */
+export const streamWindowBytes = 256 * KIB;
+/** Bytes of a request kept until its upstream answers, so that a refused stream can be tried again. */
+export const replayBytesMax = 64 * KIB;
+/** Times a call is sent again after the upstream refused it unprocessed. */
+export const replaysMax = 2;
+/** Microseconds that an admitted unary call may go on after its lease expired. */
+export const unaryGraceUs = 5 * SECOND_US;
+/** Microseconds that a cut waits for the end of a message that is already half delivered. */
+export const cutBoundaryUs = 250_000;
+/** Microseconds after which an unused upstream connection is closed. */
+export const upstreamIdleUs = 60 * SECOND_US;
+/** Microseconds after which an upstream connection takes no new calls, so that names are resolved again. */
+export const upstreamAgeUs = 10 * MINUTE_US;
+/** Connections to one upstream at once; more only when all their streams are taken. */
+export const connectionsPerUpstreamMax = 8;
+/** Server certificates minted for tunnels and remembered. */
+export const mintedLeavesMax = 256;
+/** Microseconds that a minted server certificate is good for. */
+export const mintedLeafTtlUs = 24 * 60 * MINUTE_US;
+/** Intents open at once. After a crash each becomes one INDETERMINATE receipt. */
+export const openIntentsMax = 10_000;
+/** Microseconds in which identical denials are counted in one receipt. */
+export const denialWindowUs = 1 * SECOND_US;
+/** Different denials counted at once, each with its claim in memory; beyond it each has its own receipt. */
+export const denialsCountedMax = 1024;
+
+// The ledger
+
+/** Receipts chained but not yet signed: a quarter of a second of one core's signatures. */
+export const unsignedReceiptsMax = 10_000;
+/** Microseconds that an action waits for its durable intent, or a batch for its signatures, before work is refused. */
+export const ledgerDeadlineUs = 1 * SECOND_US;
+/** Microseconds that a receipt waits for an intent to ride along with: a crash within it costs an INDETERMINATE. */
+export const receiptLingerUs = 20 * 1000;
+/** Microseconds that a receipt waits for others to be signed with. */
+export const signingLingerUs = 5 * 1000;
+/** Receipts worth a message to the signer at once. */
+export const signingBatch = 64;
+/** Receipts whose signatures and links are verified at every start; `ledger check` verifies all. */
+export const recoveryTail = 1000;
+
+// Signs of life
+
+/** Microseconds between heartbeats. */
+export const heartbeatIntervalUs = 10 * SECOND_US;
+/** Microseconds between heartbeats under `dragons dev`, where people watch. */
+export const heartbeatIntervalDevUs = 5 * SECOND_US;
+
+// Batches
+
+/** Receipt headers sent to the control plane in one message: about 200 KB. */
+export const syncBatchMax = 500;
+/** Objects in one page of a List answer. */
+export const pageSizeMax = 1000;
+/** Objects in one page when none was asked for. */
+export const pageSizeDefault = 100;
