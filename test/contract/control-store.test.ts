@@ -1,0 +1,65 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { utf8 } from "../../src/domain/bytes.ts";
+import { embeddedControlStore } from "../../src/storage/control-embedded.ts";
+import { openLmdb } from "../../src/storage/lmdb.ts";
+import { memoryStore } from "../../src/storage/memory.ts";
+import { StorageFailed } from "../../src/storage/store.ts";
+import { controlStoreContract } from "./control-store.ts";
+
+controlStoreContract("memory", () => ({
+  open: async () => embeddedControlStore(memoryStore()),
+  reopen: null,
+  cleanUp: async () => {},
+}));
+
+controlStoreContract("lmdb", () => {
+  let folder = "";
+  return {
+    async open() {
+      folder = await mkdtemp(join(tmpdir(), "dragons-control-store-"));
+      return embeddedControlStore(openLmdb(folder));
+    },
+    async reopen(store) {
+      await store.close();
+      return embeddedControlStore(openLmdb(folder));
+    },
+    cleanUp: () => rm(folder, { recursive: true }),
+  };
+});
+
+describe("control store on a disk that fails", () => {
+  const command = (ownerEpoch: number, key: string) => ({
+    tenant: "acme",
+    ownerEpoch,
+    expected: [],
+    writes: [{ key, value: utf8("1") }],
+    appends: [],
+    request: { id: key, digest: utf8("d"), answer: utf8("done") },
+  });
+
+  test("nothing is answered as done, then or later, and nobody waits for ever", async () => {
+    const sound = memoryStore();
+    let broken = false;
+    const store = embeddedControlStore({
+      ...sound,
+      commit: async (writes) => {
+        if (broken) throw new StorageFailed("EIO");
+        return sound.commit(writes);
+      },
+    });
+    const epoch = await store.own("acme");
+    broken = true;
+    const first = store.apply(command(epoch, "a"));
+    const replay = store.apply(command(epoch, "a"));
+    const second = store.apply(command(epoch, "b"));
+    await expect(first).rejects.toThrow(StorageFailed);
+    await expect(replay).rejects.toThrow(StorageFailed);
+    await expect(second).rejects.toThrow(StorageFailed);
+    // Asked again after the failure: the same, never a replayed success.
+    await expect(store.apply(command(epoch, "a"))).rejects.toThrow(StorageFailed);
+    await expect(store.own("acme")).rejects.toThrow(StorageFailed);
+  });
+});
