@@ -78,7 +78,9 @@ function parseRoute(text: string): Route {
   }
   const match = /^(https?):\/\/([^/]+)\/?$/.exec(upstream);
   if (match === null) {
-    throw new ConfigError(`--route: upstream ${upstream} must be http://HOST:PORT or https://HOST:PORT`);
+    throw new ConfigError(
+      `--route: upstream ${upstream} must be http://HOST:PORT or https://HOST:PORT`,
+    );
   }
   parseAddress(match[2] as string, "--route");
   return {

@@ -5,15 +5,16 @@
  *
  * Ends when its standard input ends.
  */
+
+import type { JsonObject } from "@bufbuild/protobuf";
 import {
-  type sendUnaryData,
   Server,
   ServerCredentials,
   type ServerUnaryCall,
   type ServerWritableStream,
+  type sendUnaryData,
   status,
 } from "@grpc/grpc-js";
-import type { JsonObject } from "@bufbuild/protobuf";
 import { Payments } from "./structs.ts";
 
 const ledger = new Map<string, JsonObject>(

@@ -1,9 +1,9 @@
 import { mkdirSync } from "node:fs";
 import { open, readFile, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { isInvalid } from "../../src/domain/invalid.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { decodeSigned, encodeSigned } from "../../src/domain/signing.ts";
-import { isInvalid } from "../../src/domain/invalid.ts";
 import { ConfigError } from "../config.ts";
 
 /**
@@ -35,7 +35,9 @@ export class ArtifactFiles {
     if (bytes === null) return null;
     const signed = decodeSigned(bytes);
     if (isInvalid(signed)) {
-      throw new ConfigError(`${join(this.#folder, name)}: ${signed.detail}; restore it from a backup`);
+      throw new ConfigError(
+        `${join(this.#folder, name)}: ${signed.detail}; restore it from a backup`,
+      );
     }
     return signed;
   }

@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
+import { isInvalid } from "../../src/domain/invalid.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { decodeSigned, encodeSigned } from "../../src/domain/signing.ts";
-import { isInvalid } from "../../src/domain/invalid.ts";
 import { ConfigError } from "../config.ts";
 
 /**

@@ -138,7 +138,8 @@ export class HeldAuthority {
     };
     const hit = this.#revocations.find(({ body }) => {
       if (body.kind === "TENANT") return true;
-      if (body.kind === "KEY") return this.grant.signed.signatures.some((s) => equal(s.key, body.target));
+      if (body.kind === "KEY")
+        return this.grant.signed.signatures.some((s) => equal(s.key, body.target));
       const target = targets[body.kind];
       return target !== undefined && equal(target, body.target);
     });

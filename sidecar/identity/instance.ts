@@ -12,7 +12,13 @@ import type { SignedBytes } from "../../src/domain/signed.ts";
 import { signBody } from "../../src/domain/signing.ts";
 import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
-import { generateSeed, readSeedFile, type Seed, seedSigner, writeSeedFile } from "../../src/native/keys.ts";
+import {
+  generateSeed,
+  readSeedFile,
+  type Seed,
+  seedSigner,
+  writeSeedFile,
+} from "../../src/native/keys.ts";
 import { ConfigError, type SidecarConfig } from "../config.ts";
 import { ArtifactFiles } from "./artifact-files.ts";
 import { type ChainOfAuthority, HeldAuthority } from "./held-authority.ts";
@@ -71,10 +77,14 @@ export async function openInstance(
   const chain = (await storedChain(files, genesis)) ?? { genesis, ...(await dock(token, genesis)) };
   const authority = HeldAuthority.verify(native, token.rootKey, files, chain, nowUs);
   if (isInvalid(authority)) {
-    throw new ConfigError(`the chain of authority does not hold: ${authority.detail} (${authority.code})`);
+    throw new ConfigError(
+      `the chain of authority does not hold: ${authority.detail} (${authority.code})`,
+    );
   }
   if (!equal(authority.manifestHash, measuredHash)) {
-    throw new ConfigError("the control plane handed out another manifest than the one measured here");
+    throw new ConfigError(
+      "the control plane handed out another manifest than the one measured here",
+    );
   }
   await storeChain(files, chain);
   const broken = await authority.restore(nowUs);

@@ -1,5 +1,5 @@
-import { Novelty, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import type { Infer } from "../../src/domain/canonical.ts";
+import type { HeartbeatBody, Novelty } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Agent } from "../agent/launch.ts";

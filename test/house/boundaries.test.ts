@@ -10,22 +10,50 @@ const HOME = join(import.meta.dirname, "../..");
 const ROOMS: Record<string, { rooms: string[]; packages: string[]; node: boolean }> = {
   "src/domain": { rooms: ["src/domain"], packages: [], node: false },
   "src/gen": { rooms: ["src/gen"], packages: ["@bufbuild/protobuf"], node: false },
-  "src/wire": { rooms: ["src/wire", "src/domain", "src/gen"], packages: ["@bufbuild/protobuf"], node: false },
+  "src/wire": {
+    rooms: ["src/wire", "src/domain", "src/gen"],
+    packages: ["@bufbuild/protobuf"],
+    node: false,
+  },
   "src/storage": { rooms: ["src/storage", "src/domain"], packages: [], node: true },
   "src/native": { rooms: ["src/native", "src/domain"], packages: [], node: true },
   "src/verifier": { rooms: ["src/verifier", "src/domain"], packages: [], node: false },
   "src/control": {
-    rooms: ["src/control", "src/domain", "src/wire", "src/gen", "src/storage", "src/verifier", "src/native"],
+    rooms: [
+      "src/control",
+      "src/domain",
+      "src/wire",
+      "src/gen",
+      "src/storage",
+      "src/verifier",
+      "src/native",
+    ],
     packages: ["@bufbuild/protobuf"],
     node: true,
   },
   "src/cli": {
-    rooms: ["src/cli", "src/domain", "src/wire", "src/gen", "src/storage", "src/verifier", "src/native"],
+    rooms: [
+      "src/cli",
+      "src/domain",
+      "src/wire",
+      "src/gen",
+      "src/storage",
+      "src/verifier",
+      "src/native",
+    ],
     packages: ["@bufbuild/protobuf", "commander"],
     node: true,
   },
   sidecar: {
-    rooms: ["sidecar", "src/domain", "src/wire", "src/gen", "src/storage", "src/verifier", "src/native"],
+    rooms: [
+      "sidecar",
+      "src/domain",
+      "src/wire",
+      "src/gen",
+      "src/storage",
+      "src/verifier",
+      "src/native",
+    ],
     packages: ["@bufbuild/protobuf"],
     node: true,
   },
@@ -54,7 +82,8 @@ const roomOf = (file: string): string | undefined =>
     .filter((room) => file.startsWith(`${room}/`))
     .sort((a, b) => b.length - a.length)[0];
 
-const IMPORT = /(?:^|[\s;])(?:import|export)\s[^"']*?from\s*["']([^"']+)["']|(?:^|[\s;(])import\s*\(?\s*["']([^"']+)["']/g;
+const IMPORT =
+  /(?:^|[\s;])(?:import|export)\s[^"']*?from\s*["']([^"']+)["']|(?:^|[\s;(])import\s*\(?\s*["']([^"']+)["']/g;
 
 function violations(file: string): string[] {
   const room = ROOMS[roomOf(file) as string];
@@ -72,7 +101,10 @@ function violations(file: string): string[] {
     } else if (target.startsWith("node:")) {
       if (!room.node) found.push(`${file} → ${target}`);
     } else {
-      const name = target.split("/").slice(0, target.startsWith("@") ? 2 : 1).join("/");
+      const name = target
+        .split("/")
+        .slice(0, target.startsWith("@") ? 2 : 1)
+        .join("/");
       const allowed = [...room.packages, ...(door.packages ?? [])];
       if (!allowed.includes(name)) found.push(`${file} → ${name}`);
     }
@@ -89,7 +121,8 @@ describe("the house keeps its walls", () => {
   });
 
   test("domain and verifier know no clock, no chance, no Buffer", () => {
-    const banned = /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bBuffer\b|\bprocess\.|\bcrypto\.getRandomValues\b|\bsetTimeout\b/;
+    const banned =
+      /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bBuffer\b|\bprocess\.|\bcrypto\.getRandomValues\b|\bsetTimeout\b/;
     const found = files
       .filter((f) => f.startsWith("src/domain/") || f.startsWith("src/verifier/"))
       .filter((f) => banned.test(withoutComments(readFileSync(join(HOME, f), "utf8"))));
@@ -98,7 +131,9 @@ describe("the house keeps its walls", () => {
 
   test("only the gate mints permits", () => {
     const found = files.filter(
-      (f) => !f.startsWith("sidecar/gate/") && readFileSync(join(HOME, f), "utf8").includes("mintPermit"),
+      (f) =>
+        !f.startsWith("sidecar/gate/") &&
+        readFileSync(join(HOME, f), "utf8").includes("mintPermit"),
     );
     expect(found).toEqual([]);
   });
@@ -106,7 +141,9 @@ describe("the house keeps its walls", () => {
   test("gate, ledger and exchange know no HTTP", () => {
     const found = files
       .filter((f) => /^sidecar\/(gate|ledger)\//.test(f) || f === "sidecar/adapters/exchange.ts")
-      .filter((f) => /["']node:(http2?|https|tls|net)["']/.test(readFileSync(join(HOME, f), "utf8")))
+      .filter((f) =>
+        /["']node:(http2?|https|tls|net)["']/.test(readFileSync(join(HOME, f), "utf8")),
+      )
       // The ledger's lock is a socket that dies with its process; it speaks to nobody.
       .filter((f) => f !== "sidecar/ledger/lock.ts");
     expect(found).toEqual([]);

@@ -18,8 +18,12 @@ const clean = (result: { code: number | null; output: string }): void => {
 describe("the house is in order", () => {
   test("formatted and linted", () => clean(run("biome", "ci", ".")));
 
-  test("no promise is left floating", () =>
-    clean(run("oxlint", "--type-aware", "--deny-warnings", "src", "sidecar", "test", "bench")), 120_000);
+  test(
+    "no promise is left floating",
+    () =>
+      clean(run("oxlint", "--type-aware", "--deny-warnings", "src", "sidecar", "test", "bench")),
+    120_000,
+  );
 
   test("types hold", () => clean(run("tsc", "--noEmit")), 120_000);
 
@@ -45,12 +49,20 @@ describe("the house is in order", () => {
 
   test("the lockfile is whole and names no registry host", () => {
     const lock = JSON.parse(readFileSync(join(HOME, "package-lock.json"), "utf8")) as {
-      packages: Record<string, { resolved?: string; integrity?: string; optionalDependencies?: Record<string, string> }>;
+      packages: Record<
+        string,
+        { resolved?: string; integrity?: string; optionalDependencies?: Record<string, string> }
+      >;
     };
     const missing: string[] = [];
     for (const [path, entry] of Object.entries(lock.packages)) {
       for (const name of Object.keys(entry.optionalDependencies ?? {})) {
-        if (!(`${path}/node_modules/${name}` in lock.packages || `node_modules/${name}` in lock.packages)) {
+        if (
+          !(
+            `${path}/node_modules/${name}` in lock.packages ||
+            `node_modules/${name}` in lock.packages
+          )
+        ) {
           missing.push(`${name} of ${path || "the root"}`);
         }
       }

@@ -1,0 +1,353 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { concat, utf8 } from "../../src/domain/bytes.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
+import type { DirectiveBody } from "../../src/domain/directive.ts";
+import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { isInvalid } from "../../src/domain/invalid.ts";
+import type { LeaseBody } from "../../src/domain/lease.ts";
+import type { RevocationBody } from "../../src/domain/revocation.ts";
+import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
+import { signBody } from "../../src/domain/signing.ts";
+import type { SyncRequestSchema, SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import type {
+  Attached,
+  AttachRequestSchema,
+  AttachResponse,
+} from "../../src/gen/dragons/v1/tether_pb.ts";
+import type { Clock, Timer } from "../../src/native/clock.ts";
+import type { HeldAuthority } from "../identity/held-authority.ts";
+import type { WorkLedger } from "../ledger/work-ledger.ts";
+import { AsyncQueue } from "./async-queue.ts";
+import { HeaderSync } from "./sync.ts";
+
+/** Microseconds before the first try again; doubled up to the last, with full jitter. */
+const BACKOFF_MIN_US = 250_000;
+const BACKOFF_MAX_US = 10_000_000;
+/** A ledger that grew is synced this soon, so that a head is cosigned within the beat. */
+const SYNC_EVERY_US = 100_000;
+
+/** The two streams of a session. */
+export interface TetherClient {
+  attach(
+    requests: AsyncIterable<MessageInitShape<typeof AttachRequestSchema>>,
+    signal: AbortSignal,
+  ): AsyncIterable<AttachResponse>;
+  sync(
+    requests: AsyncIterable<MessageInitShape<typeof SyncRequestSchema>>,
+    sessionToken: Uint8Array,
+    signal: AbortSignal,
+  ): AsyncIterable<SyncResponse>;
+}
+
+/** What comes down a tether, verified. What cannot be verified never gets here. */
+export interface TetherEvents {
+  /** A session was granted, with this interval between beats. */
+  attached(sessionEpoch: number): void;
+  /** The session ended: authority lasts as long as the lease does. */
+  detached(why: string): void;
+  lease(lease: Verified<LeaseBody>): void;
+  /** Adopted already; what it takes back must stop now. */
+  revocation(revocation: Verified<RevocationBody>): void;
+  directive(directive: Verified<DirectiveBody>): void;
+  /** A note on one of our heads with the control plane's cosignature. */
+  cosigned(note: string): void;
+  withheld(reason: number, detail: string): void;
+  /** Something came that does not verify; it was dropped. */
+  rejected(what: string, detail: string): void;
+}
+
+export interface TetherParts {
+  readonly client: TetherClient;
+  readonly authority: HeldAuthority;
+  readonly ledger: WorkLedger;
+  readonly ledgerSigner: Signer;
+  readonly clock: Clock;
+  /** Uniform in [0, 1). */
+  readonly chance: () => number;
+  readonly events: TetherEvents;
+  /** A beat as of now; the tether signs it. */
+  readonly beat: (session: {
+    epoch: number;
+    counter: number;
+    intervalUs: number;
+  }) => Promise<HeartbeatBody>;
+}
+
+export interface Tether {
+  readonly attached: boolean;
+  readonly sessionEpoch: number;
+  /** Beats now, beside the interval: something happened that the control plane should hear. */
+  beatNow(): void;
+  /** A last beat and sync if attached, bounded; then no more. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Keeps one sidecar attached: attaches, beats, syncs, and starts over when the session ends, for as
+ * long as it runs. It never touches what the gate may do by itself: authority comes as verified
+ * leases and goes by verified revocations, or by time.
+ */
+export function startTether(parts: TetherParts): Tether {
+  const tether = new RunningTether(parts);
+  tether.run();
+  return tether;
+}
+
+class RunningTether implements Tether {
+  readonly #parts: TetherParts;
+  readonly #stop = new AbortController();
+  #session: Session | null = null;
+  #done: Promise<void> = Promise.resolve();
+
+  constructor(parts: TetherParts) {
+    this.#parts = parts;
+  }
+
+  get attached(): boolean {
+    return (this.#session?.epoch ?? 0) > 0;
+  }
+
+  get sessionEpoch(): number {
+    return this.#session?.epoch ?? 0;
+  }
+
+  beatNow(): void {
+    this.#session?.beatNow();
+  }
+
+  run(): void {
+    this.#done = this.#loop();
+  }
+
+  async stop(): Promise<void> {
+    await this.#session?.lastWord();
+    this.#stop.abort();
+    await this.#done;
+  }
+
+  async #loop(): Promise<void> {
+    let backoffUs = BACKOFF_MIN_US;
+    while (!this.#stop.signal.aborted) {
+      const session = new Session(this.#parts, this.#stop.signal);
+      this.#session = session;
+      const why = await session.run();
+      this.#session = null;
+      if (session.epoch > 0) {
+        backoffUs = BACKOFF_MIN_US;
+        this.#parts.events.detached(why);
+      }
+      if (this.#stop.signal.aborted) return;
+      // Full jitter: a fleet that lost its control plane must not come back as one.
+      await this.#pause(this.#parts.chance() * backoffUs);
+      backoffUs = Math.min(backoffUs * 2, BACKOFF_MAX_US);
+    }
+  }
+
+  #pause(us: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#parts.clock.after(us, resolve);
+      this.#stop.signal.addEventListener(
+        "abort",
+        () => {
+          timer.cancel();
+          resolve();
+        },
+        { once: true },
+      );
+    });
+  }
+}
+
+/** One attachment, from Hello to its end. */
+class Session {
+  epoch = 0;
+  readonly #parts: TetherParts;
+  readonly #out = new AsyncQueue<MessageInitShape<typeof AttachRequestSchema>>();
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  #counter = 0;
+  #intervalUs = 0;
+  #timer: Timer | null = null;
+  #syncTimer: Timer | null = null;
+  #sync: HeaderSync | null = null;
+  #beating: Promise<void> = Promise.resolve();
+  #why = "the stream ended";
+
+  constructor(parts: TetherParts, stop: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = AbortSignal.any([stop, this.#abort.signal]);
+  }
+
+  /** Resolves with why it ended; never rejects. */
+  async run(): Promise<string> {
+    const { client, authority, ledger } = this.#parts;
+    this.#out.push({
+      message: {
+        case: "hello",
+        value: {
+          ledgerId: ledger.ledgerId,
+          keysetVersion: BigInt(authority.keyset.body.keysetVersion),
+          revocationEpoch: BigInt(authority.revocationEpoch),
+        },
+      },
+    });
+    try {
+      for await (const { message } of client.attach(this.#out, this.#signal)) {
+        await this.#receive(message);
+      }
+    } catch (error) {
+      this.#why = (error as Error).message;
+    } finally {
+      this.#timer?.cancel();
+      this.#syncTimer?.cancel();
+      this.#out.end();
+      this.#sync?.requests.end();
+      this.#abort.abort();
+    }
+    return this.#why;
+  }
+
+  beatNow(): void {
+    if (this.epoch === 0) return;
+    this.#timer?.cancel();
+    this.#beating = this.#beating.then(() => this.#beat());
+  }
+
+  /** Syncs what is durable and beats once more. */
+  async lastWord(): Promise<void> {
+    if (this.epoch === 0) return;
+    this.#sync?.pump();
+    this.beatNow();
+    await this.#beating;
+  }
+
+  async #receive(message: AttachResponse["message"]): Promise<void> {
+    const { authority, clock, events } = this.#parts;
+    switch (message.case) {
+      case "challenge":
+        return this.#prove(message.value.nonce);
+      case "attached":
+        return this.#attached(message.value);
+      case "lease": {
+        const lease = authority.verifyLease(plain(message.value), clock.nowUs());
+        if (isInvalid(lease)) return events.rejected("lease", lease.detail);
+        if (lease.body.sessionEpoch !== this.epoch) {
+          return events.rejected("lease", "lease: is for another session");
+        }
+        return events.lease(lease);
+      }
+      case "revocation":
+        return this.#revoked(plain(message.value));
+      case "directive": {
+        const directive = authority.verifyDirective(plain(message.value), clock.nowUs());
+        if (isInvalid(directive)) return events.rejected("directive", directive.detail);
+        if (directive.body.sessionEpoch !== this.epoch) {
+          return events.rejected("directive", "directive: is for another session");
+        }
+        return events.directive(directive);
+      }
+      case "keyset": {
+        const keyset = await authority.adoptKeyset(plain(message.value));
+        if (isInvalid(keyset)) events.rejected("keyset", keyset.detail);
+        return;
+      }
+      case "cosigned":
+        return events.cosigned(message.value.note);
+      case "leaseWithheld":
+        return events.withheld(message.value.reason, message.value.detail);
+      case "superseded":
+        this.#why = `superseded by session ${message.value.sessionEpoch}`;
+        this.#abort.abort();
+        return;
+      default:
+        return;
+    }
+  }
+
+  async #prove(nonce: Uint8Array): Promise<void> {
+    const { ledger, ledgerSigner } = this.#parts;
+    const signature = await ledgerSigner.sign(
+      concat(utf8("dragons/v1/attach\n"), nonce, ledger.ledgerId),
+    );
+    const head = ledger.head();
+    this.#out.push({
+      message: {
+        case: "proof",
+        value: {
+          signature,
+          head: {
+            size: BigInt(head.size),
+            root: head.root,
+            intentsOpened: BigInt(head.intentsOpened),
+            intentsHead: head.intentsHead,
+          },
+        },
+      },
+    });
+  }
+
+  async #attached(attached: Attached): Promise<void> {
+    const { authority, client, events, ledger } = this.#parts;
+    if (attached.keyset) {
+      const keyset = await authority.adoptKeyset(plain(attached.keyset));
+      if (isInvalid(keyset)) events.rejected("keyset", keyset.detail);
+    }
+    for (const revocation of attached.revocations) await this.#revoked(plain(revocation));
+    this.epoch = Number(attached.sessionEpoch);
+    this.#intervalUs = Number(attached.heartbeatIntervalUs);
+    this.#sync = new HeaderSync(ledger, Number(attached.heldSize));
+    void this.#syncing(client.sync(this.#sync.requests, attached.sessionToken, this.#signal));
+    this.#keepSyncing();
+    events.attached(this.epoch);
+    this.#beating = this.#beat();
+    await this.#beating;
+  }
+
+  async #revoked(signed: SignedBytes): Promise<void> {
+    const { authority, clock, events } = this.#parts;
+    const revocation = await authority.adoptRevocation(signed, clock.nowUs());
+    if (isInvalid(revocation)) events.rejected("revocation", revocation.detail);
+    else events.revocation(revocation);
+  }
+
+  async #syncing(responses: AsyncIterable<SyncResponse>): Promise<void> {
+    try {
+      for await (const response of responses) this.#sync?.answered(response);
+      this.#why = "the sync stream ended";
+    } catch (error) {
+      this.#why = `sync: ${(error as Error).message}`;
+    }
+    // Without sync no head is cosigned and no lease earned: better to attach anew.
+    this.#abort.abort();
+  }
+
+  #keepSyncing(): void {
+    this.#sync?.pump();
+    this.#syncTimer = this.#parts.clock.after(SYNC_EVERY_US, () => this.#keepSyncing());
+  }
+
+  async #beat(): Promise<void> {
+    const { beat, clock, ledgerSigner, events } = this.#parts;
+    if (this.#signal.aborted) return;
+    try {
+      this.#sync?.pump();
+      const session = { epoch: this.epoch, counter: ++this.#counter, intervalUs: this.#intervalUs };
+      const signed = await signBody(HEARTBEAT, await beat(session), [ledgerSigner]);
+      this.#out.push({ message: { case: "heartbeat", value: signed } });
+    } catch (error) {
+      events.rejected("heartbeat", (error as Error).message);
+    }
+    // A little early or late each time, so that a fleet's beats spread out by themselves.
+    const jitter = 0.9 + 0.2 * this.#parts.chance();
+    this.#timer = clock.after(this.#intervalUs * jitter, () => this.beatNow());
+  }
+}
+
+/** The domain's shape of what came as a message. */
+const plain = (signed: {
+  body: Uint8Array;
+  signatures: { key: Uint8Array; value: Uint8Array }[];
+}): SignedBytes => ({
+  body: signed.body,
+  signatures: signed.signatures.map(({ key, value }) => ({ key, value })),
+});

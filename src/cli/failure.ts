@@ -1,0 +1,22 @@
+/** Exit codes of the command line, by sysexits where they have one. */
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  /** A verdict of the wrong kind: denied, or evidence that is broken. */
+  refused: 2,
+  usage: 64,
+  unreachable: 69,
+  retry: 75,
+  notPermitted: 77,
+  config: 78,
+} as const;
+
+/** What a command cannot do, in one sentence with the way out. Printed without a stack. */
+export class Failure extends Error {
+  override readonly name = "Failure";
+  readonly exit: number;
+  constructor(exit: number, message: string) {
+    super(message);
+    this.exit = exit;
+  }
+}
