@@ -20,6 +20,8 @@ export const leaseTtlMaxUs = 24 * 60 * MINUTE_US;
 export const clockSkewMaxUs = 1 * MINUTE_US;
 /** Microseconds. A login token that leaks is of use this long. */
 export const loginTokenTtlUs = 10 * MINUTE_US;
+/** Characters of a login token: names and a few claims; it is parsed before anybody is known. */
+export const loginTokenCharsMax = 4096;
 
 // What signed bodies may hold
 
