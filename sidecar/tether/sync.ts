@@ -2,11 +2,13 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import { decodeSigned } from "../../src/domain/signing.ts";
 import type { SyncRequestSchema, SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import { Queue } from "../../src/wire/queue.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
-import { AsyncQueue } from "./async-queue.ts";
 
 type SyncRequest = MessageInitShape<typeof SyncRequestSchema>;
 
+/** Batches waiting to be sent: more than any credit. */
+const BATCHES_MAX = 64;
 /** Receipts in one batch; the control plane refuses more. */
 const BATCH_MAX = 64;
 
@@ -17,7 +19,7 @@ const BATCH_MAX = 64;
  * it holds more, back when it saw a gap.
  */
 export class HeaderSync {
-  readonly requests = new AsyncQueue<SyncRequest>();
+  readonly requests = new Queue<SyncRequest>(BATCHES_MAX);
   readonly #ledger: WorkLedger;
   /** Sent up to here. */
   #sent: number;

@@ -3,11 +3,12 @@ import { concat, utf8 } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
-import { isInvalid } from "../../src/domain/invalid.ts";
+import { type Invalid, isInvalid } from "../../src/domain/invalid.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import type { RevocationBody } from "../../src/domain/revocation.ts";
 import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
 import { signBody } from "../../src/domain/signing.ts";
+import type { SignedBytes as WireSigned } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import type { SyncRequestSchema, SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import type {
   Attached,
@@ -15,14 +16,17 @@ import type {
   AttachResponse,
 } from "../../src/gen/dragons/v1/tether_pb.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
+import { fromWire } from "../../src/wire/artifacts.ts";
+import { Queue } from "../../src/wire/queue.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
-import { AsyncQueue } from "./async-queue.ts";
 import { HeaderSync } from "./sync.ts";
 
 /** Microseconds before the first try again; doubled up to the last, with full jitter. */
 const BACKOFF_MIN_US = 250_000;
 const BACKOFF_MAX_US = 10_000_000;
+/** Messages waiting to be sent; a control plane that reads none of them is as good as gone. */
+const WAITING_MAX = 64;
 /** A ledger that grew is synced this soon, so that a head is cosigned within the beat. */
 const SYNC_EVERY_US = 100_000;
 
@@ -162,7 +166,7 @@ class RunningTether implements Tether {
 class Session {
   epoch = 0;
   readonly #parts: TetherParts;
-  readonly #out = new AsyncQueue<MessageInitShape<typeof AttachRequestSchema>>();
+  readonly #out = new Queue<MessageInitShape<typeof AttachRequestSchema>>(WAITING_MAX);
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   #counter = 0;
@@ -229,28 +233,24 @@ class Session {
       case "attached":
         return this.#attached(message.value);
       case "lease": {
-        const lease = authority.verifyLease(plain(message.value), clock.nowUs());
-        if (isInvalid(lease)) return events.rejected("lease", lease.detail);
-        if (lease.body.sessionEpoch !== this.epoch) {
-          return events.rejected("lease", "lease: is for another session");
-        }
-        return events.lease(lease);
-      }
-      case "revocation":
-        return this.#revoked(plain(message.value));
-      case "directive": {
-        const directive = authority.verifyDirective(plain(message.value), clock.nowUs());
-        if (isInvalid(directive)) return events.rejected("directive", directive.detail);
-        if (directive.body.sessionEpoch !== this.epoch) {
-          return events.rejected("directive", "directive: is for another session");
-        }
-        return events.directive(directive);
-      }
-      case "keyset": {
-        const keyset = await authority.adoptKeyset(plain(message.value));
-        if (isInvalid(keyset)) events.rejected("keyset", keyset.detail);
+        const verify = (signed: SignedBytes) => authority.verifyLease(signed, clock.nowUs());
+        const lease = await this.#checked("lease", message.value, verify);
+        if (lease !== null && this.#isOurs("lease", lease.body)) events.lease(lease);
         return;
       }
+      case "revocation":
+        return this.#revoked(message.value);
+      case "directive": {
+        const verify = (signed: SignedBytes) => authority.verifyDirective(signed, clock.nowUs());
+        const directive = await this.#checked("directive", message.value, verify);
+        if (directive !== null && this.#isOurs("directive", directive.body)) {
+          events.directive(directive);
+        }
+        return;
+      }
+      case "keyset":
+        await this.#checked("keyset", message.value, (signed) => authority.adoptKeyset(signed));
+        return;
       case "cosigned":
         return events.cosigned(message.value.note);
       case "leaseWithheld":
@@ -288,11 +288,8 @@ class Session {
 
   async #attached(attached: Attached): Promise<void> {
     const { authority, client, events, ledger } = this.#parts;
-    if (attached.keyset) {
-      const keyset = await authority.adoptKeyset(plain(attached.keyset));
-      if (isInvalid(keyset)) events.rejected("keyset", keyset.detail);
-    }
-    for (const revocation of attached.revocations) await this.#revoked(plain(revocation));
+    await this.#checked("keyset", attached.keyset, (signed) => authority.adoptKeyset(signed));
+    for (const revocation of attached.revocations) await this.#revoked(revocation);
     this.epoch = Number(attached.sessionEpoch);
     this.#intervalUs = Number(attached.heartbeatIntervalUs);
     this.#sync = new HeaderSync(ledger, Number(attached.heldSize));
@@ -303,11 +300,30 @@ class Session {
     await this.#beating;
   }
 
-  async #revoked(signed: SignedBytes): Promise<void> {
+  async #revoked(message: WireSigned): Promise<void> {
     const { authority, clock, events } = this.#parts;
-    const revocation = await authority.adoptRevocation(signed, clock.nowUs());
-    if (isInvalid(revocation)) events.rejected("revocation", revocation.detail);
-    else events.revocation(revocation);
+    const adopt = (signed: SignedBytes) => authority.adoptRevocation(signed, clock.nowUs());
+    const revocation = await this.#checked("revocation", message, adopt);
+    if (revocation !== null) events.revocation(revocation);
+  }
+
+  /** What came, verified; or null, and told: nothing unverified goes any further. */
+  async #checked<T extends object>(
+    what: string,
+    message: WireSigned | undefined,
+    verify: (signed: SignedBytes) => T | Invalid | Promise<T | Invalid>,
+  ): Promise<T | null> {
+    const signed = fromWire(message, what);
+    const checked = isInvalid(signed) ? signed : await verify(signed);
+    if (!isInvalid(checked)) return checked;
+    this.#parts.events.rejected(what, checked.detail);
+    return null;
+  }
+
+  #isOurs(what: string, body: { sessionEpoch: number }): boolean {
+    if (body.sessionEpoch === this.epoch) return true;
+    this.#parts.events.rejected(what, `is for session ${body.sessionEpoch}, not ${this.epoch}`);
+    return false;
   }
 
   async #syncing(responses: AsyncIterable<SyncResponse>): Promise<void> {
@@ -342,12 +358,3 @@ class Session {
     this.#timer = clock.after(this.#intervalUs * jitter, () => this.beatNow());
   }
 }
-
-/** The domain's shape of what came as a message. */
-const plain = (signed: {
-  body: Uint8Array;
-  signatures: { key: Uint8Array; value: Uint8Array }[];
-}): SignedBytes => ({
-  body: signed.body,
-  signatures: signed.signatures.map(({ key, value }) => ({ key, value })),
-});
