@@ -1,0 +1,461 @@
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import {
+  Client,
+  type ClientWritableStream,
+  credentials,
+  type CallOptions as GrpcCallOptions,
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type ServiceError,
+  status,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import {
+  answersStream,
+  type CallContext,
+  type CallMetadata,
+  type CallOptions,
+  type Handlers,
+  type RpcClient,
+  sendsStream,
+} from "./rpc.ts";
+import { decodeStatus, encodeStatus, STATUS_CODES, STATUS_DETAILS, StatusError } from "./status.ts";
+
+/**
+ * The one place that knows grpc-js. Handlers and clients are plain async functions and generators
+ * over messages; no raw stream leaves this file. Messages cross grpc-js as bytes and are read here,
+ * so that malformed ones are an answer to their sender and never a fault of the transport.
+ */
+
+// ---------------------------------------------------------------------------------------- messages
+
+const raw = (bytes: Buffer): Buffer => bytes;
+
+function write<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Buffer {
+  const bytes = toBinary(desc, create(desc, message));
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function read<D extends DescMessage>(desc: D, bytes: Uint8Array): MessageShape<D> {
+  try {
+    // A plain Uint8Array: bytes fields are views of what is read, and must not be Buffers.
+    return fromBinary(desc, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
+  } catch {
+    throw new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", `not a ${desc.typeName}`);
+  }
+}
+
+async function* readAll<D extends DescMessage>(desc: D, stream: AsyncIterable<Uint8Array>) {
+  for await (const bytes of stream) yield read(desc, bytes);
+}
+
+// ------------------------------------------------------------------------------------------ server
+
+export interface ServerLimits {
+  /** Bytes of one message, either way. */
+  readonly messageBytesMax: number;
+  readonly streamsPerConnectionMax: number;
+  /** MB that one HTTP/2 session may hold. */
+  readonly sessionMemoryMb: number;
+  /** Microseconds after which a connection without calls is closed. */
+  readonly idleUs: number;
+  /** Microseconds after which a connection takes no new calls, and those under way get `ageGraceUs`. */
+  readonly ageUs: number;
+  readonly ageGraceUs: number;
+  /** Microseconds between pings of a quiet peer, and how long it may take to answer. */
+  readonly keepaliveUs: number;
+  readonly keepaliveTimeoutUs: number;
+}
+
+export interface ServerOptions {
+  /** PEM. null: plaintext, for loopback and unix sockets. */
+  readonly tls: { readonly key: Uint8Array; readonly certificate: Uint8Array } | null;
+  readonly limits: ServerLimits;
+  /** Told what a handler threw that was no StatusError: a bug or broken storage. */
+  readonly onFault: (error: unknown, method: string) => void;
+}
+
+/** A gRPC server, made by `openServer`, filled by `serve`. */
+export interface RpcServer {
+  readonly grpc: Server;
+  readonly onFault: ServerOptions["onFault"];
+  /**
+   * `127.0.0.1:0`, `[::1]:7443` or `unix:/path`. Resolves to the port bound (a unix socket: 1), once
+   * connections are accepted. Services must be served before.
+   */
+  listen(address: string): Promise<number>;
+  /** Takes no new calls, lets those under way end for up to `graceUs`, then cuts them. */
+  close(graceUs: number): Promise<void>;
+}
+
+const ms = (us: number): number => Math.ceil(us / 1000);
+
+export function openServer({ tls, limits, onFault }: ServerOptions): RpcServer {
+  const grpc = new Server({
+    "grpc.max_receive_message_length": limits.messageBytesMax,
+    "grpc.max_send_message_length": limits.messageBytesMax,
+    "grpc.max_concurrent_streams": limits.streamsPerConnectionMax,
+    "grpc-node.max_session_memory": limits.sessionMemoryMb,
+    "grpc.max_connection_idle_ms": ms(limits.idleUs),
+    "grpc.max_connection_age_ms": ms(limits.ageUs),
+    "grpc.max_connection_age_grace_ms": ms(limits.ageGraceUs),
+    "grpc.keepalive_time_ms": ms(limits.keepaliveUs),
+    "grpc.keepalive_timeout_ms": ms(limits.keepaliveTimeoutUs),
+  });
+  const keys = tls && [
+    { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) },
+  ];
+  const secrets = keys
+    ? ServerCredentials.createSsl(null, keys)
+    : ServerCredentials.createInsecure();
+  return {
+    grpc,
+    onFault,
+    listen: (address) =>
+      new Promise((resolve, reject) => {
+        grpc.bindAsync(address, secrets, (error, port) => (error ? reject(error) : resolve(port)));
+      }),
+    close: (graceUs) =>
+      new Promise((resolve) => {
+        const cut = setTimeout(() => grpc.forceShutdown(), ms(graceUs));
+        grpc.tryShutdown(() => {
+          clearTimeout(cut);
+          resolve();
+        });
+      }),
+  };
+}
+
+type AnyHandlers = Record<string, (request: unknown, context: CallContext) => unknown>;
+type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
+type WritableCall = ServerWritableStream<Buffer, Buffer>;
+type DuplexCall = ServerDuplexStream<Buffer, Buffer>;
+
+/** Mounts a service's handlers on a server. */
+export function serve<S extends DescService>(
+  server: RpcServer,
+  service: S,
+  handlers: Handlers<S>,
+): void {
+  const definition: Record<string, unknown> = {};
+  const mounted: Record<string, unknown> = {};
+  for (const method of service.methods) {
+    const handler = (handlers as unknown as AnyHandlers)[method.localName];
+    if (handler === undefined) throw new TypeError(`${service.typeName} lacks ${method.name}`);
+    definition[method.localName] = {
+      path: pathOf(method),
+      originalName: method.name,
+      requestStream: sendsStream(method),
+      responseStream: answersStream(method),
+      requestSerialize: raw,
+      requestDeserialize: raw,
+      responseSerialize: raw,
+      responseDeserialize: raw,
+    };
+    mounted[method.localName] = mount(server, method, handler);
+  }
+  server.grpc.addService(
+    definition as ServiceDefinition,
+    mounted as unknown as UntypedServiceImplementation,
+  );
+}
+
+function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[string]) {
+  const told = (error: unknown, signal: AbortSignal) => {
+    const known = asStatus(error, signal);
+    if (known === null) server.onFault(error, pathOf(method));
+    return wireError(
+      known ?? new StatusError("INTERNAL", "INTERNAL", "the control plane failed at this call"),
+    );
+  };
+  const requestOf = (call: UnaryCall | WritableCall | DuplexCall) =>
+    sendsStream(method)
+      ? // Ending the iteration must leave the stream to answer on: see grpc/grpc-node#1839.
+        readAll(method.input, (call as DuplexCall).iterator({ destroyOnReturn: false }))
+      : read(method.input, (call as UnaryCall).request);
+
+  if (!answersStream(method)) {
+    return async (call: UnaryCall, done: (error: unknown, answer?: Buffer) => void) => {
+      const context = contextOf(call);
+      try {
+        const answer = await handler?.(requestOf(call), context);
+        done(null, write(method.output, answer as never));
+      } catch (error) {
+        done(told(error, context.signal));
+      }
+    };
+  }
+  return async (call: WritableCall | DuplexCall) => {
+    const context = contextOf(call);
+    // A call that broke off is known by its signal; without a listener it would be a crash.
+    call.on("error", () => {});
+    try {
+      const answers = handler?.(requestOf(call), context) as AsyncIterable<unknown>;
+      await pump(call, method.output, answers, context.signal);
+      call.end();
+    } catch (error) {
+      call.emit("error", told(error, context.signal));
+    }
+  };
+}
+
+/** Writes answers as fast as the other side takes them; stops at once when nobody waits for them. */
+async function pump(
+  call: Sink,
+  desc: DescMessage,
+  answers: AsyncIterable<unknown>,
+  signal: AbortSignal,
+): Promise<void> {
+  const iterator = answers[Symbol.asyncIterator]();
+  for (;;) {
+    const step = await orAborted(iterator.next(), signal);
+    if (step === ABORTED) {
+      // Not awaited: its owner may be waiting for something that never comes.
+      Promise.resolve(iterator.return?.()).catch(() => {});
+      throw new StatusError("CANCELLED", "", "cancelled");
+    }
+    if (step.done) return;
+    if (call.write(write(desc, step.value as never))) continue;
+    await orAborted(new Promise<void>((resolve) => call.once("drain", resolve)), signal);
+  }
+}
+
+const ABORTED = Symbol("aborted");
+
+/** The work or the abort, whichever is first. Leaves nothing behind: a stream may live for weeks. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | typeof ABORTED> {
+  if (signal.aborted) {
+    work.catch(() => {});
+    return Promise.resolve(ABORTED);
+  }
+  return new Promise((resolve, reject) => {
+    const stop = () => resolve(ABORTED);
+    signal.addEventListener("abort", stop, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+  });
+}
+
+interface Sink {
+  write(bytes: Buffer): boolean;
+  once(event: "drain", listener: () => void): unknown;
+}
+
+function contextOf(call: UnaryCall | WritableCall | DuplexCall): CallContext {
+  const abort = new AbortController();
+  if (call.cancelled) abort.abort();
+  (call as NodeJS.EventEmitter).on("cancelled", () => abort.abort());
+  const deadline = call.getDeadline();
+  return {
+    metadata: metadataOf(call.metadata),
+    peer: call.getPeer(),
+    signal: abort.signal,
+    deadlineUs: (deadline instanceof Date ? deadline.getTime() : deadline) * 1000,
+  };
+}
+
+const metadataOf = (metadata: Metadata): CallMetadata => ({
+  text(name) {
+    const value = metadata.get(name)[0];
+    return typeof value === "string" ? value : undefined;
+  },
+  binary(name) {
+    const value = metadata.get(name)[0];
+    return value instanceof Buffer ? new Uint8Array(value) : undefined;
+  },
+});
+
+/** null: nothing that a caller should be told. */
+function asStatus(error: unknown, signal: AbortSignal): StatusError | null {
+  if (error instanceof StatusError) return error;
+  if (signal.aborted) return new StatusError("CANCELLED", "", "cancelled");
+  // Too long a message, or a frame that gRPC itself refuses: the transport's own word.
+  if (isServiceError(error)) return fromGrpc(error);
+  return null;
+}
+
+function wireError(error: StatusError) {
+  const metadata = new Metadata();
+  metadata.set(STATUS_DETAILS, Buffer.from(encodeStatus(error)));
+  return { code: STATUS_CODES.indexOf(error.code), details: error.message, metadata };
+}
+
+// ------------------------------------------------------------------------------------------ client
+
+export interface ChannelOptions {
+  /** `host:port`, or `unix:/path`. */
+  readonly address: string;
+  /** PEM of the authority that the server's certificate must come from. null: plaintext. */
+  readonly tls: { readonly ca: Uint8Array } | null;
+  /** Bytes of one message, either way. */
+  readonly messageBytesMax: number;
+  /** Microseconds between pings while calls are under way, and how long an answer may take. */
+  readonly keepaliveUs: number;
+  readonly keepaliveTimeoutUs: number;
+}
+
+/** A connection to a server, dialled when first used and again when it is lost. */
+export interface RpcChannel {
+  readonly grpc: Client;
+  close(): void;
+}
+
+export function openChannel(options: ChannelOptions): RpcChannel {
+  const secrets = options.tls
+    ? credentials.createSsl(Buffer.from(options.tls.ca))
+    : credentials.createInsecure();
+  const grpc = new Client(options.address, secrets, {
+    "grpc.max_receive_message_length": options.messageBytesMax,
+    "grpc.max_send_message_length": options.messageBytesMax,
+    "grpc.keepalive_time_ms": ms(options.keepaliveUs),
+    "grpc.keepalive_timeout_ms": ms(options.keepaliveTimeoutUs),
+    // Ours alone: channels to one address would otherwise share a connection, and its end.
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_retries": 0,
+    // A sidecar's agent may have set these for itself; they must never lead us through ourselves.
+    "grpc.enable_http_proxy": 0,
+    "grpc.max_reconnect_backoff_ms": 5_000,
+  });
+  return { grpc, close: () => grpc.close() };
+}
+
+/** A typed client of one service. */
+export function createClient<S extends DescService>(service: S, channel: RpcChannel): RpcClient<S> {
+  const calls = service.methods.map((m) => [m.localName, callOf(channel.grpc, m)] as const);
+  return Object.fromEntries(calls) as unknown as RpcClient<S>;
+}
+
+function callOf(client: Client, method: DescMethod) {
+  const path = pathOf(method);
+  if (!sendsStream(method) && !answersStream(method)) {
+    return (request: unknown, options: CallOptions = {}) =>
+      answerOf(method, options, (metadata, call, done) =>
+        client.makeUnaryRequest(
+          path,
+          raw,
+          raw,
+          write(method.input, request as never),
+          metadata,
+          call,
+          done,
+        ),
+      );
+  }
+  if (!answersStream(method)) {
+    return (requests: AsyncIterable<unknown>, options: CallOptions = {}) =>
+      answerOf(method, options, (metadata, call, done) => {
+        const stream = client.makeClientStreamRequest(path, raw, raw, metadata, call, done);
+        void send(stream, method.input, requests);
+        return stream;
+      });
+  }
+  return async function* (request: unknown, options: CallOptions = {}) {
+    const { metadata, call } = callOptions(options);
+    options.signal?.throwIfAborted();
+    const stream = sendsStream(method)
+      ? client.makeBidiStreamRequest(path, raw, raw, metadata, call)
+      : client.makeServerStreamRequest(
+          path,
+          raw,
+          raw,
+          write(method.input, request as never),
+          metadata,
+          call,
+        );
+    const cancel = () => stream.cancel();
+    options.signal?.addEventListener("abort", cancel, { once: true });
+    // It may fail between two reads, when nobody listens; the next read tells of it.
+    stream.on("error", () => {});
+    if (sendsStream(method)) {
+      void send(
+        stream as unknown as ClientWritableStream<Buffer>,
+        method.input,
+        request as AsyncIterable<unknown>,
+      );
+    }
+    try {
+      yield* readAll(method.output, stream.iterator({ destroyOnReturn: false }));
+    } catch (error) {
+      throw isServiceError(error) ? fromGrpc(error) : error;
+    } finally {
+      options.signal?.removeEventListener("abort", cancel);
+      stream.cancel();
+    }
+  };
+}
+
+type Done = (error: ServiceError | null, answer?: Buffer) => void;
+
+function answerOf(
+  method: DescMethod,
+  options: CallOptions,
+  begin: (metadata: Metadata, call: GrpcCallOptions, done: Done) => { cancel(): void },
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const { metadata, call } = callOptions(options);
+    options.signal?.throwIfAborted();
+    const under = begin(metadata, call, (error, answer) => {
+      options.signal?.removeEventListener("abort", cancel);
+      if (error) return reject(fromGrpc(error));
+      try {
+        resolve(read(method.output, answer as Buffer));
+      } catch (unreadable) {
+        reject(unreadable);
+      }
+    });
+    const cancel = () => under.cancel();
+    options.signal?.addEventListener("abort", cancel, { once: true });
+  });
+}
+
+/** Sends requests as fast as they are taken; a source that fails cancels the call. */
+async function send(
+  stream: ClientWritableStream<Buffer>,
+  desc: DescMessage,
+  requests: AsyncIterable<unknown>,
+): Promise<void> {
+  const over = new AbortController();
+  for (const event of ["close", "error", "status"]) stream.once(event, () => over.abort());
+  try {
+    await pump(stream, desc, requests, over.signal);
+    stream.end();
+  } catch {
+    stream.cancel();
+  }
+}
+
+function callOptions(options: CallOptions) {
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(options.metadata ?? {})) {
+    metadata.set(name, typeof value === "string" ? value : Buffer.from(value));
+  }
+  const call: GrpcCallOptions =
+    options.timeoutUs === undefined ? {} : { deadline: Date.now() + ms(options.timeoutUs) };
+  return { metadata, call };
+}
+
+// ------------------------------------------------------------------------------------------ shared
+
+const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
+
+const isServiceError = (error: unknown): error is ServiceError =>
+  error instanceof Error && "code" in error && typeof error.code === "number" && "details" in error;
+
+function fromGrpc(error: ServiceError): StatusError {
+  const details = error.metadata?.get(STATUS_DETAILS)[0];
+  const bytes = details instanceof Buffer ? new Uint8Array(details) : null;
+  return decodeStatus(error.code ?? status.UNKNOWN, error.details ?? "", bytes);
+}

@@ -1,0 +1,92 @@
+import type {
+  DescMessage,
+  DescMethod,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+
+/** The shapes that handlers and clients are written in. What carries them is no concern of theirs. */
+
+/** Metadata of a call. Names are lower case; those that end in `-bin` hold bytes. */
+export interface CallMetadata {
+  text(name: string): string | undefined;
+  binary(name: string): Uint8Array | undefined;
+}
+
+export interface CallContext {
+  readonly metadata: CallMetadata;
+  /** Address of the other side: `127.0.0.1:40022`. */
+  readonly peer: string;
+  /** Aborts when nobody waits for the answer any more: cancelled, past its deadline, cut off. */
+  readonly signal: AbortSignal;
+  /** When it must be done by, microseconds since the epoch; Infinity: no deadline was given. */
+  readonly deadlineUs: number;
+}
+
+export interface CallOptions {
+  readonly metadata?: Readonly<Record<string, string | Uint8Array>>;
+  /** Aborting it cancels the call. */
+  readonly signal?: AbortSignal;
+  /** Microseconds from now; without one the call may take for ever. */
+  readonly timeoutUs?: number;
+}
+
+type Methods<S extends DescService> = S["method"];
+type In<M> = M extends { input: infer I extends DescMessage } ? I : never;
+type Out<M> = M extends { output: infer O extends DescMessage } ? O : never;
+type Kind<M> = M extends { methodKind: infer K } ? K : never;
+
+type Handler<M> =
+  Kind<M> extends "unary"
+    ? (request: MessageShape<In<M>>, context: CallContext) => Promise<MessageInitShape<Out<M>>>
+    : Kind<M> extends "server_streaming"
+      ? (
+          request: MessageShape<In<M>>,
+          context: CallContext,
+        ) => AsyncIterable<MessageInitShape<Out<M>>>
+      : Kind<M> extends "client_streaming"
+        ? (
+            requests: AsyncIterable<MessageShape<In<M>>>,
+            context: CallContext,
+          ) => Promise<MessageInitShape<Out<M>>>
+        : (
+            requests: AsyncIterable<MessageShape<In<M>>>,
+            context: CallContext,
+          ) => AsyncIterable<MessageInitShape<Out<M>>>;
+
+/**
+ * A service's implementation: one async function or generator an RPC, by its local name. Throws
+ * StatusError for what the caller should know; anything else is a bug, told as INTERNAL.
+ */
+export type Handlers<S extends DescService> = { [K in keyof Methods<S>]: Handler<Methods<S>[K]> };
+
+type Call<M> =
+  Kind<M> extends "unary"
+    ? (request: MessageInitShape<In<M>>, options?: CallOptions) => Promise<MessageShape<Out<M>>>
+    : Kind<M> extends "server_streaming"
+      ? (
+          request: MessageInitShape<In<M>>,
+          options?: CallOptions,
+        ) => AsyncIterable<MessageShape<Out<M>>>
+      : Kind<M> extends "client_streaming"
+        ? (
+            requests: AsyncIterable<MessageInitShape<In<M>>>,
+            options?: CallOptions,
+          ) => Promise<MessageShape<Out<M>>>
+        : (
+            requests: AsyncIterable<MessageInitShape<In<M>>>,
+            options?: CallOptions,
+          ) => AsyncIterable<MessageShape<Out<M>>>;
+
+/**
+ * A service as its clients call it. Rejects, or throws from the iteration, with StatusError. A call
+ * of a streaming RPC begins when its answers are first asked for, and leaving the loop cancels it.
+ */
+export type RpcClient<S extends DescService> = { [K in keyof Methods<S>]: Call<Methods<S>[K]> };
+
+export const sendsStream = (m: DescMethod): boolean =>
+  m.methodKind === "client_streaming" || m.methodKind === "bidi_streaming";
+
+export const answersStream = (m: DescMethod): boolean =>
+  m.methodKind === "server_streaming" || m.methodKind === "bidi_streaming";
