@@ -56,7 +56,7 @@ export const native: Crypto = {
     return nodeVerify(null, message, key, signature);
   },
   // Rare and once a key, so the portable point arithmetic serves.
-  keyProblem: noble.keyProblem,
+  keyProblem: (publicKey) => noble.keyProblem(publicKey),
 };
 
 /** Told as text and unpacked: three times as fast as having node make a Buffer for 32 bytes. */

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
+import { link, open, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { inspect } from "node:util";
 import { fromHex, toHex } from "../domain/bytes.ts";
@@ -92,12 +92,6 @@ export async function readSeedFile(path: string): Promise<Seed> {
  * @throws KeyError when the path exists already.
  */
 export async function writeSeedFile(path: string, seed: Seed): Promise<void> {
-  // Claims the name first, so that of two writers one is refused.
-  const claim = await open(path, "wx", 0o600).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "EEXIST") throw new KeyError(`key file ${path} exists; it is not replaced`);
-    throw error;
-  });
-  await claim.close();
   const partial = `${path}.${toHex(randomBytes(8))}.tmp`;
   try {
     const file = await open(partial, "wx", 0o600);
@@ -107,17 +101,19 @@ export async function writeSeedFile(path: string, seed: Seed): Promise<void> {
     } finally {
       await file.close();
     }
-    await rename(partial, path);
-    const folder = await open(dirname(path), "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
-  } catch (error) {
+    // A link, not a rename: it gives the whole file its name at once, and takes no name in use.
+    await link(partial, path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+      throw new KeyError(`key file ${path} exists; it is not replaced`);
+    });
+  } finally {
     await rm(partial, { force: true });
-    await rm(path, { force: true });
-    throw error;
+  }
+  const folder = await open(dirname(path), "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
   }
 }
 
