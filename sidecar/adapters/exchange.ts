@@ -16,6 +16,20 @@ export interface ActionRequest {
   readonly deadlineUs: number;
 }
 
+/** Where a connection came in, and so what may be believed of the calls on it. */
+export interface Ingress {
+  /** `host:port` that the listener bound it to, by CONNECT or by configuration; empty: none. */
+  readonly target: string;
+  /** How the upstream is to be reached: as the agent would have. */
+  readonly scheme: "http" | "https";
+  /** The agent addresses the listener itself, so that its authority says nothing of the upstream. */
+  readonly reverse: boolean;
+  /** TLS server name that the agent asked for; empty: none. */
+  readonly serverName: string;
+  /** Why every call on it is refused; null: each is judged by itself. */
+  readonly fault: { readonly reason: Reason; readonly detail: string } | null;
+}
+
 /** What passed in one direction, digested as it went. */
 export interface Passage {
   /** Sorted, lower case, unique. */

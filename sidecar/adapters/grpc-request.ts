@@ -1,0 +1,94 @@
+import { type Claim, normaliseAuthority, normaliseGrpcPath } from "../../src/domain/claim.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import { splitTarget } from "../upstream/address.ts";
+import type { ActionRequest, Ingress } from "./exchange.ts";
+import { parseTimeout, type RawHeaders, single } from "./grpc-headers.ts";
+
+/** A gRPC call as its header fields tell it. */
+export interface GrpcRequest extends ActionRequest {
+  /** What the upstream is told as `:authority`: the claim's target, without a port that was not said. */
+  readonly authority: string;
+  /** `grpc-encoding` announces a compression. */
+  readonly compressed: boolean;
+}
+
+export interface Unreadable {
+  readonly unreadable: true;
+  readonly reason: Reason;
+  readonly detail: string;
+  /** As far as it could be read. */
+  readonly claim: Claim | null;
+  readonly traceparent: string;
+  /** The client speaks gRPC, so the refusal must too. */
+  readonly grpc: boolean;
+}
+
+/** Reads and normalises a call, or says why it cannot be judged. */
+export function readRequest(
+  raw: RawHeaders,
+  ingress: Ingress,
+  nowUs: number,
+): GrpcRequest | Unreadable {
+  const traceparent = single(raw, "traceparent") ?? "";
+  const contentType = single(raw, "content-type") ?? "";
+  const grpc = /^application\/grpc(?:[+;]|$)/.test(contentType);
+  let claim: Claim | null = null;
+  const no = (reason: Reason, detail: string): Unreadable => ({
+    ...{ unreadable: true, reason, detail, claim, traceparent, grpc },
+  });
+
+  const said = single(raw, ":authority") ?? single(raw, "host") ?? "";
+  const target = ingress.reverse
+    ? ingress.target
+    : normaliseAuthority(said, ingress.scheme === "https" ? 443 : 80);
+  if (typeof target !== "string") return no("REQUEST_NOT_NORMAL", target.detail);
+  const path = normaliseGrpcPath(single(raw, ":path") ?? "");
+  const common = { version: 1, target, inputs: [], limitState: [] };
+  claim = {
+    ...common,
+    protocol: grpc ? "GRPC" : "HTTP",
+    verb: grpc ? "" : (single(raw, ":method") ?? ""),
+    path: typeof path === "string" ? path : "",
+  };
+  if (ingress.fault !== null) return no(ingress.fault.reason, ingress.fault.detail);
+  if (!grpc)
+    return no("PROTOCOL_UNSUPPORTED", "only gRPC is carried: content-type application/grpc");
+  if (typeof path !== "string") return no("REQUEST_NOT_NORMAL", path.detail);
+  if (single(raw, ":method") !== "POST") return no("REQUEST_NOT_NORMAL", "gRPC calls are POST");
+  const differs = ingress.reverse ? null : disagreement(raw, said, target, ingress);
+  if (differs !== null) return no("AUTHORITY_MISMATCH", differs);
+
+  const timeout = single(raw, "grpc-timeout");
+  const timeoutUs = timeout === null ? 0 : timeout === undefined ? null : parseTimeout(timeout);
+  if (timeoutUs === null) return no("REQUEST_NOT_NORMAL", "grpc-timeout is malformed");
+  const encoding = single(raw, "grpc-encoding");
+  return {
+    claim,
+    traceparent,
+    deadlineUs: timeout === null ? 0 : nowUs + timeoutUs,
+    authority: /:[0-9]+$/.test(said) || ingress.reverse ? target : bare(target),
+    compressed: encoding !== null && encoding !== undefined && encoding !== "identity",
+  };
+}
+
+/** Every place that names the upstream must name the same one. */
+function disagreement(
+  raw: RawHeaders,
+  said: string,
+  target: string,
+  ingress: Ingress,
+): string | null {
+  const host = single(raw, "host");
+  if (host !== null && host !== said) return ":authority and host differ";
+  if (ingress.target !== "" && target !== ingress.target) {
+    return `the tunnel is to ${ingress.target}, the call to ${target}`;
+  }
+  const name = ingress.serverName;
+  if (name !== "" && name.toLowerCase() !== splitTarget(target).host) {
+    return `the TLS server name is ${name}, the call to ${target}`;
+  }
+  return null;
+}
+
+/** A target without its port. */
+const bare = (target: string): string => target.slice(0, target.lastIndexOf(":"));

@@ -1,0 +1,27 @@
+import type { Denial } from "./exchange.ts";
+import { httpStatus } from "./reason-status.ts";
+
+/** A refusal for HTTP clients: RFC 9457 problem+json, and the receipt in a header. */
+export function problem(denial: Denial): { status: number; fields: string[]; body: Buffer } {
+  const status = httpStatus(denial.reason);
+  const body = Buffer.from(
+    JSON.stringify({
+      type: `https://dragons.dev/reasons#${denial.reason}`,
+      title: denial.reason,
+      status,
+      detail: denial.message,
+      ...(denial.receiptId === "" ? {} : { receipt_id: denial.receiptId }),
+      ...(denial.leaseId === "" ? {} : { lease_id: denial.leaseId }),
+      ...(denial.scope === "" ? {} : { scope: denial.scope }),
+    }),
+  );
+  const fields = [
+    "content-type",
+    "application/problem+json",
+    "content-length",
+    String(body.length),
+  ];
+  if (status === 407) fields.push("proxy-authenticate", 'Basic realm="dragons"');
+  if (denial.receiptId !== "") fields.push("dragons-receipt", denial.receiptId);
+  return { status, fields, body };
+}

@@ -1,0 +1,146 @@
+import type { Claim } from "../../src/domain/claim.ts";
+import type { LeaseBody } from "../../src/domain/lease.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import type { Verified } from "../../src/domain/signed.ts";
+import type { Clock, Timer } from "../../src/native/clock.ts";
+
+/** What the domain says of one claim. */
+export type Decision =
+  | { readonly allowed: true; readonly scope: string }
+  | {
+      readonly allowed: false;
+      readonly reason: Reason;
+      /** The scope that came nearest; empty: none. */
+      readonly scope: string;
+      readonly detail: string;
+    };
+
+/** Everything beside the lease that decides whether this instance may act at all. */
+export interface Standing {
+  readonly manifestRecorded: boolean;
+  readonly drifted: boolean;
+  readonly quarantined: boolean;
+  readonly stopped: boolean;
+  /** The lease held was taken back. Cleared by adopting another. */
+  readonly revoked: boolean;
+}
+
+/** The authority as it stands at one moment, for the domain to decide from. */
+export interface Held extends Standing {
+  readonly lease: Verified<LeaseBody> | null;
+  /** The lease's monotonic deadline has passed, whatever the wall clock says. */
+  readonly overdue: boolean;
+}
+
+export type Decide = (held: Held, claim: Claim, nowUs: number) => Decision;
+
+/** How often a lease's end is looked for: a wall clock set forward ends it early. */
+const LOOK_US = 1_000_000;
+
+/**
+ * The authority that this sidecar holds now. The tether adopts leases into it and tells it the
+ * instance's standing; the gate decides from it and hears of every change that may take leave back.
+ */
+export class AuthorityHolder {
+  readonly #clock: Clock;
+  readonly #decide: Decide;
+  #lease: Verified<LeaseBody> | null = null;
+  #deadlineMonotonicUs = 0;
+  #standing: Standing = {
+    manifestRecorded: false,
+    drifted: false,
+    quarantined: false,
+    stopped: false,
+    revoked: false,
+  };
+  #timer: Timer | null = null;
+  #listeners: (() => void)[] = [];
+
+  constructor(clock: Clock, decide: Decide) {
+    this.#clock = clock;
+    this.#decide = decide;
+  }
+
+  get lease(): Verified<LeaseBody> | null {
+    return this.#lease;
+  }
+
+  get standing(): Standing {
+    return this.#standing;
+  }
+
+  /** Microseconds for which this instance may still act if nobody is heard from again. */
+  get autonomyLeftUs(): number {
+    const lease = this.#lease;
+    const { revoked, drifted, quarantined, stopped, manifestRecorded } = this.#standing;
+    if (lease === null || revoked || drifted || quarantined || stopped || !manifestRecorded)
+      return 0;
+    const wall = lease.body.notAfterUs - this.#clock.nowUs();
+    const monotonic = this.#deadlineMonotonicUs - this.#clock.monotonicUs();
+    return Math.max(0, Math.min(wall, monotonic));
+  }
+
+  /**
+   * Takes over a lease that was verified. Calls in flight go on under it if it allows them.
+   *
+   * @param requestedMonotonicUs when it was asked for, by the monotonic clock: from there its whole
+   * length counts at most, so that a wall clock that is behind gains nothing.
+   */
+  adopt(
+    lease: Verified<LeaseBody>,
+    requestedMonotonicUs: number = this.#clock.monotonicUs(),
+  ): void {
+    const { notAfterUs, issuedAtUs } = lease.body;
+    const left = notAfterUs - this.#clock.nowUs();
+    this.#deadlineMonotonicUs = Math.min(
+      this.#clock.monotonicUs() + left,
+      requestedMonotonicUs + (notAfterUs - issuedAtUs),
+    );
+    this.#lease = lease;
+    this.#standing = { ...this.#standing, revoked: false };
+    this.#changed();
+  }
+
+  /** The lease held was taken back: everything in flight is cut, until another is adopted. */
+  revoke(): void {
+    this.set({ revoked: true });
+  }
+
+  set(standing: Partial<Standing>): void {
+    this.#standing = { ...this.#standing, ...standing };
+    this.#changed();
+  }
+
+  decide(claim: Claim): Decision {
+    const held: Held = {
+      ...this.#standing,
+      lease: this.#lease,
+      overdue: this.#clock.monotonicUs() >= this.#deadlineMonotonicUs,
+    };
+    return this.#decide(held, claim, this.#clock.nowUs());
+  }
+
+  /** Called after every change, and when the lease has run out. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  close(): void {
+    this.#timer?.cancel();
+    this.#listeners = [];
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+    this.#arm();
+  }
+
+  #arm(): void {
+    this.#timer?.cancel();
+    const left = this.autonomyLeftUs;
+    if (left === 0) return;
+    this.#timer = this.#clock.after(Math.min(left, LOOK_US), () =>
+      this.autonomyLeftUs === 0 ? this.#changed() : this.#arm(),
+    );
+  }
+}

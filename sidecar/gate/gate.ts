@@ -1,0 +1,274 @@
+import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
+import type { Limits, Measure } from "../../src/domain/grant.ts";
+import type { Enforcement } from "../../src/domain/heartbeat.ts";
+import type { LeaseBody } from "../../src/domain/lease.ts";
+import { openIntentsMax } from "../../src/domain/limits.ts";
+import { ActionBody, EvidenceBody, GoalBody, OutcomeBody } from "../../src/domain/payload.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import type { Verified } from "../../src/domain/signed.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import type { ActionRequest, Denial, Ending } from "../adapters/exchange.ts";
+import { LedgerUnavailable, type OpenIntent, type WorkLedger } from "../ledger/work-ledger.ts";
+import { namesAddress } from "../upstream/address.ts";
+import type { AuthorityHolder } from "./authority.ts";
+import { mintPermit, type Permit } from "./permit.ts";
+import { type Reservation, Spending } from "./spending.ts";
+
+/** What stands in every receipt of this run. */
+export interface RunFacts {
+  readonly manifestHash: Uint8Array;
+  /** The grant's purpose. */
+  readonly purpose: string;
+  /** `--goal` of this run; empty: none. */
+  readonly goal: string;
+  readonly measure: Measure;
+  readonly enforcement: Enforcement;
+}
+
+/** An action that is being refused before anything was decided, as far as it could be read. */
+export interface Attempt {
+  /** null: there was nothing to read a claim from. */
+  readonly claim: Claim | null;
+  readonly traceparent: string;
+}
+
+interface OpenAction {
+  readonly claim: Claim;
+  readonly scope: string;
+  readonly leaseId: string;
+  readonly intent: OpenIntent;
+  readonly reservation: Reservation;
+  /** ref(lease) at opening, and of each that took over. */
+  readonly leases: Uint8Array[];
+}
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * The one place where leave to act is given, at every action: authority is decided from the claim
+ * alone, limits are reserved, the intent is made durable, and only then, if the clock still allows,
+ * is a permit minted. It knows no protocol.
+ */
+export class Gate {
+  readonly #ledger: WorkLedger;
+  readonly #authority: AuthorityHolder;
+  readonly #clock: Clock;
+  readonly #facts: RunFacts;
+  readonly #spending: Spending;
+  readonly #open = new Map<Permit, OpenAction>();
+  /** Intents that are being made durable. */
+  #opening = 0;
+  /** Calls without a traceparent share one encoding. */
+  readonly #plainGoal: Uint8Array;
+
+  constructor(ledger: WorkLedger, authority: AuthorityHolder, clock: Clock, facts: RunFacts) {
+    this.#ledger = ledger;
+    this.#authority = authority;
+    this.#clock = clock;
+    this.#facts = facts;
+    this.#spending = new Spending(ledger);
+    this.#plainGoal = this.#encodeGoal("");
+    authority.onChange(() => this.#reconsider());
+  }
+
+  /** Actions carried out right now, and when the oldest was opened (0: none is). */
+  inFlight(): { count: number; oldestOpenedAtUs: number } {
+    // Insertion order is opening order.
+    for (const permit of this.#open.keys()) {
+      return { count: this.#open.size, oldestOpenedAtUs: permit.facts.openedAtUs };
+    }
+    return { count: 0, oldestOpenedAtUs: 0 };
+  }
+
+  async admit(request: ActionRequest): Promise<Permit | Denial> {
+    const decision = this.#authority.decide(request.claim);
+    if (!decision.allowed) {
+      return this.#deny(request, decision.reason, decision.detail, decision.scope);
+    }
+    if (this.#open.size + this.#opening >= openIntentsMax) {
+      return this.#deny(request, "OVERLOADED", "too many actions are open", decision.scope);
+    }
+    const lease = this.#authority.lease as Verified<LeaseBody>;
+    const { grantRef } = lease.body;
+    const { scope } = decision;
+    const limits = limitsOf(lease.body, scope);
+    const claim: Claim = {
+      ...request.claim,
+      limitState: [this.#spending.left(grantRef, scope, limits)],
+    };
+    const reservation = this.#spending.reserve(grantRef, scope, limits, this.#clock.monotonicUs());
+    if ("spent" in reservation) {
+      const detail = `${scope} allows ${reservation.spent}, which are spent`;
+      return this.#deny({ ...request, claim }, "LIMIT_SPENT", detail, scope);
+    }
+    let intent: OpenIntent;
+    this.#opening++;
+    try {
+      intent = await this.#ledger.open({
+        claim,
+        goal: this.#goal(request.traceparent),
+        grantRef,
+        leaseRef: lease.ref,
+        manifestHash: this.#facts.manifestHash,
+        scope,
+        openedAtUs: this.#clock.nowUs(),
+      });
+    } catch (error) {
+      reservation.giveBack();
+      if (!(error instanceof LedgerUnavailable)) throw error;
+      return this.#told(error.reason, error.message, "", lease.body.leaseId, scope);
+    } finally {
+      this.#opening--;
+    }
+    const leaseId = lease.body.leaseId;
+    const action = { claim, scope, leaseId, intent, reservation, leases: [lease.ref] };
+    return this.#mint(action, lease);
+  }
+
+  /** The clock once more: making the intent durable took time. */
+  #mint(action: OpenAction, opened: Verified<LeaseBody>): Permit | Denial {
+    const again = this.#authority.decide(action.claim);
+    if (!again.allowed) {
+      this.#ledger.close(action.intent, {
+        ...{ verdict: "DENIED", reason: again.reason, closedAtUs: this.#clock.nowUs() },
+        ...{ egressLastUs: 0, spentBytes: 0, action: EMPTY, evidence: EMPTY, outcome: EMPTY },
+      });
+      action.reservation.end(0);
+      const { receiptId } = action.intent;
+      return this.#told(again.reason, again.detail, receiptId, action.leaseId, again.scope);
+    }
+    const now = this.#authority.lease as Verified<LeaseBody>;
+    if (now !== opened) action.leases.push(now.ref);
+    const permit = mintPermit({
+      receiptId: action.intent.receiptId,
+      claim: action.claim,
+      scope: action.scope,
+      leaseRef: opened.ref,
+      openedAtUs: action.intent.openedAtUs,
+      namesAddress: namesAddress(action.claim.target),
+    });
+    this.#open.set(permit, action);
+    return permit;
+  }
+
+  /** Refuses what never came to a decision, with a receipt. */
+  refuse(attempt: Attempt, reason: Reason, detail: string): Denial {
+    return this.#deny(attempt, reason, detail, "");
+  }
+
+  /** Tells how a permitted action ended. A second telling changes nothing. */
+  settle(permit: Permit, ending: Ending): void {
+    const action = this.#open.get(permit);
+    if (action === undefined) return;
+    this.#open.delete(permit);
+    const { claim } = action;
+    const { request, response } = ending;
+    const spentBytes = request.bodyBytes + response.bodyBytes;
+    action.reservation.end(spentBytes);
+    this.#ledger.close(action.intent, {
+      verdict: ending.verdict,
+      reason: ending.reason,
+      closedAtUs: this.#clock.nowUs(),
+      egressLastUs: ending.egressLastUs,
+      spentBytes,
+      action: ActionBody.encode({
+        version: 1,
+        protocol: claim.protocol,
+        target: claim.target,
+        verb: claim.verb,
+        path: claim.path,
+        headerNames: request.headerNames as string[],
+        bodySha256: request.bodySha256,
+        bodyBytes: request.bodyBytes,
+        messages: request.messages,
+      }),
+      evidence: EvidenceBody.encode({
+        version: 1,
+        dialled: ending.dialled,
+        peerCertificate: ending.peerCertificate,
+        leases: action.leases,
+        firstByteUs: ending.firstByteUs,
+        measure: this.#facts.measure,
+        enforcement: this.#facts.enforcement,
+      }),
+      outcome: OutcomeBody.encode({
+        version: 1,
+        status: ending.status,
+        headerNames: response.headerNames as string[],
+        trailerNames: response.trailerNames as string[],
+        bodySha256: response.bodySha256,
+        bodyBytes: response.bodyBytes,
+        messages: response.messages,
+      }),
+    });
+  }
+
+  /** Takes all leave back, whatever the authority: this process is about to end. */
+  cutAll(reason: Reason, detail: string): void {
+    for (const [permit, action] of this.#open) this.#cut(permit, action, reason, detail);
+  }
+
+  /** After any change of authority: what is still allowed goes on under it, the rest is cut. */
+  #reconsider(): void {
+    const lease = this.#authority.lease;
+    for (const [permit, action] of this.#open) {
+      const decision = this.#authority.decide(action.claim);
+      if (!decision.allowed) this.#cut(permit, action, decision.reason, decision.detail);
+      else if (lease !== null && action.leases.at(-1) !== lease.ref) action.leases.push(lease.ref);
+    }
+  }
+
+  #cut(permit: Permit, action: OpenAction, reason: Reason, detail: string): void {
+    const { receiptId } = permit.facts;
+    permit.cut(this.#told(reason, detail, receiptId, action.leaseId, action.scope));
+  }
+
+  #deny(attempt: Attempt, reason: Reason, detail: string, scope: string): Denial {
+    const lease = this.#authority.lease;
+    let receiptId = "";
+    try {
+      receiptId = this.#ledger.record({
+        kind: "DENIAL",
+        reason,
+        scope,
+        leaseRef: lease?.ref ?? EMPTY,
+        manifestHash: this.#facts.manifestHash,
+        claim: attempt.claim === null ? EMPTY : ClaimBody.encode(attempt.claim),
+        goal: this.#goal(attempt.traceparent),
+        action: EMPTY,
+        evidence: EMPTY,
+        outcome: EMPTY,
+        openedAtUs: this.#clock.nowUs(),
+      });
+    } catch (error) {
+      // It stays refused; the ledger itself counts what it could not take.
+      if (!(error instanceof LedgerUnavailable)) throw error;
+    }
+    return this.#told(reason, detail, receiptId, lease?.body.leaseId ?? "", scope);
+  }
+
+  #told(
+    reason: Reason,
+    message: string,
+    receiptId: string,
+    leaseId: string,
+    scope: string,
+  ): Denial {
+    return { denied: true, reason, message, receiptId, leaseId, scope, remedy: "" };
+  }
+
+  #goal(traceparent: string): Uint8Array {
+    return traceparent === "" ? this.#plainGoal : this.#encodeGoal(traceparent);
+  }
+
+  #encodeGoal(traceparent: string): Uint8Array {
+    const { purpose, goal } = this.#facts;
+    return GoalBody.encode({ version: 1, purpose, goal, traceparent });
+  }
+}
+
+const NONE: Limits = { maxActions: 0, maxBytes: 0, ratePerMinute: 0, maxConcurrent: 0 };
+
+/** A scope that the lease does not hold has nothing to spend. */
+const limitsOf = (lease: LeaseBody, scope: string): Limits =>
+  lease.scopes.find((s) => s.name === scope)?.limits ?? NONE;

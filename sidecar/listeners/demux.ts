@@ -1,0 +1,166 @@
+import type { Server as HttpServer } from "node:http";
+import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Socket } from "node:net";
+import {
+  handshakeUs,
+  headerListBytesMax,
+  headerPairsMax,
+  sessionMemoryMb,
+  sniffUs,
+  streamResetBurst,
+  streamResetRate,
+  streamsPerConnectionMax,
+  streamWindowBytes,
+} from "../../src/domain/limits.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import type { Ingress } from "../adapters/exchange.ts";
+import type { TlsTerminator } from "./tls.ts";
+
+export interface DemuxHandlers {
+  /** One HTTP/2 stream; `raw` is its flat header list. */
+  readonly onStream: (
+    stream: ServerHttp2Stream,
+    flags: number,
+    raw: readonly string[],
+    ingress: Ingress,
+  ) => void;
+  /** Bytes that are no protocol we carry. The connection is reset. */
+  readonly onGarbage: (ingress: Ingress, detail: string) => void;
+}
+
+const TLS_HANDSHAKE = 0x16;
+const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/**
+ * One port for everything: the first bytes tell TLS, HTTP/2 with prior knowledge and HTTP/1.x apart.
+ * A tunnel inside any of them comes back here with its target bound.
+ */
+export class Demux {
+  readonly #clock: Clock;
+  readonly #tls: TlsTerminator;
+  readonly #handlers: DemuxHandlers;
+  readonly #http1: HttpServer;
+  readonly #ingress = new WeakMap<Socket, Ingress>();
+  readonly #sockets = new Set<Socket>();
+  readonly #sessions = new Set<ServerHttp2Session>();
+
+  constructor(clock: Clock, tls: TlsTerminator, http1: HttpServer, handlers: DemuxHandlers) {
+    this.#clock = clock;
+    this.#tls = tls;
+    this.#http1 = http1;
+    this.#handlers = handlers;
+  }
+
+  /** What was known of the connection when it came in. */
+  ingressOf(socket: Socket): Ingress | undefined {
+    return this.#ingress.get(socket);
+  }
+
+  /** A connection whose first bytes are still to come. */
+  accept(socket: Socket, ingress: Ingress): void {
+    this.#track(socket);
+    const timer = this.#clock.after(sniffUs, () => {
+      this.#refuse(socket, ingress, "nothing was said in time; a client must speak first");
+    });
+    const settled = (): void => {
+      timer.cancel();
+      socket.off("readable", look);
+      socket.off("close", settled);
+    };
+    const look = (): void => {
+      const head = socket.read() as Buffer | null;
+      if (head === null) return;
+      const protocol = sniff(head);
+      socket.unshift(head);
+      if (protocol === "undecided") return;
+      settled();
+      this.#route(protocol, socket, ingress, head);
+    };
+    socket.on("readable", look);
+    socket.once("close", settled);
+  }
+
+  #route(protocol: Sniffed, socket: Socket, ingress: Ingress, head: Buffer): void {
+    if (protocol === "http2") this.http2(socket, ingress);
+    else if (protocol === "http1") this.#enterHttp1(socket, ingress);
+    else if (protocol === "tls") {
+      this.#tls.accept(socket, ingress, (secure, inside) => {
+        this.#track(secure);
+        if (secure.alpnProtocol === "h2") this.http2(secure, inside);
+        else this.#enterHttp1(secure, inside);
+      });
+    } else {
+      const said = head.subarray(0, 8).toString("hex");
+      this.#refuse(socket, ingress, `it begins with ${said}, which is not TLS, HTTP/2 or HTTP/1`);
+    }
+  }
+
+  http2(socket: Socket, ingress: Ingress): void {
+    const session = http2.performServerHandshake(socket, {
+      maxSessionMemory: sessionMemoryMb,
+      maxHeaderListPairs: headerPairsMax,
+      streamResetBurst,
+      streamResetRate,
+      settings: {
+        maxConcurrentStreams: streamsPerConnectionMax,
+        initialWindowSize: streamWindowBytes,
+        maxHeaderListSize: headerListBytesMax,
+      },
+    } as http2.ServerOptions);
+    this.#sessions.add(session);
+    session.on("error", () => session.destroy());
+    session.once("close", () => this.#sessions.delete(session));
+    session.on("stream", (stream, _headers, flags, raw) =>
+      this.#handlers.onStream(stream, flags, raw as unknown as string[], ingress),
+    );
+  }
+
+  #enterHttp1(socket: Socket, ingress: Ingress): void {
+    this.#ingress.set(socket, ingress);
+    // A half-sent head must not hold the connection.
+    socket.setTimeout(handshakeUs / 1000, () => socket.destroy());
+    this.#http1.emit("connection", socket);
+  }
+
+  #refuse(socket: Socket, ingress: Ingress, detail: string): void {
+    this.#handlers.onGarbage(ingress, detail);
+    socket.resetAndDestroy();
+  }
+
+  #track(socket: Socket): void {
+    if (this.#sockets.has(socket)) return;
+    this.#sockets.add(socket);
+    socket.on("error", () => socket.destroy());
+    socket.once("close", () => this.#sockets.delete(socket));
+  }
+
+  /** No new streams; those open may end. Resolves once they have. */
+  async drain(): Promise<void> {
+    await Promise.all(
+      [...this.#sessions].map((s) => new Promise<void>((done) => s.close(() => done()))),
+    );
+  }
+
+  destroy(): void {
+    for (const session of this.#sessions) session.destroy();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+type Sniffed = "tls" | "http2" | "http1" | "unknown" | "undecided";
+
+/** Tells the protocol from a connection's first bytes, which may still be too few. */
+export function sniff(head: Uint8Array): Sniffed {
+  if (head[0] === TLS_HANDSHAKE) {
+    if (head.length < 2) return "undecided";
+    return head[1] === 3 ? "tls" : "unknown";
+  }
+  const text = Buffer.from(head.buffer, head.byteOffset, Math.min(head.length, 24)).toString(
+    "latin1",
+  );
+  if (text.length < PREFACE.length && PREFACE.startsWith(text)) return "undecided";
+  if (text.startsWith(PREFACE)) return "http2";
+  // A method is a short word of capitals and a space, as in every method that is registered.
+  if (/^[A-Z-]{3,20} /.test(text)) return "http1";
+  return /^[A-Z-]{0,20}$/.test(text) ? "undecided" : "unknown";
+}

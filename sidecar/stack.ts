@@ -1,0 +1,100 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { connectionsMax } from "../src/domain/limits.ts";
+import type { Clock } from "../src/native/clock.ts";
+import type { CertificateAuthority } from "../src/native/pki.ts";
+import { serveGrpc } from "./adapters/grpc.ts";
+import type { Gate } from "./gate/gate.ts";
+import { Demux } from "./listeners/demux.ts";
+import { forwardProxy, UNBOUND } from "./listeners/forward-proxy.ts";
+import { type ReverseRoute, reverseListener } from "./listeners/reverse.ts";
+import { TlsTerminator } from "./listeners/tls.ts";
+import type { Resolve } from "./upstream/address.ts";
+import { Upstream } from "./upstream/upstream.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface StackConfig {
+  /** Where the forward proxy listens; port 0: any that is free. */
+  readonly proxy: Address;
+  readonly credential: string;
+  readonly routes: readonly (ReverseRoute & { readonly listen: Address })[];
+  /** Whose connections a reverse route believes to be the agent's. */
+  readonly agentUid: number;
+  /** Certificates trusted upstream beside the system's, PEM; empty: none. */
+  readonly upstreamCa: string;
+}
+
+export interface Stack {
+  readonly proxyAddress: Address;
+  /** In the order of the configuration. */
+  readonly routeAddresses: readonly Address[];
+  /**
+   * Accepts nothing more, lets calls in flight end for `drainMs`, then cuts them (HANDOFF). Every
+   * action has been told to the ledger when it resolves.
+   */
+  close(drainMs: number): Promise<void>;
+}
+
+/**
+ * The whole proxy: listeners → demultiplexer → adapter → gate (and its ledger) → upstream.
+ *
+ * @param ca stands in for upstreams inside the agent's TLS tunnels; the agent trusts it.
+ */
+export async function openStack(options: {
+  config: StackConfig;
+  gate: Gate;
+  ca: CertificateAuthority;
+  clock: Clock;
+  resolve: Resolve;
+}): Promise<Stack> {
+  const { config, gate, ca, clock, resolve } = options;
+  const upstream = new Upstream({ clock, resolve, extraCa: config.upstreamCa });
+  const services = { gate, upstream, clock };
+  const http1 = forwardProxy(gate, config.credential, () => demux);
+  const demux: Demux = new Demux(clock, new TlsTerminator(ca, clock), http1, {
+    onStream: (stream, flags, raw, ingress) => serveGrpc(stream, flags, raw, ingress, services),
+    onGarbage: (_ingress, detail) => {
+      gate.refuse({ claim: null, traceparent: "" }, "PROTOCOL_UNSUPPORTED", detail);
+    },
+  });
+
+  const listeners: Server[] = [];
+  const listen = async (
+    at: Address,
+    accept: Parameters<typeof createServer>[1],
+  ): Promise<Address> => {
+    const server = createServer({ noDelay: true }, accept);
+    server.maxConnections = connectionsMax;
+    listeners.push(server);
+    server.listen(at.port, at.host);
+    await once(server, "listening");
+    return { host: at.host, port: (server.address() as AddressInfo).port };
+  };
+  const proxyAddress = await listen(config.proxy, (socket) => demux.accept(socket, UNBOUND));
+  const routeAddresses: Address[] = [];
+  for (const route of config.routes) {
+    const { listen: at, scheme, target } = route;
+    const accept = reverseListener({ scheme, target }, config.agentUid, demux);
+    routeAddresses.push(await listen(at, accept));
+  }
+
+  return {
+    proxyAddress,
+    routeAddresses,
+    async close(drainMs) {
+      for (const server of listeners) server.close();
+      const drained = demux.drain();
+      await Promise.race([
+        drained,
+        new Promise<void>((done) => void clock.after(drainMs * 1000, done)),
+      ]);
+      gate.cutAll("HANDOFF", "the sidecar is shutting down");
+      demux.destroy();
+      upstream.close();
+    },
+  };
+}

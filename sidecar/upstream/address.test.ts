@@ -1,0 +1,29 @@
+import { describe, expect, test } from "vitest";
+import { isForbidden, namesAddress, splitTarget } from "./address.ts";
+
+describe("an address that a name resolved to", () => {
+  test.each([
+    ...["127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"],
+    ...["0.0.0.0", "198.18.0.7", "224.0.0.1", "255.255.255.255"],
+    ...["::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:7f00:1"],
+    ...["64:ff9b::7f00:1", "2002:7f00:1::"],
+  ])("%s is forbidden", (address) => expect(isForbidden(address)).toBe(true));
+
+  test.each(["203.0.113.7", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111"])(
+    "%s may be dialled",
+    (address) => expect(isForbidden(address)).toBe(false),
+  );
+});
+
+test("a target is split at its last colon", () => {
+  expect(splitTarget("payments.internal:443")).toEqual({ host: "payments.internal", port: 443 });
+  expect(splitTarget("[2001:db8::1]:7000")).toEqual({ host: "2001:db8::1", port: 7000 });
+});
+
+test.each([
+  ["127.0.0.1:50051", true],
+  ["[::1]:50051", true],
+  ["localhost:50051", true],
+  ["localhost.evil.com:50051", false],
+  ["payments.internal:443", false],
+])("%s names its address: %s", (target, yes) => expect(namesAddress(target)).toBe(yes));

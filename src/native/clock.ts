@@ -1,0 +1,96 @@
+/**
+ * Time as the sidecar knows it. Everything that waits or decides by time takes one, so that tests
+ * move it by hand.
+ */
+export interface Clock {
+  /** Microseconds since the epoch. May step either way when the machine's clock is set. */
+  nowUs(): number;
+  /** Microseconds since some moment. Never falls, and stands still while the machine sleeps. */
+  monotonicUs(): number;
+  /** Calls back once after `us` microseconds. Never holds the process open. */
+  after(us: number, fn: () => void): Timer;
+}
+
+export interface Timer {
+  cancel(): void;
+}
+
+/** setTimeout counts in a signed 32-bit number of milliseconds, and fires at once beyond it. */
+const TIMEOUT_MS_MAX = 0x7fff_ffff;
+
+export const systemClock: Clock = {
+  nowUs: () => Date.now() * 1000,
+  monotonicUs: () => Math.floor(performance.now() * 1000),
+  after(us, fn) {
+    const end = performance.now() + us / 1000;
+    let timer: NodeJS.Timeout;
+    const arm = (): void => {
+      const left = Math.max(0, end - performance.now());
+      // Rounded up: a timer must not fire before its time.
+      timer = setTimeout(
+        () => (performance.now() < end ? arm() : fn()),
+        Math.min(Math.ceil(left), TIMEOUT_MS_MAX),
+      );
+      timer.unref();
+    };
+    arm();
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+
+/** A clock that moves when it is told to. */
+export class ManualClock implements Clock {
+  #nowUs: number;
+  #monotonicUs = 1_000_000;
+  #timers: { dueUs: number; fn: () => void }[] = [];
+
+  constructor(nowUs: number) {
+    this.#nowUs = nowUs;
+  }
+
+  nowUs(): number {
+    return this.#nowUs;
+  }
+
+  monotonicUs(): number {
+    return this.#monotonicUs;
+  }
+
+  after(us: number, fn: () => void): Timer {
+    const timer = { dueUs: this.#monotonicUs + us, fn };
+    this.#timers.push(timer);
+    return { cancel: () => this.#drop(timer) };
+  }
+
+  /** Both clocks go forward; timers that fall due are called in order, each at its own time. */
+  advance(us: number): void {
+    const end = this.#monotonicUs + us;
+    for (;;) {
+      const next = this.#timers
+        .filter((t) => t.dueUs <= end)
+        .reduce<{ dueUs: number; fn: () => void } | null>(
+          (a, b) => (a === null || b.dueUs < a.dueUs ? b : a),
+          null,
+        );
+      if (next === null) break;
+      this.#drop(next);
+      this.#step(Math.max(0, next.dueUs - this.#monotonicUs));
+      next.fn();
+    }
+    this.#step(end - this.#monotonicUs);
+  }
+
+  /** The wall clock alone is set, as an operator or NTP would. */
+  setWall(nowUs: number): void {
+    this.#nowUs = nowUs;
+  }
+
+  #drop(timer: { dueUs: number; fn: () => void }): void {
+    this.#timers = this.#timers.filter((t) => t !== timer);
+  }
+
+  #step(us: number): void {
+    this.#nowUs += us;
+    this.#monotonicUs += us;
+  }
+}

@@ -1,0 +1,183 @@
+import "reflect-metadata";
+import type { webcrypto } from "node:crypto";
+import { isIP } from "node:net";
+import * as x509 from "@peculiar/x509";
+
+/**
+ * Certificates of our own making: the sidecar's CA that stands in for upstreams inside the agent's
+ * tunnels, and the control plane's CA in dev. ECDSA P-256 throughout, since every TLS stack an agent
+ * may bring verifies it.
+ */
+x509.cryptoProvider.set(globalThis.crypto);
+
+const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+
+/** Clocks of agents differ from ours: certificates begin this much before they are made. */
+const BACKDATE_MS = 5 * 60_000;
+
+/** A certificate with its private key. `keyPem` is a secret: a file of mode 0600, never a log. */
+export interface Issued {
+  /** The certificate, PEM. */
+  readonly certPem: string;
+  /** PKCS #8, PEM. */
+  readonly keyPem: string;
+  /** SHA-256 of the certificate (DER), 32 bytes. */
+  readonly fingerprint: Uint8Array;
+  readonly notAfterUs: number;
+}
+
+/** Who may issue. Its private key lives in this process and in the file it was loaded from. */
+export interface CertificateAuthority extends Issued {
+  readonly cert: x509.X509Certificate;
+  readonly key: webcrypto.CryptoKey;
+}
+
+export interface IssueOptions {
+  readonly nowUs: number;
+  /** How long it is good for, microseconds. A leaf never outlives its issuer. */
+  readonly ttlUs: number;
+}
+
+/** A root that may sign leaves and nothing below them. */
+export async function createCa(
+  commonName: string,
+  options: IssueOptions,
+): Promise<CertificateAuthority> {
+  const keys = await generateKeys();
+  const cert = await x509.X509CertificateGenerator.createSelfSigned({
+    name: [{ CN: [commonName] }],
+    serialNumber: randomSerial(),
+    ...validity(options),
+    keys,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 0, true),
+      new x509.KeyUsagesExtension(
+        x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign,
+        true,
+      ),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  return { ...(await issued(cert, keys.privateKey)), cert, key: keys.privateKey };
+}
+
+/** Reads back what `createCa` made. Throws when the files are not a certificate and its key. */
+export async function loadCa(certPem: string, keyPem: string): Promise<CertificateAuthority> {
+  const cert = new x509.X509Certificate(certPem);
+  const key = await globalThis.crypto.subtle.importKey(
+    "pkcs8",
+    x509.PemConverter.decodeFirst(keyPem),
+    ALGORITHM,
+    true,
+    ["sign"],
+  );
+  return { ...(await issued(cert, key)), cert, key };
+}
+
+/** A TLS server's certificate for these host names and addresses (the first is its common name). */
+export async function issueServer(
+  ca: CertificateAuthority,
+  hosts: readonly string[],
+  options: IssueOptions,
+): Promise<Issued> {
+  const keys = await generateKeys();
+  const subject = { commonName: hosts[0] as string, hosts, uris: [], usages: ["server"] as const };
+  return issued(await sign(ca, subject, keys.publicKey, options), keys.privateKey);
+}
+
+export interface LeafSubject {
+  readonly commonName: string;
+  /** DNS names and IP addresses. */
+  readonly hosts: readonly string[];
+  /** Names of holders that are not hosts, such as an instance. */
+  readonly uris: readonly string[];
+  readonly usages: readonly ("server" | "client")[];
+}
+
+/**
+ * A certificate for a key that somebody else holds.
+ *
+ * @param publicKey SubjectPublicKeyInfo, DER or PEM, of any kind of key.
+ */
+export async function issueLeaf(
+  ca: CertificateAuthority,
+  subject: LeafSubject,
+  publicKey: Uint8Array | string,
+  options: IssueOptions,
+): Promise<Omit<Issued, "keyPem">> {
+  const key = new x509.PublicKey(typeof publicKey === "string" ? publicKey : copy(publicKey));
+  return certificate(await sign(ca, subject, key, options));
+}
+
+function sign(
+  ca: CertificateAuthority,
+  subject: LeafSubject,
+  publicKey: x509.PublicKeyType,
+  options: IssueOptions,
+): Promise<x509.X509Certificate> {
+  const { notBefore, notAfter } = validity(options);
+  const names = [
+    ...subject.hosts.map(hostName),
+    ...subject.uris.map((value): x509.JsonGeneralName => ({ type: "url", value })),
+  ];
+  return x509.X509CertificateGenerator.create({
+    // A common name holds 64 characters; those who verify read the alternative names.
+    subject: [{ CN: [subject.commonName.slice(0, 64)] }],
+    issuer: ca.cert.subject,
+    serialNumber: randomSerial(),
+    notBefore,
+    notAfter: notAfter < ca.cert.notAfter ? notAfter : ca.cert.notAfter,
+    publicKey,
+    signingKey: ca.key,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.AuthorityKeyIdentifierExtension(
+        ca.cert.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId ?? "",
+      ),
+      new x509.ExtendedKeyUsageExtension(subject.usages.map((u) => USAGES[u])),
+      new x509.SubjectAlternativeNameExtension(names),
+    ],
+  });
+}
+
+const USAGES = {
+  server: x509.ExtendedKeyUsage.serverAuth,
+  client: x509.ExtendedKeyUsage.clientAuth,
+};
+
+const hostName = (host: string): x509.JsonGeneralName =>
+  isIP(host) === 0 ? { type: "dns", value: host } : { type: "ip", value: host };
+
+const validity = ({ nowUs, ttlUs }: IssueOptions): { notBefore: Date; notAfter: Date } => ({
+  notBefore: new Date(nowUs / 1000 - BACKDATE_MS),
+  notAfter: new Date((nowUs + ttlUs) / 1000),
+});
+
+const generateKeys = (): Promise<webcrypto.CryptoKeyPair> =>
+  globalThis.crypto.subtle.generateKey(ALGORITHM, true, ["sign", "verify"]);
+
+/** 127 random bits with the top bit clear: positive, and of one length. */
+function randomSerial(): string {
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
+  bytes[0] = ((bytes[0] as number) & 0x7f) | 0x40;
+  return Buffer.from(bytes).toString("hex");
+}
+
+async function issued(cert: x509.X509Certificate, key: webcrypto.CryptoKey): Promise<Issued> {
+  const pkcs8 = await globalThis.crypto.subtle.exportKey("pkcs8", key);
+  return { ...(await certificate(cert)), keyPem: x509.PemConverter.encode(pkcs8, "PRIVATE KEY") };
+}
+
+async function certificate(cert: x509.X509Certificate): Promise<Omit<Issued, "keyPem">> {
+  return {
+    certPem: cert.toString("pem"),
+    fingerprint: new Uint8Array(await cert.getThumbprint("SHA-256")),
+    notAfterUs: cert.notAfter.getTime() * 1000,
+  };
+}
+
+/** The library reads views from their buffer's start. */
+const copy = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);

@@ -1,0 +1,208 @@
+import { once } from "node:events";
+import http2, { type Http2Server, type ServerHttp2Stream } from "node:http2";
+import { type AddressInfo, connect, type Socket } from "node:net";
+import type { LeaseBody } from "../../src/domain/lease.ts";
+import { UNLIMITED } from "../../src/domain/grant.ts";
+import type { Verified } from "../../src/domain/signed.ts";
+import { type Clock, systemClock } from "../../src/native/clock.ts";
+import { type CertificateAuthority, createCa } from "../../src/native/pki.ts";
+import { AuthorityHolder, type Decide } from "../../sidecar/gate/authority.ts";
+import { Gate } from "../../sidecar/gate/gate.ts";
+import type {
+  Closing,
+  IntentDraft,
+  OpenIntent,
+  RecordDraft,
+  WorkLedger,
+} from "../../sidecar/ledger/work-ledger.ts";
+import { openStack, type Stack, type StackConfig } from "../../sidecar/stack.ts";
+
+export const CREDENTIAL = "launch-secret";
+
+/** A ledger that remembers in memory, and can be told to refuse. */
+export class MemoryLedger implements WorkLedger {
+  readonly ledgerId = new Uint8Array(32).fill(1);
+  readonly acknowledgedSeq = 0;
+  readonly failed = new Promise<never>(() => {});
+  readonly opened: (IntentDraft & OpenIntent)[] = [];
+  readonly closed: (Closing & { receiptId: string; draft: IntentDraft })[] = [];
+  readonly recorded: RecordDraft[] = [];
+  refusal: Error | null = null;
+  #waiting: { count: number; resolve: () => void }[] = [];
+
+  async open(draft: IntentDraft): Promise<OpenIntent> {
+    if (this.refusal !== null) throw this.refusal;
+    const intentSeq = this.opened.length + 1;
+    const intent = { receiptId: `rcp_${intentSeq}`, intentSeq, openedAtUs: draft.openedAtUs };
+    this.opened.push({ ...draft, ...intent });
+    return intent;
+  }
+
+  close(intent: OpenIntent, closing: Closing): string {
+    const draft = this.opened[intent.intentSeq - 1] as IntentDraft;
+    if (this.closed.some((c) => c.receiptId === intent.receiptId)) {
+      throw new Error(`${intent.receiptId} was settled twice`);
+    }
+    this.closed.push({ ...closing, receiptId: intent.receiptId, draft });
+    this.#tell();
+    return intent.receiptId;
+  }
+
+  record(draft: RecordDraft): string {
+    if (this.refusal !== null) throw this.refusal;
+    this.recorded.push(draft);
+    this.#tell();
+    return `rcp_denial_${this.recorded.length}`;
+  }
+
+  /** Resolves once so many receipts were told, closed and recorded together. */
+  receipts(count: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push({ count, resolve });
+      this.#tell();
+    });
+  }
+
+  #tell(): void {
+    const told = this.closed.length + this.recorded.length;
+    for (const w of this.#waiting.filter((w) => told >= w.count)) w.resolve();
+    this.#waiting = this.#waiting.filter((w) => told < w.count);
+  }
+
+  spent(): { actions: number; bytes: number } {
+    return { actions: 0, bytes: 0 };
+  }
+
+  head = () => ({
+    ...{ size: 0, root: new Uint8Array(32), intentsOpened: 0, intentsHead: new Uint8Array(32) },
+  });
+  stats = () => {
+    throw new Error("not asked for here");
+  };
+  flushed = async () => {};
+  read = () => [];
+  openIntents = () => [];
+  acknowledged = () => {};
+  shutdown = async () => {};
+}
+
+export const MINUTE_US = 60_000_000;
+
+export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verified<LeaseBody> {
+  const limits = {
+    ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
+    ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+  };
+  const body: LeaseBody = {
+    ...{ version: 1, leaseId: "lse_1", tenantId: "acme", instanceId: "i", leaseSeq: 1 },
+    ...{ ledgerId: new Uint8Array(32).fill(1), manifestHash: new Uint8Array(32).fill(2) },
+    grantRef: new Uint8Array(32).fill(3),
+    scopes: [{ name: "use:echo", limits }],
+    ...{ notBeforeUs: nowUs, notAfterUs: nowUs + MINUTE_US, issuedAtUs: nowUs },
+    ...{ headSize: 0, headRoot: new Uint8Array(32), intentsOpened: 0 },
+    ...{ intentsHead: new Uint8Array(32), revocationEpoch: 0, sessionEpoch: 1 },
+    ...{ controlSize: 0, controlRoot: new Uint8Array(32) },
+    ...over,
+  };
+  const ref = new Uint8Array(32).fill(body.leaseSeq + 10);
+  return { body, ref, signed: { body: new Uint8Array(), signatures: [] } };
+}
+
+/** Allows every method of test.Echo under a lease in time. */
+const decide: Decide = (held, claim, nowUs) => {
+  const no = (reason: Parameters<typeof refused>[0]) => refused(reason);
+  if (held.quarantined) return no("QUARANTINED");
+  if (held.revoked) return no("LEASE_REVOKED");
+  if (held.lease === null) return no("NO_LEASE");
+  if (held.overdue || nowUs >= held.lease.body.notAfterUs) return no("LEASE_EXPIRED");
+  if (!claim.path.startsWith("/test.Echo/")) return no("SCOPE_NOT_GRANTED");
+  return { allowed: true, scope: "use:echo" };
+};
+const refused = (reason: import("../../src/domain/reason.ts").Reason) =>
+  ({ allowed: false, reason, scope: "use:echo", detail: `refused: ${reason}` }) as const;
+
+export interface Rig {
+  readonly stack: Stack;
+  readonly ledger: MemoryLedger;
+  readonly authority: AuthorityHolder;
+  readonly gate: Gate;
+  readonly ca: CertificateAuthority;
+  close(): Promise<void>;
+}
+
+/** The whole data path over a ledger in memory. */
+export async function openRig(
+  config: Partial<StackConfig> = {},
+  clock: Clock = systemClock,
+): Promise<Rig> {
+  const ledger = new MemoryLedger();
+  const authority = new AuthorityHolder(clock, decide);
+  const gate = new Gate(ledger, authority, clock, {
+    manifestHash: new Uint8Array(32).fill(2),
+    ...{ purpose: "test", goal: "", measure: "FILES", enforcement: "ADVISORY" },
+  });
+  authority.set({ manifestRecorded: true });
+  authority.adopt(leaseFrom(clock.nowUs()));
+  const ca = await createCa("Dragons test", { nowUs: Date.now() * 1000, ttlUs: 60 * MINUTE_US });
+  const stack = await openStack({
+    config: {
+      proxy: { host: "127.0.0.1", port: 0 },
+      credential: CREDENTIAL,
+      routes: [],
+      agentUid: process.getuid?.() ?? -1,
+      upstreamCa: "",
+      ...config,
+    },
+    ...{ gate, ca, clock },
+    resolve: async (host) => (host === "localhost" ? ["127.0.0.1"] : ["203.0.113.1"]),
+  });
+  const close = async () => {
+    authority.close();
+    await stack.close(0);
+  };
+  return { stack, ledger, authority, gate, ca, close };
+}
+
+/** An upstream of bare HTTP/2 streams, for what no gRPC library would do. */
+export async function rawUpstream(
+  onStream: (stream: ServerHttp2Stream, raw: string[]) => void,
+): Promise<{ port: number; server: Http2Server; close(): void }> {
+  const sessions = new Set<http2.ServerHttp2Session>();
+  const server = http2.createServer();
+  server.on("session", (s) => sessions.add(s));
+  server.on("stream", (stream, _headers, _flags, raw) => {
+    stream.on("error", () => {});
+    onStream(stream, raw as unknown as string[]);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const close = () => {
+    for (const s of sessions) s.destroy();
+    server.close();
+  };
+  return { port: (server.address() as AddressInfo).port, server, close };
+}
+
+/** A CONNECT tunnel, as an agent's client opens it. */
+export async function tunnel(
+  proxyPort: number,
+  target: string,
+  credential: string | null = CREDENTIAL,
+): Promise<Socket> {
+  const socket = connect(proxyPort, "127.0.0.1");
+  await once(socket, "connect");
+  const basic = credential === null ? "" : Buffer.from(`dragons:${credential}`).toString("base64");
+  const authorization = credential === null ? "" : `Proxy-Authorization: Basic ${basic}\r\n`;
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${authorization}\r\n`);
+  const [head] = (await once(socket, "data")) as [Buffer];
+  if (!head.toString().startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${head}`);
+  return socket;
+}
+
+/** A gRPC message with its five bytes of framing. */
+export function framed(body: Uint8Array, flag = 0): Buffer {
+  const head = Buffer.alloc(5);
+  head[0] = flag;
+  head.writeUInt32BE(body.length, 1);
+  return Buffer.concat([head, body]);
+}
