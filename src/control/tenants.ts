@@ -3,7 +3,7 @@ import { bytes, message, nested, u64 } from "../domain/canonical.ts";
 import type { Head } from "../domain/chain.ts";
 import type { Crypto, Signer } from "../domain/crypto.ts";
 import { GENESIS, type GenesisBody } from "../domain/genesis.ts";
-import { type IdGenerator, type IdPrefix, newId } from "../domain/ids.ts";
+import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
 import { REVOCATION, type RevocationBody } from "../domain/revocation.ts";
@@ -93,6 +93,9 @@ export class TenantFailed extends Error {
 
 const LEDGER_LOG = "tenant-ledger";
 const TENANT_KEY = "tenant";
+/** `tenant/lease/<lease id>`: where in the ledger a lease stands, long after another took its place. */
+const LEASE_PREFIX = "tenant/lease/";
+const LeaseRow = message("leaseRow", { seq: u64(1) });
 
 const TenantRow = message("tenantRow", {
   rootKey: bytes(1, 32),
@@ -204,6 +207,23 @@ export class Tenant {
   /** The last lease of some ledger, by its id; null: unknown, or another has taken its place. */
   lease(leaseId: string): LeaseRecord | null {
     return this.#view.leases.get(leaseId) ?? null;
+  }
+
+  /** Any lease ever recorded, by its id. */
+  async leaseById(leaseId: string): Promise<LeaseRecord | null> {
+    const current = this.lease(leaseId);
+    if (current !== null) return current;
+    // An id that no row could have is the id of nothing.
+    const row = isId("lse", leaseId) ? await this.get(LEASE_PREFIX + leaseId) : null;
+    if (row === null) return null;
+    const { seq } = LeaseRow.decode(row.value);
+    const [record] = await this.records(seq, 1);
+    if (record === undefined) return null;
+    const entry = reopen(this.#world.crypto, record);
+    if (isInvalid(entry) || entry.what !== "lease") throw new Error(`no lease at seq ${seq}`);
+    const revokedEpoch = this.revokedEpoch("LEASE", entry.artifact.ref);
+    const recordedAtUs = record.header.openedAtUs;
+    return { artifact: entry.artifact, seq, recordedAtUs, revokedEpoch };
   }
 
   /** In recording order. */
@@ -405,6 +425,7 @@ export class Tenant {
       ...e,
       seq: (chained[i] as { seq: number }).seq,
     }));
+    const leases = entries.flatMap((e) => (e.what === "lease" ? [e] : []));
     const sealed = Promise.all(chained.map((c) => this.#ledger.seal(c)));
 
     // Commands reach the store in the order of the calls, without waiting for one another's flush.
@@ -413,7 +434,13 @@ export class Tenant {
         tenant: this.tenantId,
         ownerEpoch: this.#ownerEpoch,
         expected,
-        writes: draft.writes ?? [],
+        writes: [
+          ...leases.map(({ artifact, seq }) => ({
+            key: LEASE_PREFIX + artifact.body.leaseId,
+            value: LeaseRow.encode({ seq }),
+          })),
+          ...(draft.writes ?? []),
+        ],
         appends: [
           ...rows.map((value, i) => ({
             log: LEDGER_LOG,

@@ -22,6 +22,8 @@ export const clockSkewMaxUs = 1 * MINUTE_US;
 export const loginTokenTtlUs = 10 * MINUTE_US;
 /** Characters of a login token: names and a few claims; it is parsed before anybody is known. */
 export const loginTokenCharsMax = 4096;
+/** Characters of a request_id; a UUID fits thrice. Kept with its answer as long as the tenant is. */
+export const requestIdMax = 128;
 
 // What signed bodies may hold
 
@@ -141,3 +143,14 @@ export const syncBatchMax = 500;
 export const pageSizeMax = 1000;
 /** Objects in one page when none was asked for. */
 export const pageSizeDefault = 100;
+
+// Signatures
+
+/** Signatures on one object: more than any threshold asks for, and each costs a verification. */
+export const signaturesMax = 16;
+/** Signatures on one note: the ledger's, the control plane's, and a generous row of witnesses. */
+export const noteSignaturesMax = 16;
+/** Public keys whose check and parsed form are kept: first sight costs most of a millisecond. */
+export const keysRememberedMax = 4096;
+/** Milliseconds that an external signer may take: it may ask a person or a distant KMS. */
+export const externalSignerMsMax = 10_000;

@@ -1,0 +1,143 @@
+import type { DescService } from "@bufbuild/protobuf";
+import { equal, toHex, utf8 } from "../domain/bytes.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { isInvalid } from "../domain/invalid.ts";
+import { keysOf, LOGIN_ROLES, type LoginRole } from "../domain/keyset.ts";
+import { checkToken, parseToken } from "../domain/token.ts";
+import type { Clock } from "../native/clock.ts";
+import type { CallContext, Handlers } from "../wire/rpc.ts";
+import { StatusError } from "../wire/status.ts";
+import { type Access, accessOf } from "./access.ts";
+import type { Tenant, Tenants } from "./tenants.ts";
+
+/** Who called, once it is proven. */
+export interface Operator {
+  readonly tenant: Tenant;
+  /** Name of the key's holder in the keyset. */
+  readonly holder: string;
+  /** Login key that signed the token. */
+  readonly key: Uint8Array;
+  readonly role: LoginRole;
+}
+
+/** What one needs to be let in. Made of the headers of a call. */
+export interface Authenticator {
+  /**
+   * Lets a call in, or throws UNAUTHENTICATED or PERMISSION_DENIED. Returns the operator where the
+   * access asks for one, else null.
+   */
+  admit(access: Access, authorization: string | undefined): Operator | null;
+}
+
+export interface AuthenticatorParts {
+  readonly tenants: Pick<Tenants, "get">;
+  readonly crypto: Crypto;
+  readonly clock: Clock;
+  /** Id of this control plane: what a token's `aud` must say. */
+  readonly audience: string;
+  readonly bootstrapToken: string;
+}
+
+const BEARER = /^Bearer ([\x21-\x7e]+)$/i;
+
+export function authenticator(parts: AuthenticatorParts): Authenticator {
+  return {
+    admit(access, authorization) {
+      switch (access) {
+        case "OPEN":
+        case "PROOF":
+          return null;
+        case "BOOTSTRAP":
+          admitOwner(parts, bearer(authorization, access));
+          return null;
+        default: {
+          const operator = identify(parts, bearer(authorization, access));
+          if (LOGIN_ROLES.indexOf(operator.role) < LOGIN_ROLES.indexOf(access)) {
+            throw new StatusError(
+              "PERMISSION_DENIED",
+              "ROLE_INSUFFICIENT",
+              `${operator.holder} is ${operator.role}; this call needs ${access}`,
+              { role: operator.role, needed: access },
+            );
+          }
+          return operator;
+        }
+      }
+    },
+  };
+}
+
+/** Whoever was let in, by the call that they made. */
+const admitted = new WeakMap<CallContext, Operator>();
+
+/** Wraps every handler of a service with the check that the table of access asks for. */
+export function guard<S extends DescService>(
+  service: S,
+  handlers: Handlers<S>,
+  authenticator: Authenticator,
+): Handlers<S> {
+  type Any = (request: unknown, context: CallContext) => unknown;
+  const guarded = service.methods.map(({ localName, name }) => {
+    const access = accessOf(service, name);
+    const handler = (handlers as unknown as Record<string, Any>)[localName];
+    const checked: Any = (request, context) => {
+      const operator = authenticator.admit(access, context.metadata.text("authorization"));
+      if (operator !== null) admitted.set(context, operator);
+      return handler?.(request, context);
+    };
+    return [localName, checked] as const;
+  });
+  return Object.fromEntries(guarded) as unknown as Handlers<S>;
+}
+
+/** The operator who makes a call. @throws when the table of access lets it in without one: a bug. */
+export function operatorOf(context: CallContext): Operator {
+  const operator = admitted.get(context);
+  if (operator === undefined) throw new Error("this call was let in without an operator");
+  return operator;
+}
+
+function bearer(authorization: string | undefined, access: Access): string {
+  const what = access === "BOOTSTRAP" ? "the bootstrap token" : "a token that a login key signed";
+  const token = BEARER.exec(authorization ?? "")?.[1];
+  if (token === undefined) {
+    throw unauthenticated(`wants the header "authorization: Bearer" with ${what}`);
+  }
+  return token;
+}
+
+function admitOwner({ crypto, bootstrapToken }: AuthenticatorParts, token: string): void {
+  // Of equal length whatever was sent, so that the comparison tells nothing.
+  const given = crypto.sha256(utf8(token));
+  if (!equal(given, crypto.sha256(utf8(bootstrapToken)))) {
+    throw unauthenticated("this is not the bootstrap token of this control plane");
+  }
+}
+
+function identify(parts: AuthenticatorParts, token: string): Operator {
+  const { tenants, crypto, clock, audience } = parts;
+  const parsed = parseToken(token);
+  if (isInvalid(parsed)) throw unauthenticated(parsed.detail);
+  const { claims, key } = parsed;
+  const nowUs = clock.nowUs();
+  const tenant = tenants.get(claims.tenant);
+  const entry =
+    tenant === null || tenant.revokedEpoch("KEY", key) !== 0
+      ? undefined
+      : keysOf(tenant.keyset().body, "OPERATOR_LOGIN", nowUs).find((k) => equal(k.key, key));
+  // One answer for a tenant that is not, and one that does not know the key.
+  if (tenant === null || entry === undefined) {
+    throw unauthenticated(
+      `token: ${toHex(key)} is not a login key of tenant ${claims.tenant} valid now`,
+    );
+  }
+  const problem = checkToken(crypto, parsed, audience, nowUs);
+  if (problem !== null) throw unauthenticated(problem.detail);
+  if (claims.sub !== entry.holder || claims.iss !== entry.holder) {
+    throw unauthenticated("token.sub, token.iss: must be the key's holder as the keyset names it");
+  }
+  return { tenant, holder: entry.holder, key, role: entry.loginRole };
+}
+
+const unauthenticated = (detail: string): StatusError =>
+  new StatusError("UNAUTHENTICATED", "CREDENTIAL_INVALID", detail);

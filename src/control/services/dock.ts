@@ -1,0 +1,177 @@
+import { equal, toHex } from "../../domain/bytes.ts";
+import type { Crypto } from "../../domain/crypto.ts";
+import { DockBody, verifyDock } from "../../domain/dock.ts";
+import { GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
+import type { Verified } from "../../domain/signed.ts";
+import { DockService } from "../../gen/dragons/v1/dock_pb.ts";
+import { fromWire, toWire } from "../../wire/artifacts.ts";
+import type { Handlers } from "../../wire/rpc.ts";
+import { StatusError } from "../../wire/status.ts";
+import { operatorOf } from "../auth.ts";
+import type { DockRecord, GrantRecord, ManifestRecord } from "../projection.ts";
+import type { Tenant, Tenants } from "../tenants.ts";
+import { badArgument, believed, mutation, notFound, pageBySeq, peek } from "./requests.ts";
+
+export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof DockService> {
+  const { method } = DockService;
+  return {
+    async dock(request) {
+      const signed = believed(fromWire(request.genesis, "genesis"));
+      const said = peek(GenesisBody, signed, "genesis");
+      const tenant = tenants.get(said.tenantId);
+      const dock = tenant?.dock(said.dockRef) ?? null;
+      if (tenant === null || dock === null) throw notFound("dock");
+      const genesis = believed(verifyGenesis(crypto, signed, dock.artifact));
+      const berth = berthOf(tenant, dock);
+
+      const { done } = await tenant.exclusive(async () => {
+        // The same genesis again is the same ledger, whatever has changed since.
+        if (tenant.ledger(genesis.ref) !== null) return { done: tenant.settled() };
+        mayOpen(tenant, genesis, berth);
+        const entries = [{ what: "genesis", artifact: genesis } as const];
+        return {
+          done: tenant.record({ entries, asked: { method: "dragons.v1.DockService/Dock" } }),
+        };
+      });
+      await done;
+      return {
+        ledgerId: genesis.ref,
+        keyset: toWire(tenant.keyset().signed),
+        grant: toWire(berth.grant.artifact.signed),
+        dock: toWire(dock.artifact.signed),
+        manifest: berth.manifest.artifact.bytes,
+      };
+    },
+
+    recordDock(request, context) {
+      const operator = operatorOf(context);
+      const { tenant } = operator;
+      return mutation(method.recordDock, operator, request, async () => {
+        const signed = believed(fromWire(request.dock, "dock"));
+        const grant = tenant.grant(peek(DockBody, signed, "dock").grantRef);
+        if (grant === null) {
+          throw new StatusError(
+            "FAILED_PRECONDITION",
+            "E_REF",
+            "dock.grant_ref: no such grant is recorded; record it first",
+          );
+        }
+        const dock = believed(
+          verifyDock(crypto, signed, tenant.keyset(), grant.artifact, tenant.nowUs()),
+        );
+        const known = tenant.dock(dock.ref);
+        const { dockId } = dock.body;
+        if (known === null && [...tenant.docks()].some((d) => d.artifact.body.dockId === dockId)) {
+          throw new StatusError(
+            "ALREADY_EXISTS",
+            "ALREADY_RECORDED",
+            `dock.dock_id: ${dockId} is another dock; choose a new id and sign again`,
+          );
+        }
+        return {
+          entries: known === null ? [{ what: "dock", artifact: dock }] : [],
+          answer: (revision) => ({
+            dockId,
+            dockRef: dock.ref,
+            revision: BigInt(known?.seq ?? revision),
+          }),
+        };
+      });
+    },
+
+    async listDocks(request, context) {
+      const { tenant } = operatorOf(context);
+      const page = pageBySeq(method.listDocks, request, tenant.docks(), (d) => d.seq);
+      const docks = page.items.map(({ artifact, opened }) => ({
+        dockId: artifact.body.dockId,
+        dockRef: artifact.ref,
+        grantRef: artifact.body.grantRef,
+        notAfterUs: BigInt(artifact.body.notAfterUs),
+        ledgers: BigInt([...opened.values()].reduce((sum, n) => sum + n, 0)),
+        signed: toWire(artifact.signed),
+      }));
+      await tenant.settled();
+      return { docks, nextPageToken: page.nextPageToken };
+    },
+  };
+}
+
+/** What a ledger under this dock would work by. */
+interface Berth {
+  readonly dock: DockRecord;
+  readonly grant: GrantRecord;
+  readonly manifest: ManifestRecord;
+}
+
+function berthOf(tenant: Tenant, dock: DockRecord): Berth {
+  const grant = tenant.grant(dock.artifact.body.grantRef);
+  const manifest = grant === null ? null : tenant.manifest(grant.artifact.body.manifestHash);
+  // A dock is recorded only after its grant, and a grant only after its manifest.
+  if (grant === null || manifest === null) throw new Error("a dock without grant or manifest");
+  return { dock, grant, manifest };
+}
+
+/** Whether a new ledger may be opened now. Throws why not. */
+function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): void {
+  const { body } = genesis;
+  const { dock, grant } = berth;
+  const nowUs = tenant.nowUs();
+  if (!equal(body.manifestHash, grant.artifact.body.manifestHash)) {
+    const known = tenant.manifest(body.manifestHash) !== null;
+    throw new StatusError(
+      "FAILED_PRECONDITION",
+      known ? "E_MANIFEST" : "MANIFEST_NOT_RECORDED",
+      `genesis.manifest_hash: the grant of this dock is for ${toHex(grant.artifact.body.manifestHash)}`,
+    );
+  }
+  const window = dock.artifact.body;
+  if (nowUs < window.notBeforeUs || nowUs >= window.notAfterUs) {
+    throw refused("E_EXPIRED", "this dock is not open now; ask an operator for a new join token");
+  }
+  const joinKey = window.joinKeys.find((k) => equal(k.key, body.joinKey));
+  const opened = dock.opened.get(toHex(body.joinKey)) ?? 0;
+  if (joinKey === undefined || opened >= joinKey.ledgersMax) {
+    throw refused(
+      "QUOTA_REACHED",
+      `this join key has opened its ${joinKey?.ledgersMax ?? 0} ledgers; ask for a new join token`,
+    );
+  }
+  const { notAfterUs, instancesMax } = grant.artifact.body;
+  const revoked =
+    grant.revokedEpoch !== 0 ||
+    tenant.revokedEpoch("MANIFEST", body.manifestHash) !== 0 ||
+    tenant.revokedEpoch("KEY", body.joinKey) !== 0;
+  if (revoked || nowUs >= notAfterUs) {
+    throw new StatusError(
+      "FAILED_PRECONDITION",
+      revoked ? "E_REVOKED" : "E_EXPIRED",
+      "the grant of this dock is no longer in force",
+    );
+  }
+  if (!succeeds(tenant, body)) {
+    throw badArgument(
+      "genesis.predecessor",
+      "must be the newest ledger of this instance, and absent for its first",
+    );
+  }
+  const others = tenant
+    .instancesUnder(grant.artifact.ref)
+    .filter((l) => l.instanceId !== body.instanceId);
+  if (others.length >= instancesMax) {
+    throw new StatusError(
+      "FAILED_PRECONDITION",
+      "QUOTA_REACHED",
+      `the grant allows ${instancesMax} instances at once, and as many have not stopped`,
+      { instances_max: `${instancesMax}` },
+    );
+  }
+}
+
+/** An instance's first ledger has no predecessor; each further one names the one before. */
+function succeeds(tenant: Tenant, { instanceId, predecessor }: GenesisBody): boolean {
+  const before = tenant.instance(instanceId);
+  return before === null ? predecessor.length === 0 : equal(predecessor, before.ledgerId);
+}
+
+const refused = (reason: "E_EXPIRED" | "QUOTA_REACHED", detail: string): StatusError =>
+  new StatusError("PERMISSION_DENIED", reason, detail);

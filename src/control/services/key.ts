@@ -1,0 +1,58 @@
+import { compare } from "../../domain/bytes.ts";
+import type { Crypto } from "../../domain/crypto.ts";
+import { verifyKeyset } from "../../domain/keyset.ts";
+import { KeyService } from "../../gen/dragons/v1/authority_pb.ts";
+import { fromWire, toWire } from "../../wire/artifacts.ts";
+import type { Handlers } from "../../wire/rpc.ts";
+import { StatusError } from "../../wire/status.ts";
+import { operatorOf } from "../auth.ts";
+import type { Tenants } from "../tenants.ts";
+import { badArgument, believed, mutation } from "./requests.ts";
+import { namesOurKeys } from "./tenant.ts";
+
+export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof KeyService> {
+  const { method } = KeyService;
+  return {
+    recordKeyset(request, context) {
+      const operator = operatorOf(context);
+      const { tenant } = operator;
+      return mutation(method.recordKeyset, operator, request, async () => {
+        const current = tenant.keyset();
+        const signed = believed(fromWire(request.keyset, "keyset"));
+        const keyset = believed(
+          verifyKeyset(crypto, signed, tenant.rootKey, current.body.keysetVersion + 1),
+        );
+        const { body } = keyset;
+        if (body.tenantId !== tenant.tenantId) {
+          throw badArgument("keyset", "is of another tenant");
+        }
+        if (
+          body.keysetVersion !== current.body.keysetVersion + 1 ||
+          compare(body.previous, current.ref) !== 0
+        ) {
+          throw new StatusError(
+            "ABORTED",
+            "CONFLICT",
+            `keyset: must follow version ${current.body.keysetVersion}: read it and sign again`,
+            { keyset_version: `${current.body.keysetVersion}` },
+          );
+        }
+        namesOurKeys(body, await tenants.prepare(tenant.tenantId), tenant.nowUs());
+        return {
+          entries: [{ what: "keyset", artifact: keyset }],
+          answer: (revision) => ({
+            keysetVersion: BigInt(body.keysetVersion),
+            revision: BigInt(revision),
+          }),
+        };
+      });
+    },
+
+    async getKeyset(_, context) {
+      const { tenant } = operatorOf(context);
+      const { signed } = tenant.keyset();
+      await tenant.settled();
+      return { keyset: toWire(signed), rootKey: tenant.rootKey };
+    },
+  };
+}

@@ -1,0 +1,127 @@
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { toHex } from "../../domain/bytes.ts";
+import type { Crypto } from "../../domain/crypto.ts";
+import { type KeyRole, type KeysetBody, verifyKeyset } from "../../domain/keyset.ts";
+import { CreateTenantResponseSchema, TenantService } from "../../gen/dragons/v1/authority_pb.ts";
+import type { Clock } from "../../native/clock.ts";
+import { fromWire } from "../../wire/artifacts.ts";
+import type { Handlers } from "../../wire/rpc.ts";
+import { StatusError } from "../../wire/status.ts";
+import type { TenantKeys } from "../tenant-keys.ts";
+import type { Tenants } from "../tenants.ts";
+import {
+  badArgument,
+  believed,
+  exactBytes,
+  methodName,
+  once,
+  pageOf,
+  pageToken,
+  requestKey,
+} from "./requests.ts";
+
+const TENANT_ID = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** Requests of the owner, who has no key of their own. */
+const OWNER = new Uint8Array(0);
+
+export function tenantService(
+  tenants: Tenants,
+  crypto: Crypto,
+  clock: Clock,
+): Handlers<typeof TenantService> {
+  const { method } = TenantService;
+  return {
+    async prepareTenant({ tenantId }) {
+      const keys = await tenants.prepare(checkTenantId(tenantId));
+      return {
+        issuerKey: keys.issuer.publicKey,
+        cosignerKey: keys.cosigner.publicKey,
+        controlLedgerKey: keys.controlLedger.publicKey,
+      };
+    },
+
+    async createTenant(request) {
+      const tenantId = checkTenantId(request.tenantId);
+      const key = requestKey(method.createTenant, OWNER, request);
+      const rootKey = exactBytes(request.rootKey, "root_key");
+      const existing = tenants.get(tenantId);
+      if (existing !== null) {
+        const answered = await once(() => existing.answered(key));
+        if (answered === null) throw exists(tenantId);
+        return fromBinary(CreateTenantResponseSchema, answered);
+      }
+      const signed = believed(fromWire(request.keyset, "keyset"));
+      const keyset = believed(verifyKeyset(crypto, signed, rootKey, 1));
+      if (keyset.body.tenantId !== tenantId) {
+        throw badArgument("keyset", `is of tenant ${keyset.body.tenantId}, not ${tenantId}`);
+      }
+      if (keyset.body.keysetVersion !== 1) {
+        throw badArgument("keyset", "the first keyset has keyset_version 1");
+      }
+      namesOurKeys(keyset.body, await tenants.prepare(tenantId), clock.nowUs());
+      const asked = { method: methodName(method.createTenant), requestId: request.requestId };
+      const answer = (revision: number) =>
+        toBinary(
+          CreateTenantResponseSchema,
+          create(CreateTenantResponseSchema, { tenantId, revision: BigInt(revision) }),
+        );
+      const answered = await tenants.create({ rootKey, keyset, asked }, key, answer);
+      if (answered === null) throw exists(tenantId);
+      return fromBinary(CreateTenantResponseSchema, answered);
+    },
+
+    async listTenants(request) {
+      const { size, after } = pageOf(method.listTenants, request);
+      const rest = tenants.all().filter((t) => t.tenantId > after);
+      const shown = rest.slice(0, size);
+      await tenants.settled();
+      return {
+        tenants: shown.map((t) => ({
+          tenantId: t.tenantId,
+          rootKey: t.rootKey,
+          keysetVersion: BigInt(t.keyset().body.keysetVersion),
+        })),
+        nextPageToken:
+          rest.length > size
+            ? pageToken(method.listTenants, { after: shown.at(-1)?.tenantId ?? "" })
+            : "",
+      };
+    },
+  };
+}
+
+function checkTenantId(tenantId: string): string {
+  if (!TENANT_ID.test(tenantId)) {
+    throw badArgument(
+      "tenant_id",
+      "must be 1 to 63 of a-z, 0-9 and hyphen, with no hyphen at an end",
+    );
+  }
+  return tenantId;
+}
+
+const exists = (tenantId: string): StatusError =>
+  new StatusError("ALREADY_EXISTS", "ALREADY_RECORDED", `tenant ${tenantId} exists`);
+
+/** A keyset must let the control plane speak for the tenant: it names each of its three keys. */
+export function namesOurKeys(keyset: KeysetBody, keys: TenantKeys, nowUs: number): void {
+  const ours: [KeyRole, Uint8Array][] = [
+    ["ISSUER", keys.issuer.publicKey],
+    ["COSIGNER", keys.cosigner.publicKey],
+    ["CONTROL_LEDGER", keys.controlLedger.publicKey],
+  ];
+  for (const [role, key] of ours) {
+    const hex = toHex(key);
+    const entry = keyset.keys.find((k) => k.role === role && toHex(k.key) === hex);
+    if (entry === undefined) {
+      throw badArgument(
+        "keyset",
+        `must name this control plane's ${role} key ${hex} (PrepareTenant tells it)`,
+      );
+    }
+    if (nowUs < entry.notBeforeUs || nowUs >= entry.notAfterUs) {
+      throw badArgument("keyset", `the interval of the ${role} key ${hex} must hold now`);
+    }
+  }
+}
