@@ -143,6 +143,8 @@ describe("there is one encoding of a value", () => {
     ["an overlong tag", "880001", "E_ENC_VARINT", "all"],
     ["an overlong length", "2a810061", "E_ENC_VARINT", "all.text"],
     ["2^53", "088080808080808010", "E_ENC_RANGE", "all.whole"],
+    ["2^53 as a tag", "8080808080808010", "E_ENC_RANGE", "all"],
+    ["2^53 as a length", "2a8080808080808010", "E_ENC_RANGE", "all.text"],
     ["2^64 − 1", "08ffffffffffffffffff01", "E_ENC_RANGE", "all.whole"],
     ["2^32 in a u32", "108080808010", "E_ENC_RANGE", "all.small"],
     ["a bool of 2", "1802", "E_ENC_RANGE", "all.flag"],

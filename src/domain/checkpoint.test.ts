@@ -3,7 +3,6 @@ import { fromBase64, fromHex, toBase64, utf8 } from "./bytes.ts";
 import {
   cosignCheckpoint,
   formatCheckpoint,
-  NOTE_SIGNATURES_MAX,
   type NoteKey,
   openNote,
   originOf,
@@ -12,6 +11,7 @@ import {
 } from "./checkpoint.ts";
 import type { Signer } from "./crypto.ts";
 import { type Invalid, isInvalid } from "./invalid.ts";
+import { noteSignaturesMax } from "./limits.ts";
 import { noble } from "./noble.ts";
 
 const signer = (n: number): Signer => {
@@ -155,7 +155,7 @@ describe("the note, as in C2SP signed-note and tlog-cosignature", () => {
     ["two spaces", signed.replace("— ", "—  ")],
     ["base64 with stray bits", signed.replace(/.=?\n$/, "!\n")],
     ["a line that is only a key hash", `${formatCheckpoint(checkpoint)}\n— x AAAAAA==\n`],
-    ["more lines than are read", signed + "— x AAAAAAA=\n".repeat(NOTE_SIGNATURES_MAX)],
+    ["more lines than are read", signed + "— x AAAAAAA=\n".repeat(noteSignaturesMax)],
   ])("refuses %s", (_, note) => {
     expect(codeOf(openAll(note))).toBe("E_ENCODING");
   });

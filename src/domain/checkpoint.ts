@@ -1,6 +1,7 @@
 import { concat, equal, fromBase64, fromHex, toBase64, toHex, u64be, utf8 } from "./bytes.ts";
 import type { Crypto, Signer } from "./crypto.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
+import { noteSignaturesMax } from "./limits.ts";
 
 /**
  * A ledger's head as a C2SP tlog-checkpoint, carried in a C2SP signed note:
@@ -20,9 +21,6 @@ export interface Checkpoint {
   readonly size: number;
   readonly root: Uint8Array;
 }
-
-/** Signatures on one note: the ledger's, the control plane's, and a generous row of witnesses. */
-export const NOTE_SIGNATURES_MAX = 16;
 
 const ORIGIN = "dragons/ledger/";
 const ALG = { LEDGER: 1, COSIGNER: 4 } as const;
@@ -186,8 +184,8 @@ function parseNote(note: string): ParsedNote | Invalid {
   if (end < 0 || !note.endsWith("\n"))
     return invalid("E_ENCODING", "note: not text and signatures");
   const raw = note.slice(end + 2, -1).split("\n");
-  if (raw.length > NOTE_SIGNATURES_MAX) {
-    return invalid("E_ENCODING", `note: more than ${NOTE_SIGNATURES_MAX} signatures`);
+  if (raw.length > noteSignaturesMax) {
+    return invalid("E_ENCODING", `note: more than ${noteSignaturesMax} signatures`);
   }
   const lines: { name: string; blob: Uint8Array }[] = [];
   for (const line of raw) {

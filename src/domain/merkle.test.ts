@@ -99,6 +99,12 @@ describe("inclusion, at every size up to 64", () => {
     );
   });
 
+  test("a path longer than the tree is high proves nothing, though it hashes to the root", () => {
+    const [leaf, other] = leaves as [Uint8Array, Uint8Array];
+    const tall = { size: 1, root: noble.sha256(Uint8Array.of(1), other, leaf) };
+    expect(verifyInclusion(noble, leaf, 0, tall, [other])).toBe(false);
+  });
+
   test("a place outside the tree is false for the verifier, and a bug for the prover", () => {
     for (const index of [-1, 1, 0.5, Number.NaN]) {
       expect(verifyInclusion(noble, leaves[0] as Uint8Array, index, head(1), [])).toBe(false);
@@ -151,6 +157,14 @@ describe("consistency, between all sizes up to 64", () => {
       const proof = consistencyProof(noble, leaves, older);
       expect(verifyConsistency(noble, forked, head(LARGEST), proof)).toBe(false);
     }
+  });
+
+  test("a path longer than the tree is high proves nothing, though it hashes to both roots", () => {
+    const node = (l: Uint8Array, r: Uint8Array) => noble.sha256(Uint8Array.of(1), l, r);
+    const [a, b, c, d] = leaves as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    const older = { size: 3, root: node(d, node(c, a)) };
+    const newer = { size: 4, root: node(d, node(c, node(a, b))) };
+    expect(verifyConsistency(noble, older, newer, [a, b, c, d])).toBe(false);
   });
 
   test("a tree does not shrink", () => {

@@ -2,6 +2,7 @@ import { getPublicKey, hashes, Point, sign, verify } from "@noble/ed25519";
 import { sha256, sha512 } from "@noble/hashes/sha2.js";
 import { toHex } from "./bytes.ts";
 import type { Crypto } from "./crypto.ts";
+import { keysRememberedMax } from "./limits.ts";
 import { Recent } from "./recent.ts";
 
 hashes.sha512 = sha512;
@@ -9,8 +10,7 @@ hashes.sha512 = sha512;
 type KeyVerdict = ReturnType<Crypto["keyProblem"]> | "OK";
 
 /** A key's check multiplies a point; the same few keys come again and again. */
-const KEYS_REMEMBERED = 4096;
-const verdicts = new Recent<KeyVerdict>(KEYS_REMEMBERED);
+const verdicts = new Recent<KeyVerdict>(keysRememberedMax);
 
 /** The portable implementation: browsers, and the reference that `native` is held against. */
 export const noble: Crypto = {

@@ -2,17 +2,11 @@ import { describe, expect, test } from "vitest";
 import { concat, fromHex, toHex, utf8 } from "./bytes.ts";
 import type { Signer } from "./crypto.ts";
 import { type Invalid, isInvalid } from "./invalid.ts";
+import { signaturesMax } from "./limits.ts";
 import { noble } from "./noble.ts";
 import { REVOCATION, RevocationBody } from "./revocation.ts";
 import { pae, type SignedBytes, type SignedKind } from "./signed.ts";
-import {
-  decodeSigned,
-  encodeSigned,
-  openSigned,
-  refOf,
-  SIGNATURES_MAX,
-  signBody,
-} from "./signing.ts";
+import { decodeSigned, encodeSigned, openSigned, refOf, signBody } from "./signing.ts";
 
 const signer = (n: number): Signer => {
   const seed = new Uint8Array(32).fill(n);
@@ -67,7 +61,7 @@ describe("is refused", () => {
   test("unsigned, and with more signatures than anything asks for", async () => {
     const signed = await signBody(REVOCATION, value, [ALICE]);
     expect(codeOf(open({ ...signed, signatures: [] }))).toBe("E_SIGNATURE");
-    const many = Array.from({ length: SIGNATURES_MAX + 1 }, (_, i) => signer(i + 1));
+    const many = Array.from({ length: signaturesMax + 1 }, (_, i) => signer(i + 1));
     const crowd = await signBody(REVOCATION, value, many);
     expect(open(crowd)).toMatchObject({
       code: "E_SIGNATURE",

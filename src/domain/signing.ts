@@ -2,10 +2,8 @@ import { compare, toHex, utf8 } from "./bytes.ts";
 import { CodecError } from "./canonical.ts";
 import type { Crypto, Signer } from "./crypto.ts";
 import { type Invalid, invalid } from "./invalid.ts";
+import { signaturesMax } from "./limits.ts";
 import { pae, paeHead, SignedBytes, type SignedKind, type SignedName } from "./signed.ts";
-
-/** More signatures than any threshold asks for; each costs a verification. */
-export const SIGNATURES_MAX = 16;
 
 /**
  * How other artifacts cite a signed body: `SHA256("dragons/v1/<name>-ref\n" ‖ PAE(name, body))`.
@@ -46,8 +44,8 @@ export function openSigned<T>(
 ): Opened<T> | Invalid {
   const count = signed.signatures.length;
   if (count === 0) return invalid("E_SIGNATURE", `${kind.name}: not signed`);
-  if (count > SIGNATURES_MAX) {
-    return invalid("E_SIGNATURE", `${kind.name}: ${count} signatures, at most ${SIGNATURES_MAX}`);
+  if (count > signaturesMax) {
+    return invalid("E_SIGNATURE", `${kind.name}: ${count} signatures, at most ${signaturesMax}`);
   }
   let body: T;
   try {

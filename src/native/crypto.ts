@@ -8,6 +8,7 @@ import {
 } from "node:crypto";
 import { equal } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
+import { keysRememberedMax } from "../domain/limits.ts";
 import { noble } from "../domain/noble.ts";
 import { Recent } from "../domain/recent.ts";
 
@@ -19,8 +20,7 @@ const IDENTITY = new Uint8Array(32);
 IDENTITY[0] = 1;
 
 /** Making a KeyObject costs as much as using it; these are kept, a few hundred bytes each. */
-const KEYS_REMEMBERED = 4096;
-const publicKeys = new Recent<KeyObject | "REFUSED">(KEYS_REMEMBERED);
+const publicKeys = new Recent<KeyObject | "REFUSED">(keysRememberedMax);
 const privateKeys = new Recent<KeyObject>(64);
 
 /** Small inputs of several parts are joined here and hashed in one call, cheaper than a stream. */
@@ -51,7 +51,7 @@ export const native: Crypto = {
     const key = publicKeys.get(latin1(publicKey), () => openKey(publicKey));
     if (key === "REFUSED") return false;
     // OpenSSL recomputes R and compares bytes: given a key of prime order, that alone leaves only
-    // canonical R in the prime-order subgroup. It takes the identity, so that is refused here.
+    // canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
     if (equal(signature.subarray(0, 32), IDENTITY)) return false;
     return nodeVerify(null, message, key, signature);
   },

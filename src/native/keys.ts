@@ -5,13 +5,11 @@ import { dirname } from "node:path";
 import { inspect } from "node:util";
 import { fromHex, toHex } from "../domain/bytes.ts";
 import type { Signer } from "../domain/crypto.ts";
+import { externalSignerMsMax } from "../domain/limits.ts";
 import { native } from "./crypto.ts";
 
 /** A seed file is one line: the 32-byte seed in lower-case hex. */
 const SEED_FILE = /^[0-9a-f]{64}\n?$/;
-
-/** How long an external signer may think: it may ask a person or a distant KMS. */
-const SIGNER_MS_MAX = 10_000;
 
 const REDACTED = "Seed(redacted)";
 
@@ -141,7 +139,7 @@ function runSigner(argv: readonly [string, ...string[]], message: Uint8Array): P
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       stdio: ["pipe", "pipe", "inherit"],
-      timeout: SIGNER_MS_MAX,
+      timeout: externalSignerMsMax,
       killSignal: "SIGKILL",
     });
     const out: Buffer[] = [];
