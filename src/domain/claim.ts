@@ -1,4 +1,7 @@
 import { message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
+import { normaliseHost } from "./host.ts";
+import { type Invalid, invalid } from "./invalid.ts";
+import { claimPathMax } from "./limits.ts";
 
 export const PROTOCOLS = ["UNSPECIFIED", "GRPC", "HTTP", "MCP", "OPAQUE"] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
@@ -37,3 +40,45 @@ export const ClaimBody = message("claim", {
   limitState: repeated(nested(7, LimitState)),
 });
 export type Claim = ReturnType<typeof ClaimBody.decode>;
+
+/**
+ * `host:port` in its one spelling, see host.ts: `Payments.Internal.` and 443 give
+ * `payments.internal:443`, `::1` and 7000 give `[::1]:7000`. The port is always written.
+ */
+export function normaliseTarget(host: string, port: number): string | Invalid {
+  if (!Number.isInteger(port) || port < 1 || port > 65535) {
+    return invalid("E_FIELD", `port ${port} is not from 1 to 65535`);
+  }
+  const name = normaliseHost(host);
+  return typeof name === "string" ? `${name}:${port}` : name;
+}
+
+/** Like `normaliseTarget`, from an authority: `payments.internal`, `10.0.0.1:443`, `[::1]:7000`. */
+export function normaliseAuthority(authority: string, defaultPort: number): string | Invalid {
+  const parts = /^(\[[^\]]*\]|[^:[\]]*)(?::(0|[1-9][0-9]{0,4}))?$/.exec(authority);
+  if (parts === null) {
+    return invalid("E_FIELD", `${JSON.stringify(authority.slice(0, 80))} is not host:port`);
+  }
+  return normaliseTarget(
+    parts[1] as string,
+    parts[2] === undefined ? defaultPort : Number(parts[2]),
+  );
+}
+
+/**
+ * A gRPC path as it stands: `/payments.v1.Payments/Get`, protobuf identifiers and nothing else. There
+ * is nothing to normalise, so what is not normal is refused: no escapes, query, or third segment.
+ */
+export function normaliseGrpcPath(path: string): string | Invalid {
+  if (path.length > claimPathMax) {
+    return invalid("E_FIELD", `path is longer than ${claimPathMax} characters`);
+  }
+  if (!GRPC_PATH.test(path)) {
+    return invalid(
+      "E_FIELD",
+      `path ${JSON.stringify(path.slice(0, 80))} is not /package.Service/Method`,
+    );
+  }
+  return path;
+}
+const GRPC_PATH = /^\/[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\/[A-Za-z_][A-Za-z0-9_]*$/;

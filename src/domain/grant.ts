@@ -1,5 +1,21 @@
+import { equal } from "./bytes.ts";
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import type { SignedKind } from "./signed.ts";
+import type { Crypto } from "./crypto.ts";
+import { isId } from "./ids.ts";
+import { type Invalid, invalid, isInvalid } from "./invalid.ts";
+import { checkSigners, type KeysetBody } from "./keyset.ts";
+import { leaseTtlMaxUs, leaseTtlMinUs, purposeMax, scopeNameMax, scopesMax } from "./limits.ts";
+import { isPrintable, type Manifest, ManifestBody, manifestHash, SCOPE_NAME } from "./manifest.ts";
+import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
+import {
+  checkInterval,
+  checkIssued,
+  firstOf,
+  isPresent,
+  must,
+  openVersion1,
+  sameTenant,
+} from "./verify.ts";
 
 /** How the manifest was measured, weakest first: said, read from files, started from what was read. */
 export const MEASURES = ["UNSPECIFIED", "DECLARED", "FILES", "LAUNCHED"] as const;
@@ -60,3 +76,93 @@ export const GrantBody = message("grant", {
 export type GrantBody = ReturnType<typeof GrantBody.decode>;
 
 export const GRANT: SignedKind<GrantBody> = { name: "grant", body: GrantBody };
+
+/**
+ * Verifies a grant: signed by enough of the operators' grant keys, and saying only what this version
+ * keeps. With the manifest at hand, its scopes are capabilities of exactly that manifest. Whether it
+ * has begun or ended is not asked here but of its leases, and by `checkCurrent` when it is created.
+ */
+export function verifyGrant(
+  crypto: Crypto,
+  signed: SignedBytes,
+  keyset: Verified<KeysetBody>,
+  manifest: Manifest | null,
+  nowUs: number,
+): Verified<GrantBody> | Invalid {
+  const opened = openVersion1(crypto, GRANT, signed);
+  if (isInvalid(opened)) return opened;
+  const { body, signers, verified } = opened;
+  return (
+    sameTenant("grant.tenantId", body.tenantId, keyset.body.tenantId) ??
+    checkIssued("grant.issuedAtUs", body.issuedAtUs, nowUs) ??
+    checkSigners("grant", keyset, "OPERATOR_GRANT", signers, {
+      signedAtUs: body.issuedAtUs,
+      nowUs,
+    }) ??
+    checkGrant(body) ??
+    (manifest === null ? null : checkGrantOf(crypto, body, manifest)) ??
+    verified
+  );
+}
+
+/** What is wrong with a grant's content; null: nothing. For whoever is about to sign one, too. */
+export function checkGrant(body: GrantBody): Invalid | null {
+  return firstOf(
+    () => must(isId("grt", body.grantId), "E_FIELD", "grant.grantId is not grt_ and an id"),
+    () => must(isPresent(body.manifestHash), "E_FIELD", "grant.manifestHash is absent"),
+    () => must(body.scopes.length > 0, "E_FIELD", "grant.scopes are none"),
+    () => checkScopes("grant", body.scopes),
+    () => checkInterval("grant", body),
+    () =>
+      must(
+        body.leaseTtlMaxUs >= leaseTtlMinUs && body.leaseTtlMaxUs <= leaseTtlMaxUs,
+        "E_FIELD",
+        `grant.leaseTtlMaxUs is ${body.leaseTtlMaxUs}, not from ${leaseTtlMinUs} to ${leaseTtlMaxUs}`,
+      ),
+    () =>
+      must(
+        body.purpose !== "" && body.purpose.length <= purposeMax && isPrintable(body.purpose),
+        "E_FIELD",
+        `grant.purpose is not printable text of 1 to ${purposeMax} characters`,
+      ),
+    () => must(body.instancesMax >= 1, "E_FIELD", "grant.instancesMax is 0, so it permits nobody"),
+    () => must(body.measureMin !== "UNSPECIFIED", "E_FIELD", "grant.measureMin is absent"),
+  );
+}
+
+/** Scopes of a grant or a lease: named, sorted, unique, with limits that this version enforces. */
+export function checkScopes(name: string, scopes: readonly ScopeGrant[]): Invalid | null {
+  if (scopes.length > scopesMax) {
+    return invalid("E_FIELD", `${name}.scopes: ${scopes.length} are more than ${scopesMax}`);
+  }
+  let last = "";
+  for (const scope of scopes) {
+    const field = `${name}.scopes[${JSON.stringify(scope.name.slice(0, scopeNameMax))}]`;
+    if (!SCOPE_NAME.test(scope.name) || scope.name.length > scopeNameMax) {
+      return invalid("E_FIELD", `${field} is not a scope name such as read:payments`);
+    }
+    if (scope.name <= last) return invalid("E_FIELD", `${field} is not in sorted, unique order`);
+    last = scope.name;
+    for (const limit of ["maxBytes", "ratePerMinute"] as const) {
+      if (scope.limits[limit] !== UNLIMITED) {
+        return invalid(
+          "E_FIELD",
+          `${field}.limits.${limit} is ${scope.limits[limit]}: not enforced in this version, so it must be UNLIMITED`,
+        );
+      }
+    }
+  }
+  return null;
+}
+
+function checkGrantOf(crypto: Crypto, body: GrantBody, manifest: Manifest): Invalid | null {
+  const hash = manifestHash(crypto, ManifestBody.encode(manifest));
+  if (!equal(hash, body.manifestHash)) {
+    return invalid("E_MANIFEST", "grant.manifestHash is of another manifest");
+  }
+  const names = new Set(manifest.capabilities.map((c) => c.name));
+  const foreign = body.scopes.find((s) => !names.has(s.name));
+  return foreign === undefined
+    ? null
+    : invalid("E_MANIFEST", `grant.scopes: the manifest has no capability ${foreign.name}`);
+}

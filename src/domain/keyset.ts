@@ -1,5 +1,10 @@
+import { compare, equal, toHex } from "./bytes.ts";
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import type { SignedKind } from "./signed.ts";
+import type { Crypto } from "./crypto.ts";
+import { type Invalid, invalid, isInvalid } from "./invalid.ts";
+import { keysetKeysMax, nameMax } from "./limits.ts";
+import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
+import { checkInterval, firstOf, isPresent, must, openVersion1 } from "./verify.ts";
 
 /** What a key may do. One key, one role. */
 export const KEY_ROLES = [
@@ -53,3 +58,173 @@ export const KeysetBody = message("keyset", {
 export type KeysetBody = ReturnType<typeof KeysetBody.decode>;
 
 export const KEYSET: SignedKind<KeysetBody> = { name: "keyset", body: KeysetBody };
+
+/**
+ * Verifies a keyset by the pinned tenant root, which alone signs it. `atLeastVersion` is the highest
+ * version seen so far (0: none): a lower one is a rollback. Which tenant it speaks for is in the body:
+ * whoever pinned the root compares.
+ */
+export function verifyKeyset(
+  crypto: Crypto,
+  signed: SignedBytes,
+  rootKey: Uint8Array,
+  atLeastVersion: number,
+): Verified<KeysetBody> | Invalid {
+  const opened = openVersion1(crypto, KEYSET, signed);
+  if (isInvalid(opened)) return opened;
+  const { body, signers, verified } = opened;
+  return (
+    must(
+      signers.length === 1 && equal(signers[0] as Uint8Array, rootKey),
+      "E_KEY_UNKNOWN",
+      "keyset: signed by another key than the tenant root",
+    ) ??
+    checkKeyset(crypto, body, rootKey) ??
+    must(
+      body.keysetVersion >= atLeastVersion,
+      "E_ROLLBACK",
+      `keyset: version ${body.keysetVersion}, and version ${atLeastVersion} was seen before`,
+    ) ??
+    verified
+  );
+}
+
+/** What is wrong with a keyset's content; null: nothing. For whoever is about to sign one, too. */
+export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Array): Invalid | null {
+  return firstOf(
+    () => must(TENANT_ID.test(body.tenantId), "E_FIELD", "keyset.tenantId is not a tenant's name"),
+    () => must(body.keysetVersion >= 1, "E_FIELD", "keyset.keysetVersion counts from 1"),
+    () => must(body.issuedAtUs > 0, "E_FIELD", "keyset.issuedAtUs is absent"),
+    () =>
+      must(
+        body.keysetVersion > 1 === isPresent(body.previous),
+        "E_FIELD",
+        "keyset.previous stands in every version but the first",
+      ),
+    () => checkKeys(crypto, body.keys, rootKey),
+    () => checkThresholds(body),
+  );
+}
+
+/** Names of tenants: lower case, digits, inner hyphens. */
+const TENANT_ID = new RegExp(`^[a-z0-9](?:[a-z0-9-]{0,${nameMax - 2}}[a-z0-9])?$`);
+
+function checkKeys(crypto: Crypto, keys: readonly KeyEntry[], rootKey: Uint8Array): Invalid | null {
+  if (keys.length > keysetKeysMax) {
+    return invalid("E_FIELD", `keyset.keys: ${keys.length} are more than ${keysetKeysMax}`);
+  }
+  const seen = new Set([toHex(rootKey)]);
+  let last: KeyEntry | null = null;
+  for (const [i, entry] of keys.entries()) {
+    const field = `keyset.keys[${i}]`;
+    const hex = toHex(entry.key);
+    const weak = entry.key.length === 32 ? crypto.keyProblem(entry.key) : "E_FIELD";
+    if (weak !== null) return invalid(weak, `${field}.key is not a public key`);
+    if (entry.role === "UNSPECIFIED") return invalid("E_FIELD", `${field}.role is absent`);
+    if (last !== null && compareEntries(last, entry) >= 0) {
+      return invalid("E_FIELD", `${field} is not in order by role, then key`);
+    }
+    last = entry;
+    if (seen.has(hex)) {
+      return invalid("E_FIELD", `${field}: key ${hex} has a role already, and a key has but one`);
+    }
+    seen.add(hex);
+    const isLogin = entry.role === "OPERATOR_LOGIN";
+    const problem =
+      checkInterval(field, entry) ??
+      must(
+        isLogin === (entry.loginRole !== "UNSPECIFIED"),
+        "E_FIELD",
+        `${field}.loginRole stands on OPERATOR_LOGIN keys, and on them alone`,
+      ) ??
+      must(
+        entry.holder.length <= nameMax && !/\p{Cc}/u.test(entry.holder),
+        "E_FIELD",
+        `${field}.holder is not a name of at most ${nameMax} characters`,
+      );
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+const compareEntries = (a: KeyEntry, b: KeyEntry): number =>
+  KEY_ROLES.indexOf(a.role) - KEY_ROLES.indexOf(b.role) || compare(a.key, b.key);
+
+function checkThresholds(body: KeysetBody): Invalid | null {
+  let last = 0;
+  for (const { role, signatures } of body.thresholds) {
+    const field = `keyset.thresholds[${role}]`;
+    const order = KEY_ROLES.indexOf(role);
+    const keys = body.keys.filter((k) => k.role === role).length;
+    if (order <= last) return invalid("E_FIELD", `${field} is not in sorted, unique order`);
+    last = order;
+    if (signatures < 1 || signatures > keys) {
+      return invalid("E_FIELD", `${field} is ${signatures}, of ${keys} keys`);
+    }
+    if (signatures > 1 && role !== "OPERATOR_GRANT") {
+      // Everything else carries one signature; a bar that nobody holds it to must not be stated.
+      return invalid("E_FIELD", `${field}: only OPERATOR_GRANT signs by more than one key`);
+    }
+  }
+  return null;
+}
+
+/** The keys of a role that speak at `nowUs`: inside their interval and not compromised. */
+export const keysOf = (
+  keyset: Verified<KeysetBody>,
+  role: KeyRole,
+  nowUs: number,
+): readonly KeyEntry[] =>
+  keyset.body.keys.filter((k) => k.role === role && keyState(k, nowUs, nowUs) === null);
+
+/** How many distinct keys of a role must sign. */
+export const thresholdOf = (keyset: Verified<KeysetBody>, role: KeyRole): number =>
+  keyset.body.thresholds.find((t) => t.role === role)?.signatures ?? 1;
+
+/** Whether a key has any role in the keyset, so that it may not take another. */
+export const hasKey = (keyset: Verified<KeysetBody>, key: Uint8Array): boolean =>
+  keyset.body.keys.some((k) => equal(k.key, key));
+
+/**
+ * Whether these signers may say this: every one a key of the role, inside its interval at the time of
+ * signing, enough of them for the threshold. A key known to be compromised by `nowUs` counts for
+ * nothing, whatever time its holder wrote; who judges the past passes the time at which the signature
+ * was proven to exist.
+ */
+export function checkSigners(
+  name: string,
+  keyset: Verified<KeysetBody>,
+  role: KeyRole,
+  signers: readonly Uint8Array[],
+  times: { readonly signedAtUs: number; readonly nowUs: number },
+): Invalid | null {
+  const wanted = thresholdOf(keyset, role);
+  let good = 0;
+  let spoiled: Invalid | null = null;
+  for (const signer of signers) {
+    const entry = keyset.body.keys.find((k) => k.role === role && equal(k.key, signer));
+    if (entry === undefined) {
+      return invalid("E_KEY_UNKNOWN", `${name}: ${toHex(signer)} is no ${role} key of the keyset`);
+    }
+    const code = keyState(entry, times.signedAtUs, times.nowUs);
+    if (code === null) good++;
+    else spoiled ??= invalid(code, `${name}: ${role} key ${toHex(signer)}`);
+  }
+  if (role !== "OPERATOR_GRANT" && signers.length !== 1) {
+    return invalid("E_SIGNATURE", `${name}: ${signers.length} signatures, and it carries one`);
+  }
+  if (good >= wanted) return null;
+  return (
+    spoiled ?? invalid("E_THRESHOLD", `${name}: ${good} of ${wanted} ${role} keys have signed`)
+  );
+}
+
+function keyState(
+  key: KeyEntry,
+  signedAtUs: number,
+  nowUs: number,
+): "E_KEY_EXPIRED" | "E_KEY_COMPROMISED" | null {
+  if (key.compromisedFromUs !== 0 && nowUs >= key.compromisedFromUs) return "E_KEY_COMPROMISED";
+  if (signedAtUs < key.notBeforeUs || signedAtUs >= key.notAfterUs) return "E_KEY_EXPIRED";
+  return null;
+}
