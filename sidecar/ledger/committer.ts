@@ -6,8 +6,8 @@ export interface CommitterOptions {
   readonly lazyUs: number;
   /** How long somebody waits, microseconds. */
   readonly deadlineUs: number;
-  /** Writes everything queued until now; resolves when it is durable. */
-  readonly commit: () => Promise<void>;
+  /** Writes everything queued until now; when it is durable, resolves to what there is to tell. */
+  readonly commit: () => Promise<() => void>;
   /** Somebody has waited for too long: whoever waits is to be told so. */
   readonly onLate: () => void;
   readonly onFailed: (error: unknown) => void;
@@ -75,14 +75,16 @@ export class Committer {
       this.#servingSinceUs = this.#queuedSinceUs;
       this.#queuedSinceUs = null;
       try {
-        await this.#options.commit();
+        const tell = await this.#options.commit();
+        if (this.#ended) return;
+        this.#servingSinceUs = null;
+        this.#late = false;
+        tell();
       } catch (error) {
         this.end();
         this.#options.onFailed(error);
         return;
       }
-      this.#servingSinceUs = null;
-      this.#late = false;
     }
     this.#running = false;
   }

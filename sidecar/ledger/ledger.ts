@@ -141,9 +141,20 @@ export class Ledger implements WorkLedger {
   // Promises
 
   open(draft: IntentDraft): Promise<OpenIntent> {
-    const refusal = this.#refusal();
-    if (refusal !== null) return Promise.reject(this.#refused(refusal));
+    // What throws in here rejects.
+    return new Promise((resolve, reject) => {
+      const refusal = this.#refusal();
+      if (refusal !== null) throw this.#refused(refusal);
+      const { intent, row } = this.#promise(draft);
+      this.#waiting.push({ intent, row, resolve, reject });
+      this.#committer.now();
+    });
+  }
+
+  /** Gives the action its place in the intent chain. */
+  #promise(draft: IntentDraft): { intent: Intent; row: IntentRow } {
     const { crypto, salt } = this.#parts;
+    if (draft.leaseRef.length !== 32) throw new TypeError("an intent needs the ref of its lease");
     const body: IntentBody = {
       version: 1,
       receiptId: this.#newReceiptId(),
@@ -163,10 +174,7 @@ export class Ledger implements WorkLedger {
     this.#chain.openIntent(intent.link());
     this.#open.add(intent);
     this.#spendings.add(draft.grantRef, draft.scope, 1, 0);
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ intent, row, resolve, reject });
-      this.#committer.now();
-    });
+    return { intent, row };
   }
 
   close(given: OpenIntent, closing: Closing): string {
@@ -359,31 +367,28 @@ export class Ledger implements WorkLedger {
   }
 
   /** One step: every intent that waits, every receipt that is signed. */
-  async #commit(): Promise<void> {
+  async #commit(): Promise<() => void> {
     const opened = this.#waiting;
     const signed = this.#signed;
     const acknowledgedSeq = this.#acknowledgedSeq;
-    if (
-      opened.length === 0 &&
-      signed.length === 0 &&
-      acknowledgedSeq === this.#acknowledgedStored
-    ) {
-      return;
+    if (opened.length + signed.length === 0 && acknowledgedSeq === this.#acknowledgedStored) {
+      return () => {};
     }
     this.#waiting = [];
     this.#signed = [];
     this.#beingWritten = opened;
     const after = this.#after(signed);
     await this.#parts.store.commit(this.#step(opened, signed, after, acknowledgedSeq));
-    if (this.#failure !== null) return;
-    this.#counts.settle();
-    this.#durable = after;
-    this.#head = null;
-    this.#acknowledgedStored = acknowledgedSeq;
-    this.#lastReceiptId = signed.at(-1)?.receipt.header.receiptId ?? this.#lastReceiptId;
-    this.#beingWritten = [];
-    for (const waiting of opened) this.#durablyOpen(waiting);
-    this.#settleFlushing();
+    return () => {
+      this.#counts.settle();
+      this.#durable = after;
+      this.#head = null;
+      this.#acknowledgedStored = acknowledgedSeq;
+      this.#lastReceiptId = signed.at(-1)?.receipt.header.receiptId ?? this.#lastReceiptId;
+      this.#beingWritten = [];
+      for (const waiting of opened) this.#durablyOpen(waiting);
+      this.#settleFlushing();
+    };
   }
 
   /**

@@ -1,12 +1,14 @@
 import { equal, toHex } from "../domain/bytes.ts";
 import { CodecError } from "../domain/canonical.ts";
-import { type ChainState, commitment, leafHash, payloadHash } from "../domain/chain.ts";
+import { commitment, type IntentLink, leafHash, payloadHash } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
+import { IntentBody } from "../domain/intent.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { Frontier } from "../domain/merkle.ts";
-import { PayloadRow } from "../domain/payload.ts";
+import { PAYLOAD_FIELDS, PayloadRow } from "../domain/payload.ts";
 import { RECEIPT, type ReceiptHeader } from "../domain/receipt.ts";
 import { decodeSigned, openSigned } from "../domain/signing.ts";
+import { IntentReplay } from "./intent-replay.ts";
 import type { LedgerStore, ReceiptRow } from "./ledger-store.ts";
 
 /** Where a stored ledger stops being what its key signed. */
@@ -26,9 +28,9 @@ const PAGE = 500;
 
 /**
  * Verifies what is stored from receipt `fromSeq` to the end: encodings, signatures, links, payload
- * commitments and their openings, and that the chain ends where the state row says. From 1, also
- * that the tree is the one in the state row. null: it holds.
- * It trusts the link of receipt `fromSeq` to the one before, unless that is 1.
+ * commitments and their openings, that chain and intents end where the state row says. From 1, also
+ * that the tree is the state row's, and that every intent ever opened has one receipt or is open.
+ * null: it holds. The link of receipt `fromSeq` to the one before is believed, unless that is 1.
  */
 export function checkLedger(
   crypto: Crypto,
@@ -40,42 +42,108 @@ export function checkLedger(
   if (state === null) {
     return store.receipts(1, 1).length === 0 ? null : broken(0, "there are receipts but no state");
   }
+  if (state.version !== 1) return broken(0, `the state row has version ${state.version}`);
   if (!equal(state.ledgerId, ledgerId)) {
     return broken(0, `the store holds ledger ${toHex(state.ledgerId)}`);
   }
-  const tree = fromSeq === 1 ? new Frontier(crypto) : null;
-  let prevHash = fromSeq === 1 ? ledgerId : null;
+  const whole = fromSeq === 1;
+  const tree = new Frontier(crypto);
+  const open = openIntents(crypto, store, ledgerId);
+  if (typeof open === "string") return broken(0, open);
+  let replay = new IntentReplay(crypto, 0, ledgerId);
+  if (whole) {
+    const fault = addAll(replay, open, 0);
+    if (fault !== null) return broken(0, fault);
+  }
+  let prevHash = whole ? ledgerId : null;
+  let lastId = open.reduce((id, { link }) => greater(id, link.receiptId), "");
   let seq = fromSeq;
   for (;;) {
     const page = store.receipts(seq, PAGE);
     for (const row of page) {
       if (row.seq !== seq) return broken(seq, `missing; the next is ${row.seq}`);
-      const header = checkReceipt(crypto, row, ledgerKey);
-      if (typeof header === "string") return broken(seq, header);
-      const { body } = decodeSigned(row.signed) as { body: Uint8Array };
+      const checked = checkReceipt(crypto, row, ledgerKey);
+      if (typeof checked === "string") return broken(seq, checked);
+      const { header, hash } = checked;
       if (header.seq !== seq) return broken(seq, `says that it is receipt ${header.seq}`);
       if (!equal(header.ledgerId, ledgerId)) return broken(seq, "belongs to another ledger");
       if (header.tenantId !== state.tenantId) return broken(seq, "belongs to another tenant");
       if (prevHash !== null && !equal(header.prevHash, prevHash)) {
         return broken(seq, "does not follow the receipt before it");
       }
-      const commitments = checkPayload(crypto, row.row, header);
-      if (commitments !== null) return broken(seq, commitments);
-      prevHash = leafHash(crypto, body);
-      tree?.append(prevHash);
+      const { intentSeq, intentsOpened, intentsHead } = header;
+      if (whole) {
+        const fault =
+          (intentSeq === 0 ? null : replay.add(intentSeq, checked.link)) ??
+          replay.claim(intentsOpened, intentsHead);
+        if (fault !== null) return broken(seq, fault);
+      } else {
+        // Everything opened after the last receipt is still open: from its head the rows lead on.
+        replay = new IntentReplay(crypto, intentsOpened, intentsHead);
+      }
+      lastId = greater(lastId, header.receiptId);
+      tree.append(hash);
+      prevHash = hash;
       seq += 1;
     }
     if (page.length < PAGE) break;
   }
   if (seq - 1 !== state.size) return broken(seq, `missing; there should be ${state.size}`);
-  return checkEnd(state, prevHash, tree);
+  if (prevHash !== null && !equal(prevHash, state.lastHash)) {
+    return broken(0, "the state row names another last receipt");
+  }
+  if (whole && !sameNodes(tree.nodes(), state.frontier)) {
+    return broken(0, "the state row names another tree");
+  }
+  if (state.acknowledgedSeq > state.size) return broken(0, "more is acknowledged than there is");
+  if (state.lastId < lastId) return broken(0, "the state row's last id is not the last");
+  const fault =
+    (whole ? null : addAll(replay, open, replay.opened)) ??
+    replay.end(state.intentsOpened, state.intentsHead);
+  return fault === null ? null : broken(0, fault);
 }
+
+interface Linked {
+  readonly intentSeq: number;
+  readonly link: IntentLink;
+}
+
+function addAll(replay: IntentReplay, intents: readonly Linked[], above: number): string | null {
+  for (const { intentSeq, link } of intents) {
+    const fault = intentSeq > above ? replay.add(intentSeq, link) : null;
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+function openIntents(crypto: Crypto, store: LedgerStore, ledgerId: Uint8Array): Linked[] | string {
+  const found: Linked[] = [];
+  for (const { intentSeq, body } of store.intents()) {
+    const intent = strictly(() => IntentBody.decode(body));
+    if (typeof intent === "string") return intent;
+    if (intent.intentSeq !== intentSeq) return `intent ${intentSeq} is misplaced`;
+    const { receiptId, leaseRef, openedAtUs, claimSalt: salt, claim: data } = intent;
+    if (salt.length !== 32) return `intent ${intentSeq} has no salt`;
+    const of = { field: CLAIM_FIELD, ledgerId, intentSeq, receiptId, salt, data };
+    const claimCommitment = commitment(crypto, of);
+    found.push({ intentSeq, link: { receiptId, leaseRef, openedAtUs, claimCommitment } });
+  }
+  return found;
+}
+
+const CLAIM_FIELD = 5;
+
+const greater = (a: string, b: string): string => (a > b ? a : b);
 
 /** The last `count` receipts. */
 export const tailFrom = (size: number, count: number): number => Math.max(1, size - count + 1);
 
-function checkReceipt(crypto: Crypto, row: ReceiptRow, key: Uint8Array): ReceiptHeader | string {
-  const signed = decodeSigned(row.signed);
+function checkReceipt(
+  crypto: Crypto,
+  { signed: bytes, row }: ReceiptRow,
+  key: Uint8Array,
+): { header: ReceiptHeader; hash: Uint8Array; link: IntentLink } | string {
+  const signed = decodeSigned(bytes);
   if (isInvalid(signed)) return signed.detail;
   const opened = openSigned(crypto, RECEIPT, signed);
   if (isInvalid(opened)) return opened.detail;
@@ -83,19 +151,25 @@ function checkReceipt(crypto: Crypto, row: ReceiptRow, key: Uint8Array): Receipt
   if (signer === undefined || others.length > 0 || !equal(signer, key)) {
     return "is not signed by the ledger key";
   }
-  return opened.body;
+  const header = opened.body;
+  const commitments = checkPayload(crypto, row, header);
+  if (typeof commitments === "string") return commitments;
+  const { receiptId, leaseRef, openedAtUs } = header;
+  const claimCommitment = commitments[CLAIM_FIELD - 1] as Uint8Array;
+  const link = { receiptId, leaseRef, openedAtUs, claimCommitment };
+  return { header, hash: leafHash(crypto, signed.body), link };
 }
 
-function checkPayload(crypto: Crypto, row: Uint8Array, header: ReceiptHeader): string | null {
-  let payload: PayloadRow;
-  try {
-    payload = PayloadRow.decode(row);
-  } catch (error) {
-    if (error instanceof CodecError) return error.message;
-    throw error;
-  }
+/** Its commitments, or what is wrong with them. */
+function checkPayload(
+  crypto: Crypto,
+  row: Uint8Array,
+  header: ReceiptHeader,
+): Uint8Array[] | string {
+  const payload = strictly(() => PayloadRow.decode(row));
+  if (typeof payload === "string") return payload;
   const { commitments, openings } = payload;
-  if (commitments.length !== 5) return `has ${commitments.length} commitments`;
+  if (commitments.length !== PAYLOAD_FIELDS.length) return `has ${commitments.length} commitments`;
   if (!equal(payloadHash(crypto, commitments), header.payloadHash)) {
     return "its commitments are not those that were signed";
   }
@@ -106,23 +180,20 @@ function checkPayload(crypto: Crypto, row: Uint8Array, header: ReceiptHeader): s
     const made = commitment(crypto, { field, ledgerId, intentSeq, receiptId, salt, data });
     if (!equal(made, committed)) return `its field ${field} is not what was committed to`;
   }
-  return null;
+  return commitments;
 }
 
-function checkEnd(
-  state: Pick<ChainState, "ledgerId" | "lastHash" | "frontier">,
-  lastHash: Uint8Array | null,
-  tree: Frontier | null,
-): Broken | null {
-  if (lastHash !== null && !equal(lastHash, state.lastHash)) {
-    return broken(0, "the state row names another last receipt");
+/** What a strict decoder refuses is a finding here, not a crash. */
+function strictly<T>(decode: () => T): T | string {
+  try {
+    return decode();
+  } catch (error) {
+    if (error instanceof CodecError) return error.message;
+    throw error;
   }
-  if (tree === null) return null;
-  const nodes = tree.nodes();
-  const same =
-    nodes.length === state.frontier.length &&
-    nodes.every((node, i) => equal(node, state.frontier[i] as Uint8Array));
-  return same ? null : broken(0, "the state row names another tree");
 }
+
+const sameNodes = (a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean =>
+  a.length === b.length && a.every((node, i) => equal(node, b[i] as Uint8Array));
 
 const broken = (seq: number, detail: string): Broken => ({ seq, detail });
