@@ -1,11 +1,6 @@
 import { once } from "node:events";
 import http2, { type Http2Server, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect, type Socket } from "node:net";
-import type { LeaseBody } from "../../src/domain/lease.ts";
-import { UNLIMITED } from "../../src/domain/grant.ts";
-import type { Verified } from "../../src/domain/signed.ts";
-import { type Clock, systemClock } from "../../src/native/clock.ts";
-import { type CertificateAuthority, createCa } from "../../src/native/pki.ts";
 import { AuthorityHolder, type Decide } from "../../sidecar/gate/authority.ts";
 import { Gate } from "../../sidecar/gate/gate.ts";
 import type {
@@ -16,6 +11,11 @@ import type {
   WorkLedger,
 } from "../../sidecar/ledger/work-ledger.ts";
 import { openStack, type Stack, type StackConfig } from "../../sidecar/stack.ts";
+import { UNLIMITED } from "../../src/domain/grant.ts";
+import type { LeaseBody } from "../../src/domain/lease.ts";
+import type { Verified } from "../../src/domain/signed.ts";
+import { type Clock, systemClock } from "../../src/native/clock.ts";
+import { type CertificateAuthority, createCa } from "../../src/native/pki.ts";
 
 export const CREDENTIAL = "launch-secret";
 
