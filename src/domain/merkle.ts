@@ -72,10 +72,6 @@ export class Frontier {
     return [...this.#nodes];
   }
 
-  clone(): Frontier {
-    return new Frontier(this.#crypto, this.#size, this.#nodes);
-  }
-
   static restore(crypto: Crypto, state: { size: number; nodes: readonly Uint8Array[] }): Frontier {
     return new Frontier(crypto, state.size, state.nodes);
   }
