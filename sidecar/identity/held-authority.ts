@@ -1,4 +1,4 @@
-import { equal, toHex } from "../../src/domain/bytes.ts";
+import { equal } from "../../src/domain/bytes.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { type DirectiveBody, verifyDirective } from "../../src/domain/directive.ts";
 import { type DockBody, verifyDock } from "../../src/domain/dock.ts";
@@ -8,7 +8,7 @@ import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import { type KeysetBody, verifyKeyset } from "../../src/domain/keyset.ts";
 import { type LeaseBody, verifyLease } from "../../src/domain/lease.ts";
 import { type Manifest, ManifestBody, manifestHash } from "../../src/domain/manifest.ts";
-import { type RevocationBody, verifyRevocation } from "../../src/domain/revocation.ts";
+import { checkEpoch, type RevocationBody, verifyRevocation } from "../../src/domain/revocation.ts";
 import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
 import type { ArtifactFiles } from "./artifact-files.ts";
 
@@ -31,6 +31,8 @@ export class HeldAuthority {
   readonly grant: Verified<GrantBody>;
   readonly dock: Verified<DockBody>;
   readonly manifest: Manifest;
+  /** Canonical, as recorded. */
+  readonly manifestBytes: Uint8Array;
   readonly manifestHash: Uint8Array;
   #keyset: Verified<KeysetBody>;
   readonly #revocations: Verified<RevocationBody>[] = [];
@@ -48,6 +50,7 @@ export class HeldAuthority {
       dock: Verified<DockBody>;
       keyset: Verified<KeysetBody>;
       manifest: Manifest;
+      manifestBytes: Uint8Array;
       manifestHash: Uint8Array;
     },
   ) {
@@ -58,6 +61,7 @@ export class HeldAuthority {
     this.grant = verified.grant;
     this.dock = verified.dock;
     this.manifest = verified.manifest;
+    this.manifestBytes = verified.manifestBytes;
     this.manifestHash = verified.manifestHash;
     this.#keyset = verified.keyset;
   }
@@ -83,12 +87,18 @@ export class HeldAuthority {
     if (isInvalid(dock)) return dock;
     const genesis = verifyGenesis(crypto, chain.genesis, dock);
     if (isInvalid(genesis)) return genesis;
-    const verified = { genesis, grant, dock, keyset, manifest, manifestHash: hash };
+    const manifestBytes = chain.manifest;
+    const verified = { genesis, grant, dock, keyset, manifest, manifestBytes, manifestHash: hash };
     return new HeldAuthority(crypto, rootKey, files, verified);
   }
 
   get keyset(): Verified<KeysetBody> {
     return this.#keyset;
+  }
+
+  /** All that were adopted, by epoch from 1. */
+  get revocations(): readonly Verified<RevocationBody>[] {
+    return this.#revocations;
   }
 
   get revocationEpoch(): number {
@@ -110,7 +120,7 @@ export class HeldAuthority {
     signed: SignedBytes,
     nowUs: number,
   ): Promise<Verified<RevocationBody> | Invalid> {
-    const checked = this.checkRevocation(signed, nowUs);
+    const checked = this.#checkRevocation(signed, nowUs);
     if (isInvalid(checked)) return checked;
     await this.#files.writeSigned(`revocation.${checked.body.epoch}`, signed);
     this.#revocations.push(checked);
@@ -122,7 +132,7 @@ export class HeldAuthority {
     for (let epoch = 1; ; epoch++) {
       const signed = await this.#files.readSigned(`revocation.${epoch}`);
       if (signed === null) return null;
-      const checked = this.checkRevocation(signed, nowUs);
+      const checked = this.#checkRevocation(signed, nowUs);
       if (isInvalid(checked)) return checked;
       this.#revocations.push(checked);
     }
@@ -163,18 +173,21 @@ export class HeldAuthority {
     return lease;
   }
 
-  /** A directive to this ledger from the issuer. */
-  verifyDirective(signed: SignedBytes, nowUs: number): Verified<DirectiveBody> | Invalid {
-    const directive = verifyDirective(this.#crypto, signed, this.#keyset, nowUs);
-    if (isInvalid(directive)) return directive;
-    if (!equal(directive.body.ledgerId, this.genesis.ref)) {
-      return invalid("E_LEDGER", `directive: is for ledger ${toHex(directive.body.ledgerId)}`);
-    }
-    return directive;
+  /** A directive from the issuer to this ledger in this session. */
+  verifyDirective(
+    signed: SignedBytes,
+    sessionEpoch: number,
+    nowUs: number,
+  ): Verified<DirectiveBody> | Invalid {
+    const { genesis } = this;
+    const context = { keyset: this.#keyset, genesis, sessionEpoch, nowUs };
+    return verifyDirective(this.#crypto, signed, context);
   }
 
-  checkRevocation(signed: SignedBytes, nowUs: number): Verified<RevocationBody> | Invalid {
-    const previous = this.#revocations.at(-1) ?? null;
-    return verifyRevocation(this.#crypto, signed, this.#keyset, previous, nowUs);
+  /** The next link of the chain of revocations: none may be left out, none put in between. */
+  #checkRevocation(signed: SignedBytes, nowUs: number): Verified<RevocationBody> | Invalid {
+    const revocation = verifyRevocation(this.#crypto, signed, this.#keyset, nowUs);
+    if (isInvalid(revocation)) return revocation;
+    return checkEpoch(this.#revocations.at(-1) ?? null, revocation) ?? revocation;
   }
 }

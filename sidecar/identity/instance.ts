@@ -24,10 +24,7 @@ import { ArtifactFiles } from "./artifact-files.ts";
 import { type ChainOfAuthority, HeldAuthority } from "./held-authority.ts";
 
 /** Asks the control plane to open a ledger; answers with the chain of authority, unbelieved. */
-export type DockCall = (
-  token: JoinToken,
-  genesis: SignedBytes,
-) => Promise<Omit<ChainOfAuthority, "genesis">>;
+export type DockCall = (genesis: SignedBytes) => Promise<Omit<ChainOfAuthority, "genesis">>;
 
 /** One instance: its ledger key, and the authority it stands on. */
 export interface Instance {
@@ -48,7 +45,7 @@ export async function openInstance(
   config: SidecarConfig,
   measuredHash: Uint8Array,
   nowUs: number,
-  dock: DockCall,
+  dock: (token: JoinToken) => DockCall,
 ): Promise<Instance> {
   const files = new ArtifactFiles(join(config.dataFolder, "authority"));
   const keyFile = join(config.keysFolder, "ledger.key");
@@ -74,7 +71,7 @@ export async function openInstance(
   // From here on the join key is not needed, so it is not kept.
   const pin = formatJoinToken({ ...token, joinSeed: new Uint8Array(0) });
   await files.write("pin", new TextEncoder().encode(pin));
-  const chain = (await storedChain(files, genesis)) ?? { genesis, ...(await dock(token, genesis)) };
+  const chain = (await storedChain(files, genesis)) ?? { genesis, ...(await dock(token)(genesis)) };
   const authority = HeldAuthority.verify(native, token.rootKey, files, chain, nowUs);
   if (isInvalid(authority)) {
     throw new ConfigError(

@@ -235,17 +235,17 @@ class Session {
       case "lease": {
         const verify = (signed: SignedBytes) => authority.verifyLease(signed, clock.nowUs());
         const lease = await this.#checked("lease", message.value, verify);
-        if (lease !== null && this.#isOurs("lease", lease.body)) events.lease(lease);
-        return;
+        if (lease === null) return;
+        if (lease.body.sessionEpoch === this.epoch) return events.lease(lease);
+        return events.rejected("lease", `is for session ${lease.body.sessionEpoch}`);
       }
       case "revocation":
         return this.#revoked(message.value);
       case "directive": {
-        const verify = (signed: SignedBytes) => authority.verifyDirective(signed, clock.nowUs());
+        const verify = (signed: SignedBytes) =>
+          authority.verifyDirective(signed, this.epoch, clock.nowUs());
         const directive = await this.#checked("directive", message.value, verify);
-        if (directive !== null && this.#isOurs("directive", directive.body)) {
-          events.directive(directive);
-        }
+        if (directive !== null) events.directive(directive);
         return;
       }
       case "keyset":
@@ -318,12 +318,6 @@ class Session {
     if (!isInvalid(checked)) return checked;
     this.#parts.events.rejected(what, checked.detail);
     return null;
-  }
-
-  #isOurs(what: string, body: { sessionEpoch: number }): boolean {
-    if (body.sessionEpoch === this.epoch) return true;
-    this.#parts.events.rejected(what, `is for session ${body.sessionEpoch}, not ${this.epoch}`);
-    return false;
   }
 
   async #syncing(responses: AsyncIterable<SyncResponse>): Promise<void> {

@@ -1,7 +1,9 @@
 import { closeSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
+import { equal } from "../../src/domain/bytes.ts";
+import type { Crypto } from "../../src/domain/crypto.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
-import { decodeSigned, encodeSigned } from "../../src/domain/signing.ts";
+import { decodeSigned, encodeSigned, refOf } from "../../src/domain/signing.ts";
 import { ConfigError } from "../config.ts";
 
 /**
@@ -9,17 +11,19 @@ import { ConfigError } from "../config.ts";
  * SignedBytes. An entry is on disk before it counts. A frame that a crash cut short was never
  * counted, so it is cut off at the next start.
  */
-export class ArtifactLog {
+export class LeaseLog {
   readonly #entries: SignedBytes[];
   readonly #fd: number;
+  readonly #crypto: Crypto;
 
-  private constructor(fd: number, entries: SignedBytes[]) {
+  private constructor(crypto: Crypto, fd: number, entries: SignedBytes[]) {
+    this.#crypto = crypto;
     this.#fd = fd;
     this.#entries = entries;
   }
 
   /** @throws ConfigError when a whole frame is not SignedBytes: somebody wrote here. */
-  static open(path: string): ArtifactLog {
+  static open(crypto: Crypto, path: string): LeaseLog {
     const fd = openSync(path, "a+", 0o600);
     const bytes = readFileSync(path);
     const entries: SignedBytes[] = [];
@@ -35,7 +39,7 @@ export class ArtifactLog {
       at = end;
     }
     if (at < bytes.length) truncateSync(path, at);
-    return new ArtifactLog(fd, entries);
+    return new LeaseLog(crypto, fd, entries);
   }
 
   /** Durable when it returns. @throws when the disk refuses. */
@@ -51,6 +55,11 @@ export class ArtifactLog {
 
   entries(): readonly SignedBytes[] {
     return this.#entries;
+  }
+
+  /** The lease with this ref; null: it was not adopted here. */
+  find(ref: Uint8Array): SignedBytes | null {
+    return this.#entries.find((e) => equal(refOf(this.#crypto, "lease", e.body), ref)) ?? null;
   }
 
   close(): void {

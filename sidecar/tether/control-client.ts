@@ -1,0 +1,60 @@
+import { isInvalid } from "../../src/domain/invalid.ts";
+import type { JoinToken } from "../../src/domain/join-token.ts";
+import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
+import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
+import { fromWire, toWire } from "../../src/wire/artifacts.ts";
+import { createClient, openChannel } from "../../src/wire/grpc.ts";
+import { StatusError } from "../../src/wire/status.ts";
+import type { DockCall } from "../identity/instance.ts";
+import type { TetherClient } from "./tether.ts";
+
+/** Bytes of one message from the control plane: a manifest of 10,000 files is the largest. */
+const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
+/** Microseconds: a dead connection is noticed within two of these. */
+const KEEPALIVE_US = 10_000_000;
+/** Microseconds that docking may take. */
+const DOCK_US_MAX = 10_000_000;
+
+/** The control plane as a sidecar calls it. */
+export interface ControlClient {
+  readonly dock: DockCall;
+  readonly tether: TetherClient;
+  close(): void;
+}
+
+/** Dials the address in the token, and believes only the certificate authority in the token. */
+export function controlClient(token: JoinToken): ControlClient {
+  const channel = openChannel({
+    address: token.controlAddress,
+    tls: { ca: new TextEncoder().encode(token.controlCa) },
+    messageBytesMax: MESSAGE_BYTES_MAX,
+    keepaliveUs: KEEPALIVE_US,
+    keepaliveTimeoutUs: KEEPALIVE_US,
+  });
+  const docks = createClient(DockService, channel);
+  const tether = createClient(TetherService, channel);
+  const ledgers = createClient(LedgerService, channel);
+  return {
+    async dock(genesis) {
+      const answer = await docks.dock({ genesis: toWire(genesis) }, { timeoutUs: DOCK_US_MAX });
+      const signed = (name: "keyset" | "grant" | "dock") => {
+        const found = fromWire(answer[name], name);
+        if (isInvalid(found)) throw new StatusError("DATA_LOSS", found.code, found.detail);
+        return found;
+      };
+      return {
+        keyset: signed("keyset"),
+        grant: signed("grant"),
+        dock: signed("dock"),
+        manifest: answer.manifest,
+      };
+    },
+    tether: {
+      attach: (requests, signal) => tether.attach(requests, { signal }),
+      sync: (requests, sessionToken, signal) =>
+        ledgers.sync(requests, { signal, metadata: { "dragons-session-bin": sessionToken } }),
+    },
+    close: () => channel.close(),
+  };
+}
