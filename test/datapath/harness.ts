@@ -11,6 +11,7 @@ import type {
   WorkLedger,
 } from "../../sidecar/ledger/work-ledger.ts";
 import { openStack, type Stack, type StackConfig } from "../../sidecar/stack.ts";
+import type { Resolve } from "../../sidecar/upstream/address.ts";
 import { UNLIMITED } from "../../src/domain/grant.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import type { Verified } from "../../src/domain/signed.ts";
@@ -134,6 +135,7 @@ export interface Rig {
 export async function openRig(
   config: Partial<StackConfig> = {},
   clock: Clock = systemClock,
+  resolve: Resolve = async () => ["127.0.0.1"],
 ): Promise<Rig> {
   const ledger = new MemoryLedger();
   const authority = new AuthorityHolder(clock, decide);
@@ -154,7 +156,7 @@ export async function openRig(
       ...config,
     },
     ...{ gate, ca, clock },
-    resolve: async (host) => (host === "localhost" ? ["127.0.0.1"] : ["203.0.113.1"]),
+    resolve,
   });
   const close = async () => {
     authority.close();
@@ -205,4 +207,90 @@ export function framed(body: Uint8Array, flag = 0): Buffer {
   head[0] = flag;
   head.writeUInt32BE(body.length, 1);
   return Buffer.concat([head, body]);
+}
+
+/** What a bare HTTP/2 client saw of one call. */
+export interface Seen {
+  head: string[];
+  body: Buffer;
+  trailers: string[];
+  /** `end` came: the stream looked whole. */
+  ended: boolean;
+  rstCode: number;
+}
+
+/** A bare HTTP/2 client inside a tunnel. */
+export class RawClient {
+  readonly session: http2.ClientHttp2Session;
+  readonly #authority: string;
+
+  constructor(socket: Socket, authority: string) {
+    this.#authority = authority;
+    this.session = http2.connect(`http://${authority}`, { createConnection: () => socket });
+    this.session.on("error", () => {});
+  }
+
+  static async open(rig: Rig, target: string, credential?: string | null): Promise<RawClient> {
+    return new RawClient(await tunnel(rig.stack.proxyAddress.port, target, credential), target);
+  }
+
+  /** Fields given here come after the usual ones; a name given here replaces a usual one. */
+  start(path: string, fields: string[] = [], options: http2.ClientSessionRequestOptions = {}) {
+    const usual = [
+      ...[":method", "POST", ":scheme", "http", ":path", path, ":authority", this.#authority],
+      ...["content-type", "application/grpc", "te", "trailers"],
+    ];
+    const given = new Set(fields.filter((_, i) => i % 2 === 0));
+    const kept: string[] = [];
+    for (let i = 0; i < usual.length; i += 2) {
+      if (!given.has(usual[i] as string)) kept.push(usual[i] as string, usual[i + 1] as string);
+    }
+    const pseudo: string[] = [];
+    const regular: string[] = [];
+    for (const list of [kept, fields]) {
+      for (let i = 0; i < list.length; i += 2) {
+        const into = list[i]?.startsWith(":") ? pseudo : regular;
+        into.push(list[i] as string, list[i + 1] as string);
+      }
+    }
+    const stream = this.session.request(
+      [...pseudo, ...regular] as unknown as http2.OutgoingHttpHeaders,
+      options,
+    );
+    const seen: Seen = { head: [], body: Buffer.alloc(0), trailers: [], ended: false, rstCode: -1 };
+    stream.on("error", () => {});
+    stream.on("response", (_h, _f, raw) => {
+      seen.head = raw as unknown as string[];
+    });
+    stream.on("trailers", (_h, _f, raw) => {
+      seen.trailers = raw as unknown as string[];
+    });
+    stream.on("data", (c: Buffer) => {
+      seen.body = Buffer.concat([seen.body, c]);
+    });
+    stream.on("end", () => {
+      seen.ended = true;
+    });
+    const closed = new Promise<Seen>((resolve) => {
+      stream.on("close", () => resolve({ ...seen, rstCode: stream.rstCode }));
+    });
+    return { stream, closed };
+  }
+
+  /** A whole call. */
+  call(path: string, body: Uint8Array, fields: string[] = []): Promise<Seen> {
+    const { stream, closed } = this.start(path, fields);
+    stream.end(body);
+    return closed;
+  }
+
+  close(): void {
+    this.session.destroy();
+  }
+}
+
+/** The value of a field in a flat list. */
+export function field(raw: readonly string[], name: string): string | undefined {
+  const at = raw.findIndex((n, i) => i % 2 === 0 && n === name);
+  return at < 0 ? undefined : raw[at + 1];
 }
