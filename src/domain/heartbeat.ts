@@ -1,13 +1,24 @@
+import { equal } from "./bytes.ts";
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import type { SignedKind } from "./signed.ts";
+import type { Crypto } from "./crypto.ts";
+import type { GenesisBody } from "./genesis.ts";
+import { isId } from "./ids.ts";
+import { type Invalid, isInvalid } from "./invalid.ts";
+import { heartbeatBytesMax } from "./limits.ts";
+import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
+import { firstOf, isPresent, must, openVersion1, sameTenant } from "./verify.ts";
 
+/**
+ * ABSENT: no agent is supervised, or it is being restarted by its policy. EXITED: it ended and no
+ * policy restarts it. STOPPED: suspended by a signal.
+ */
 export const CHILD_STATES = ["UNSPECIFIED", "ABSENT", "RUNNING", "EXITED", "STOPPED"] as const;
 export const LEDGER_HEALTHS = ["UNSPECIFIED", "OK", "SLOW", "FULL", "FAILED"] as const;
 /** Whether the agent could go round the sidecar: no (sealed), by its gateway no, yes (advisory). */
 export const ENFORCEMENTS = ["UNSPECIFIED", "ADVISORY", "GATEWAY", "SEALED"] as const;
 export type Enforcement = (typeof ENFORCEMENTS)[number];
 
-/** What happened in one scope since the ledger began. */
+/** What happened in one scope since the ledger began. The scope "" stands for all those not named. */
 export const ScopeCount = message("scopeCount", {
   scope: str(1),
   completed: u64(2),
@@ -77,3 +88,145 @@ export const HeartbeatBody = message("heartbeat", {
 export type HeartbeatBody = ReturnType<typeof HeartbeatBody.decode>;
 
 export const HEARTBEAT: SignedKind<HeartbeatBody> = { name: "heartbeat", body: HeartbeatBody };
+
+/** What is wrong with a heartbeat's fields, taken by itself; null: nothing. */
+export function checkHeartbeat(b: HeartbeatBody): Invalid | null {
+  const field = (ok: boolean, what: string) => must(ok, "E_FIELD", `heartbeat.${what}`);
+  const present = (name: keyof HeartbeatBody) => () => {
+    const value = b[name];
+    const absent = value instanceof Uint8Array ? !isPresent(value) : ABSENT.has(value);
+    return field(!absent, `${name} is absent`);
+  };
+  return firstOf(
+    () => field(isId("hbt", b.heartbeatId), "heartbeatId is not an hbt_ id"),
+    ...REQUIRED.map(present),
+    () => field(b.nextDueUs >= b.wallUs, "nextDueUs is before the beat"),
+    () =>
+      field(
+        b.childExit > 0 === (b.child === "EXITED"),
+        "childExit stands with EXITED, and only there",
+      ),
+    () =>
+      field(
+        b.inFlight > 0 || b.oldestInFlightUs === 0,
+        "oldestInFlightUs has an age with nothing in flight",
+      ),
+    () =>
+      field(
+        isPresent(b.leaseRef) || b.autonomyLeftUs === 0,
+        "autonomyLeftUs is left without a lease",
+      ),
+    () =>
+      field(
+        b.scopes.every((s, i) => i === 0 || s.scope > (b.scopes[i - 1]?.scope ?? "")),
+        "scopes are not sorted by name, each once",
+      ),
+    () =>
+      field(
+        b.directiveResults.every((r) => isId("dir", r.directiveId) && r.outcome !== "UNSPECIFIED"),
+        "directiveResults has a result without directive or outcome",
+      ),
+  );
+}
+
+const ABSENT = new Set<unknown>(["", 0, "UNSPECIFIED"]);
+const REQUIRED = [
+  "tenantId",
+  "ledgerId",
+  "sessionEpoch",
+  "counter",
+  "wallUs",
+  "monotonicUs",
+  "child",
+  "root",
+  "intentsHead",
+  "grantRef",
+  "manifestHash",
+  "ledgerHealth",
+  "enforcement",
+] as const;
+
+/** Small enough, signed by the ledger's own key and by no other, for this tenant and this ledger. */
+export function verifyHeartbeat(
+  crypto: Crypto,
+  signed: SignedBytes,
+  genesis: Verified<GenesisBody>,
+): Verified<HeartbeatBody> | Invalid {
+  const size = signed.body.length;
+  // Size and number are looked at first: verifying costs more than a beat is worth.
+  const outer = firstOf(
+    () =>
+      must(
+        size <= heartbeatBytesMax,
+        "E_FIELD",
+        `heartbeat: ${size} bytes, at most ${heartbeatBytesMax}`,
+      ),
+    () => must(signed.signatures.length === 1, "E_SIGNATURE", "heartbeat: carries one signature"),
+  );
+  if (outer !== null) return outer;
+  const opened = openVersion1(crypto, HEARTBEAT, signed);
+  if (isInvalid(opened)) return opened;
+  const { body, signers, verified } = opened;
+  return (
+    firstOf(
+      () =>
+        must(
+          signers.every((key) => equal(key, genesis.body.ledgerKey)),
+          "E_KEY_UNKNOWN",
+          "heartbeat: is not signed by the ledger key",
+        ),
+      () => sameTenant("heartbeat.tenantId", body.tenantId, genesis.body.tenantId),
+      () => must(equal(body.ledgerId, genesis.ref), "E_LEDGER", "heartbeat: of another ledger"),
+      () => checkHeartbeat(body),
+    ) ?? verified
+  );
+}
+
+/**
+ * How a beat stands to the one last accepted.
+ * NEXT: take it. STALE: a repeat, in the same session no later than what we have. OLD_SESSION: from a
+ * session that another has replaced. REGRESS: history became shorter. FORK: history became another;
+ * the two signed beats prove it to anyone.
+ */
+export type Succession = "NEXT" | "STALE" | "OLD_SESSION" | "REGRESS" | "FORK";
+
+export function succession(last: HeartbeatBody, next: HeartbeatBody): Succession {
+  // A declared regress begins another ledger, whose heads have nothing to do with this one's.
+  if (equal(last.ledgerId, next.ledgerId)) {
+    if (last.size === next.size && !equal(last.root, next.root)) return "FORK";
+    const sameIntents = last.intentsOpened === next.intentsOpened;
+    if (sameIntents && !equal(last.intentsHead, next.intentsHead)) return "FORK";
+  }
+  if (next.sessionEpoch < last.sessionEpoch) return "OLD_SESSION";
+  if (next.sessionEpoch === last.sessionEpoch && next.counter <= last.counter) return "STALE";
+  if (!equal(last.ledgerId, next.ledgerId)) return "NEXT";
+  return next.size < last.size || next.intentsOpened < last.intentsOpened ? "REGRESS" : "NEXT";
+}
+
+/**
+ * The same beat with as many scopes named as fit into `heartbeatBytesMax`, busiest first; the
+ * counts of the others are added up under "". Totals never change.
+ */
+export function fitHeartbeat(body: HeartbeatBody): HeartbeatBody {
+  const busiest = body.scopes
+    .filter((s) => s.scope !== "")
+    .sort((a, b) => total(b) - total(a) || (a.scope < b.scope ? -1 : 1));
+  let rest = body.scopes.filter((s) => s.scope === "");
+  for (;;) {
+    const scopes = [...rest, ...busiest].sort((a, b) => (a.scope < b.scope ? -1 : 1));
+    const fitted = { ...body, scopes };
+    if (HEARTBEAT.body.encode(fitted).length <= heartbeatBytesMax) return fitted;
+    const dropped = busiest.pop();
+    if (dropped === undefined) return fitted;
+    rest = [rest.reduce(plus, { ...dropped, scope: "" })];
+  }
+}
+
+type ScopeCount = ReturnType<typeof ScopeCount.decode>;
+const total = (s: ScopeCount): number => s.completed + s.failed + s.denied;
+const plus = (a: ScopeCount, b: ScopeCount): ScopeCount => ({
+  scope: a.scope,
+  completed: a.completed + b.completed,
+  failed: a.failed + b.failed,
+  denied: a.denied + b.denied,
+});

@@ -1,5 +1,10 @@
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import type { SignedKind } from "./signed.ts";
+import type { Crypto } from "./crypto.ts";
+import { isId, isInstanceId } from "./ids.ts";
+import { type Invalid, isInvalid } from "./invalid.ts";
+import { checkSigners, type KeysetBody } from "./keyset.ts";
+import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
+import { checkIssued, firstOf, isPresent, must, openVersion1, sameTenant } from "./verify.ts";
 
 export const STATES = [
   "UNSPECIFIED",
@@ -48,6 +53,38 @@ export const CAUSES = [
 ] as const;
 export type Cause = (typeof CAUSES)[number];
 
+/** Every move that there is, and what it may be put down to. Nothing leads out of STOPPED. */
+export const MOVES: Readonly<Record<State, Partial<Record<State, readonly Cause[]>>>> = {
+  UNSPECIFIED: {},
+  DOCKED: {
+    RUNNING: ["FIRST_BEAT"],
+    QUARANTINED: ["CONDITION", "OPERATOR"],
+    STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
+  },
+  RUNNING: {
+    DEGRADED: ["CONDITION"],
+    QUARANTINED: ["CONDITION", "OPERATOR"],
+    STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
+  },
+  DEGRADED: {
+    RUNNING: ["CONDITIONS_CLEARED"],
+    AUTOHEALING: ["REMEDY_STARTED"],
+    QUARANTINED: ["CONDITION", "OPERATOR", "UNCONFIRMED"],
+    STOPPED: ["FINISHED", "FAILED", "OPERATOR", "UNCONFIRMED"],
+  },
+  AUTOHEALING: {
+    RUNNING: ["RECOVERED"],
+    DEGRADED: ["REMEDIES_SPENT"],
+    QUARANTINED: ["CONDITION", "OPERATOR", "REMEDIES_SPENT"],
+    STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
+  },
+  QUARANTINED: {
+    DEGRADED: ["OPERATOR"],
+    STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
+  },
+  STOPPED: {},
+};
+
 export const Condition = message("condition", {
   type: oneOf(1, CONDITION_TYPES),
   sinceUs: u64(2),
@@ -58,6 +95,7 @@ export type Condition = ReturnType<typeof Condition.decode>;
 
 /** A stretch of time in which the control plane was up and could have heard. */
 export const Interval = message("interval", { fromUs: u64(1), untilUs: u64(2) });
+export type Interval = ReturnType<typeof Interval.decode>;
 
 export const TransitionBody = message("transition", {
   version: u32(1),
@@ -77,7 +115,10 @@ export const TransitionBody = message("transition", {
   /** The operator's login key and reason, for OPERATOR. */
   actor: bytes(14, 32),
   reason: str(15),
-  /** What silence was judged by: the beat last heard, when the next was due, the bar, and when we listened. */
+  /**
+   * What silence is judged by: when the last beat was heard, when the next was due, how long past
+   * that is too long, and when we listened since. `observerUp` is empty where silence was not judged.
+   */
   lastBeatUs: u64(16),
   dueUs: u64(17),
   thresholdUs: u64(18),
@@ -86,3 +127,54 @@ export const TransitionBody = message("transition", {
 export type TransitionBody = ReturnType<typeof TransitionBody.decode>;
 
 export const TRANSITION: SignedKind<TransitionBody> = { name: "transition", body: TransitionBody };
+
+/** What is wrong with a transition taken by itself; null: nothing. */
+export function checkTransition(body: TransitionBody): Invalid | null {
+  const { from, to, cause, conditions, desired } = body;
+  const types = conditions.map((c) => CONDITION_TYPES.indexOf(c.type));
+  const field = (ok: boolean, what: string) => must(ok, "E_FIELD", `transition.${what}`);
+  return firstOf(
+    () => field(isId("trn", body.transitionId), "transitionId is not a trn_ id"),
+    () => field(isInstanceId(body.instanceId), "instanceId is not 32 hex digits of a UUIDv7"),
+    () => field(isPresent(body.ledgerId), "ledgerId is absent"),
+    () => field(MOVES[from][to] !== undefined, `to: ${to} does not follow ${from}`),
+    () =>
+      field(
+        MOVES[from][to]?.includes(cause) === true,
+        `cause: ${cause} never led ${from} to ${to}`,
+      ),
+    () => field(desired !== "UNSPECIFIED", "desired is absent"),
+    () =>
+      field(
+        types.every((type, i) => type > (types[i - 1] ?? 0)),
+        "conditions are not sorted by type, each once",
+      ),
+    () =>
+      field(
+        (cause === "OPERATOR") === (body.reason !== "") &&
+          (cause === "OPERATOR") === isPresent(body.actor),
+        "actor and reason stand with OPERATOR, and only there",
+      ),
+  );
+}
+
+/** Verifies that the tenant's issuer recorded this change of state. */
+export function verifyTransition(
+  crypto: Crypto,
+  signed: SignedBytes,
+  keyset: Verified<KeysetBody>,
+  nowUs: number,
+): Verified<TransitionBody> | Invalid {
+  const opened = openVersion1(crypto, TRANSITION, signed);
+  if (isInvalid(opened)) return opened;
+  const { body, signers, verified } = opened;
+  const times = { signedAtUs: body.atUs, nowUs };
+  return (
+    firstOf(
+      () => sameTenant("transition.tenantId", body.tenantId, keyset.body.tenantId),
+      () => checkTransition(body),
+      () => checkIssued("transition.atUs", body.atUs, nowUs),
+      () => checkSigners("transition", keyset, "ISSUER", signers, times),
+    ) ?? verified
+  );
+}

@@ -1,0 +1,133 @@
+import { hear, type Policy, proof } from "./conditions.ts";
+import { type HeartbeatBody, succession } from "./heartbeat.ts";
+import type { Input, Order, OrganismView } from "./organism.ts";
+import type { Verified } from "./signed.ts";
+import type { ConditionType } from "./transition.ts";
+
+/** Why an input had no effect. The view is then the one that was given. */
+export type Refusal =
+  | "STOPPED"
+  | "STALE_BEAT"
+  | "OLD_SESSION"
+  | "FORK_IS_FINAL"
+  | "NOT_QUARANTINED"
+  | "NOT_HELD"
+  | "NO_REASON"
+  | "REMEDY_OUT_OF_TURN";
+
+/** The view with the input's facts in it, or why it is refused. States are not its business. */
+export function take(
+  view: OrganismView,
+  input: Input,
+  t: number,
+  policy: Policy,
+): OrganismView | Refusal {
+  const { facts } = view;
+  switch (input.kind) {
+    case "tick":
+      return view;
+    case "beat":
+      return takeBeat(view, input.beat, t);
+    case "session": {
+      if (input.epoch < facts.sessionEpoch) return "OLD_SESSION";
+      return {
+        ...view,
+        facts: { ...facts, sessionEpoch: input.epoch, attached: input.attached },
+      };
+    }
+    case "lease": {
+      const leaseHorizonUs = Math.max(facts.leaseHorizonUs, input.untilUs);
+      // A renewal continues what was granted before.
+      const leaseGrantedUs = t < facts.leaseUntilUs ? facts.leaseGrantedUs : t;
+      const lease = { leaseRef: input.ref, leaseUntilUs: input.untilUs, leaseGrantedUs };
+      return { ...view, facts: { ...facts, ...lease, leaseHorizonUs } };
+    }
+    case "policy":
+      return { ...view, liveness: input.liveness };
+    case "fault":
+      return hold(view, input.type, input.artifact, t);
+    case "hold": {
+      if (input.order.reason === "") return "NO_REASON";
+      const desired = view.desired === "STOP" ? "STOP" : "HOLD";
+      return hold({ ...view, desired }, "HELD", input.order.artifact, t);
+    }
+    case "stop":
+      if (input.order.reason === "") return "NO_REASON";
+      if (view.desired === "STOP") return view;
+      return { ...view, desired: "STOP", stop: input.order, stopUs: t };
+    case "release":
+      return takeRelease(view, input.releases, input.order, t);
+    case "remedy":
+      return takeRemedy(view, input, t, policy);
+  }
+}
+
+function takeBeat(
+  view: OrganismView,
+  beat: Verified<HeartbeatBody>,
+  t: number,
+): OrganismView | Refusal {
+  const { facts } = view;
+  const shown = proof(facts, beat.body, view.manifestHash);
+  if (shown === "FORK" || shown === "REGRESS") {
+    // It shows a history that cannot be, whichever session says so; it is no sign of how things are.
+    return hold(view, shown, beat.ref, t);
+  }
+  if (beat.body.sessionEpoch < facts.sessionEpoch) return "OLD_SESSION";
+  if (facts.rhythm.heardUs > 0 && succession(facts.beat, beat.body) !== "NEXT") return "STALE_BEAT";
+  const heard = { ...view, facts: hear(facts, beat, t) };
+  return shown === null ? heard : hold(heard, shown, beat.ref, t);
+}
+
+/** Holds it quarantined for a reason; a reason that holds already keeps its time and artifact. */
+export function hold(
+  view: OrganismView,
+  type: ConditionType,
+  artifact: Uint8Array,
+  t: number,
+): OrganismView {
+  if (view.holds.some((c) => c.type === type)) return view;
+  return { ...view, holds: [...view.holds, { type, sinceUs: t, artifact }] };
+}
+
+function takeRelease(
+  view: OrganismView,
+  releases: readonly ConditionType[],
+  order: Order,
+  t: number,
+): OrganismView | Refusal {
+  if (view.state !== "QUARANTINED") return "NOT_QUARANTINED";
+  if (order.reason === "") return "NO_REASON";
+  if (releases.includes("FORK")) return "FORK_IS_FINAL";
+  const held = (type: ConditionType) => view.holds.some((c) => c.type === type);
+  if (releases.length === 0 || !releases.every(held)) return "NOT_HELD";
+  const holds = view.holds.filter((c) => !releases.includes(c.type));
+  const desired = view.desired === "HOLD" && releases.includes("HELD") ? "RUN" : view.desired;
+  return { ...view, holds, desired, releasedUs: holds.length === 0 ? t : view.releasedUs };
+}
+
+function takeRemedy(
+  view: OrganismView,
+  input: Extract<Input, { kind: "remedy" }>,
+  t: number,
+  policy: Policy,
+): OrganismView | Refusal {
+  if (input.outcome === "STARTED") {
+    const condition = view.conditions.find((c) => c.type === input.condition);
+    const waitUs =
+      input.condition === "STALLED" ? policy.stallAutohealUs - policy.stallDegradedUs : 0;
+    const due = condition !== undefined && t - condition.sinceUs >= waitUs;
+    if (view.state !== "DEGRADED" || !view.facts.attached || !due) return "REMEDY_OUT_OF_TURN";
+    return { ...view, remedy: "STARTED" };
+  }
+  if (view.state !== "AUTOHEALING") return "REMEDY_OUT_OF_TURN";
+  const tried = { ...view, remedy: input.outcome, proven: false };
+  if (input.outcome === "SUCCEEDED" || !unsafeToLeave(input.condition, policy)) return tried;
+  return hold(tried, input.condition, input.artifact, t);
+}
+
+/** What may not be left as it is once remedies are used up. */
+function unsafeToLeave(type: ConditionType, policy: Policy): boolean {
+  if (type === "DENIAL_STORM" || type === "LEDGER_FAULT") return true;
+  return policy.quarantineStalled && (type === "LOOPING" || type === "STALLED");
+}

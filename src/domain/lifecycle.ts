@@ -1,0 +1,266 @@
+import { compare, equal } from "./bytes.ts";
+import { derive, isLatched, type Policy, policyOf } from "./conditions.ts";
+import { hold, type Refusal, take } from "./intake.ts";
+import { clockSkewMaxUs } from "./limits.ts";
+import { conditionsOf, holdsAuthority, type Input, Order, type OrganismView } from "./organism.ts";
+import { barUs, dueUs, silence as judge, type Silence } from "./suspicion.ts";
+import type { Cause, Condition, ConditionType, State, TransitionBody } from "./transition.ts";
+
+/**
+ * Who is still there, and in what state: a pure machine over what was heard.
+ *
+ *     docked ─▶ running ◀─▶ degraded ◀─▶ autohealing
+ *                              ▲  │           │
+ *                  a release   │  ▼           ▼
+ *                            quarantined ◀────┘        any ─▶ stopped
+ *
+ * The state is the worst that the conditions imply. What wants the organism otherwise (`desired`) is
+ * kept apart from what is seen. Time decides only together with evidence: a clock alone moves nothing
+ * but the two waits that an exit and an operator's stop begin.
+ */
+
+/** A transition but for the names that its recorder gives it. */
+export type TransitionDraft = Omit<
+  TransitionBody,
+  "version" | "transitionId" | "tenantId" | "instanceId" | "ledgerId"
+>;
+
+export interface Step {
+  /** The very same object when nothing changed. */
+  readonly view: OrganismView;
+  /** In order; each starts where the one before ended. */
+  readonly transitions: TransitionDraft[];
+  readonly refused: Refusal | null;
+}
+
+/** After an exit the last receipts get this long to arrive. */
+export const FINAL_SYNC_US = 30_000_000;
+/** Admitted calls may outlive their lease by this much; a stop is not confirmed before. */
+export const DRAIN_US = 30_000_000;
+
+/**
+ * Takes one input into account at `nowUs` (microseconds since the epoch). Total: every input in every
+ * state has an answer, and none throws. An earlier `nowUs` than before counts as no time passed.
+ */
+export function step(view: OrganismView, input: Input, nowUs: number): Step {
+  const t = Math.max(nowUs, view.latestUs);
+  if (view.state === "STOPPED") return refuse(view, "STOPPED");
+  const policy = policyOf(view.liveness);
+  const taken = take(view, input, t, policy);
+  if (typeof taken === "string") return refuse(view, taken);
+  const silence = input.kind === "tick" ? judge(view.facts.rhythm, input.up) : null;
+  const heard = input.kind === "beat" && taken.facts !== view.facts;
+  let next = observe(taken, heard, t, policy, silence);
+  const transitions: TransitionDraft[] = [];
+  for (let to = decide(next, t, policy); to !== null; to = decide(next, t, policy)) {
+    const from = next;
+    next = enter(from, to.to, t);
+    transitions.push(draft(from, next, to, input, silence));
+  }
+  if (next === view) return { view, transitions, refused: null };
+  return { view: { ...next, latestUs: t }, transitions, refused: null };
+}
+
+const refuse = (view: OrganismView, refused: Refusal): Step => ({ view, transitions: [], refused });
+
+/** Derives the passing conditions anew, and whether a beat now proves that all is well. */
+function observe(
+  view: OrganismView,
+  heard: boolean,
+  t: number,
+  policy: Policy,
+  silence: Silence | null,
+): OrganismView {
+  const before = heard ? view.conditions.filter((c) => c.type !== "SILENT") : view.conditions;
+  const conditions = derive(before, view.facts, policy, t, silence) as Condition[];
+  const proven = conditions.length === 0 && (heard ? provesRecovery(view, policy) : view.proven);
+  let next = view;
+  if (conditions !== view.conditions) next = { ...next, conditions };
+  if (proven !== view.proven) next = { ...next, proven };
+  return pastLease(next, t, policy) ? hold(next, "SILENT", view.facts.beatRef, t) : next;
+}
+
+/** A beat proves recovery when nothing is in hand, or work moves, or its oldest call is still young. */
+function provesRecovery({ facts, progressMarkUs }: OrganismView, policy: Policy): boolean {
+  const { inFlight, lastProgressUs, oldestInFlightUs } = facts.beat;
+  return (
+    inFlight === 0 || lastProgressUs > progressMarkUs || oldestInFlightUs < policy.callAgeMaxUs
+  );
+}
+
+/** Silent beyond everything it could hold, by a grant that says what then. */
+function isUnconfirmed(view: OrganismView, t: number): boolean {
+  const silent = view.conditions.some((c) => c.type === "SILENT");
+  // A release buys time until another lease has run out.
+  const horizonUs = view.facts.leaseHorizonUs + clockSkewMaxUs;
+  return (
+    view.state === "DEGRADED" && silent && !holdsAuthority(view, t) && horizonUs >= view.releasedUs
+  );
+}
+
+const pastLease = (view: OrganismView, t: number, policy: Policy): boolean =>
+  policy.silentBeyondLease === "QUARANTINE" && isUnconfirmed(view, t);
+
+interface Move {
+  readonly to: State;
+  readonly cause: Cause;
+  readonly condition: ConditionType;
+}
+const move = (to: State, cause: Cause, condition: ConditionType | null = null): Move => ({
+  to,
+  cause,
+  condition: condition ?? "UNSPECIFIED",
+});
+
+/** The table of transitions: where to go from here, if anywhere. */
+function decide(view: OrganismView, t: number, policy: Policy): Move | null {
+  if (view.state === "STOPPED") return null;
+  const held = worst(view.holds);
+  // Before anything else, so that an agent of two seconds is seen to have run.
+  if (view.state === "DOCKED" && held === null && beatsUnderLease(view, t)) {
+    return move("RUNNING", "FIRST_BEAT");
+  }
+  const end = ending(view, t);
+  if (end !== null) return move("STOPPED", end);
+  if (held !== null) {
+    return view.state === "QUARANTINED" ? null : move("QUARANTINED", causeOfHold(held), held);
+  }
+  const wrong = worst(view.conditions);
+  const healthy = view.proven && t - view.sinceUs >= policy.dwellUs;
+  switch (view.state) {
+    case "QUARANTINED":
+      return move("DEGRADED", "OPERATOR");
+    case "RUNNING":
+      return wrong === null ? null : move("DEGRADED", "CONDITION", wrong);
+    case "DEGRADED":
+      if (view.remedy === "STARTED") return move("AUTOHEALING", "REMEDY_STARTED", wrong);
+      if (policy.silentBeyondLease === "STOP" && isUnconfirmed(view, t)) {
+        return move("STOPPED", "UNCONFIRMED", "SILENT");
+      }
+      return healthy ? move("RUNNING", "CONDITIONS_CLEARED") : null;
+    case "AUTOHEALING":
+      if (view.remedy === "EXHAUSTED") return move("DEGRADED", "REMEDIES_SPENT", wrong);
+      return healthy && view.remedy === "SUCCEEDED" ? move("RUNNING", "RECOVERED") : null;
+    default:
+      return null;
+  }
+}
+
+const beatsUnderLease = ({ facts }: OrganismView, t: number): boolean =>
+  facts.beat.leaseRef.length > 0 && t < facts.leaseUntilUs;
+
+/** Whether it has come to its end, and by what. */
+function ending({ facts, desired, conditions, stopUs }: OrganismView, t: number): Cause | null {
+  const { beat, exitedUs, leaseHorizonUs } = facts;
+  if (exitedUs > 0) {
+    const delivered = beat.syncLag === 0 && beat.inFlight === 0;
+    if (delivered || t >= exitedUs + FINAL_SYNC_US) {
+      if (desired === "STOP") return "OPERATOR";
+      return beat.childExit === 1 ? "FINISHED" : "FAILED";
+    }
+  }
+  if (desired !== "STOP") return null;
+  // It says itself that it holds nothing and does nothing, or nobody is there to say so and
+  // everything that it could have held has run out.
+  const quiet = facts.rhythm.heardUs > stopUs && beat.inFlight === 0 && beat.autonomyLeftUs === 0;
+  const absent = !facts.attached || conditions.some((c) => c.type === "SILENT");
+  const spent = t >= leaseHorizonUs + clockSkewMaxUs + DRAIN_US;
+  return (quiet && t >= facts.leaseUntilUs) || (absent && spent) ? "OPERATOR" : null;
+}
+
+/** What a quarantine is put down to. Only what remedies could not mend is held besides the latched. */
+function causeOfHold(type: ConditionType): Cause {
+  if (type === "HELD") return "OPERATOR";
+  if (type === "SILENT") return "UNCONFIRMED";
+  return isLatched(type) ? "CONDITION" : "REMEDIES_SPENT";
+}
+
+/** Worst first: proofs, an operator's word, danger to evidence, absence, and the rest. */
+const SEVERITY: readonly ConditionType[] = [
+  "FORK",
+  "KEY_MISUSE",
+  "REGRESS",
+  "DRIFT",
+  "HELD",
+  "LEDGER_FAULT",
+  "DENIAL_STORM",
+  "SILENT",
+  "LEASE_ZERO",
+  "LOOPING",
+  "STALLED",
+  "SYNC_LAG",
+];
+const worst = (conditions: readonly Condition[]): ConditionType | null =>
+  SEVERITY.find((type) => conditions.some((c) => c.type === type)) ?? null;
+
+/** The view in its new state. What was proven or tried in the old one does not carry over. */
+const enter = (view: OrganismView, to: State, t: number): OrganismView => ({
+  ...view,
+  state: to,
+  sinceUs: t,
+  proven: false,
+  remedy: to === "AUTOHEALING" ? view.remedy : "UNSPECIFIED",
+  progressMarkUs: view.facts.beat.lastProgressUs,
+});
+
+function draft(
+  from: OrganismView,
+  to: OrganismView,
+  { cause, condition }: Move,
+  input: Input,
+  silence: Silence | null,
+): TransitionDraft {
+  const { rhythm, beatRef, leaseRef } = to.facts;
+  const conditions = conditionsOf(to);
+  const order = orderOf(to, cause, input);
+  return {
+    from: from.state,
+    to: to.state,
+    cause,
+    condition,
+    atUs: to.sinceUs,
+    desired: to.desired,
+    conditions,
+    artifacts: distinct([
+      ...conditions.map((c) => c.artifact),
+      artifactOf(input),
+      order.artifact,
+      beatRef,
+      leaseRef,
+    ]),
+    actor: order.actor,
+    reason: order.reason,
+    lastBeatUs: rhythm.heardUs,
+    dueUs: dueUs(rhythm),
+    thresholdUs: silence?.thresholdUs ?? barUs(rhythm),
+    observerUp: silence?.observerUp ?? [],
+  };
+}
+
+/** The operator's word behind a transition; empty where there is none. */
+function orderOf(view: OrganismView, cause: Cause, input: Input): Order {
+  if (cause !== "OPERATOR") return Order.empty();
+  if (view.state === "STOPPED") return view.stop;
+  return input.kind === "hold" || input.kind === "release" ? input.order : Order.empty();
+}
+
+function artifactOf(input: Input): Uint8Array {
+  switch (input.kind) {
+    case "beat":
+      return input.beat.ref;
+    case "lease":
+      return input.ref;
+    case "fault":
+    case "remedy":
+      return input.artifact;
+    default:
+      return new Uint8Array(0);
+  }
+}
+
+/** Each ref once, in byte order, so that the same evidence always reads the same. */
+const distinct = (refs: readonly Uint8Array[]): Uint8Array[] =>
+  refs
+    .filter((r) => r.length > 0)
+    .sort(compare)
+    .filter((r, i, all) => i === 0 || !equal(r, all[i - 1] as Uint8Array));

@@ -1,0 +1,110 @@
+import { message, u64 } from "./canonical.ts";
+import type { Interval } from "./transition.ts";
+
+/**
+ * How sure we may be that an organism has fallen silent, judged by its own arrivals alone.
+ *
+ *     beat heard ──declared──▶ due ──────bar──────▶ silent
+ *                                └ the bar: one more beat, a pause, and this organism's own lateness
+ *
+ * Suspicion accrues only while the control plane listens: time in which it was down or suspended
+ * counts for nobody, and after it came back everybody gets the time to connect again.
+ */
+export const Rhythm = message("rhythm", {
+  /** When the last beat arrived, by our clock; 0: none yet. */
+  heardUs: u64(1),
+  /** How long after it the next one was declared, bounded by `declaredUsMax`. */
+  declaredUs: u64(2),
+  /** Smoothed lateness against the declared time, and its mean deviation. */
+  latenessUs: u64(3),
+  deviationUs: u64(4),
+});
+export type Rhythm = ReturnType<typeof Rhythm.decode>;
+
+/** Pauses that are nobody's death: a garbage collection, a scheduler, a retransmission. */
+export const PAUSE_US = 1_000_000;
+/** The bar is never lower, however regular the arrivals were. */
+export const BAR_US_MIN = 2_000_000;
+/** Nor higher: an organism may not teach us patience without end. */
+export const BAR_US_MAX = 600_000_000;
+/** A beat may not declare the next one later than this: silence must show within minutes. */
+export const DECLARED_US_MAX = 300_000_000;
+/** What a fleet needs to connect again after we were away. */
+export const RECONNECT_US = 30_000_000;
+/** Two signs of our own life further apart than this: we were not listening in between. */
+export const OBSERVER_GAP_US = 5_000_000;
+/** Stretches of our own uptime that are remembered. */
+export const OBSERVER_INTERVALS_MAX = 16;
+
+/**
+ * Takes an arrival into account. A beat that opens a session says nothing about lateness: what was
+ * before it was an absence, not a rhythm.
+ */
+export function heard(
+  rhythm: Rhythm,
+  arrival: { receivedUs: number; declaredUs: number; sameSession: boolean },
+): Rhythm {
+  const next = {
+    ...rhythm,
+    heardUs: Math.max(arrival.receivedUs, rhythm.heardUs),
+    declaredUs: Math.min(Math.max(arrival.declaredUs, 0), DECLARED_US_MAX),
+  };
+  if (rhythm.heardUs === 0 || !arrival.sameSession) return next;
+  // Smoothed as TCP does its round-trip times (RFC 6298), in whole microseconds. One late arrival
+  // counts at most as the bar it would have tripped.
+  const late = Math.min(Math.max(arrival.receivedUs - dueUs(rhythm), 0), barUs(rhythm));
+  const off = Math.abs(late - rhythm.latenessUs);
+  next.deviationUs = Math.floor((3 * rhythm.deviationUs + off) / 4);
+  next.latenessUs = Math.floor((7 * rhythm.latenessUs + late) / 8);
+  return next;
+}
+
+/** When the next beat is due by our clock; 0: none was heard yet. */
+export const dueUs = (rhythm: Rhythm): number =>
+  rhythm.heardUs === 0 ? 0 : rhythm.heardUs + rhythm.declaredUs;
+
+/** How much silence after the due time is too much for this organism, in microseconds. */
+export function barUs(rhythm: Rhythm): number {
+  const bar = rhythm.declaredUs + PAUSE_US + rhythm.latenessUs + 4 * rhythm.deviationUs;
+  return Math.min(Math.max(bar, BAR_US_MIN), BAR_US_MAX);
+}
+
+export interface Silence {
+  readonly silent: boolean;
+  /** Silence heard over silence allowed, in thousandths. Silent from 1000. */
+  readonly suspicion: number;
+  readonly dueUs: number;
+  readonly thresholdUs: number;
+  /** When we listened since the last beat; what the judgement rests on. */
+  readonly observerUp: Interval[];
+}
+
+/** Judges the silence up to now. `up`: when we listened, oldest first, as `observing` keeps it. */
+export function silence(rhythm: Rhythm, up: readonly Interval[]): Silence {
+  const due = dueUs(rhythm);
+  const observerUp = up
+    .filter((i) => i.untilUs > rhythm.heardUs)
+    .map((i) => ({ fromUs: Math.max(i.fromUs, rhythm.heardUs), untilUs: i.untilUs }));
+  const current = observerUp.at(-1);
+  const returned = current !== undefined && current.fromUs > rhythm.heardUs;
+  const thresholdUs = barUs(rhythm) + (returned ? RECONNECT_US : 0);
+  // Only the stretch we are in counts: before it the organism may have called into the void.
+  const heardNothingUs =
+    current === undefined || due === 0
+      ? 0
+      : Math.max(current.untilUs - Math.max(due, current.fromUs), 0);
+  const suspicion = Math.floor((heardNothingUs / thresholdUs) * 1000);
+  return { silent: heardNothingUs >= thresholdUs, suspicion, dueUs: due, thresholdUs, observerUp };
+}
+
+/**
+ * A sign of our own life at `nowUs`: prolongs the current stretch or, after a gap, begins another.
+ * Call it at least once a second and at start with what was stored. A clock set back changes nothing.
+ */
+export function observing(up: readonly Interval[], nowUs: number): Interval[] {
+  const last = up.at(-1);
+  if (last === undefined || nowUs - last.untilUs > OBSERVER_GAP_US) {
+    return [...up, { fromUs: nowUs, untilUs: nowUs }].slice(-OBSERVER_INTERVALS_MAX);
+  }
+  return [...up.slice(0, -1), { fromUs: last.fromUs, untilUs: Math.max(nowUs, last.untilUs) }];
+}
