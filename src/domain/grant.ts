@@ -5,7 +5,7 @@ import { isId } from "./ids.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
 import { leaseTtlMaxUs, leaseTtlMinUs, purposeMax, scopeNameMax, scopesMax } from "./limits.ts";
-import { isPrintable, type Manifest, ManifestBody, manifestHash, SCOPE_NAME } from "./manifest.ts";
+import { identityOf, isPrintable, type Manifest, SCOPE_NAME } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import {
   checkInterval,
@@ -156,7 +156,7 @@ export function checkScopes(name: string, scopes: readonly ScopeGrant[]): Invali
 }
 
 function checkGrantOf(crypto: Crypto, body: GrantBody, manifest: Manifest): Invalid | null {
-  const hash = manifestHash(crypto, ManifestBody.encode(manifest));
+  const hash = identityOf(crypto, manifest);
   if (!equal(hash, body.manifestHash)) {
     return invalid("E_MANIFEST", "grant.manifestHash is of another manifest");
   }

@@ -170,12 +170,8 @@ function checkThresholds(body: KeysetBody): Invalid | null {
 }
 
 /** The keys of a role that speak at `nowUs`: inside their interval and not compromised. */
-export const keysOf = (
-  keyset: Verified<KeysetBody>,
-  role: KeyRole,
-  nowUs: number,
-): readonly KeyEntry[] =>
-  keyset.body.keys.filter((k) => k.role === role && keyState(k, nowUs, nowUs) === null);
+export const keysOf = (keyset: KeysetBody, role: KeyRole, nowUs: number): readonly KeyEntry[] =>
+  keyset.keys.filter((k) => k.role === role && keyState(k, nowUs, nowUs) === null);
 
 /** How many distinct keys of a role must sign. */
 export const thresholdOf = (keyset: Verified<KeysetBody>, role: KeyRole): number =>

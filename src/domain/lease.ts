@@ -7,7 +7,7 @@ import { isId } from "./ids.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
 import { clockSkewMaxUs } from "./limits.ts";
-import { type Manifest, ManifestBody, manifestHash } from "./manifest.ts";
+import { identityOf, type Manifest } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import {
   checkInterval,
@@ -134,10 +134,7 @@ function checkManifestOf(crypto: Crypto, body: LeaseBody, context: LeaseContext)
   return firstOf(
     () => same("the grant", grant.body.manifestHash),
     () => same("the genesis", genesis.body.manifestHash),
-    () =>
-      manifest === null
-        ? null
-        : same("the manifest", manifestHash(crypto, ManifestBody.encode(manifest))),
+    () => (manifest === null ? null : same("the manifest", identityOf(crypto, manifest))),
     () =>
       must(
         measured === undefined || MEASURES.indexOf(measured) >= MEASURES.indexOf(wanted),

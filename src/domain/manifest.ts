@@ -67,6 +67,18 @@ export function manifestHash(crypto: Crypto, bytes: Uint8Array): Uint8Array {
   return crypto.sha256(HASH_DOMAIN, bytes);
 }
 
+const identities = new WeakMap<Manifest, Uint8Array>();
+
+/** `manifestHash` of a manifest that was read, remembered: nobody changes one after reading it. */
+export function identityOf(crypto: Crypto, manifest: Manifest): Uint8Array {
+  let hash = identities.get(manifest);
+  if (hash === undefined) {
+    hash = manifestHash(crypto, ManifestBody.encode(manifest));
+    identities.set(manifest, hash);
+  }
+  return hash;
+}
+
 /** `reconciler@v7`: how people name an identity. */
 export const manifestLabel = (manifest: Manifest): string =>
   `${manifest.name}@${manifest.agentVersion}`;

@@ -1,0 +1,135 @@
+import { equal } from "./bytes.ts";
+import type { Claim } from "./claim.ts";
+import type { LeaseBody } from "./lease.ts";
+import type { Rule } from "./manifest.ts";
+import type { Reason } from "./reason.ts";
+import { remedyFor } from "./remedy.ts";
+import { findScope, matching, nearest, type Scopes } from "./scope.ts";
+import type { Verified } from "./signed.ts";
+
+/** Whose authority it is, and what it was measured to be. */
+export interface Subject {
+  readonly tenantId: string;
+  readonly instanceId: string;
+  readonly ledgerId: Uint8Array;
+  readonly manifestHash: Uint8Array;
+  /** Compiled from the manifest of that hash. */
+  readonly scopes: Scopes;
+}
+
+/** Everything that a decision rests on, besides the claim and the time. */
+export interface Authority {
+  readonly subject: Subject;
+  /** The control plane has recorded the manifest. */
+  readonly manifestRecorded: boolean;
+  /** What was measured is no longer what is there. */
+  readonly drifted: boolean;
+  readonly quarantined: boolean;
+  readonly stopped: boolean;
+  /** Verified against the pinned keyset: without a keyset there is none. */
+  readonly lease: Verified<LeaseBody> | null;
+  /** The lease held was taken back. */
+  readonly revoked: boolean;
+  /** Its monotonic deadline has passed, whatever the wall clock says: the earlier of the two ends it. */
+  readonly overdue: boolean;
+}
+
+export interface Allowed {
+  readonly allowed: true;
+  readonly scope: string;
+  readonly rule: Rule;
+}
+
+export interface Refused {
+  readonly allowed: false;
+  readonly reason: Reason;
+  /** The scope concerned, or the one that came nearest; empty: none. */
+  readonly scope: string;
+  /** One sentence for whoever asked. */
+  readonly detail: string;
+  /** What to write and to type so that it would be allowed; empty: nothing of the kind would help. */
+  readonly remedy: string;
+}
+
+/**
+ * Whether this action may happen now. Pure and total, in one order: the first thing that is wrong is
+ * the reason. What is unknown denies. Limits are judged by the claim's `limitState`, where it holds an
+ * entry for the scope; taking from them, and the durable intent, are the gate's.
+ *
+ * @param nowUs wall clock, microseconds since the epoch
+ */
+export function authorize(authority: Authority, claim: Claim, nowUs: number): Allowed | Refused {
+  if (!authority.manifestRecorded) {
+    return refused("MANIFEST_NOT_RECORDED", "no operator has recorded this agent's manifest");
+  }
+  if (authority.drifted) {
+    return refused("MANIFEST_DRIFT", "the agent's files are no longer those of its manifest");
+  }
+  if (authority.quarantined) {
+    return refused("QUARANTINED", "the agent is in quarantine until an operator releases it");
+  }
+  if (authority.stopped) return refused("STOPPED", "the agent was stopped");
+  const lease = authority.lease;
+  if (lease === null) return refused("NO_LEASE", "no lease is held");
+  if (authority.revoked) return refused("LEASE_REVOKED", "the lease was taken back");
+  if (!isOf(lease.body, authority.subject)) {
+    return refused(
+      "LEASE_MISMATCH",
+      "the lease is for another tenant, instance, ledger or manifest",
+    );
+  }
+  // Written so that a time that is no number is outside.
+  if (!(nowUs >= lease.body.notBeforeUs)) {
+    return refused("LEASE_NOT_YET_VALID", "the lease has not begun");
+  }
+  if (!(nowUs < lease.body.notAfterUs) || authority.overdue) {
+    return refused("LEASE_EXPIRED", "the lease has ended");
+  }
+  return byScope(authority.subject.scopes, lease.body, claim);
+}
+
+function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refused {
+  const found = findScope(scopes, lease, claim);
+  if (found === null) return notGranted(scopes, lease, claim);
+  const { scope, rule } = found;
+  if (rule.when !== "") {
+    return refused("CONDITION_UNEVALUABLE", `the condition of ${scope} cannot be evaluated`, scope);
+  }
+  const left = claim.limitState.find((l) => l.scope === scope);
+  if (left !== undefined && Math.min(left.actionsLeft, left.bytesLeft, left.concurrentLeft) <= 0) {
+    return refused("LIMIT_SPENT", `what ${scope} allows is spent`, scope);
+  }
+  return { allowed: true, scope, rule };
+}
+
+function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {
+  const held = lease.scopes.map((s) => s.name);
+  const [match] = matching(scopes, claim);
+  if (match !== undefined) {
+    const detail = `${name(claim)} needs ${match.scope}, which is not granted`;
+    const remedy = remedyFor(scopes.manifest, held, claim, match.scope);
+    return { ...refused("SCOPE_NOT_GRANTED", detail, match.scope), remedy };
+  }
+  const near = nearest(scopes, claim)?.scope ?? "";
+  const detail =
+    near === ""
+      ? `${name(claim)} is in no scope of the manifest`
+      : `${name(claim)} is in no scope of the manifest; ${near} comes nearest`;
+  const remedy = remedyFor(scopes.manifest, held, claim, null);
+  return { ...refused("SCOPE_NOT_GRANTED", detail, near), remedy };
+}
+
+const refused = (reason: Reason, detail: string, scope = ""): Refused => ({
+  ...{ allowed: false, reason, scope, detail },
+  remedy: "",
+});
+
+/** `payments.v1.Payments/Delete at payments.internal:443` */
+const name = ({ verb, path, target }: Claim): string =>
+  `${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
+
+const isOf = (lease: LeaseBody, subject: Subject): boolean =>
+  lease.tenantId === subject.tenantId &&
+  lease.instanceId === subject.instanceId &&
+  equal(lease.ledgerId, subject.ledgerId) &&
+  equal(lease.manifestHash, subject.manifestHash);

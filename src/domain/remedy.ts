@@ -1,0 +1,95 @@
+import type { Claim } from "./claim.ts";
+import { type Manifest, manifestLabel, type Rule, ruleProblem, SCOPE_NAME } from "./manifest.ts";
+
+/**
+ * What would allow an action, as text to paste: the lines of `dragon.yaml`, if the manifest lacks
+ * them, and the command that grants them.
+ */
+export function remedyFor(
+  manifest: Manifest,
+  held: readonly string[],
+  claim: Claim,
+  known: string | null,
+): string {
+  const scope = known ?? suggestScope(claim);
+  if (scope === null) return "";
+  const names = [...new Set([...held, scope])].sort();
+  const grant = (label: string) =>
+    `dragons grant create --manifest ${label} ${names.map((n) => `--scope ${n}`).join(" ")}`;
+  if (known !== null) return grant(manifestLabel(manifest));
+  const rule = ruleOf(claim);
+  if (ruleProblem(rule) !== null) return "";
+  return [
+    "# in dragon.yaml, with a new version:",
+    "capabilities:",
+    ...scopeLines(scope, [rule]),
+    "# then:",
+    `dragons manifest record`,
+    grant(`${manifest.name}@<new version>`),
+  ].join("\n");
+}
+
+/** The rule that allows exactly what a claim asks, at the same place. */
+const ruleOf = ({ protocol, target, verb, path }: Claim): Rule => ({
+  ...{ protocol, target, verb, path },
+  when: "",
+});
+
+/** `read:payments` for `/payments.v1.Payments/GetAll`; null: no name comes to mind. */
+export function suggestScope(claim: Claim): string | null {
+  const words = claim.path.split("/").filter((w) => w !== "");
+  const [noun, method] =
+    claim.protocol === "GRPC"
+      ? [words[0]?.split(".").at(-1), words[1] ?? ""]
+      : claim.protocol === "HTTP"
+        ? [claim.target.split(/[.:]/)[0], claim.verb]
+        : [claim.target, claim.path];
+  const reads = /^(?:GET|HEAD|get|list|read|search|Get|List|Read|Watch|Search|Query|Check)/;
+  const name = (noun ?? "")
+    .replace(/([a-z0-9])([A-Z])/g, "$1-$2")
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, "-")
+    .replace(/^-+|-+$/g, "");
+  const scope = `${reads.test(method) ? "read" : "write"}:${name}`;
+  return SCOPE_NAME.test(scope) ? scope : null;
+}
+
+/** A capability as it is written in `dragon.yaml`, two spaces in. */
+export function scopeLines(name: string, rules: readonly Rule[]): string[] {
+  return [`  ${name}:`, ...rules.flatMap(ruleLines)];
+}
+
+function ruleLines(rule: Rule): string[] {
+  const when = rule.when === "" ? [] : [`      when: ${scalar(rule.when)}`];
+  switch (rule.protocol) {
+    case "GRPC":
+      return [
+        `    - grpc: ${scalar(rule.path.slice(1))}`,
+        `      at: ${scalar(rule.target)}`,
+        ...when,
+      ];
+    case "HTTP":
+      return [`    - http: ${scalar(`${rule.verb} ${httpUrl(rule)}`)}`, ...when];
+    default:
+      return [
+        `    - mcp: ${scalar(`${rule.verb} ${rule.path}`)}`,
+        `      server: ${scalar(rule.target)}`,
+        ...when,
+      ];
+  }
+}
+
+/** Port 443 is what `https://` means, 80 `http://`; any other is written, with TLS. */
+function httpUrl({ target, path }: Rule): string {
+  if (target.endsWith(":443")) return `https://${target.slice(0, -4)}${path}`;
+  if (target.endsWith(":80")) return `http://${target.slice(0, -3)}${path}`;
+  return `https://${target}${path}`;
+}
+
+/** A YAML scalar: plain where that can only be this very string, else quoted. */
+export const scalar = (text: string): string =>
+  /^[A-Za-z][A-Za-z0-9._/:{},*@+-]*(?: [A-Za-z0-9._/:{},*@+-]+)*$/.test(text) &&
+  !/:(?: |$)/.test(text) &&
+  !/^(?:true|false|null|yes|no|on|off|y|n)$/i.test(text)
+    ? text
+    : JSON.stringify(text);

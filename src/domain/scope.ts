@@ -1,0 +1,93 @@
+import type { Claim } from "./claim.ts";
+import type { LeaseBody } from "./lease.ts";
+import type { Manifest, Rule } from "./manifest.ts";
+import { compilePattern, type Pattern } from "./pattern.ts";
+
+/** One rule of a scope, ready to be matched. */
+export interface ScopeRule {
+  readonly scope: string;
+  readonly rule: Rule;
+  readonly pattern: Pattern;
+}
+
+/** A manifest's capabilities, compiled once, so that a decision costs one look-up and few patterns. */
+export interface Scopes {
+  readonly manifest: Manifest;
+  /** In the manifest's order: by scope name, then as written. */
+  readonly rules: readonly ScopeRule[];
+  /** The same rules by all that is compared exactly. */
+  readonly byTarget: ReadonlyMap<string, readonly ScopeRule[]>;
+}
+
+type Exact = Pick<Rule, "protocol" | "target" | "verb">;
+/** A space stands in none of the three. */
+const exactKey = (a: Exact): string => `${a.protocol} ${a.target} ${a.verb}`;
+
+/** @throws TypeError when a pattern does not compile, which `checkManifest` would have told. */
+export function compileScopes(manifest: Manifest): Scopes {
+  const rules: ScopeRule[] = [];
+  const byTarget = new Map<string, ScopeRule[]>();
+  for (const { name, rules: written } of manifest.capabilities) {
+    for (const rule of written) {
+      const pattern = compilePattern(rule.path);
+      if (typeof pattern === "string") throw new TypeError(`${name}: ${rule.path} ${pattern}`);
+      const compiled = { scope: name, rule, pattern };
+      rules.push(compiled);
+      const key = exactKey(rule);
+      const same = byTarget.get(key);
+      if (same === undefined) byTarget.set(key, [compiled]);
+      else same.push(compiled);
+    }
+  }
+  return { manifest, rules, byTarget };
+}
+
+/** Whether a rule speaks of this action. Its condition, if any, is another question. */
+export function matchRule(rule: Rule, claim: Claim): boolean {
+  if (exactKey(rule) !== exactKey(claim)) return false;
+  const pattern = compilePattern(rule.path);
+  return typeof pattern !== "string" && pattern.matches(claim.path);
+}
+
+/** All rules that speak of this action, granted or not, in the manifest's order. */
+export const matching = (scopes: Scopes, claim: Claim): readonly ScopeRule[] =>
+  (scopes.byTarget.get(exactKey(claim)) ?? []).filter((r) => r.pattern.matches(claim.path));
+
+export const holdsScope = (lease: LeaseBody, scope: string): boolean =>
+  lease.scopes.some((s) => s.name === scope);
+
+/** The first rule, in the manifest's order, of a scope of this lease that speaks of this action. */
+export function findScope(scopes: Scopes, lease: LeaseBody, claim: Claim): ScopeRule | null {
+  for (const r of scopes.byTarget.get(exactKey(claim)) ?? []) {
+    if (holdsScope(lease, r.scope) && r.pattern.matches(claim.path)) return r;
+  }
+  return null;
+}
+
+/**
+ * The rule that came nearest to an action that none allows, for the sentence that refuses it: at the
+ * same target the one that shares the longest beginning of the path, else one that would match at
+ * another target. null: none is near.
+ */
+export function nearest(scopes: Scopes, claim: Claim): ScopeRule | null {
+  let best: ScopeRule | null = null;
+  let bestScore = 0;
+  for (const r of scopes.rules) {
+    if (r.rule.protocol !== claim.protocol) continue;
+    const near = r.rule.target === claim.target || r.pattern.matches(claim.path);
+    if (!near) continue;
+    const score =
+      1 + shared(r.pattern.prefix, claim.path) + (r.rule.target === claim.target ? 10_000 : 0);
+    if (score > bestScore) {
+      best = r;
+      bestScore = score;
+    }
+  }
+  return best;
+}
+
+function shared(a: string, b: string): number {
+  let at = 0;
+  while (at < a.length && a[at] === b[at]) at++;
+  return at;
+}
