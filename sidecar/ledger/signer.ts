@@ -39,7 +39,10 @@ export async function workerSigner(seed: Seed): Promise<BatchSigner> {
   const publicKey = native.publicKey(secret);
   const worker = new Worker(WORKER, { workerData: secret, stdin: true });
   secret.fill(0);
-  const waiting: { resolve(s: Uint8Array[]): void; reject(e: Error): void }[] = [];
+  const waiting: {
+    readonly resolve: (signatures: Uint8Array[]) => void;
+    readonly reject: (error: Error) => void;
+  }[] = [];
   let gone: Error | null = null;
 
   const ready = Promise.withResolvers<void>();

@@ -78,8 +78,9 @@ class Lmdb implements Store {
     try {
       await this.#db.batch(() => {
         for (const { key, value } of writes) {
-          if (value === null) this.#db.remove(key);
-          else this.#db.put(key, value);
+          // Within a batch, the batch's own promise speaks for all of it.
+          if (value === null) void this.#db.remove(key);
+          else void this.#db.put(key, value);
         }
       });
     } catch (error) {

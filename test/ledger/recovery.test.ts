@@ -313,9 +313,9 @@ describe("a crash at any commit leaves a ledger that can go on", () => {
         /** What was durable, and what had been promised, after each commit. */
         const moments: { store: Promise<GatedStore>; promised: number }[] = [];
         let promised = 0;
-        const inner = store.inner.commit;
+        const commit = store.inner.commit.bind(store.inner);
         store.inner.commit = async (writes) => {
-          await inner(writes);
+          await commit(writes);
           moments.push({ store: copyOf(store.inner), promised });
         };
         const open: OpenIntent[] = [];
