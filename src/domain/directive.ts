@@ -36,12 +36,20 @@ export type DirectiveBody = ReturnType<typeof DirectiveBody.decode>;
 
 export const DIRECTIVE: SignedKind<DirectiveBody> = { name: "directive", body: DirectiveBody };
 
-/** Verifies that the issuer said this, and that it still stands. To whom: `checkAddressed`. */
+/** Whom a directive must be meant for. */
+export interface DirectiveContext {
+  readonly keyset: Verified<KeysetBody>;
+  readonly genesis: Verified<GenesisBody>;
+  /** Of the attachment that is in force: an older control plane's word, or one to a successor, is void. */
+  readonly sessionEpoch: number;
+  readonly nowUs: number;
+}
+
+/** Verifies that the issuer tells this very ledger, in this session, to do something now. */
 export function verifyDirective(
   crypto: Crypto,
   signed: SignedBytes,
-  keyset: Verified<KeysetBody>,
-  nowUs: number,
+  { keyset, genesis, sessionEpoch, nowUs }: DirectiveContext,
 ): Verified<DirectiveBody> | Invalid {
   const opened = openVersion1(crypto, DIRECTIVE, signed);
   if (isInvalid(opened)) return opened;
@@ -49,6 +57,7 @@ export function verifyDirective(
   return (
     firstOf(
       () => sameTenant("directive.tenantId", body.tenantId, keyset.body.tenantId),
+      () => sameTenant("genesis.tenantId", genesis.body.tenantId, keyset.body.tenantId),
       () => checkIssued("directive.issuedAtUs", body.issuedAtUs, nowUs),
       () =>
         checkSigners("directive", keyset, "ISSUER", signers, {
@@ -57,6 +66,19 @@ export function verifyDirective(
         }),
       () => must(isId("dir", body.directiveId), "E_FIELD", "directive.directiveId is not an id"),
       () => must(body.kind !== "UNSPECIFIED", "E_FIELD", "directive.kind is absent"),
+      () => cites("directive.ledgerId", body.ledgerId, genesis.ref),
+      () =>
+        must(
+          body.instanceId === genesis.body.instanceId,
+          "E_LEDGER",
+          `directive.instanceId is not of instance ${genesis.body.instanceId}`,
+        ),
+      () =>
+        must(
+          body.sessionEpoch === sessionEpoch,
+          "E_ROLLBACK",
+          `directive.sessionEpoch is ${body.sessionEpoch}, and ${sessionEpoch} is in force`,
+        ),
       () =>
         must(
           body.reason.length <= purposeMax && isPrintable(body.reason),
@@ -70,29 +92,5 @@ export function verifyDirective(
           `directive ended at ${body.expiresAtUs}, and it is ${nowUs}`,
         ),
     ) ?? verified
-  );
-}
-
-/** Whether a directive is for this ledger, in the session that is in force; null: it is. */
-export function checkAddressed(
-  { body }: Verified<DirectiveBody>,
-  genesis: Verified<GenesisBody>,
-  sessionEpoch: number,
-): Invalid | null {
-  return firstOf(
-    () => sameTenant("directive.tenantId", body.tenantId, genesis.body.tenantId),
-    () => cites("directive.ledgerId", body.ledgerId, genesis.ref),
-    () =>
-      must(
-        body.instanceId === genesis.body.instanceId,
-        "E_LEDGER",
-        `directive.instanceId is not of instance ${genesis.body.instanceId}`,
-      ),
-    () =>
-      must(
-        body.sessionEpoch === sessionEpoch,
-        "E_ROLLBACK",
-        `directive.sessionEpoch is ${body.sessionEpoch}, and ${sessionEpoch} is in force`,
-      ),
   );
 }

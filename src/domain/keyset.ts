@@ -170,6 +170,147 @@ function checkThresholds(body: KeysetBody): Invalid | null {
 }
 
 /** The keys of a role that speak at `nowUs`: inside their interval and not compromised. */
+export const keysOf = (
+  keyset: Verified<KeysetBody>,
+  role: KeyRole,
+  nowUs: number,
+): readonly KeyEntry[] =>
+  keyset.body.keys.filter((k) => k.role === role && keyState(k, nowUs, nowUs) === null);
+
+/** How many distinct keys of a role must sign; absent roles need one. */
+export const Threshold = message("threshold", {
+  role: oneOf(1, KEY_ROLES),
+  signatures: u32(2),
+});
+
+/** Signed by the tenant root: the only place that says which keys speak for the tenant. */
+export const KeysetBody = message("keyset", {
+  version: u32(1),
+  tenantId: str(2),
+  /** From 1; sidecars and verifiers refuse a lower one than they have seen. */
+  keysetVersion: u64(3),
+  issuedAtUs: u64(4),
+  /** Sorted by role, then key; unique. */
+  keys: repeated(nested(5, KeyEntry)),
+  thresholds: repeated(nested(6, Threshold)),
+  /** ref(keyset) of the version before; absent for the first. */
+  previous: bytes(7, 32),
+});
+export type KeysetBody = ReturnType<typeof KeysetBody.decode>;
+
+export const KEYSET: SignedKind<KeysetBody> = { name: "keyset", body: KeysetBody };
+
+/**
+ * Verifies a keyset by the pinned tenant root, which alone signs it. `atLeastVersion` is the highest
+ * version seen so far (0: none): a lower one is a rollback. Which tenant it speaks for is in the body:
+ * whoever pinned the root compares.
+ */
+export function verifyKeyset(
+  crypto: Crypto,
+  signed: SignedBytes,
+  rootKey: Uint8Array,
+  atLeastVersion: number,
+): Verified<KeysetBody> | Invalid {
+  const opened = openVersion1(crypto, KEYSET, signed);
+  if (isInvalid(opened)) return opened;
+  const { body, signers, verified } = opened;
+  return (
+    must(
+      signers.length === 1 && equal(signers[0] as Uint8Array, rootKey),
+      "E_KEY_UNKNOWN",
+      "keyset: signed by another key than the tenant root",
+    ) ??
+    checkKeyset(crypto, body, rootKey) ??
+    must(
+      body.keysetVersion >= atLeastVersion,
+      "E_ROLLBACK",
+      `keyset: version ${body.keysetVersion}, and version ${atLeastVersion} was seen before`,
+    ) ??
+    verified
+  );
+}
+
+/** What is wrong with a keyset's content; null: nothing. For whoever is about to sign one, too. */
+export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Array): Invalid | null {
+  return firstOf(
+    () => must(TENANT_ID.test(body.tenantId), "E_FIELD", "keyset.tenantId is not a tenant's name"),
+    () => must(body.keysetVersion >= 1, "E_FIELD", "keyset.keysetVersion counts from 1"),
+    () => must(body.issuedAtUs > 0, "E_FIELD", "keyset.issuedAtUs is absent"),
+    () =>
+      must(
+        body.keysetVersion > 1 === isPresent(body.previous),
+        "E_FIELD",
+        "keyset.previous stands in every version but the first",
+      ),
+    () => checkKeys(crypto, body.keys, rootKey),
+    () => checkThresholds(body),
+  );
+}
+
+/** Names of tenants: lower case, digits, inner hyphens. */
+const TENANT_ID = new RegExp(`^[a-z0-9](?:[a-z0-9-]{0,${nameMax - 2}}[a-z0-9])?$`);
+
+function checkKeys(crypto: Crypto, keys: readonly KeyEntry[], rootKey: Uint8Array): Invalid | null {
+  if (keys.length > keysetKeysMax) {
+    return invalid("E_FIELD", `keyset.keys: ${keys.length} are more than ${keysetKeysMax}`);
+  }
+  const seen = new Set([toHex(rootKey)]);
+  let last: KeyEntry | null = null;
+  for (const [i, entry] of keys.entries()) {
+    const field = `keyset.keys[${i}]`;
+    const hex = toHex(entry.key);
+    const weak = entry.key.length === 32 ? crypto.keyProblem(entry.key) : "E_FIELD";
+    if (weak !== null) return invalid(weak, `${field}.key is not a public key`);
+    if (entry.role === "UNSPECIFIED") return invalid("E_FIELD", `${field}.role is absent`);
+    if (last !== null && compareEntries(last, entry) >= 0) {
+      return invalid("E_FIELD", `${field} is not in order by role, then key`);
+    }
+    last = entry;
+    if (seen.has(hex)) {
+      return invalid("E_FIELD", `${field}: key ${hex} has a role already, and a key has but one`);
+    }
+    seen.add(hex);
+    const isLogin = entry.role === "OPERATOR_LOGIN";
+    const problem =
+      checkInterval(field, entry) ??
+      must(
+        isLogin === (entry.loginRole !== "UNSPECIFIED"),
+        "E_FIELD",
+        `${field}.loginRole stands on OPERATOR_LOGIN keys, and on them alone`,
+      ) ??
+      must(
+        entry.holder.length <= nameMax && !/\p{Cc}/u.test(entry.holder),
+        "E_FIELD",
+        `${field}.holder is not a name of at most ${nameMax} characters`,
+      );
+    if (problem !== null) return problem;
+  }
+  return null;
+}
+
+const compareEntries = (a: KeyEntry, b: KeyEntry): number =>
+  KEY_ROLES.indexOf(a.role) - KEY_ROLES.indexOf(b.role) || compare(a.key, b.key);
+
+function checkThresholds(body: KeysetBody): Invalid | null {
+  let last = 0;
+  for (const { role, signatures } of body.thresholds) {
+    const field = `keyset.thresholds[${role}]`;
+    const order = KEY_ROLES.indexOf(role);
+    const keys = body.keys.filter((k) => k.role === role).length;
+    if (order <= last) return invalid("E_FIELD", `${field} is not in sorted, unique order`);
+    last = order;
+    if (signatures < 1 || signatures > keys) {
+      return invalid("E_FIELD", `${field} is ${signatures}, of ${keys} keys`);
+    }
+    if (signatures > 1 && role !== "OPERATOR_GRANT") {
+      // Everything else carries one signature; a bar that nobody holds it to must not be stated.
+      return invalid("E_FIELD", `${field}: only OPERATOR_GRANT signs by more than one key`);
+    }
+  }
+  return null;
+}
+
+/** The keys of a role that speak at `nowUs`: inside their interval and not compromised. */
 export const keysOf = (keyset: KeysetBody, role: KeyRole, nowUs: number): readonly KeyEntry[] =>
   keyset.keys.filter((k) => k.role === role && keyState(k, nowUs, nowUs) === null);
 
