@@ -1,0 +1,269 @@
+import { concat, equal, toHex, utf8 } from "../domain/bytes.ts";
+import { commitment, leafHash } from "../domain/chain.ts";
+import { parseCheckpoint } from "../domain/checkpoint.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { DOCK } from "../domain/dock.ts";
+import { GENESIS } from "../domain/genesis.ts";
+import { GRANT } from "../domain/grant.ts";
+import { HEARTBEAT } from "../domain/heartbeat.ts";
+import { IntentBody } from "../domain/intent.ts";
+import { isInvalid } from "../domain/invalid.ts";
+import { LEASE } from "../domain/lease.ts";
+import { manifestHash } from "../domain/manifest.ts";
+import { Frontier } from "../domain/merkle.ts";
+import { PAYLOAD_FIELDS, type PayloadField, PayloadRow } from "../domain/payload.ts";
+import { ReceiptHeader } from "../domain/receipt.ts";
+import { SignedBytes, type SignedKind } from "../domain/signed.ts";
+import { refOf } from "../domain/signing.ts";
+import { TRANSITION } from "../domain/transition.ts";
+import { LeaseBook } from "./lease-book.ts";
+import {
+  EndFrame,
+  type FrameKind,
+  FrontierFrame,
+  frame,
+  OpenIntentFrame,
+  PackHeader,
+  packStart,
+  ReceiptFrame,
+} from "./pack.ts";
+
+/**
+ * One ledger as its keeper holds it. Everything is handed over as stored: encoded SignedBytes, raw
+ * manifest bytes, note text. More than is needed does no harm; what nothing cites is left out.
+ */
+export interface LedgerEvidence {
+  readonly genesis: Uint8Array;
+  /** Ascending versions, the one in force last. */
+  readonly keysets: readonly Uint8Array[];
+  readonly manifests: readonly Uint8Array[];
+  readonly grants: readonly Uint8Array[];
+  readonly docks: readonly Uint8Array[];
+  readonly leases: readonly Uint8Array[];
+  /** All epochs from 1, ascending; or none. */
+  readonly revocations: readonly Uint8Array[];
+  readonly heartbeats: readonly Uint8Array[];
+  readonly transitions: readonly Uint8Array[];
+  /** Notes that carry a cosignature. */
+  readonly checkpoints: readonly string[];
+  /** What was durable when the export began; nothing later is asked for, or put in. */
+  readonly head: { readonly size: number; readonly intentsOpened: number };
+  /** Receipts with seq ≥ fromSeq, ascending, at most `limit`; empty only when there are none. */
+  read(
+    fromSeq: number,
+    limit: number,
+  ): readonly { seq: number; signed: Uint8Array; row: Uint8Array }[];
+  /** Encoded IntentBody rows without a receipt at that moment, in opening order. */
+  readonly openIntents: readonly Uint8Array[];
+}
+
+export interface ExportChoice {
+  /** First and last seq, inclusive; the whole ledger when absent. */
+  readonly range?: { readonly from: number; readonly to: number };
+  /** Which payload fields are laid open; all five when absent. */
+  readonly disclose?: readonly PayloadField[];
+}
+
+const pageReceipts = 256;
+const leavesPerFrame = 4096;
+
+/**
+ * Writes a pack of one tenant's ledgers as a stream, a receipt at a time. The same evidence gives the
+ * same bytes: no time and no randomness go in.
+ * @throws RangeError when a range lies outside its ledger.
+ */
+export async function* exportPack(
+  crypto: Crypto,
+  tenantId: string,
+  ledgers: readonly LedgerEvidence[],
+  choice: ExportChoice = {},
+): AsyncGenerator<Uint8Array> {
+  let frames = 0;
+  const put = (kind: FrameKind, body: Uint8Array): Uint8Array => {
+    frames++;
+    return frame(kind, body);
+  };
+  yield packStart();
+  yield put("HEADER", PackHeader.encode({ tenantId, ledgers: ledgers.length }));
+  for (const evidence of ledgers) yield* section(crypto, evidence, choice, put);
+  yield put("END", EndFrame.encode({ frames: frames + 1 }));
+}
+
+type Put = (kind: FrameKind, body: Uint8Array) => Uint8Array;
+
+function* section(
+  crypto: Crypto,
+  evidence: LedgerEvidence,
+  choice: ExportChoice,
+  put: Put,
+): Generator<Uint8Array> {
+  const { size } = evidence.head;
+  const { from, to } = choice.range ?? { from: 1, to: size };
+  if (!(from >= 1 && from <= to && to <= size)) {
+    throw new RangeError(`receipts ${from} to ${to} are not within 1 to ${size}`);
+  }
+  const { frontier, openRows, ...authority } = survey(crypto, evidence, from, to);
+  yield put("GENESIS", evidence.genesis);
+  for (const bytes of evidence.keysets) yield put("KEYSET", bytes);
+  for (const bytes of authority.manifests) yield put("MANIFEST", bytes);
+  for (const { bytes } of authority.grants) yield put("GRANT", bytes);
+  for (const { bytes } of authority.docks) yield put("DOCK", bytes);
+  for (const { bytes } of authority.leases) yield put("LEASE", bytes);
+  for (const bytes of evidence.revocations) yield put("REVOCATION", bytes);
+  for (const { bytes } of authority.heartbeats) yield put("HEARTBEAT", bytes);
+  for (const { bytes } of authority.transitions) yield put("TRANSITION", bytes);
+  for (const note of authority.checkpoints) yield put("CHECKPOINT", utf8(note));
+  if (frontier !== null) yield put("FRONTIER", FrontierFrame.encode(frontier));
+
+  const open = choice.disclose ?? PAYLOAD_FIELDS;
+  for (const { signed, row } of paged(evidence, from, to)) {
+    yield put("RECEIPT", ReceiptFrame.encode({ signed, row: disclosing(row, open) }));
+  }
+  for (const row of openRows) yield put("OPEN_INTENT", OpenIntentFrame.encode(row));
+  let leaves: Uint8Array[] = [];
+  for (const { signed } of paged(evidence, to + 1, size)) {
+    leaves.push(leafHash(crypto, SignedBytes.decode(signed).body));
+    if (leaves.length < leavesPerFrame) continue;
+    yield put("LEAVES", concat(...leaves));
+    leaves = [];
+  }
+  if (leaves.length > 0) yield put("LEAVES", concat(...leaves));
+}
+
+function* paged({ read }: LedgerEvidence, from: number, to: number) {
+  let next = from;
+  while (next <= to) {
+    const page = read(next, Math.min(pageReceipts, to - next + 1));
+    if (page.length === 0) throw new RangeError(`receipt ${next} is missing from the ledger`);
+    yield* page;
+    next += page.length;
+  }
+}
+
+/** The row with only the chosen fields open. */
+function disclosing(row: Uint8Array, fields: readonly PayloadField[]): Uint8Array {
+  const { commitments, openings } = PayloadRow.decode(row);
+  const chosen = openings.filter((o) => fields.some((f) => PAYLOAD_FIELDS[o.field - 1] === f));
+  return PayloadRow.encode({ commitments, openings: chosen });
+}
+
+interface Artifact<T> {
+  readonly bytes: Uint8Array;
+  readonly signed: SignedBytes;
+  readonly body: T;
+  readonly ref: Uint8Array;
+}
+
+function read<T>(crypto: Crypto, kind: SignedKind<T>, bytes: Uint8Array): Artifact<T> {
+  const signed = SignedBytes.decode(bytes);
+  const ref = refOf(crypto, kind.name, signed.body);
+  return { bytes, signed, body: kind.body.decode(signed.body), ref };
+}
+
+/**
+ * Looks once over the ledger for what must stand before its receipts, and chooses with the verifier's
+ * own eyes which leases are spoken for.
+ */
+function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to: number) {
+  const genesis = read(crypto, GENESIS, evidence.genesis);
+  const inTime = (at: { size: number; intentsOpened: number }) =>
+    at.size <= evidence.head.size && at.intentsOpened <= evidence.head.intentsOpened;
+  const ours = (body: { ledgerId: Uint8Array }) => equal(body.ledgerId, genesis.ref);
+
+  const heartbeats = evidence.heartbeats
+    .map((bytes) => read(crypto, HEARTBEAT, bytes))
+    .filter(({ body }) => ours(body) && inTime(body));
+  const candidates = evidence.leases
+    .map((bytes) => read(crypto, LEASE, bytes))
+    .filter(({ body }) => ours(body) && inTime({ ...body, size: body.headSize }));
+  const book = new LeaseBook(new Map(candidates.map((l) => [toHex(l.ref), l])));
+  for (const { body } of heartbeats) book.cite(body.leaseRef);
+
+  const { frontier, openRows } = surveyReceipts(crypto, evidence, {
+    from,
+    to,
+    book,
+    ledgerId: genesis.ref,
+  });
+  for (const { leaseRef } of openRows) book.cite(leaseRef);
+  const leases = candidates.filter((l) => book.isReferenced(l));
+
+  const docks = evidence.docks
+    .map((bytes) => read(crypto, DOCK, bytes))
+    .filter(({ ref }) => equal(ref, genesis.body.dockRef));
+  const grantRefs = new Set([...docks, ...leases].map(({ body }) => toHex(body.grantRef)));
+  const grants = evidence.grants
+    .map((bytes) => read(crypto, GRANT, bytes))
+    .filter(({ ref }) => grantRefs.has(toHex(ref)));
+  const identities = new Set([genesis, ...grants].map(({ body }) => toHex(body.manifestHash)));
+  return {
+    frontier,
+    openRows,
+    heartbeats,
+    leases,
+    docks,
+    grants,
+    manifests: evidence.manifests.filter((m) => identities.has(toHex(manifestHash(crypto, m)))),
+    transitions: evidence.transitions
+      .map((bytes) => read(crypto, TRANSITION, bytes))
+      .filter(({ body }) => ours(body)),
+    checkpoints: evidence.checkpoints.filter((note) => sizeOf(note) <= evidence.head.size),
+  };
+}
+
+interface Range {
+  readonly from: number;
+  readonly to: number;
+  readonly book: LeaseBook;
+  readonly ledgerId: Uint8Array;
+}
+
+/** The tree left of the range, what the range's receipts cite, and the intents open at its end. */
+function surveyReceipts(
+  crypto: Crypto,
+  evidence: LedgerEvidence,
+  { from, to, book, ledgerId }: Range,
+) {
+  const tree = new Frontier(crypto);
+  const open = new Map<number, OpenIntentFrame>();
+  let frontier: FrontierFrame | null = null;
+  for (const { seq, signed, row } of paged(evidence, 1, evidence.head.size)) {
+    const { body } = SignedBytes.decode(signed);
+    const header = ReceiptHeader.decode(body);
+    if (seq < from) {
+      const last = leafHash(crypto, body);
+      const { intentsOpened, intentsHead } = header;
+      if (seq === from - 1) {
+        frontier = { size: seq - 1, nodes: tree.nodes(), last, intentsOpened, intentsHead };
+      }
+      tree.append(last);
+    } else if (seq <= to) {
+      const lease = book.cite(header.leaseRef);
+      if (lease !== null && header.kind === "ACTION")
+        book.covers(lease, header.scope, header.egressLastUs);
+    } else if (header.intentSeq > 0) {
+      // Closed after the range: open, as far as its last receipt can tell.
+      const claimCommitment = PayloadRow.decode(row).commitments[4] as Uint8Array;
+      open.set(header.intentSeq, { ...header, claimCommitment });
+    }
+  }
+  for (const bytes of evidence.openIntents) {
+    const intent = IntentBody.decode(bytes);
+    const { receiptId, intentSeq, claimSalt: salt, claim: data } = intent;
+    const claimCommitment = commitment(crypto, {
+      field: 5,
+      ledgerId,
+      intentSeq,
+      receiptId,
+      salt,
+      data,
+    });
+    open.set(intentSeq, { ...intent, claimCommitment });
+  }
+  return { frontier, openRows: [...open.values()].sort((a, b) => a.intentSeq - b.intentSeq) };
+}
+
+function sizeOf(note: string): number {
+  const checkpoint = parseCheckpoint(note.slice(0, note.indexOf("\n\n") + 1));
+  return isInvalid(checkpoint) ? Number.POSITIVE_INFINITY : checkpoint.size;
+}

@@ -1,0 +1,69 @@
+/** What a verdict does not say by itself. None of these breaks a pack; all of them are printed. */
+export const FLAGS = {
+  UNPINNED: "no trust file was given: the pack vouches for itself",
+  UNANCHORED_TAIL: "receipts after the newest cosigned head",
+  STALE_CHECKPOINT: "the newest cosigned head is older than the trust file allows",
+  RANGE: "only part of the ledger is shown",
+  OPEN_INTENT: "an action was begun and its end is not recorded yet",
+  SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
+  WITHHELD: "a payload field is withheld",
+  ERASED: "a payload field was erased, and a later receipt says so",
+  REVOCATION_NOT_SHOWN: "leases speak of revocations that the pack does not show",
+  USED_AFTER_REVOCATION: "acted after a revocation took effect that had not reached it yet",
+  UNKNOWN_SIGNER: "a note carries a line by a key that nobody vouches for",
+  KNOWN_HEAD_UNUSED: "the head held by the auditor is of a ledger that is not in the pack",
+} as const;
+export type FlagName = keyof typeof FLAGS;
+
+/** `at` are inclusive ranges of seqs (intent numbers for OPEN_INTENT), ascending; none: the pack. */
+export interface Flag {
+  readonly flag: FlagName;
+  readonly ledger: string;
+  readonly count: number;
+  readonly at: readonly (readonly [number, number])[];
+  readonly detail: string;
+}
+
+/** Ranges of one flag in one ledger beyond this many are counted, not listed. */
+export const flagRangesMax = 1000;
+
+interface Open {
+  count: number;
+  readonly at: [number, number][];
+  detail: string;
+}
+
+/** Gathers flags; runs of neighbours become one range, so a long ledger stays short to tell. */
+export class Flags {
+  readonly #open = new Map<FlagName, Open>();
+
+  raise(flag: FlagName, index: number | null = null, detail = ""): void {
+    const open = this.#open.get(flag) ?? { count: 0, at: [], detail };
+    this.#open.set(flag, open);
+    if (index === null) {
+      open.count = Math.max(open.count, 1);
+      open.detail = detail;
+      return;
+    }
+    const last = open.at.at(-1);
+    if (last !== undefined && index === last[1]) return;
+    open.count++;
+    if (last !== undefined && index === last[1] + 1) last[1] = index;
+    else if (open.at.length < flagRangesMax) open.at.push([index, index]);
+  }
+
+  /** For a flag that is a number and not a place: UNANCHORED_TAIL:n. */
+  count(flag: FlagName, count: number, detail: string): void {
+    if (count > 0) this.#open.set(flag, { count, at: [], detail });
+  }
+
+  list(ledger: string): Flag[] {
+    return [...this.#open].map(([flag, { count, at, detail }]) => ({
+      flag,
+      ledger,
+      count,
+      at,
+      detail,
+    }));
+  }
+}

@@ -1,0 +1,111 @@
+import { equal } from "../domain/bytes.ts";
+import { type IntentLink, nextIntentsHead } from "../domain/chain.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { type Break, broken, type CheckCode } from "./checks.ts";
+
+/** A head of the intent chain that something signed has stated. */
+interface Stated {
+  readonly head: Uint8Array;
+  readonly code: CheckCode;
+  readonly index: number;
+  readonly who: string;
+}
+
+/**
+ * Recomputes the intent chain from what closes, in whatever order it closes: a link waits until all
+ * before it are known, a stated head until the chain has come that far.
+ */
+export class Intents {
+  readonly #crypto: Crypto;
+  readonly #waiting = new Map<number, IntentLink>();
+  readonly #stated = new Map<number, Stated[]>();
+  /** Intents opened before the range that is shown, and closed in it. */
+  readonly #earlier = new Set<number>();
+  readonly #start: number;
+  #known: number;
+  #head: Uint8Array;
+  #lastId = "";
+  #lastOpenedUs = 0;
+
+  /** `opened` and `head`: where the chain stood before the first receipt that is shown. */
+  constructor(crypto: Crypto, opened: number, head: Uint8Array) {
+    this.#crypto = crypto;
+    this.#start = opened;
+    this.#known = opened;
+    this.#head = head;
+  }
+
+  /** Something signed says that I at `opened` is `head`. False: it lies before what is shown. */
+  state(opened: number, stated: Stated): boolean {
+    if (opened < this.#known) return false;
+    const list = this.#stated.get(opened);
+    // Receipts that close while one call stays open all state the same head; one of them will do.
+    const twin = list?.some((s) => s.code === stated.code && equal(s.head, stated.head));
+    if (!twin) this.#stated.set(opened, [...(list ?? []), stated]);
+    return true;
+  }
+
+  /** An intent's link, from the receipt that closes it or from the row of one still open. */
+  link(intentSeq: number, link: IntentLink, index: number): Break | null {
+    if (intentSeq <= this.#start) {
+      if (this.#earlier.has(intentSeq)) return this.#twice(intentSeq, index);
+      this.#earlier.add(intentSeq);
+      return null;
+    }
+    if (intentSeq <= this.#known || this.#waiting.has(intentSeq))
+      return this.#twice(intentSeq, index);
+    this.#waiting.set(intentSeq, link);
+    return null;
+  }
+
+  #twice(intentSeq: number, index: number): Break {
+    return broken("INTENT", "E_INTENT_DUP", index, `intent ${intentSeq} is closed a second time`);
+  }
+
+  /** Carries the chain as far as it is known, and holds it against what was stated. */
+  advance(index: number): Break | null {
+    for (;;) {
+      for (const { head, code, index: at, who } of this.#stated.get(this.#known) ?? []) {
+        if (!equal(head, this.#head)) {
+          const what = `${who} states another head of the intent chain at intent ${this.#known}`;
+          return broken("INTENT_CHAIN", code, at, what);
+        }
+      }
+      this.#stated.delete(this.#known);
+      const next = this.#waiting.get(this.#known + 1);
+      if (next === undefined) return null;
+      if (next.receiptId <= this.#lastId) {
+        return broken(
+          "INTENT_CHAIN",
+          "E_ID_ORDER",
+          index,
+          `${next.receiptId} is not above ${this.#lastId}`,
+        );
+      }
+      if (next.openedAtUs < this.#lastOpenedUs) {
+        const what = `intent ${this.#known + 1} opened before the intent that it follows`;
+        return broken("INTENT_CHAIN", "E_TIME_BACKWARDS", index, what);
+      }
+      this.#lastId = next.receiptId;
+      this.#lastOpenedUs = next.openedAtUs;
+      this.#head = nextIntentsHead(this.#crypto, this.#head, next);
+      this.#waiting.delete(this.#known + 1);
+      this.#known += 1;
+    }
+  }
+
+  /** The chain is known without a gap up to here. */
+  get known(): number {
+    return this.#known;
+  }
+
+  /** How many links were recomputed here. */
+  get proven(): number {
+    return this.#known - this.#start;
+  }
+
+  /** The lowest intent that something states or that stands beyond a gap; null: none is missing. */
+  missing(): number | null {
+    return this.#waiting.size > 0 || this.#stated.size > 0 ? this.#known + 1 : null;
+  }
+}

@@ -1,0 +1,235 @@
+import { concat, text, utf8 } from "../domain/bytes.ts";
+import {
+  bytes,
+  type Codec,
+  CodecError,
+  message,
+  repeated,
+  str,
+  u32,
+  u64,
+} from "../domain/canonical.ts";
+import type { CheckCode } from "./checks.ts";
+
+/**
+ * An evidence pack, version 0: one file that a stranger can check with nothing but a trust file.
+ *
+ *     dragons evidence 0\n
+ *     ( u8 kind ‖ u32be length ‖ body )*
+ *
+ * Frames stand in one order: HEADER; then for each ledger a section that GENESIS opens, its kinds
+ * ascending; then END. What a receipt is judged by stands before it, so a reader needs one pass and
+ * keeps no receipt. Bodies are strict protobuf, but MANIFEST (its canonical bytes), CHECKPOINT (note
+ * text) and LEAVES (32-byte hashes end to end).
+ */
+export const PACK_MAGIC = "dragons evidence 0\n";
+
+/** The index is the byte on the wire; 0 is never written. */
+export const FRAME_KINDS = [
+  "UNSPECIFIED",
+  "HEADER",
+  "GENESIS",
+  "KEYSET",
+  "MANIFEST",
+  "GRANT",
+  "DOCK",
+  "LEASE",
+  "REVOCATION",
+  "HEARTBEAT",
+  "TRANSITION",
+  "CHECKPOINT",
+  "FRONTIER",
+  "RECEIPT",
+  "OPEN_INTENT",
+  "LEAVES",
+  "END",
+] as const;
+export type FrameKind = Exclude<(typeof FRAME_KINDS)[number], "UNSPECIFIED">;
+
+/** A receipt with all it commits to, or a note, fits with room; a reader holds one frame at a time. */
+export const frameBytesMax = 4 * 1024 * 1024;
+
+export interface Frame {
+  readonly kind: FrameKind;
+  readonly body: Uint8Array;
+  /** Where the body starts in the file, in bytes. */
+  readonly offset: number;
+}
+
+export const PackHeader = message("pack", {
+  tenantId: str(1),
+  /** How many ledger sections follow. */
+  ledgers: u32(2),
+});
+export type PackHeader = ReturnType<typeof PackHeader.decode>;
+
+/**
+ * What ties receipt a to the tree when a > 1: the nodes of the tree over leaves 1..a−2, and H of
+ * receipt a−1, which the reader appends itself, so that a's prev_hash is a leaf of the cosigned tree.
+ */
+export const FrontierFrame = message("frontier", {
+  /** a − 2. */
+  size: u64(1),
+  /** Roots of the perfect subtrees of that tree, largest first. */
+  nodes: repeated(bytes(2, 32)),
+  /** H of receipt a − 1. */
+  last: bytes(3, 32),
+  /** As receipt a−1 states them. */
+  intentsOpened: u64(4),
+  intentsHead: bytes(5, 32),
+});
+export type FrontierFrame = ReturnType<typeof FrontierFrame.decode>;
+
+export const ReceiptFrame = message("entry", {
+  /** SignedBytes of the receipt. */
+  signed: bytes(1),
+  /** PayloadRow: five commitments, and the openings that the tenant discloses. */
+  row: bytes(2),
+});
+export type ReceiptFrame = ReturnType<typeof ReceiptFrame.decode>;
+
+/** An intent not yet closed at the last receipt shown: what the intent chain hashes of it. */
+export const OpenIntentFrame = message("openIntent", {
+  intentSeq: u64(1),
+  receiptId: str(2),
+  leaseRef: bytes(3, 32),
+  openedAtUs: u64(4),
+  /** c_5. */
+  claimCommitment: bytes(5, 32),
+});
+export type OpenIntentFrame = ReturnType<typeof OpenIntentFrame.decode>;
+
+export const EndFrame = message("end", {
+  /** Every frame of the file, END itself included. */
+  frames: u64(1),
+});
+
+/** A pack that cannot be read. `code` is one of check 1's. */
+export class PackError extends Error {
+  override readonly name = "PackError";
+  readonly code: CheckCode;
+  constructor(code: CheckCode, detail: string) {
+    super(detail);
+    this.code = code;
+  }
+}
+
+const magic = utf8(PACK_MAGIC);
+const headBytes = 5;
+
+/** The opening line of the file. */
+export const packStart = (): Uint8Array => magic.slice();
+
+/** One frame as bytes. @throws RangeError above frameBytesMax: nobody could read it back. */
+export function frame(kind: FrameKind, body: Uint8Array): Uint8Array {
+  if (body.length > frameBytesMax) {
+    throw new RangeError(`${kind} frame has ${body.length} bytes, the most is ${frameBytesMax}`);
+  }
+  const head = new Uint8Array(headBytes);
+  head[0] = FRAME_KINDS.indexOf(kind);
+  new DataView(head.buffer).setUint32(1, body.length);
+  return concat(head, body);
+}
+
+/** Takes bytes as they come and gives them back in exact lengths, holding what one asks for. */
+class Intake {
+  readonly #source: AsyncIterator<Uint8Array>;
+  #held: Uint8Array = new Uint8Array(0);
+  offset = 0;
+
+  constructor(source: AsyncIterator<Uint8Array>) {
+    this.#source = source;
+  }
+
+  /** Exactly `length` bytes, or fewer at the end of the file. */
+  async take(length: number): Promise<Uint8Array> {
+    const parts: Uint8Array[] = [];
+    let have = 0;
+    while (have < length) {
+      if (this.#held.length === 0) {
+        const next = await this.#source.next();
+        if (next.done) break;
+        this.#held = next.value;
+        continue;
+      }
+      const part = this.#held.subarray(0, length - have);
+      this.#held = this.#held.subarray(part.length);
+      parts.push(part);
+      have += part.length;
+    }
+    this.offset += have;
+    return parts.length === 1 ? (parts[0] as Uint8Array) : concat(...parts);
+  }
+}
+
+/**
+ * Reads frames one by one, holding one at a time.
+ * @throws PackError where the file stops being a pack.
+ */
+export async function* readFrames(source: AsyncIterable<Uint8Array>): AsyncGenerator<Frame> {
+  const iterator = source[Symbol.asyncIterator]();
+  const intake = new Intake(iterator);
+  try {
+    const start = await intake.take(magic.length);
+    if (start.length === 0) throw new PackError("E_PACK_EMPTY", "the file is empty");
+    if (text(start) !== PACK_MAGIC) {
+      throw new PackError("E_PACK_MAGIC", "the file does not begin with `dragons evidence 0`");
+    }
+    let count = 0;
+    for (;;) {
+      const at = intake.offset;
+      const head = await intake.take(headBytes);
+      if (head.length < headBytes) {
+        throw new PackError("E_PACK_TRUNCATED", `the file ends at byte ${at} without END`);
+      }
+      const kind = FRAME_KINDS[head[0] as number];
+      if (kind === undefined || kind === "UNSPECIFIED") {
+        throw new PackError("E_PACK_KIND", `byte ${at}: no frame has kind ${head[0]}`);
+      }
+      const length = new DataView(head.buffer, head.byteOffset).getUint32(1);
+      if (length > frameBytesMax) {
+        throw new PackError(
+          "E_PACK_FRAME",
+          `byte ${at}: ${length} bytes, the most is ${frameBytesMax}`,
+        );
+      }
+      const offset = intake.offset;
+      const body = await intake.take(length);
+      if (body.length < length) {
+        throw new PackError("E_PACK_TRUNCATED", `the file ends inside the frame at byte ${at}`);
+      }
+      count++;
+      yield { kind, body, offset };
+      if (kind === "END") {
+        const { frames } = decodeFrame(EndFrame, body, kind);
+        if (frames !== count) {
+          throw new PackError(
+            "E_PACK_TRUNCATED",
+            `END counts ${frames} frames, the file has ${count}`,
+          );
+        }
+        if ((await intake.take(1)).length > 0) {
+          throw new PackError("E_PACK_TRAILING", "bytes follow END");
+        }
+        return;
+      }
+    }
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+/** Decodes a frame's body strictly. @throws PackError with the codec's own code. */
+export function decodeFrame<T>(codec: Codec<T>, body: Uint8Array, kind: FrameKind): T {
+  try {
+    return codec.decode(body);
+  } catch (error) {
+    if (error instanceof CodecError) throw new PackError(error.code, `${kind}: ${error.message}`);
+    throw error;
+  }
+}
+
+/** A whole pack held in memory, as the stream that readers take. */
+export async function* once(pack: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield pack;
+}

@@ -1,0 +1,127 @@
+import { equal, toHex } from "../domain/bytes.ts";
+import type { Codec } from "../domain/canonical.ts";
+import { commitment, payloadHash } from "../domain/chain.ts";
+import { type Claim, ClaimBody } from "../domain/claim.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import {
+  ActionBody,
+  EvidenceBody,
+  GoalBody,
+  OutcomeBody,
+  PAYLOAD_FIELDS,
+  type PayloadField,
+  PayloadRow,
+} from "../domain/payload.ts";
+import type { ReceiptHeader } from "../domain/receipt.ts";
+import { decodeStrictly } from "./authority.ts";
+import { type Break, broken, isBroken } from "./checks.ts";
+
+/** What a receipt committed to, as far as the tenant lays it open. null: withheld. */
+export interface Disclosed {
+  /** c_5, which the intent chain carries. */
+  readonly claimCommitment: Uint8Array;
+  readonly data: Readonly<Record<PayloadField, Uint8Array | null>>;
+}
+
+export interface Contents {
+  readonly goal: ReturnType<typeof GoalBody.decode> | null;
+  readonly action: ReturnType<typeof ActionBody.decode> | null;
+  readonly evidence: ReturnType<typeof EvidenceBody.decode> | null;
+  readonly outcome: ReturnType<typeof OutcomeBody.decode> | null;
+  readonly claim: Claim | null;
+}
+
+/** Holds a row against the signed payload hash, and every opening against its commitment. */
+export function openPayload(
+  crypto: Crypto,
+  header: ReceiptHeader,
+  rowBytes: Uint8Array,
+): Disclosed | Break {
+  const at = header.seq;
+  const row = decodeStrictly("PAYLOAD", PayloadRow, rowBytes, at);
+  if (isBroken(row)) return row;
+  if (
+    row.commitments.length !== PAYLOAD_FIELDS.length ||
+    row.commitments.some((c) => c.length !== 32)
+  ) {
+    return broken("PAYLOAD", "E_PAYLOAD_ROW", at, "the payload row has not five commitments");
+  }
+  if (!equal(payloadHash(crypto, row.commitments), header.payloadHash)) {
+    return broken("PAYLOAD", "E_PAYLOAD_HASH", at, "the commitments do not give the payload hash");
+  }
+  const data: Record<PayloadField, Uint8Array | null> = {
+    goal: null,
+    action: null,
+    evidence: null,
+    outcome: null,
+    claim: null,
+  };
+  let last = 0;
+  for (const { field, salt, data: opened } of row.openings) {
+    const name = PAYLOAD_FIELDS[field - 1];
+    if (name === undefined || field <= last || salt.length !== 32) {
+      return broken(
+        "PAYLOAD",
+        "E_PAYLOAD_ROW",
+        at,
+        `opening of field ${field} is malformed or out of order`,
+      );
+    }
+    last = field;
+    const committed = commitment(crypto, {
+      field,
+      ledgerId: header.ledgerId,
+      intentSeq: header.intentSeq,
+      receiptId: header.receiptId,
+      salt,
+      data: opened,
+    });
+    if (!equal(committed, row.commitments[field - 1] as Uint8Array)) {
+      return broken(
+        "PAYLOAD",
+        "E_OPENING_MISMATCH",
+        at,
+        `the ${name} shown is not the ${name} committed to`,
+      );
+    }
+    data[name] = opened;
+  }
+  return { claimCommitment: row.commitments[4] as Uint8Array, data };
+}
+
+/** Reads what is open. An action that completed must say what for, what, how and with what outcome. */
+export function readContents(header: ReceiptHeader, { data }: Disclosed): Contents | Break {
+  const at = header.seq;
+  if (header.kind === "ACTION" && header.verdict === "COMPLETED") {
+    const empty = PAYLOAD_FIELDS.find((f) => data[f]?.length === 0);
+    if (empty !== undefined) {
+      return broken("CONTENT", "E_EVIDENCE_EMPTY", at, `a completed action has an empty ${empty}`);
+    }
+  }
+  // Only work cycles have bodies of these shapes; a boot or a drift speaks in its own.
+  if (header.kind !== "ACTION" && header.kind !== "DENIAL") {
+    return { goal: null, action: null, evidence: null, outcome: null, claim: null };
+  }
+  const read = <T>(codec: Codec<T>, bytes: Uint8Array | null): T | null | Break =>
+    bytes === null || bytes.length === 0 ? null : decodeStrictly("CONTENT", codec, bytes, at);
+  const goal = read(GoalBody, data.goal);
+  if (isBroken(goal)) return goal;
+  const action = read(ActionBody, data.action);
+  if (isBroken(action)) return action;
+  const evidence = read(EvidenceBody, data.evidence);
+  if (isBroken(evidence)) return evidence;
+  const outcome = read(OutcomeBody, data.outcome);
+  if (isBroken(outcome)) return outcome;
+  const claim = read(ClaimBody, data.claim);
+  if (isBroken(claim)) return claim;
+  const first = evidence?.leases[0];
+  if (header.kind === "ACTION" && first !== undefined && toHex(first) !== toHex(header.leaseRef)) {
+    return broken(
+      "CONTENT",
+      "E_LEASE_COVERAGE",
+      at,
+      "the evidence begins with another lease than the receipt",
+    );
+  }
+  return { goal, action, evidence, outcome, claim };
+}

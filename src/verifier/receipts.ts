@@ -1,0 +1,319 @@
+import { equal, toHex } from "../domain/bytes.ts";
+import { leafHash } from "../domain/chain.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { isId } from "../domain/ids.ts";
+import type { LeaseBody } from "../domain/lease.ts";
+import { PAYLOAD_FIELDS } from "../domain/payload.ts";
+import { ReceiptHeader } from "../domain/receipt.ts";
+import { pae, SignedBytes, type Verified } from "../domain/signed.ts";
+import { type Authority, decodeStrictly } from "./authority.ts";
+import { type Break, broken, isBroken } from "./checks.ts";
+import { type Decision, decideAgain } from "./decision.ts";
+import type { Flags } from "./flags.ts";
+import type { HashList } from "./hash-list.ts";
+import type { Intents } from "./intents.ts";
+import type { LeaseBook } from "./lease-book.ts";
+import { ReceiptFrame } from "./pack.ts";
+import { type Contents, type Disclosed, openPayload, readContents } from "./payload.ts";
+import type { Tree } from "./tree.ts";
+
+/** Where the walk along one ledger stands. 32 bytes a receipt are kept, for what refers back. */
+export interface Walk {
+  readonly crypto: Crypto;
+  readonly authority: Authority;
+  readonly leases: LeaseBook;
+  readonly tree: Tree;
+  readonly intents: Intents;
+  readonly flags: Flags;
+  /** H of every receipt shown. */
+  readonly hashes: HashList;
+  /** Of every receipt shown, which payload fields are open: bit f−1. */
+  readonly openFields: number[];
+  /** Ids of receipts without an intent; those with one increase, so they cannot repeat. */
+  readonly ids: Set<string>;
+  /** Seq of the first receipt shown. */
+  readonly firstSeq: number;
+  lastHash: Uint8Array;
+  lastHeader: ReceiptHeader | null;
+  intentsOpened: number;
+}
+
+/** A receipt that holds, with what it shows. */
+export interface Proven {
+  readonly header: ReceiptHeader;
+  readonly hash: Uint8Array;
+  readonly contents: Contents;
+  readonly disclosed: Disclosed;
+  readonly decision: Decision;
+}
+
+/** Checks 20 to 37 on the next receipt, in their order. */
+export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
+  const { crypto, authority } = walk;
+  const due = walk.tree.size + 1;
+
+  const entry = decodeStrictly("RECEIPT_ENCODING", ReceiptFrame, frame, due);
+  if (isBroken(entry)) return entry;
+  const signed = decodeStrictly("RECEIPT_ENCODING", SignedBytes, entry.signed, due);
+  if (isBroken(signed)) return signed;
+  const header = decodeStrictly("RECEIPT_ENCODING", ReceiptHeader, signed.body, due);
+  if (isBroken(header)) return header;
+
+  const misplaced =
+    ownerProblem(authority, header, due) ??
+    signatureProblem(crypto, authority, signed, due) ??
+    sequenceProblem(walk, header, due) ??
+    idProblem(walk, header) ??
+    timeProblem(header) ??
+    shapeProblem(walk, header) ??
+    manifestProblem(authority, header);
+  if (misplaced !== null) return misplaced;
+  const lease = coverage(walk, header);
+  if (isBroken(lease)) return lease;
+
+  const disclosed = openPayload(crypto, header, entry.row);
+  if (isBroken(disclosed)) return disclosed;
+  const contents = readContents(header, disclosed);
+  if (isBroken(contents)) return contents;
+  const decision = decideAgain(authority, header, lease, contents);
+  if (isBroken(decision)) return decision;
+
+  const hash = leafHash(crypto, signed.body);
+  const inconsistent =
+    intentProblem(walk, header, disclosed) ??
+    referenceProblem(walk, header) ??
+    walk.tree.append(hash);
+  if (inconsistent !== null) return inconsistent;
+
+  walk.hashes.push(hash);
+  walk.openFields.push(
+    PAYLOAD_FIELDS.reduce((mask, f, i) => (disclosed.data[f] === null ? mask : mask | (1 << i)), 0),
+  );
+  walk.lastHash = hash;
+  walk.lastHeader = header;
+  walk.intentsOpened = header.intentsOpened;
+  return { header, hash, contents, disclosed, decision };
+}
+
+function ownerProblem(authority: Authority, header: ReceiptHeader, due: number): Break | null {
+  if (header.tenantId !== authority.tenantId) {
+    return broken("RECEIPT_OWNER", "E_TENANT_MISMATCH", due, `it is of tenant ${header.tenantId}`);
+  }
+  if (!equal(header.ledgerId, authority.genesis.ref)) {
+    return broken("RECEIPT_OWNER", "E_LEDGER_MISMATCH", due, "it is of another ledger");
+  }
+  return null;
+}
+
+function signatureProblem(
+  crypto: Crypto,
+  { genesis }: Authority,
+  signed: SignedBytes,
+  due: number,
+): Break | null {
+  const [signature, ...more] = signed.signatures;
+  if (signature === undefined || more.length > 0) {
+    return broken("RECEIPT_SIGNATURE", "E_RECEIPT_SIG", due, "a receipt has exactly one signature");
+  }
+  if (!equal(signature.key, genesis.body.ledgerKey)) {
+    return broken(
+      "RECEIPT_SIGNATURE",
+      "E_KEY_UNKNOWN",
+      due,
+      "signed by a key that is not this ledger's",
+    );
+  }
+  return crypto.verify(signature.key, pae("receipt", signed.body), signature.value)
+    ? null
+    : broken("RECEIPT_SIGNATURE", "E_RECEIPT_SIG", due, "its signature does not verify");
+}
+
+function sequenceProblem(walk: Walk, header: ReceiptHeader, due: number): Break | null {
+  if (header.seq > due) {
+    return broken("SEQUENCE", "E_SEQ_GAP", due, `receipt ${header.seq} stands where ${due} is due`);
+  }
+  if (header.seq < due) {
+    return broken(
+      "SEQUENCE",
+      "E_SEQ_DUP",
+      due,
+      `receipt ${header.seq} stands again where ${due} is due`,
+    );
+  }
+  if (!equal(header.prevHash, walk.lastHash)) {
+    const before = Math.max(due - 1, 1);
+    return broken(
+      "CHAIN",
+      "E_CHAIN_PREV",
+      due,
+      `it does not carry the hash of receipt ${due - 1}`,
+      before,
+    );
+  }
+  return null;
+}
+
+function idProblem(walk: Walk, { seq, receiptId, intentSeq }: ReceiptHeader): Break | null {
+  if (!isId("rcp", receiptId)) {
+    return broken("ID", "E_ID_FORMAT", seq, `${JSON.stringify(receiptId)} is not a receipt id`);
+  }
+  if (intentSeq > 0) return null;
+  if (walk.ids.has(receiptId)) return broken("ID", "E_ID_DUP", seq, `${receiptId} was used before`);
+  walk.ids.add(receiptId);
+  return null;
+}
+
+function timeProblem({ seq, openedAtUs, closedAtUs, egressLastUs }: ReceiptHeader): Break | null {
+  const backwards = closedAtUs < openedAtUs || (egressLastUs > 0 && egressLastUs < openedAtUs);
+  return backwards ? broken("TIME", "E_TIME_BACKWARDS", seq, "it ends before it begins") : null;
+}
+
+/** What a receipt of each kind must and must not say. */
+function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
+  const { seq, kind, verdict, reason, count, intentSeq, egressLastUs } = header;
+  const bad = (why: string) => broken("SHAPE", "E_RECEIPT_FIELDS", seq, why);
+  if (header.version !== 1) return bad(`version ${header.version} is not 1`);
+  if (header.openedAtUs === 0) return bad("it does not say when it opened");
+  if (seq === 1 && kind !== "LIFECYCLE") return bad("receipt 1 is not the boot");
+  const needsLease = kind !== "DENIAL" && kind !== "LIFECYCLE";
+  if (needsLease && header.leaseRef.length === 0) return bad(`${kind} without a lease`);
+  const refers = kind === "CORRECTION" || kind === "REDACTION";
+  if (refers !== header.refersTo.length > 0)
+    return bad(`${kind} and what it refers to do not go together`);
+  if (kind !== "REDACTION" && header.redactedMask !== 0) return bad(`${kind} redacts nothing`);
+  if (intentSeq > header.intentsOpened) return bad("it closes an intent that was not opened");
+  if (header.intentsOpened < walk.intentsOpened)
+    return bad("fewer intents than the receipt before");
+  switch (kind) {
+    case "ACTION":
+      if (intentSeq === 0) return bad("an action without an intent");
+      if (count !== 1) return bad("an action stands for one action");
+      if (verdict === "DENIED" || verdict === "UNSPECIFIED")
+        return bad(`an action that is ${verdict}`);
+      if (verdict === "COMPLETED" && reason !== "UNSPECIFIED")
+        return bad(`completed, yet ${reason}`);
+      return header.scope === "" ? bad("an action outside every scope") : null;
+    case "DENIAL":
+      if (verdict !== "DENIED") return bad(`a denial that is ${verdict}`);
+      if (reason === "UNSPECIFIED") return bad("a denial without a reason");
+      if (egressLastUs !== 0) return bad("denied, yet something was forwarded");
+      if (count === 0) return bad("a denial that stands for none");
+      return intentSeq > 0 && count !== 1
+        ? bad("a denial that closes an intent stands for one")
+        : null;
+    case "LIFECYCLE":
+    case "CORRECTION":
+    case "REDACTION":
+      if (intentSeq !== 0 || egressLastUs !== 0) return bad(`${kind} acts on nothing`);
+      return count === 1 ? null : bad(`${kind} stands for one event`);
+    default:
+      return bad(`a work ledger has no ${kind}`);
+  }
+}
+
+function manifestProblem({ genesis, manifests }: Authority, header: ReceiptHeader): Break | null {
+  if (equal(header.manifestHash, genesis.body.manifestHash)) return null;
+  const shown = manifests.has(toHex(header.manifestHash));
+  return broken(
+    "RECEIPT_MANIFEST",
+    shown ? "E_MANIFEST_MISMATCH" : "E_MANIFEST_MISSING",
+    header.seq,
+    "it was made under another manifest than its ledger's",
+  );
+}
+
+/**
+ * The lease that a receipt cites, if any; for an action, proven to hold from its opening to the last
+ * byte that left. The interval is half-open and there is no leeway.
+ */
+function coverage(walk: Walk, header: ReceiptHeader): Verified<LeaseBody> | null | Break {
+  const { seq, openedAtUs, egressLastUs } = header;
+  if (header.leaseRef.length === 0) return null;
+  const lease = walk.leases.cite(header.leaseRef);
+  if (lease === null) {
+    return broken("COVERAGE", "E_LEASE_MISSING", seq, "the lease that it cites is not in the pack");
+  }
+  if (header.kind !== "ACTION") return lease;
+  const { leaseId, notBeforeUs, notAfterUs, leaseSeq } = lease.body;
+  if (openedAtUs < notBeforeUs) {
+    return broken("COVERAGE", "E_LEASE_NOT_YET", seq, `opened before ${leaseId} began`);
+  }
+  if (openedAtUs >= notAfterUs) {
+    return broken("COVERAGE", "E_LEASE_EXPIRED", seq, `opened when ${leaseId} had expired`);
+  }
+  // After a crash nobody knows when the last byte left: judged at its opening alone.
+  const until =
+    header.verdict === "INDETERMINATE" ? openedAtUs : Math.max(egressLastUs, openedAtUs);
+  if (!walk.leases.covers(lease, header.scope, until)) {
+    return broken("COVERAGE", "E_LEASE_COVERAGE", seq, "bytes left when no lease was held");
+  }
+  const later = walk.leases.bySeq(leaseSeq + 2);
+  if (later !== null && header.intentSeq > later.body.intentsOpened) {
+    const what = `${leaseId} was used after lease ${leaseSeq + 2} had pinned ${later.body.intentsOpened} intents`;
+    return broken("COVERAGE", "E_HEAD_LAG", seq, what);
+  }
+  return revocationProblem(walk, header, lease) ?? lease;
+}
+
+/**
+ * A revocation that the lease's issuer had already counted breaks; one that had not reached the
+ * sidecar yet is told, since a partitioned sidecar is honest.
+ */
+function revocationProblem(
+  walk: Walk,
+  header: ReceiptHeader,
+  lease: Verified<LeaseBody>,
+): Break | null {
+  for (const { body } of walk.authority.revocations) {
+    const hits =
+      (body.kind === "LEASE" && equal(body.target, lease.ref)) ||
+      (body.kind === "GRANT" && equal(body.target, lease.body.grantRef)) ||
+      (body.kind === "MANIFEST" && equal(body.target, lease.body.manifestHash)) ||
+      (body.kind === "INSTANCE" && equal(body.target, lease.body.ledgerId)) ||
+      (body.kind === "KEY" && lease.signed.signatures.some((s) => equal(s.key, body.target))) ||
+      body.kind === "TENANT";
+    if (!hits || header.openedAtUs < body.effectiveUs) continue;
+    if (lease.body.revocationEpoch >= body.epoch) {
+      const what = `used after revocation ${body.epoch}, which its lease had taken into account`;
+      return broken("COVERAGE", "E_LEASE_REVOKED", header.seq, what);
+    }
+    walk.flags.raise("USED_AFTER_REVOCATION", header.seq);
+  }
+  return null;
+}
+
+function intentProblem(walk: Walk, header: ReceiptHeader, disclosed: Disclosed): Break | null {
+  const { seq, intentSeq, intentsOpened, intentsHead, receiptId, leaseRef, openedAtUs } = header;
+  walk.intents.state(intentsOpened, {
+    head: intentsHead,
+    code: "E_INTENT_CHAIN",
+    index: seq,
+    who: `receipt ${seq}`,
+  });
+  if (intentSeq > 0) {
+    const link = { receiptId, leaseRef, openedAtUs, claimCommitment: disclosed.claimCommitment };
+    const twice = walk.intents.link(intentSeq, link, seq);
+    if (twice !== null) return twice;
+  }
+  return walk.intents.advance(seq);
+}
+
+function referenceProblem(walk: Walk, header: ReceiptHeader): Break | null {
+  if (header.refersTo.length === 0) return null;
+  const referred = walk.hashes.indexOf(header.refersTo);
+  if (referred >= 0) {
+    if (header.kind !== "REDACTION") return null;
+    walk.flags.raise("ERASED", walk.firstSeq + referred);
+    if (((walk.openFields[referred] as number) & header.redactedMask) === 0) return null;
+    const what = `it erases what receipt ${walk.firstSeq + referred} still shows`;
+    return broken("REFERENCE", "E_OPENING_REDACTED", header.seq, what);
+  }
+  // What lies before a range cannot be looked up; the chain still holds it.
+  if (walk.firstSeq > 1) return null;
+  return broken(
+    "REFERENCE",
+    "E_REF_UNKNOWN",
+    header.seq,
+    "it speaks of a receipt that this ledger has not",
+  );
+}

@@ -1,0 +1,293 @@
+import { toHex } from "../domain/bytes.ts";
+import { manifestLabel } from "../domain/manifest.ts";
+import { type CosignedHead, isWitnessed } from "./checkpoints.ts";
+import { type Break, CHECKS, type CheckCode, type CheckName } from "./checks.ts";
+import type { Flag, Flags } from "./flags.ts";
+import type { Ledger } from "./ledger.ts";
+import { saysWhat } from "./sentences.ts";
+import type { Counts, Tally } from "./tally.ts";
+import type { TrustFile } from "./trust-file.ts";
+
+/** Never a bare "valid": how much is proven is part of the answer. */
+export type Verdict = "BROKEN" | "INTACT" | "ANCHORED" | "WITNESSED";
+
+export type CheckStatus = "PASS" | "FAIL" | "NOT CHECKABLE OFFLINE" | "NOT REACHED";
+
+export interface CheckLine {
+  readonly number: number;
+  readonly name: CheckName;
+  readonly says: string;
+  readonly status: CheckStatus;
+  /** How many things were looked at and held. */
+  readonly held: number;
+}
+
+/** Stable JSON: fields are only ever added under this format. Times are microseconds, hashes hex. */
+export interface Report {
+  readonly format: "dragons report 0";
+  readonly verdict: Verdict;
+  /** A trust file was given. Without one nothing here is on anybody's word but the pack's. */
+  readonly pinned: boolean;
+  readonly tenant: string;
+  readonly broken: BrokenAt | null;
+  readonly flags: readonly Flag[];
+  readonly checks: readonly CheckLine[];
+  readonly ledgers: readonly LedgerReport[];
+  /** Plain sentences, most important first. */
+  readonly findings: readonly string[];
+  readonly proves: readonly string[];
+  readonly doesNotProve: readonly string[];
+}
+
+export interface BrokenAt {
+  readonly code: CheckCode;
+  readonly check: CheckName;
+  /** The seq that was due; 0: the pack itself. */
+  readonly index: number;
+  /** Hex id of the ledger; empty: none was open yet. */
+  readonly ledger: string;
+  readonly first_bad: number;
+  readonly suspect: number;
+  /** Nothing from this seq on may be relied on. */
+  readonly untrusted_from: number;
+  readonly detail: string;
+}
+
+export interface LedgerReport {
+  readonly ledger: string;
+  readonly instanceId: string;
+  readonly manifest: string;
+  readonly manifestHash: string;
+  readonly ledgerKey: string;
+  readonly verdict: Exclude<Verdict, "BROKEN">;
+  /** Seqs shown, inclusive; `to` < `from`: none. */
+  readonly from: number;
+  readonly to: number;
+  /** Size and root of the tree that they were proven to stand in. */
+  readonly size: number;
+  readonly root: string;
+  readonly anchor: AnchorReport | null;
+  readonly counts: Counts;
+  readonly openIntents: readonly OpenIntentReport[];
+  readonly grants: readonly GrantReport[];
+  readonly leases: readonly LeaseReport[];
+  readonly states: readonly StateReport[];
+  readonly heartbeats: number;
+  /** Heads smaller than what is shown begins with: not checkable from this pack. */
+  readonly headsBefore: number;
+  /** Two lease lifetimes: history could be hidden no longer than this. 0: no lease is shown. */
+  readonly hiddenAtMostUs: number;
+}
+
+export interface AnchorReport {
+  readonly size: number;
+  readonly root: string;
+  readonly cosignedAtUs: number;
+  readonly witnesses: readonly string[];
+}
+export interface OpenIntentReport {
+  readonly intentSeq: number;
+  readonly receiptId: string;
+  readonly openedAtUs: number;
+  readonly leaseRef: string;
+  readonly claimCommitment: string;
+}
+export interface GrantReport {
+  readonly grantId: string;
+  readonly ref: string;
+  readonly purpose: string;
+  /** Hex keys of the operators that signed it. */
+  readonly signedBy: readonly string[];
+}
+export interface LeaseReport {
+  readonly leaseId: string;
+  readonly ref: string;
+  readonly leaseSeq: number;
+  readonly grantRef: string;
+  readonly scopes: readonly string[];
+  readonly notBeforeUs: number;
+  readonly notAfterUs: number;
+  readonly headSize: number;
+}
+export interface StateReport {
+  readonly atUs: number;
+  readonly from: string;
+  readonly to: string;
+  readonly cause: string;
+  readonly condition: string;
+}
+
+export interface Findings {
+  readonly fault: Break | null;
+  readonly trust: TrustFile | null;
+  readonly tenant: string;
+  /** Of the ledger that was being read; empty: none. */
+  readonly ledgerId: string;
+  readonly ledgers: readonly Ledger[];
+  readonly flags: Flags;
+  readonly tally: Tally;
+  readonly nowUs: number;
+}
+
+export function writeReport(found: Findings): Report {
+  const { fault, trust, tenant, tally, flags } = found;
+  const ledgers = found.ledgers.map((l) => ledgerReport(l, found));
+  if (trust?.knownHead && fault === null) {
+    const id = toHex(trust.knownHead.ledgerId);
+    if (!ledgers.some((l) => l.ledger === id)) flags.raise("KNOWN_HEAD_UNUSED");
+  }
+  const brokenAt = fault && brokenReport(fault, found.ledgerId);
+  const report = {
+    format: "dragons report 0" as const,
+    verdict: fault ? ("BROKEN" as const) : overall(ledgers),
+    pinned: trust !== null,
+    tenant,
+    broken: brokenAt,
+    flags: [...flags.list(""), ...found.ledgers.flatMap((l) => l.walk.flags.list(l.id))],
+    checks: checkLines(fault, found.ledgers, tally),
+    ledgers,
+  };
+  return { ...report, ...saysWhat(report) };
+}
+
+/**
+ * What a program that verifies should exit with: 0 anchored or witnessed, 2 broken, 3 intact only,
+ * 78 without a trust file, whatever else was found. (64, usage, is the command line's own.)
+ */
+export function exitCodeOf({
+  pinned,
+  verdict,
+}: Pick<Report, "pinned" | "verdict">): 0 | 2 | 3 | 78 {
+  if (!pinned) return 78;
+  if (verdict === "BROKEN") return 2;
+  return verdict === "INTACT" ? 3 : 0;
+}
+
+function overall(ledgers: readonly LedgerReport[]): Verdict {
+  if (ledgers.some((l) => l.verdict === "INTACT")) return "INTACT";
+  return ledgers.some((l) => l.verdict === "ANCHORED") ? "ANCHORED" : "WITNESSED";
+}
+
+function brokenReport(fault: Break, ledger: string): BrokenAt {
+  const { code, check, index, suspect, detail } = fault;
+  const from = index === 0 ? 1 : suspect;
+  return { code, check, index, ledger, first_bad: index, suspect, untrusted_from: from, detail };
+}
+
+function checkLines(fault: Break | null, ledgers: readonly Ledger[], tally: Tally): CheckLine[] {
+  const heads = ledgers.reduce((n, { walk }) => n + walk.tree.met, 0);
+  const intents = ledgers.reduce((n, { walk }) => n + walk.intents.proven, 0);
+  return (Object.keys(CHECKS) as CheckName[]).map((name) => {
+    const { number, says } = CHECKS[name];
+    const held = name === "HEADS" ? heads : name === "INTENT_CHAIN" ? intents : tally.of(name);
+    const untouched = fault ? "NOT REACHED" : "NOT CHECKABLE OFFLINE";
+    const status = fault?.check === name ? "FAIL" : held > 0 ? "PASS" : untouched;
+    return { number, name, says, status, held };
+  });
+}
+
+function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings): LedgerReport {
+  const { walk, heads, lastSeq, id } = ledger;
+  const { genesis, manifest, grants } = walk.authority;
+  const met = heads.filter((h) => h.size >= walk.firstSeq && h.size <= walk.tree.size);
+  const anchor = met.reduce<CosignedHead | null>(
+    (a, h) => (h.size >= (a?.size ?? 0) ? h : a),
+    null,
+  );
+  const witnessed = met.some((h) => isWitnessed(h, trust));
+  if (fault === null) {
+    raiseTail(ledger, anchor, trust, nowUs);
+    raiseRevocations(ledger);
+  }
+  const leases = walk.leases.all();
+  return {
+    ledger: id,
+    instanceId: genesis.body.instanceId,
+    manifest: manifestLabel(manifest),
+    manifestHash: toHex(genesis.body.manifestHash),
+    ledgerKey: toHex(genesis.body.ledgerKey),
+    verdict:
+      trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT",
+    from: walk.firstSeq,
+    to: lastSeq,
+    size: walk.tree.size,
+    root: toHex(walk.tree.root),
+    anchor: anchor && {
+      size: anchor.size,
+      root: toHex(anchor.root),
+      cosignedAtUs: anchor.cosignedAtUs,
+      witnesses: anchor.witnesses,
+    },
+    counts: tally.counts(id),
+    openIntents: ledger.openIntents.map((row) => ({
+      intentSeq: row.intentSeq,
+      receiptId: row.receiptId,
+      openedAtUs: row.openedAtUs,
+      leaseRef: toHex(row.leaseRef),
+      claimCommitment: toHex(row.claimCommitment),
+    })),
+    grants: [...grants.values()].map(({ body, ref, signed }) => ({
+      grantId: body.grantId,
+      ref: toHex(ref),
+      purpose: body.purpose,
+      signedBy: signed.signatures.map((s) => toHex(s.key)),
+    })),
+    leases: leases.map(({ body, ref }) => ({
+      leaseId: body.leaseId,
+      ref: toHex(ref),
+      leaseSeq: body.leaseSeq,
+      grantRef: toHex(body.grantRef),
+      scopes: body.scopes.map((s) => s.name),
+      notBeforeUs: body.notBeforeUs,
+      notAfterUs: body.notAfterUs,
+      headSize: body.headSize,
+    })),
+    states: ledger.transitions.map(({ body }) => ({
+      atUs: body.atUs,
+      from: body.from,
+      to: body.to,
+      cause: body.cause,
+      condition: body.condition,
+    })),
+    heartbeats: ledger.heartbeats.length,
+    headsBefore: walk.tree.before,
+    hiddenAtMostUs:
+      2 * leases.reduce((t, { body }) => Math.max(t, body.notAfterUs - body.notBeforeUs), 0),
+  };
+}
+
+function raiseTail(
+  { walk, lastSeq }: Ledger,
+  anchor: CosignedHead | null,
+  trust: TrustFile | null,
+  nowUs: number,
+): void {
+  const anchored = anchor?.size ?? walk.firstSeq - 1;
+  walk.flags.count("UNANCHORED_TAIL", lastSeq - anchored, `receipts after ${anchored}`);
+  if (walk.firstSeq > 1 || walk.tree.size > lastSeq) {
+    walk.flags.count(
+      "RANGE",
+      lastSeq - walk.firstSeq + 1,
+      `${walk.firstSeq}–${lastSeq} of ${walk.tree.size}`,
+    );
+  }
+  if (anchor === null || trust === null || trust.maxAgeUs === null) return;
+  const ageUs = (trust.asOfUs ?? nowUs) - anchor.cosignedAtUs;
+  if (ageUs > trust.maxAgeUs) {
+    walk.flags.raise(
+      "STALE_CHECKPOINT",
+      null,
+      `cosigned ${Math.floor(ageUs / 1_000_000)} s before`,
+    );
+  }
+}
+
+function raiseRevocations({ walk }: Ledger): void {
+  const shown = walk.authority.revocations.at(-1)?.body.epoch ?? 0;
+  const known = walk.leases
+    .all()
+    .reduce((epoch, { body }) => Math.max(epoch, body.revocationEpoch), 0);
+  if (known > shown) {
+    walk.flags.raise("REVOCATION_NOT_SHOWN", null, `leases know ${known}, the pack shows ${shown}`);
+  }
+}

@@ -1,0 +1,125 @@
+import { PAYLOAD_FIELDS } from "../domain/payload.ts";
+import type { CheckName } from "./checks.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Proven } from "./receipts.ts";
+
+/** What receipts of one ledger say was done, in numbers. Denials count what they stand for. */
+export interface Counts {
+  receipts: number;
+  completed: number;
+  failed: number;
+  cut: number;
+  indeterminate: number;
+  denied: number;
+  lifecycle: number;
+  corrections: number;
+  decisionsSame: number;
+  decisionsNotReproducible: number;
+  decisionsUnshown: number;
+}
+
+const noCounts = (): Counts => ({
+  receipts: 0,
+  completed: 0,
+  failed: 0,
+  cut: 0,
+  indeterminate: 0,
+  denied: 0,
+  lifecycle: 0,
+  corrections: 0,
+  decisionsSame: 0,
+  decisionsNotReproducible: 0,
+  decisionsUnshown: 0,
+});
+
+const EVERY_RECEIPT: readonly CheckName[] = [
+  "RECEIPT_ENCODING",
+  "RECEIPT_OWNER",
+  "RECEIPT_SIGNATURE",
+  "SEQUENCE",
+  "CHAIN",
+  "ID",
+  "TIME",
+  "SHAPE",
+  "RECEIPT_MANIFEST",
+];
+
+/** How often each check was made and held, so that nothing passes which was never looked at. */
+export class Tally {
+  readonly #checks = new Map<CheckName, number>();
+  readonly #counts = new Map<string, Counts>();
+
+  add(check: CheckName, times = 1): void {
+    if (times > 0) this.#checks.set(check, this.of(check) + times);
+  }
+
+  of(check: CheckName): number {
+    return this.#checks.get(check) ?? 0;
+  }
+
+  counts(ledger: string): Counts {
+    return this.#counts.get(ledger) ?? noCounts();
+  }
+
+  preamble({ walk, heartbeats, transitions, heads }: Ledger): void {
+    const { keysets, manifests, grants, docks, leases, revocations } = walk.authority;
+    this.add("KEYSET", keysets.size);
+    this.add("MANIFEST", manifests.size);
+    this.add("GRANT", grants.size);
+    this.add("DOCK", docks.size);
+    this.add("GENESIS");
+    this.add("LEASE", leases.size);
+    this.add("REVOCATION", revocations.length);
+    this.add("HEARTBEAT", heartbeats.length);
+    this.add("TRANSITION", transitions.length);
+    this.add("CHECKPOINT", heads.length);
+  }
+
+  receipt(ledger: Ledger, { header, contents, disclosed, decision }: Proven): void {
+    for (const check of EVERY_RECEIPT) this.add(check);
+    this.add("PAYLOAD");
+    if (header.kind === "ACTION") this.add("COVERAGE");
+    this.add("CONTENT", PAYLOAD_FIELDS.filter((f) => disclosed.data[f] !== null).length);
+    if (contents.claim !== null) this.add("CLAIM");
+    if (decision === "SAME") this.add("DECISION");
+    if (header.intentSeq > 0) this.add("INTENT");
+    if (header.refersTo.length > 0) this.add("REFERENCE");
+    this.#count(ledger, header, decision);
+    this.#withheld(ledger, header, disclosed.data.claim === null, disclosed);
+  }
+
+  #count(ledger: Ledger, header: Proven["header"], decision: Proven["decision"]): void {
+    const counts = this.#counts.get(ledger.id) ?? noCounts();
+    this.#counts.set(ledger.id, counts);
+    counts.receipts++;
+    if (header.kind === "DENIAL") counts.denied += header.count;
+    else if (header.kind === "LIFECYCLE") counts.lifecycle++;
+    else if (header.kind !== "ACTION") counts.corrections++;
+    else if (header.verdict === "COMPLETED") counts.completed++;
+    else if (header.verdict === "FAILED") counts.failed++;
+    else if (header.verdict === "CUT") counts.cut++;
+    else counts.indeterminate++;
+    if (decision === "SAME") counts.decisionsSame++;
+    if (decision === "NOT_REPRODUCIBLE") counts.decisionsNotReproducible++;
+    if (decision === "UNSHOWN") counts.decisionsUnshown++;
+  }
+
+  #withheld(
+    { walk }: Ledger,
+    { kind, seq }: Proven["header"],
+    claimHidden: boolean,
+    { data }: Proven["disclosed"],
+  ): void {
+    if (claimHidden && (kind === "ACTION" || kind === "DENIAL"))
+      walk.flags.raise("SCOPE_UNSHOWN", seq);
+    const hidden = PAYLOAD_FIELDS.filter((f) => data[f] === null && f !== "claim");
+    if (hidden.length > 0) walk.flags.raise("WITHHELD", seq);
+  }
+
+  /** A ledger came to its end and everything added up. */
+  closed(): void {
+    this.add("OPEN_INTENTS");
+    this.add("TAIL");
+    this.add("REFERENCED");
+  }
+}

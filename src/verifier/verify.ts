@@ -1,0 +1,214 @@
+import type { Crypto } from "../domain/crypto.ts";
+import { SignedBytes } from "../domain/signed.ts";
+import { decodeStrictly, type Root } from "./authority.ts";
+import { type Break, broken, isBroken } from "./checks.ts";
+import { Flags } from "./flags.ts";
+import {
+  addLeaves,
+  addOpenIntent,
+  closeLedger,
+  type Ledger,
+  newPreamble,
+  openLedger,
+  type Preamble,
+} from "./ledger.ts";
+import { decodeFrame, FRAME_KINDS, type Frame, PackError, PackHeader, readFrames } from "./pack.ts";
+import { type Proven, proveReceipt } from "./receipts.ts";
+import { type Report, writeReport } from "./report.ts";
+import { Tally } from "./tally.ts";
+import type { TrustFile } from "./trust-file.ts";
+
+export interface VerifyOptions {
+  /** null: the pack is read, but nobody vouches for it; the exit code is 78. */
+  readonly trust: TrustFile | null;
+  /** Microseconds since the epoch: what age is judged by where the trust file does not say. */
+  readonly nowUs: number;
+  /** Called for each receipt that holds, in order: for timelines. Nothing of it is kept. */
+  readonly onReceipt?: (ledger: string, proven: Proven) => void;
+}
+
+/**
+ * Checks a pack in one pass and tells what it found; never throws for what is in the pack. Memory is
+ * one frame, what stands before the receipts, and 32 bytes a receipt.
+ */
+export async function verify(
+  crypto: Crypto,
+  pack: AsyncIterable<Uint8Array>,
+  options: VerifyOptions,
+): Promise<Report> {
+  const reading = new Reading(crypto, options);
+  let fault: Break | null = null;
+  try {
+    for await (const frame of readFrames(pack)) {
+      fault = reading.take(frame);
+      if (fault !== null) break;
+    }
+  } catch (error) {
+    if (!(error instanceof PackError)) throw error;
+    fault = broken("FRAMES", error.code, 0, error.message);
+  }
+  return writeReport({
+    fault,
+    trust: options.trust,
+    tenant: reading.tenant,
+    ledgerId: reading.ledgerId,
+    ledgers: reading.ledgers,
+    flags: reading.flags,
+    tally: reading.tally,
+    nowUs: options.nowUs,
+  });
+}
+
+type Placed = keyof Preamble;
+const BEFORE_RECEIPTS: ReadonlySet<string> = new Set<Placed>([
+  "KEYSET",
+  "MANIFEST",
+  "GRANT",
+  "DOCK",
+  "LEASE",
+  "REVOCATION",
+  "HEARTBEAT",
+  "TRANSITION",
+  "CHECKPOINT",
+  "FRONTIER",
+]);
+
+/** Where the reader stands in the file. Each frame either moves it on or breaks the pack. */
+class Reading {
+  readonly ledgers: Ledger[] = [];
+  readonly flags = new Flags();
+  readonly tally = new Tally();
+  tenant = "";
+  /** Of the section being read; empty: its genesis is not proven yet. */
+  ledgerId = "";
+  readonly #crypto: Crypto;
+  readonly #options: VerifyOptions;
+  #announced = 0;
+  #last: number = 0;
+  #preamble: Preamble | null = null;
+  #ledger: Ledger | null = null;
+
+  constructor(crypto: Crypto, options: VerifyOptions) {
+    this.#crypto = crypto;
+    this.#options = options;
+    if (options.trust === null) this.flags.raise("UNPINNED");
+  }
+
+  take(frame: Frame): Break | null {
+    const place = FRAME_KINDS.indexOf(frame.kind);
+    const opens = frame.kind === "GENESIS" && this.#last > 0;
+    if (!opens && place < this.#last) return outOfPlace(frame);
+    if (this.#last === 0 && frame.kind !== "HEADER") return outOfPlace(frame);
+    if (frame.kind === "HEADER" && this.#last > 0) return outOfPlace(frame);
+    this.#last = place;
+    this.tally.add("FRAMES");
+    switch (frame.kind) {
+      case "HEADER":
+        return this.#start(frame);
+      case "GENESIS":
+        return this.#close() ?? this.#open(frame);
+      case "RECEIPT":
+        return this.#inLedger(frame, (ledger) => this.#receipt(ledger, frame.body));
+      case "OPEN_INTENT":
+        return this.#inLedger(frame, (ledger) => addOpenIntent(ledger, frame.body));
+      case "LEAVES":
+        return this.#inLedger(frame, (ledger) => addLeaves(ledger, frame.body));
+      case "END":
+        return this.#close() ?? this.#end();
+      default:
+        if (this.#preamble === null || !BEFORE_RECEIPTS.has(frame.kind)) return outOfPlace(frame);
+        (this.#preamble[frame.kind] as Uint8Array[]).push(frame.body);
+        return null;
+    }
+  }
+
+  #start(frame: Frame): Break | null {
+    const { tenantId, ledgers } = decodeFrame(PackHeader, frame.body, frame.kind);
+    this.tenant = tenantId;
+    this.#announced = ledgers;
+    const { trust } = this.#options;
+    if (tenantId === "" || (trust !== null && trust.tenant !== tenantId)) {
+      return broken(
+        "TENANT",
+        "E_TENANT_MISMATCH",
+        0,
+        `the pack is of tenant ${JSON.stringify(tenantId)}`,
+      );
+    }
+    this.tally.add("TENANT");
+    return null;
+  }
+
+  #open(frame: Frame): null {
+    this.#preamble = newPreamble(frame.body);
+    this.ledgerId = "";
+    return null;
+  }
+
+  /** The ledger of this frame; its authority is proven when the first frame asks for it. */
+  #current(): Ledger | Break | null {
+    if (this.#preamble === null) return this.#ledger;
+    const preamble = this.#preamble;
+    this.#preamble = null;
+    const root = this.#root(preamble);
+    if (isBroken(root)) return root;
+    const ledger = openLedger(this.#crypto, preamble, root, this.#options.trust);
+    if (isBroken(ledger)) return ledger;
+    if (this.ledgers.some((l) => l.id === ledger.id)) {
+      return broken("GENESIS", "E_LEDGER_DUP", 0, `ledger ${ledger.id} stands twice`);
+    }
+    this.ledgerId = ledger.id;
+    this.tally.preamble(ledger);
+    this.ledgers.push(ledger);
+    this.#ledger = ledger;
+    return ledger;
+  }
+
+  #inLedger(frame: Frame, step: (ledger: Ledger) => Break | null): Break | null {
+    const ledger = this.#current();
+    if (ledger === null) return outOfPlace(frame);
+    return isBroken(ledger) ? ledger : step(ledger);
+  }
+
+  #receipt(ledger: Ledger, body: Uint8Array): Break | null {
+    const proven = proveReceipt(ledger.walk, body);
+    if (isBroken(proven)) return proven;
+    ledger.lastSeq = proven.header.seq;
+    this.tally.receipt(ledger, proven);
+    this.#options.onReceipt?.(ledger.id, proven);
+    return null;
+  }
+
+  #close(): Break | null {
+    const ledger = this.#current();
+    if (ledger === null || isBroken(ledger)) return ledger;
+    this.#ledger = null;
+    const fault = closeLedger(ledger);
+    if (fault === null) this.tally.closed();
+    return fault;
+  }
+
+  #end(): Break | null {
+    if (this.ledgers.length === 0)
+      return broken("FRAMES", "E_PACK_EMPTY", 0, "the pack has no ledger");
+    if (this.ledgers.length === this.#announced) return null;
+    const what = `the header announces ${this.#announced} ledgers, the pack has ${this.ledgers.length}`;
+    return broken("FRAMES", "E_PACK_TRUNCATED", 0, what);
+  }
+
+  /** Whom the keyset must come from. Unpinned, the pack's own word stands in, and the report says so. */
+  #root(preamble: Preamble): Root | Break {
+    const { trust } = this.#options;
+    if (trust !== null) return trust;
+    const [first] = preamble.KEYSET;
+    if (first === undefined)
+      return broken("KEYSET", "E_KEYSET_MISSING", 0, "the pack has no keyset");
+    const signed = decodeStrictly("KEYSET", SignedBytes, first);
+    if (isBroken(signed)) return signed;
+    const rootKey = signed.signatures[0]?.key ?? new Uint8Array(32);
+    return { tenant: this.tenant, rootKey, keysetVersion: 1 };
+  }
+}
+
+const outOfPlace = ({ kind, offset }: Frame): Break =>
+  broken("FRAMES", "E_PACK_ORDER", 0, `byte ${offset}: ${kind} does not belong there`);

@@ -1,0 +1,627 @@
+import { concat } from "../../src/domain/bytes.ts";
+import {
+  Chain,
+  commitment,
+  newChainState,
+  payloadHash,
+  type ReceiptDraft,
+} from "../../src/domain/chain.ts";
+import { cosignCheckpoint, signCheckpoint } from "../../src/domain/checkpoint.ts";
+import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
+import { DOCK, type DockBody } from "../../src/domain/dock.ts";
+import { GENESIS, type GenesisBody } from "../../src/domain/genesis.ts";
+import { GRANT, type GrantBody, UNLIMITED } from "../../src/domain/grant.ts";
+import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { IntentBody } from "../../src/domain/intent.ts";
+import { KEYSET, type KeysetBody } from "../../src/domain/keyset.ts";
+import { LEASE, type LeaseBody } from "../../src/domain/lease.ts";
+import { type Manifest, ManifestBody, manifestHash } from "../../src/domain/manifest.ts";
+import {
+  ActionBody,
+  EvidenceBody,
+  GoalBody,
+  OutcomeBody,
+  PayloadRow,
+} from "../../src/domain/payload.ts";
+import { RECEIPT } from "../../src/domain/receipt.ts";
+import { REVOCATION, type RevocationBody } from "../../src/domain/revocation.ts";
+import type { SignedBytes, SignedKind } from "../../src/domain/signed.ts";
+import { encodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
+import { native } from "../../src/native/crypto.ts";
+import { type ExportChoice, exportPack, type LedgerEvidence } from "../../src/verifier/export.ts";
+import { ReceiptFrame } from "../../src/verifier/pack.ts";
+import type { TrustFile } from "../../src/verifier/trust-file.ts";
+import { type VerifyOptions, verify } from "../../src/verifier/verify.ts";
+
+export const crypto = native;
+const none = new Uint8Array(0);
+export const START_US = 1_795_000_000_000_000;
+export const SECOND = 1_000_000;
+
+/** A key whose seed is its name: everything built here comes out the same each time. */
+export function keyOf(name: string): Signer & { seed: Uint8Array } {
+  const seed = crypto.sha256(new TextEncoder().encode(`test key ${name}`));
+  return {
+    seed,
+    publicKey: crypto.publicKey(seed),
+    sign: async (message) => crypto.sign(seed, message),
+  };
+}
+
+const hashOf = (name: string): Uint8Array => crypto.sha256(new TextEncoder().encode(name));
+/** A UUIDv7 that counts. */
+const uuid = (n: number): string =>
+  `0193${n.toString(16).padStart(8, "0")}7${"0".repeat(3)}8${n.toString(16).padStart(15, "0")}`;
+
+export const receiptIdOf = (n: number): string => `rcp_${uuid(n)}`;
+
+/** Spoils, before it is signed, one body of the good story; what is not named stays good. */
+export interface Twists {
+  tenant?: string;
+  keyset?(body: KeysetBody): KeysetBody;
+  keysetSigner?: Signer;
+  manifest?(body: Manifest): Manifest;
+  grant?(body: GrantBody): GrantBody;
+  grantSigners?: Signer[];
+  dock?(body: DockBody): DockBody;
+  genesis?(body: GenesisBody): GenesisBody;
+  genesisSigners?: Signer[];
+  lease?(body: LeaseBody): LeaseBody;
+  leaseSigner?: Signer;
+  heartbeat?(body: HeartbeatBody): HeartbeatBody;
+  ledger?: Signer;
+  revocations?: { body: Partial<RevocationBody>; signer: Signer }[];
+  cosigner?: { name: string; signer: Signer };
+  ledgerName?: string;
+}
+
+export interface Act {
+  scope?: string;
+  path?: string;
+  target?: string;
+  /** Spoils the claim alone, not the action. */
+  claim?(claim: Claim): Claim;
+  header?(draft: ReceiptDraft): ReceiptDraft;
+  openedAtUs?: number;
+  egressLastUs?: number;
+  receiptId?: string;
+  goal?: Uint8Array;
+}
+
+/** An instance's ledger in the making, with everything that vouches for it. */
+export class Story {
+  readonly tenantId: string;
+  readonly twists: Twists;
+  readonly root = keyOf("root");
+  readonly operator = keyOf("operator");
+  readonly issuer = keyOf("issuer");
+  readonly cosigner = keyOf("cosigner");
+  readonly join = keyOf("join");
+  readonly ledgerKey: Signer;
+  readonly receipts: { seq: number; signed: SignedBytes; row: Uint8Array; hash: Uint8Array }[] = [];
+  readonly leases: { signed: SignedBytes; ref: Uint8Array; body: LeaseBody }[] = [];
+  readonly heartbeats: SignedBytes[] = [];
+  readonly checkpoints: string[] = [];
+  readonly revocations: SignedBytes[] = [];
+  readonly open = new Map<number, IntentBody>();
+  manifestBytes: Uint8Array = none;
+  manifestHash: Uint8Array = none;
+  keyset!: SignedBytes;
+  grant!: SignedBytes;
+  dock!: SignedBytes;
+  genesis!: SignedBytes;
+  grantRef: Uint8Array = none;
+  ledgerId: Uint8Array = none;
+  chain!: Chain;
+  nowUs = START_US;
+  #ids = 1;
+
+  private constructor(twists: Twists) {
+    this.twists = twists;
+    this.tenantId = twists.tenant ?? "acme";
+    this.ledgerKey = twists.ledger ?? keyOf(twists.ledgerName ?? "ledger");
+  }
+
+  static async begin(twists: Twists = {}): Promise<Story> {
+    const story = new Story(twists);
+    await story.#authority();
+    return story;
+  }
+
+  async #sign<T>(
+    kind: SignedKind<T>,
+    body: T,
+    twist: ((b: T) => T) | undefined,
+    signers: Signer[],
+  ) {
+    return signBody(kind, twist === undefined ? body : twist(body), signers);
+  }
+
+  async #authority(): Promise<void> {
+    const { tenantId, twists } = this;
+    const forever = {
+      notBeforeUs: START_US - 3600 * SECOND,
+      notAfterUs: START_US + 86_400 * SECOND,
+    };
+    const keys = [
+      { role: "OPERATOR_GRANT" as const, key: this.operator.publicKey, holder: "alice" },
+      { role: "ISSUER" as const, key: this.issuer.publicKey, holder: "control" },
+      { role: "COSIGNER" as const, key: this.cosigner.publicKey, holder: "control" },
+    ].map((k) => ({ ...k, ...forever, compromisedFromUs: 0, loginRole: "UNSPECIFIED" as const }));
+    this.keyset = await this.#sign(
+      KEYSET,
+      {
+        version: 1,
+        tenantId,
+        keysetVersion: 1,
+        issuedAtUs: START_US - 60 * SECOND,
+        keys,
+        thresholds: [],
+        previous: none,
+      },
+      twists.keyset,
+      [twists.keysetSigner ?? this.root],
+    );
+    const manifest: Manifest = {
+      version: 1,
+      name: "reconciler",
+      agentVersion: "v7",
+      code: [{ path: "agent/main.py", sha256: hashOf("main.py"), size: 120 }],
+      config: [],
+      runtime: "python3",
+      capabilities: [
+        {
+          name: "read:payments",
+          rules: [
+            {
+              protocol: "GRPC",
+              target: "payments.internal:443",
+              verb: "",
+              path: "/payments.v1.Payments/{Get,List}*",
+              when: "",
+            },
+          ],
+        },
+        {
+          name: "write:ledger",
+          rules: [
+            {
+              protocol: "GRPC",
+              target: "ledger.internal:443",
+              verb: "",
+              path: "/ledger.v1.Entries/Post",
+              when: "",
+            },
+          ],
+        },
+      ],
+    };
+    this.manifestBytes = ManifestBody.encode(twists.manifest?.(manifest) ?? manifest);
+    this.manifestHash = manifestHash(crypto, this.manifestBytes);
+    const limits = {
+      maxActions: UNLIMITED,
+      maxBytes: UNLIMITED,
+      ratePerMinute: UNLIMITED,
+      maxConcurrent: UNLIMITED,
+    };
+    this.grant = await this.#sign(
+      GRANT,
+      {
+        version: 1,
+        grantId: `grt_${uuid(1)}`,
+        tenantId,
+        manifestHash: this.manifestHash,
+        scopes: [{ name: "read:payments", limits }],
+        ...forever,
+        issuedAtUs: START_US - 50 * SECOND,
+        leaseTtlMaxUs: 60 * SECOND,
+        purpose: "reconcile payments",
+        instancesMax: 2,
+        measureMin: "DECLARED",
+        liveness: {
+          heartbeatIntervalUs: 0,
+          stallDegradedUs: 0,
+          stallAutohealUs: 0,
+          silentBeyondLease: "UNSPECIFIED",
+          quarantineStalled: "UNSPECIFIED",
+        },
+      },
+      twists.grant,
+      twists.grantSigners ?? [this.operator],
+    );
+    this.grantRef = refOf(crypto, "grant", this.grant.body);
+    this.dock = await this.#sign(
+      DOCK,
+      {
+        version: 1,
+        dockId: `dck_${uuid(1)}`,
+        tenantId,
+        grantRef: this.grantRef,
+        joinKeys: [{ key: this.join.publicKey, ledgersMax: 2 }],
+        ...forever,
+        issuedAtUs: START_US - 40 * SECOND,
+      },
+      twists.dock,
+      [this.operator],
+    );
+    this.genesis = await this.#sign(
+      GENESIS,
+      {
+        version: 1,
+        role: "WORK",
+        tenantId,
+        instanceId: uuid(2),
+        ledgerKey: this.ledgerKey.publicKey,
+        manifestHash: this.manifestHash,
+        dockRef: refOf(crypto, "dock", this.dock.body),
+        joinKey: this.join.publicKey,
+        nonce: hashOf(`nonce ${twists.ledgerName ?? ""}`),
+        createdAtUs: START_US - 30 * SECOND,
+        predecessor: none,
+      },
+      twists.genesis,
+      twists.genesisSigners ?? [this.join, this.ledgerKey],
+    );
+    this.ledgerId = refOf(crypto, "genesis", this.genesis.body);
+    this.chain = new Chain(crypto, newChainState(this.ledgerId, tenantId));
+    for (const [i, { body, signer }] of (twists.revocations ?? []).entries()) {
+      const before = this.revocations.at(-1);
+      const previous = before ? refOf(crypto, "revocation", before.body) : none;
+      this.revocations.push(
+        await signBody(
+          REVOCATION,
+          {
+            version: 1,
+            tenantId,
+            epoch: i + 1,
+            previous,
+            kind: "GRANT",
+            target: this.grantRef,
+            effectiveUs: START_US,
+            reason: "test",
+            ...body,
+          },
+          [signer],
+        ),
+      );
+    }
+  }
+
+  tick(us = SECOND): number {
+    this.nowUs += us;
+    return this.nowUs;
+  }
+
+  async lease(twist: (body: LeaseBody) => LeaseBody = (b) => b): Promise<void> {
+    const head = this.chain.head();
+    const limits = {
+      maxActions: UNLIMITED,
+      maxBytes: UNLIMITED,
+      ratePerMinute: UNLIMITED,
+      maxConcurrent: UNLIMITED,
+    };
+    const body: LeaseBody = {
+      version: 1,
+      leaseId: `lse_${uuid(this.leases.length + 1)}`,
+      tenantId: this.tenantId,
+      instanceId: uuid(2),
+      ledgerId: this.ledgerId,
+      manifestHash: this.manifestHash,
+      grantRef: this.grantRef,
+      leaseSeq: this.leases.length + 1,
+      scopes: [{ name: "read:payments", limits }],
+      notBeforeUs: this.nowUs,
+      notAfterUs: this.nowUs + 60 * SECOND,
+      issuedAtUs: this.nowUs,
+      headSize: head.size,
+      headRoot: head.root,
+      intentsOpened: head.intentsOpened,
+      intentsHead: head.intentsHead,
+      revocationEpoch: 0,
+      sessionEpoch: 1,
+      controlSize: 0,
+      controlRoot: none,
+    };
+    const twisted = twist(this.twists.lease?.(body) ?? body);
+    const signed = await signBody(LEASE, twisted, [this.twists.leaseSigner ?? this.issuer]);
+    this.leases.push({ signed, ref: refOf(crypto, "lease", signed.body), body: twisted });
+  }
+
+  get leaseRef(): Uint8Array {
+    return this.leases.at(-1)?.ref ?? none;
+  }
+
+  async #append(draft: ReceiptDraft, data: Uint8Array[], signer: Signer): Promise<void> {
+    const salts = data.map((_, i) => hashOf(`salt ${draft.receiptId} ${i}`));
+    const openings = data.map((bytes, i) => ({
+      field: i + 1,
+      salt: salts[i] as Uint8Array,
+      data: bytes,
+    }));
+    const commitments = openings.map((o) =>
+      commitment(crypto, {
+        ...o,
+        ledgerId: this.ledgerId,
+        intentSeq: draft.intentSeq,
+        receiptId: draft.receiptId,
+      }),
+    );
+    const { header, hash } = this.chain.append({
+      ...draft,
+      payloadHash: payloadHash(crypto, commitments),
+    });
+    const signed = await signBody(RECEIPT, header, [signer]);
+    this.receipts.push({
+      seq: header.seq,
+      signed,
+      row: PayloadRow.encode({ commitments, openings }),
+      hash,
+    });
+  }
+
+  #draft(over: Partial<ReceiptDraft>): ReceiptDraft {
+    return {
+      receiptId: receiptIdOf(this.#ids++),
+      manifestHash: this.manifestHash,
+      leaseRef: none,
+      kind: "LIFECYCLE",
+      verdict: "COMPLETED",
+      reason: "UNSPECIFIED",
+      scope: "",
+      openedAtUs: this.nowUs,
+      closedAtUs: this.nowUs,
+      egressLastUs: 0,
+      intentSeq: 0,
+      count: 1,
+      payloadHash: hashOf(""),
+      refersTo: none,
+      redactedMask: 0,
+      ...over,
+    };
+  }
+
+  async lifecycle(over: Partial<ReceiptDraft> = {}): Promise<void> {
+    await this.#append(this.#draft(over), [none, none, none, none, none], this.ledgerKey);
+  }
+
+  claim({ target, path, claim }: Act): Claim {
+    const plain: Claim = {
+      version: 1,
+      protocol: "GRPC",
+      target: target ?? "payments.internal:443",
+      verb: "",
+      path: path ?? "/payments.v1.Payments/GetPayment",
+      inputs: [],
+      limitState: [],
+    };
+    return claim?.(plain) ?? plain;
+  }
+
+  /** Opens an intent and returns how to close it. */
+  begin(act: Act = {}): () => Promise<void> {
+    const openedAtUs = act.openedAtUs ?? this.tick();
+    const receiptId = act.receiptId ?? receiptIdOf(this.#ids++);
+    const claim = ClaimBody.encode(this.claim(act));
+    const intentSeq = this.chain.nextIntentSeq;
+    const leaseRef = this.leaseRef;
+    const salt = hashOf(`salt ${receiptId} 4`);
+    const claimCommitment = commitment(crypto, {
+      field: 5,
+      ledgerId: this.ledgerId,
+      intentSeq,
+      receiptId,
+      salt,
+      data: claim,
+    });
+    this.chain.openIntent({ receiptId, leaseRef, openedAtUs, claimCommitment });
+    this.open.set(intentSeq, {
+      version: 1,
+      receiptId,
+      intentSeq,
+      leaseRef,
+      manifestHash: this.manifestHash,
+      scope: "read:payments",
+      openedAtUs,
+      claim,
+      claimSalt: salt,
+      goal: none,
+      goalSalt: hashOf(`salt ${receiptId} 0`),
+    });
+    return async () => {
+      this.open.delete(intentSeq);
+      const goal =
+        act.goal ??
+        GoalBody.encode({ version: 1, purpose: "reconcile payments", goal: "", traceparent: "" });
+      const plain = this.claim({ ...act, claim: (c) => c });
+      const action = ActionBody.encode({
+        version: 1,
+        protocol: plain.protocol,
+        target: plain.target,
+        verb: plain.verb,
+        path: plain.path,
+        headerNames: [],
+        bodySha256: crypto.sha256(),
+        bodyBytes: 0,
+        messages: 1,
+      });
+      const evidence = EvidenceBody.encode({
+        version: 1,
+        dialled: "127.0.0.1:443",
+        peerCertificate: none,
+        leases: leaseRef.length > 0 ? [leaseRef] : [],
+        firstByteUs: openedAtUs,
+        measure: "FILES",
+        enforcement: "ADVISORY",
+      });
+      const outcome = OutcomeBody.encode({
+        version: 1,
+        status: "grpc-status: 0",
+        headerNames: [],
+        trailerNames: ["grpc-status"],
+        bodySha256: crypto.sha256(),
+        bodyBytes: 0,
+        messages: 1,
+      });
+      const draft = this.#draft({
+        receiptId,
+        leaseRef,
+        kind: "ACTION",
+        scope: act.scope ?? "read:payments",
+        openedAtUs,
+        egressLastUs: act.egressLastUs ?? openedAtUs + 1000,
+        closedAtUs: Math.max(openedAtUs, act.egressLastUs ?? 0) + 2000,
+        intentSeq,
+      });
+      await this.#append(
+        act.header?.(draft) ?? draft,
+        [goal, action, evidence, outcome, claim],
+        this.ledgerKey,
+      );
+    };
+  }
+
+  async act(act: Act = {}): Promise<void> {
+    await this.begin(act)();
+  }
+
+  async deny(act: Act = {}, over: Partial<ReceiptDraft> = {}): Promise<void> {
+    const openedAtUs = this.tick();
+    const draft = this.#draft({
+      leaseRef: this.leaseRef,
+      kind: "DENIAL",
+      verdict: "DENIED",
+      reason: "SCOPE_NOT_GRANTED",
+      openedAtUs,
+      closedAtUs: openedAtUs,
+      ...over,
+    });
+    await this.#append(
+      draft,
+      [none, none, none, none, ClaimBody.encode(this.claim(act))],
+      this.ledgerKey,
+    );
+  }
+
+  async beat(): Promise<void> {
+    const head = this.chain.head();
+    const body: HeartbeatBody = {
+      ...HEARTBEAT.body.decode(none),
+      version: 1,
+      heartbeatId: `hbt_${uuid(this.heartbeats.length + 1)}`,
+      tenantId: this.tenantId,
+      ledgerId: this.ledgerId,
+      sessionEpoch: 1,
+      counter: this.heartbeats.length + 1,
+      wallUs: this.nowUs,
+      monotonicUs: this.nowUs - START_US + 1,
+      nextDueUs: this.nowUs + 10 * SECOND,
+      child: "RUNNING",
+      size: head.size,
+      root: head.root,
+      intentsOpened: head.intentsOpened,
+      intentsHead: head.intentsHead,
+      grantRef: this.grantRef,
+      leaseRef: this.leaseRef,
+      manifestHash: this.manifestHash,
+      ledgerHealth: "OK",
+      enforcement: "ADVISORY",
+    };
+    this.heartbeats.push(
+      await signBody(HEARTBEAT, this.twists.heartbeat?.(body) ?? body, [this.ledgerKey]),
+    );
+  }
+
+  async checkpoint(
+    over: { size?: number; root?: Uint8Array; ledgerId?: Uint8Array } = {},
+  ): Promise<string> {
+    const { size, root } = this.chain.head();
+    const note = await signCheckpoint(
+      crypto,
+      { ledgerId: this.ledgerId, size, root, ...over },
+      this.ledgerKey,
+    );
+    const cosigner = this.twists.cosigner ?? { name: "control", signer: this.cosigner };
+    const cosigned = await cosignCheckpoint(
+      crypto,
+      note,
+      cosigner,
+      Math.floor(this.nowUs / SECOND),
+    );
+    this.checkpoints.push(cosigned);
+    return cosigned;
+  }
+
+  evidence(over: Partial<LedgerEvidence> = {}): LedgerEvidence {
+    return {
+      genesis: encodeSigned(this.genesis),
+      keysets: [encodeSigned(this.keyset)],
+      manifests: [this.manifestBytes],
+      grants: [encodeSigned(this.grant)],
+      docks: [encodeSigned(this.dock)],
+      leases: this.leases.map((l) => encodeSigned(l.signed)),
+      revocations: this.revocations.map(encodeSigned),
+      heartbeats: this.heartbeats.map(encodeSigned),
+      transitions: [],
+      checkpoints: this.checkpoints,
+      head: this.chain.head(),
+      read: (from, limit) =>
+        this.receipts
+          .slice(from - 1, from - 1 + limit)
+          .map(({ seq, signed, row }) => ({ seq, signed: encodeSigned(signed), row })),
+      openIntents: [...this.open.values()].map((i) => IntentBody.encode(i)),
+      ...over,
+    };
+  }
+
+  async pack(choice: ExportChoice = {}, over: Partial<LedgerEvidence> = {}): Promise<Uint8Array> {
+    return collect(exportPack(crypto, this.tenantId, [this.evidence(over)], choice));
+  }
+
+  get trust(): TrustFile {
+    return {
+      tenant: this.tenantId,
+      rootKey: this.root.publicKey,
+      keysetVersion: 1,
+      cosigners: null,
+      witnesses: [],
+      quorum: 0,
+      knownHead: null,
+      asOfUs: null,
+      maxAgeUs: null,
+    };
+  }
+}
+
+export async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of chunks) parts.push(chunk);
+  return concat(...parts);
+}
+
+/** Boot, lease, three calls (two of them at once), a denial, a beat, and a cosigned head over all. */
+export async function goodStory(twists: Twists = {}): Promise<Story> {
+  const story = await Story.begin(twists);
+  await story.lifecycle();
+  await story.lease();
+  await story.act();
+  const first = story.begin();
+  const second = story.begin({ path: "/payments.v1.Payments/ListPayments" });
+  await second();
+  await first();
+  await story.deny({ path: "/payments.v1.Payments/Refund" });
+  await story.beat();
+  await story.checkpoint();
+  return story;
+}
+
+/** Frames of a pack, to be taken apart and put together again by attacks. */
+export async function check(story: Story, pack: Uint8Array, over: Partial<VerifyOptions> = {}) {
+  const chunks = async function* () {
+    yield pack;
+  };
+  return verify(crypto, chunks(), { trust: story.trust, nowUs: story.nowUs, ...over });
+}
+
+export const receiptFrame = (r: { signed: SignedBytes; row: Uint8Array }): Uint8Array =>
+  ReceiptFrame.encode({ signed: encodeSigned(r.signed), row: r.row });
