@@ -295,7 +295,7 @@ class GrpcCall {
     if (this.#ended || up !== this.#up) return;
     const code = up.rstCode;
     const unanswered = this.#answer === null;
-    const lost = up.session === undefined || up.session.destroyed;
+    const lost = this.#connection?.lost === true;
     if (this.#cutting !== null) this.#endDenied(this.#cutting);
     else if (code === NO_ERROR && !unanswered) return;
     else if (code === REFUSED_STREAM && this.#replay !== null && this.#replays < replaysMax) {

@@ -54,6 +54,11 @@ export class Connection {
     );
   }
 
+  /** It broke: no stream on it can go on. */
+  get lost(): boolean {
+    return this.#session.destroyed;
+  }
+
   get gone(): boolean {
     return this.#session.destroyed || (this.#draining && this.streams === 0);
   }
