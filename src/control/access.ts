@@ -46,7 +46,6 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "dragons.v1.OrganismService/Stop": "OPERATOR",
   "dragons.v1.OrganismService/ListTransitions": "VIEWER",
   "grpc.health.v1.Health/Check": "OPEN",
-  "grpc.health.v1.Health/List": "OPEN",
   "grpc.health.v1.Health/Watch": "OPEN",
   "grpc.reflection.v1.ServerReflection/ServerReflectionInfo": "OPEN",
 };

@@ -124,7 +124,7 @@ function identify(parts: AuthenticatorParts, token: string): Operator {
   const entry =
     tenant === null || tenant.revokedEpoch("KEY", key) !== 0
       ? undefined
-      : keysOf(tenant.keyset().body, "OPERATOR_LOGIN", nowUs).find((k) => equal(k.key, key));
+      : keysOf(tenant.keyset(), "OPERATOR_LOGIN", nowUs).find((k) => equal(k.key, key));
   // One answer for a tenant that is not, and one that does not know the key.
   if (tenant === null || entry === undefined) {
     throw unauthenticated(

@@ -158,6 +158,8 @@ export class Projection {
     if (dock === undefined) return;
     const joinKey = toHex(body.joinKey);
     dock.opened.set(joinKey, (dock.opened.get(joinKey) ?? 0) + 1);
+    // A new ledger does not wash an instance clean: it begins in the state of the one before.
+    const before = this.instances.get(body.instanceId);
     const ledger: LedgerRecord = {
       genesis,
       ledgerId: genesis.ref,
@@ -167,7 +169,7 @@ export class Projection {
       manifestHash: body.manifestHash,
       openedAtUs,
       seq,
-      transition: null,
+      transition: before?.transition ?? null,
       lease: null,
       revokedEpoch: 0,
     };

@@ -134,6 +134,17 @@ export const recoveryTail = 1000;
 export const heartbeatIntervalUs = 10 * SECOND_US;
 /** Microseconds between heartbeats under `dragons dev`, where people watch. */
 export const heartbeatIntervalDevUs = 5 * SECOND_US;
+/** Microseconds. A beat may not put the next one off further: silence must show within minutes. */
+export const heartbeatDeclaredUsMax = 5 * MINUTE_US;
+/** Microseconds. An organism may not teach us patience without end by beating ever more unevenly. */
+export const silenceBarUsMax = 10 * MINUTE_US;
+/** Stretches of the control plane's own uptime that are remembered: enough for one transition's evidence. */
+export const observerIntervalsMax = 16;
+/** Microseconds in which novelty is counted, and into how many parts, which expire one by one. */
+export const noveltyWindowUs = 10 * MINUTE_US;
+export const noveltyWindowParts = 10;
+/** Fingerprints remembered at each level: about half a megabyte each. The longest unseen go first. */
+export const fingerprintsMax = 4096;
 
 // Batches
 
@@ -154,3 +165,29 @@ export const noteSignaturesMax = 16;
 export const keysRememberedMax = 4096;
 /** Milliseconds that an external signer may take: it may ask a person or a distant KMS. */
 export const externalSignerMsMax = 10_000;
+
+// The control plane as a server
+
+/** Bytes of one message to or from the control plane: a whole manifest, or a page, with room to spare. */
+export const controlMessageBytesMax = 8 * MIB;
+/** Bytes of artifacts after which a page is closed, whatever size was asked for; one always fits. */
+export const pageBytesMax = 2 * MIB;
+/** Calls at once on one connection to the control plane: a console with its watches, many times over. */
+export const controlStreamsMax = 256;
+/** MB that one connection to the control plane may hold. */
+export const controlSessionMemoryMb = 32;
+/** Microseconds after which a connection without calls is closed. */
+export const controlIdleUs = 10 * MINUTE_US;
+/** Microseconds after which a connection takes no new calls, so that load spreads again; a tether attaches anew. */
+export const controlAgeUs = 24 * 60 * MINUTE_US;
+/** Microseconds that calls under way on such a connection are given. */
+export const controlAgeGraceUs = 60 * MINUTE_US;
+/** Microseconds between pings of a quiet peer, and for its answer: a half-open tether is found in a minute. */
+export const controlKeepaliveUs = 30 * SECOND_US;
+export const controlKeepaliveTimeoutUs = 20 * SECOND_US;
+/** Microseconds that calls under way are given when the control plane stops. */
+export const drainUs = 10 * SECOND_US;
+/** Microseconds that the control plane's own CA is good for: sidecars pin it in their join tokens. */
+export const controlCaTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
+/** Microseconds that its server certificate is good for; made anew at each start. */
+export const controlLeafTtlUs = 365 * 24 * 60 * MINUTE_US;

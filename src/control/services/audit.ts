@@ -2,7 +2,7 @@ import { AuditService } from "../../gen/dragons/v1/authority_pb.ts";
 import { toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { operatorOf } from "../auth.ts";
-import { pageOf, pageToken } from "./requests.ts";
+import { pageBySeq, pageOf, pageToken } from "./requests.ts";
 
 export function auditService(): Handlers<typeof AuditService> {
   const { method } = AuditService;
@@ -11,18 +11,23 @@ export function auditService(): Handlers<typeof AuditService> {
       const { tenant } = operatorOf(context);
       const { size, afterSeq } = pageOf(method.listRecords, request);
       const found = await tenant.records(afterSeq + 1, size);
-      const last = found.at(-1)?.seq ?? 0;
+      const page = pageBySeq(
+        method.listRecords,
+        request,
+        found,
+        (r) => r.seq,
+        (r) => r.artifact.length,
+      );
+      const last = page.items.at(-1)?.seq ?? afterSeq;
       return {
-        records: found.map(({ receipt, record, artifact }) => ({
+        records: page.items.map(({ receipt, record, artifact }) => ({
           receipt: toWire(receipt),
           what: record.what,
           artifact,
           actor: record.actor,
         })),
         nextPageToken:
-          found.length === size && last < tenant.controlHead().size
-            ? pageToken(method.listRecords, { afterSeq: last })
-            : "",
+          last < tenant.controlHead().size ? pageToken(method.listRecords, { afterSeq: last }) : "",
       };
     },
   };

@@ -10,7 +10,7 @@ import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
 import type { DockRecord, GrantRecord, ManifestRecord } from "../projection.ts";
 import type { Tenant, Tenants } from "../tenants.ts";
-import { badArgument, believed, mutation, notFound, pageBySeq, peek } from "./requests.ts";
+import { badArgument, believed, mutation, notFound, notOver, pageBySeq, peek } from "./requests.ts";
 
 export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof DockService> {
   const { method } = DockService;
@@ -59,6 +59,7 @@ export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof D
         const dock = believed(
           verifyDock(crypto, signed, tenant.keyset(), grant.artifact, tenant.nowUs()),
         );
+        notOver("dock", dock.body, tenant.nowUs());
         const known = tenant.dock(dock.ref);
         const { dockId } = dock.body;
         if (known === null && [...tenant.docks()].some((d) => d.artifact.body.dockId === dockId)) {
@@ -139,6 +140,7 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
   const { notAfterUs, instancesMax } = grant.artifact.body;
   const revoked =
     grant.revokedEpoch !== 0 ||
+    tenant.revokedEpoch("TENANT", new Uint8Array(0)) !== 0 ||
     tenant.revokedEpoch("MANIFEST", body.manifestHash) !== 0 ||
     tenant.revokedEpoch("KEY", body.joinKey) !== 0;
   if (revoked || nowUs >= notAfterUs) {
@@ -148,12 +150,7 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
       "the grant of this dock is no longer in force",
     );
   }
-  if (!succeeds(tenant, body)) {
-    throw badArgument(
-      "genesis.predecessor",
-      "must be the newest ledger of this instance, and absent for its first",
-    );
-  }
+  maySucceed(tenant, body);
   const others = tenant
     .instancesUnder(grant.artifact.ref)
     .filter((l) => l.instanceId !== body.instanceId);
@@ -168,9 +165,20 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
 }
 
 /** An instance's first ledger has no predecessor; each further one names the one before. */
-function succeeds(tenant: Tenant, { instanceId, predecessor }: GenesisBody): boolean {
+function maySucceed(tenant: Tenant, { instanceId, predecessor }: GenesisBody): void {
   const before = tenant.instance(instanceId);
-  return before === null ? predecessor.length === 0 : equal(predecessor, before.ledgerId);
+  if (!equal(predecessor, before?.ledgerId ?? new Uint8Array(0))) {
+    throw badArgument(
+      "genesis.predecessor",
+      "must be the newest ledger of this instance, and absent for its first",
+    );
+  }
+  if (before?.transition?.body.to === "STOPPED") {
+    throw new StatusError("FAILED_PRECONDITION", "STOPPED", "this instance has stopped for good");
+  }
+  if (before !== null && before.revokedEpoch !== 0) {
+    throw new StatusError("FAILED_PRECONDITION", "E_REVOKED", "this instance was revoked");
+  }
 }
 
 const refused = (reason: "E_EXPIRED" | "QUOTA_REACHED", detail: string): StatusError =>

@@ -1,4 +1,5 @@
 import { purposeMax } from "../../domain/limits.ts";
+import { isPrintable } from "../../domain/manifest.ts";
 import { LeaseService } from "../../gen/dragons/v1/authority_pb.ts";
 import { toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
@@ -34,8 +35,8 @@ export function leaseService(): Handlers<typeof LeaseService> {
     revokeLease(request, context) {
       const operator = operatorOf(context);
       const { tenant } = operator;
-      if (request.reason.length > purposeMax) {
-        throw badArgument("reason", `at most ${purposeMax} characters`);
+      if (request.reason.length > purposeMax || !isPrintable(request.reason)) {
+        throw badArgument("reason", `must be printable text of at most ${purposeMax} characters`);
       }
       return mutation(method.revokeLease, operator, request, async () => {
         const lease = meant(tenant, request);

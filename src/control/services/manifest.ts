@@ -39,7 +39,13 @@ export function manifestService(crypto: Crypto): Handlers<typeof ManifestService
 
     async listManifests(request, context) {
       const { tenant } = operatorOf(context);
-      const page = pageBySeq(method.listManifests, request, tenant.manifests(), (m) => m.seq);
+      const page = pageBySeq(
+        method.listManifests,
+        request,
+        tenant.manifests(),
+        (m) => m.seq,
+        (m) => m.artifact.bytes.length,
+      );
       await tenant.settled();
       return {
         manifests: page.items.map(({ artifact, recordedAtUs }) => ({

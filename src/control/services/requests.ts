@@ -10,7 +10,7 @@ import {
 import { fromBase64Url, toBase64Url, toHex } from "../../domain/bytes.ts";
 import { type Codec, CodecError, message, str, u64 } from "../../domain/canonical.ts";
 import { type Invalid, isInvalid } from "../../domain/invalid.ts";
-import { pageSizeDefault, pageSizeMax, requestIdMax } from "../../domain/limits.ts";
+import { pageBytesMax, pageSizeDefault, pageSizeMax, requestIdMax } from "../../domain/limits.ts";
 import type { SignedBytes } from "../../domain/signed.ts";
 import { native } from "../../native/crypto.ts";
 import { refusal, StatusError } from "../../wire/status.ts";
@@ -48,6 +48,11 @@ export function peek<T>(codec: Codec<T>, signed: SignedBytes, field: string): T 
     if (error instanceof CodecError) throw badArgument(field, error.message);
     throw error;
   }
+}
+
+/** What has ended already is not recorded: it could never permit anything. */
+export function notOver(what: string, { notAfterUs }: { notAfterUs: number }, nowUs: number): void {
+  if (nowUs >= notAfterUs) throw badArgument(`${what}.not_after_us`, "has passed already");
 }
 
 // Requests that change something
@@ -163,18 +168,24 @@ export const pageToken = (
     }),
   );
 
-/** One page of what is ordered by a number that ascends. */
+/**
+ * One page of what is ordered by a number that ascends. `bytesOf` says what an item weighs, where
+ * items may be so large that a page is full before its count is.
+ */
 export function pageBySeq<T>(
   method: DescMethodUnary<DescMessage, DescMessage>,
   request: PageRequest,
   all: Iterable<T>,
   seqOf: (item: T) => number,
+  bytesOf: (item: T) => number = () => 0,
 ): Page<T> {
   const { size, afterSeq } = pageOf(method, request);
   const items: T[] = [];
+  let bytes = 0;
   for (const item of all) {
     if (seqOf(item) <= afterSeq) continue;
-    if (items.length === size) {
+    bytes += bytesOf(item);
+    if (items.length === size || (items.length > 0 && bytes > pageBytesMax)) {
       const last = items.at(-1) as T;
       return { items, nextPageToken: pageToken(method, { afterSeq: seqOf(last) }) };
     }

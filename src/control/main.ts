@@ -1,0 +1,210 @@
+import { randomBytes } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { resolve } from "node:path";
+import { drainUs } from "../domain/limits.ts";
+import {
+  AuditService,
+  GrantService,
+  KeyService,
+  LeaseService,
+  ManifestService,
+  TenantService,
+} from "../gen/dragons/v1/authority_pb.ts";
+import { DockService } from "../gen/dragons/v1/dock_pb.ts";
+import { writeAtomic } from "../native/atomic-file.ts";
+import { type Clock, systemClock } from "../native/clock.ts";
+import { native } from "../native/crypto.ts";
+import { FolderHeld, holdFolder } from "../native/hold.ts";
+import { KeyError } from "../native/keys.ts";
+import { embeddedControlStore } from "../storage/control-embedded.ts";
+import { openLmdb } from "../storage/lmdb.ts";
+import { StorageFailed } from "../storage/store.ts";
+import { authenticator } from "./auth.ts";
+import { CONTROL_USAGE, ConfigError, type ControlConfig, readConfig } from "./config.ts";
+import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
+import { controlServer, mounted } from "./server.ts";
+import { auditService } from "./services/audit.ts";
+import { dockService } from "./services/dock.ts";
+import { grantService } from "./services/grant.ts";
+import { keyService } from "./services/key.ts";
+import { leaseService } from "./services/lease.ts";
+import { manifestService } from "./services/manifest.ts";
+import { tenantService } from "./services/tenant.ts";
+import { fileKeyring } from "./tenant-keys.ts";
+import { TenantFailed, Tenants } from "./tenants.ts";
+
+/** What others need to know of a control plane that runs. The ready file, as JSON. */
+export interface ControlReady {
+  /** `host:port` of gRPC over TLS. */
+  readonly control: string;
+  /** PEM file of the authority that issued its certificate. */
+  readonly controlCa: string;
+  /** What the `aud` of login tokens must say. */
+  readonly audience: string;
+  /** File of the owner's token for TenantService, mode 0600. */
+  readonly bootstrapTokenFile: string;
+  readonly data: string;
+  readonly pid: number;
+}
+
+export interface RunningControl {
+  readonly ready: ControlReady;
+  readonly tenants: Tenants;
+  /** Resolves with the reason when nothing more can be stored: the process must exit 70. */
+  readonly failed: Promise<Error>;
+  /** NOT_SERVING, calls under way end, what was decided is durable, the store is closed. */
+  close(): Promise<void>;
+}
+
+/**
+ * A whole control plane. Resolves once calls are accepted.
+ * @throws ConfigError, FolderHeld, KeyError, StorageFailed, TenantFailed: it does not start half.
+ */
+export async function runControl(
+  config: ControlConfig,
+  { clock }: { clock: Clock },
+): Promise<RunningControl> {
+  const data = resolve(config.data);
+  const files = dataFiles(data);
+  await mkdir(files.store, { recursive: true, mode: 0o700 });
+  const hold = holdFolder(data);
+  try {
+    const identity = await openIdentity(data, clock.nowUs());
+    const store = embeddedControlStore(openLmdb(files.store));
+    const tenants = await Tenants.open({
+      store,
+      keyring: fileKeyring(files.keys),
+      clock,
+      crypto: native,
+      random: (n) => new Uint8Array(randomBytes(n)),
+    });
+    const fault = Promise.withResolvers<Error>();
+    const { rpc, health } = controlServer({
+      certificate: await issueForServer(
+        identity.ca,
+        [config.listen.host, ...config.names],
+        clock.nowUs(),
+      ),
+      authenticator: authenticator({
+        tenants,
+        crypto: native,
+        clock,
+        audience: identity.id,
+        bootstrapToken: identity.bootstrapToken,
+      }),
+      services: [
+        mounted(TenantService, tenantService(tenants, native, clock)),
+        mounted(KeyService, keyService(tenants, native)),
+        mounted(ManifestService, manifestService(native)),
+        mounted(GrantService, grantService(native)),
+        mounted(DockService, dockService(tenants, native)),
+        mounted(LeaseService, leaseService()),
+        mounted(AuditService, auditService()),
+      ],
+      onFault: (error, method) => {
+        if (error instanceof StorageFailed) fault.resolve(error);
+        say(`${method} failed: ${error instanceof Error ? error.stack : String(error)}`);
+      },
+    });
+    const port = await listen(rpc, config);
+    const ready: ControlReady = {
+      control: `${bracketed(config.listen.host)}:${port}`,
+      controlCa: files.ca,
+      audience: identity.id,
+      bootstrapTokenFile: files.bootstrapToken,
+      data,
+      pid: process.pid,
+    };
+    if (config.readyFile !== null) {
+      await writeAtomic(config.readyFile, `${JSON.stringify(ready, null, 2)}\n`, 0o600);
+    }
+    return {
+      ready,
+      tenants,
+      failed: Promise.race([tenants.failed, fault.promise]),
+      async close() {
+        health.setServing(false);
+        await rpc.close(drainUs);
+        await tenants.settled().catch(() => {});
+        await store.close();
+        hold.release();
+      },
+    };
+  } catch (error) {
+    hold.release();
+    throw error;
+  }
+}
+
+async function listen(
+  rpc: { listen(address: string): Promise<number> },
+  { listen: { host, port } }: ControlConfig,
+): Promise<number> {
+  try {
+    return await rpc.listen(`${bracketed(host)}:${port}`);
+  } catch (error) {
+    const said = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(`--listen: ${bracketed(host)}:${port} cannot be listened on: ${said}`);
+  }
+}
+
+const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
+
+const say = (line: string): void => {
+  process.stderr.write(`dragons control: ${line}\n`);
+};
+
+/** The process. Resolves to its exit code: 0 asked to end, 70 storage failed, 75 held, 78 config. */
+export async function main(argv: readonly string[]): Promise<number> {
+  if (argv.includes("--help")) {
+    process.stdout.write(CONTROL_USAGE);
+    return 0;
+  }
+  let running: RunningControl;
+  let config: ControlConfig;
+  try {
+    config = readConfig(argv);
+    running = await runControl(config, { clock: systemClock });
+  } catch (error) {
+    say(error instanceof Error ? error.message : String(error));
+    return exitCode(error);
+  }
+  say(
+    `ready on ${running.ready.control}, id ${running.ready.audience}, data ${running.ready.data}`,
+  );
+  const ended = await Promise.race([
+    running.failed,
+    signalled().then(() => null),
+    ...(config.stdinEof ? [stdinEnded().then(() => null)] : []),
+  ]);
+  if (ended !== null) {
+    // Nothing is drained: what cannot be stored must not be promised a moment longer.
+    say(ended.message);
+    return 70;
+  }
+  await running.close();
+  return 0;
+}
+
+function exitCode(error: unknown): number {
+  if (error instanceof ConfigError || error instanceof KeyError) return 78;
+  if (error instanceof FolderHeld) return 75;
+  if (error instanceof StorageFailed || error instanceof TenantFailed) return 70;
+  throw error;
+}
+
+function signalled(): Promise<void> {
+  return new Promise((done) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => done());
+  });
+}
+
+function stdinEnded(): Promise<void> {
+  return new Promise((done) => {
+    process.stdin.once("end", done);
+    process.stdin.once("error", () => done());
+    process.stdin.resume();
+  });
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));

@@ -1,0 +1,76 @@
+import tls from "node:tls";
+import type { DescService } from "@bufbuild/protobuf";
+import { utf8 } from "../domain/bytes.ts";
+import {
+  controlAgeGraceUs,
+  controlAgeUs,
+  controlIdleUs,
+  controlKeepaliveTimeoutUs,
+  controlKeepaliveUs,
+  controlMessageBytesMax,
+  controlSessionMemoryMb,
+  controlStreamsMax,
+} from "../domain/limits.ts";
+import { Health } from "../gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "../gen/grpc/reflection/v1/reflection_pb.ts";
+import type { Issued } from "../native/pki.ts";
+import { openServer, type RpcServer, serve } from "../wire/grpc.ts";
+import { HealthState } from "../wire/health.ts";
+import { reflection } from "../wire/reflection.ts";
+import type { Handlers } from "../wire/rpc.ts";
+import { type Authenticator, guard } from "./auth.ts";
+
+/** A service with its implementation. */
+export interface Mounted {
+  readonly service: DescService;
+  readonly handlers: Handlers<DescService>;
+}
+
+export const mounted = <S extends DescService>(service: S, handlers: Handlers<S>): Mounted => ({
+  service,
+  handlers: handlers as unknown as Handlers<DescService>,
+});
+
+export interface ControlServer {
+  readonly rpc: RpcServer;
+  readonly health: HealthState;
+}
+
+/** TLS 1.3, every call guarded, health and reflection beside. Does not listen yet. */
+export function controlServer(parts: {
+  certificate: Issued;
+  authenticator: Authenticator;
+  services: readonly Mounted[];
+  onFault: (error: unknown, method: string) => void;
+}): ControlServer {
+  // grpc-js has no option for it, and this process has nothing else that speaks TLS.
+  tls.DEFAULT_MIN_VERSION = "TLSv1.3";
+  const rpc = openServer({
+    tls: {
+      key: utf8(parts.certificate.keyPem),
+      certificate: utf8(parts.certificate.certPem),
+    },
+    limits: {
+      messageBytesMax: controlMessageBytesMax,
+      streamsPerConnectionMax: controlStreamsMax,
+      sessionMemoryMb: controlSessionMemoryMb,
+      idleUs: controlIdleUs,
+      ageUs: controlAgeUs,
+      ageGraceUs: controlAgeGraceUs,
+      keepaliveUs: controlKeepaliveUs,
+      keepaliveTimeoutUs: controlKeepaliveTimeoutUs,
+    },
+    onFault: parts.onFault,
+  });
+  const described = parts.services.map((m) => m.service);
+  const health = new HealthState(described.map((s) => s.typeName));
+  const all = [
+    ...parts.services,
+    mounted(Health, health.handlers),
+    mounted(ServerReflection, reflection([...described, Health])),
+  ];
+  for (const { service, handlers } of all) {
+    serve(rpc, service, guard(service, handlers, parts.authenticator));
+  }
+  return { rpc, health };
+}
