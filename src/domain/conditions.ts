@@ -78,8 +78,11 @@ const SYNC_LAG_RECEIPTS = 50_000;
 /** What one denial costs, and how much debt is a storm: 300 in a minute. Clears at half. */
 const DENIAL_COST_US = 200_000;
 const DENIAL_DEBT_US = 300 * DENIAL_COST_US;
-/** As many actions in the novelty window, none of them new in any way, are a loop. Clears at half. */
-const LOOP_ACTIONS = 600;
+/**
+ * As many actions in the novelty window, none of them new in any way, are a loop: five a second, which
+ * nobody polls at. Clears at half.
+ */
+const LOOP_ACTIONS = 3_000;
 /** A lease that was granted takes at most this long to be in force at the sidecar. */
 const ADOPTION_US = 5_000_000;
 

@@ -125,6 +125,10 @@ export const receiptLingerUs = 20 * 1000;
 export const signingLingerUs = 5 * 1000;
 /** Receipts worth a message to the signer at once. */
 export const signingBatch = 64;
+/** Receipts in one such message: 6 to 10 ms of signatures, so that news of them comes that often. */
+export const signingBatchMax = 256;
+/** Unsigned receipts from which on new intents wait: the signer sets the pace before anybody is refused. */
+export const unsignedReceiptsBrake = 1024;
 /** Receipts whose signatures and links are verified at every start; `ledger check` verifies all. */
 export const recoveryTail = 1000;
 

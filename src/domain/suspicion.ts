@@ -1,4 +1,5 @@
 import { message, u64 } from "./canonical.ts";
+import { heartbeatDeclaredUsMax, observerIntervalsMax, silenceBarUsMax } from "./limits.ts";
 import type { Interval } from "./transition.ts";
 
 /**
@@ -13,7 +14,7 @@ import type { Interval } from "./transition.ts";
 export const Rhythm = message("rhythm", {
   /** When the last beat arrived, by our clock; 0: none yet. */
   heardUs: u64(1),
-  /** How long after it the next one was declared, bounded by `declaredUsMax`. */
+  /** How long after it the next one was declared, bounded. */
   declaredUs: u64(2),
   /** Smoothed lateness against the declared time, and its mean deviation. */
   latenessUs: u64(3),
@@ -25,16 +26,10 @@ export type Rhythm = ReturnType<typeof Rhythm.decode>;
 export const PAUSE_US = 1_000_000;
 /** The bar is never lower, however regular the arrivals were. */
 export const BAR_US_MIN = 2_000_000;
-/** Nor higher: an organism may not teach us patience without end. */
-export const BAR_US_MAX = 600_000_000;
-/** A beat may not declare the next one later than this: silence must show within minutes. */
-export const DECLARED_US_MAX = 300_000_000;
 /** What a fleet needs to connect again after we were away. */
 export const RECONNECT_US = 30_000_000;
 /** Two signs of our own life further apart than this: we were not listening in between. */
 export const OBSERVER_GAP_US = 5_000_000;
-/** Stretches of our own uptime that are remembered. */
-export const OBSERVER_INTERVALS_MAX = 16;
 
 /**
  * Takes an arrival into account. A beat that opens a session says nothing about lateness: what was
@@ -47,7 +42,7 @@ export function heard(
   const next = {
     ...rhythm,
     heardUs: Math.max(arrival.receivedUs, rhythm.heardUs),
-    declaredUs: Math.min(Math.max(arrival.declaredUs, 0), DECLARED_US_MAX),
+    declaredUs: Math.min(Math.max(arrival.declaredUs, 0), heartbeatDeclaredUsMax),
   };
   if (rhythm.heardUs === 0 || !arrival.sameSession) return next;
   // Smoothed as TCP does its round-trip times (RFC 6298), in whole microseconds. One late arrival
@@ -66,7 +61,7 @@ export const dueUs = (rhythm: Rhythm): number =>
 /** How much silence after the due time is too much for this organism, in microseconds. */
 export function barUs(rhythm: Rhythm): number {
   const bar = rhythm.declaredUs + PAUSE_US + rhythm.latenessUs + 4 * rhythm.deviationUs;
-  return Math.min(Math.max(bar, BAR_US_MIN), BAR_US_MAX);
+  return Math.min(Math.max(bar, BAR_US_MIN), silenceBarUsMax);
 }
 
 export interface Silence {
@@ -104,7 +99,7 @@ export function silence(rhythm: Rhythm, up: readonly Interval[]): Silence {
 export function observing(up: readonly Interval[], nowUs: number): Interval[] {
   const last = up.at(-1);
   if (last === undefined || nowUs - last.untilUs > OBSERVER_GAP_US) {
-    return [...up, { fromUs: nowUs, untilUs: nowUs }].slice(-OBSERVER_INTERVALS_MAX);
+    return [...up, { fromUs: nowUs, untilUs: nowUs }].slice(-observerIntervalsMax);
   }
   return [...up.slice(0, -1), { fromUs: last.fromUs, untilUs: Math.max(nowUs, last.untilUs) }];
 }

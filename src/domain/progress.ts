@@ -1,0 +1,121 @@
+import { toHex, utf8 } from "./bytes.ts";
+import type { Infer } from "./canonical.ts";
+import type { Crypto } from "./crypto.ts";
+import type { Novelty } from "./heartbeat.ts";
+import { fingerprintsMax, noveltyWindowParts, noveltyWindowUs } from "./limits.ts";
+
+/** A finished action as semantic progress sees it: what was tried, how it was put, what came of it. */
+export interface Finished {
+  /** Name of the scope that allowed it, or came nearest. */
+  readonly scope: string;
+  /** `protocol host:port`. */
+  readonly target: string;
+  /** How it was put, without what differs each time: verb, path, names of headers. */
+  readonly shape: string;
+  /** What came of it: status, and the digests of what was sent and received. */
+  readonly outcome: string;
+  readonly completed: boolean;
+}
+
+/**
+ * Tells work from mere activity, beside the agent and without its help.
+ *
+ * Each finished action leaves a fingerprint at three levels, `HMAC-SHA256(key, level ‖ fields)`. One
+ * not seen before is novel; a novel outcome of a completed action is progress. Only counts and a time
+ * leave this class: neither key nor fingerprints do. Memory is bounded whatever the agent sends.
+ */
+export class Progress {
+  readonly #fingerprint: (level: string, fields: readonly string[]) => string;
+  readonly #targets = new Seen(fingerprintsMax);
+  readonly #shapes = new Seen(fingerprintsMax);
+  readonly #outcomes = new Seen(fingerprintsMax);
+  /** Counts by part of the window, oldest first. */
+  #parts: { readonly number: number; readonly counts: Counts }[] = [];
+  #latestUs = 0;
+  #lastProgressUs = 0;
+
+  /** `key`: 32 random bytes that stay with the tenant. */
+  constructor(crypto: Crypto, key: Uint8Array) {
+    const mac = hmac(crypto, key);
+    this.#fingerprint = (level, fields) => {
+      // Each field with its length, so that no two lists run into the same bytes.
+      const text = [level, ...fields].map((f) => `${f.length}:${f}`).join("");
+      return toHex(mac(utf8(text)).subarray(0, 16));
+    };
+  }
+
+  /** Takes a finished action into account: allowed, failed or denied. Time never runs backward here. */
+  record(action: Finished, nowUs: number): void {
+    const counts = this.#current(nowUs);
+    const { scope, target, shape, outcome } = action;
+    counts.actions++;
+    // A known outcome comes of a known shape at a known target: most actions cost one fingerprint.
+    if (!this.#outcomes.add(this.#fingerprint("outcome", [scope, target, shape, outcome]))) return;
+    counts.outcomes++;
+    if (this.#shapes.add(this.#fingerprint("shape", [scope, target, shape]))) counts.shapes++;
+    if (this.#targets.add(this.#fingerprint("target", [scope, target]))) counts.targets++;
+    if (action.completed) this.#lastProgressUs = this.#latestUs;
+  }
+
+  /** How much was new in the window that ends now. */
+  novelty(nowUs: number): Infer<typeof Novelty> {
+    this.#current(nowUs);
+    const sum = (key: keyof Counts) => this.#parts.reduce((n, part) => n + part.counts[key], 0);
+    return {
+      targets: sum("targets"),
+      shapes: sum("shapes"),
+      outcomes: sum("outcomes"),
+      actions: sum("actions"),
+    };
+  }
+
+  /** When the last novel action was completed, microseconds since the epoch; 0: none yet. */
+  get lastProgressUs(): number {
+    return this.#lastProgressUs;
+  }
+
+  /** The counts of the part of the window that `nowUs` falls in; forgets parts that have passed. */
+  #current(nowUs: number): Counts {
+    this.#latestUs = Math.max(this.#latestUs, nowUs);
+    const number = Math.floor(this.#latestUs / (noveltyWindowUs / noveltyWindowParts));
+    this.#parts = this.#parts.filter((part) => part.number > number - noveltyWindowParts);
+    const last = this.#parts.at(-1);
+    if (last?.number === number) return last.counts;
+    const counts = { targets: 0, shapes: 0, outcomes: 0, actions: 0 };
+    this.#parts.push({ number, counts });
+    return counts;
+  }
+}
+
+type Counts = { -readonly [K in keyof Infer<typeof Novelty>]: number };
+
+/** A set that forgets what it has not seen for longest. */
+class Seen {
+  readonly #members = new Set<string>();
+  readonly #max: number;
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** Whether it is new. Either way it is now the last seen. */
+  add(member: string): boolean {
+    const known = this.#members.delete(member);
+    this.#members.add(member);
+    if (this.#members.size > this.#max) {
+      for (const oldest of this.#members) {
+        this.#members.delete(oldest);
+        break;
+      }
+    }
+    return !known;
+  }
+}
+
+/** HMAC-SHA256 (RFC 2104) with the key's two pads made once. */
+export function hmac(crypto: Crypto, key: Uint8Array): (message: Uint8Array) => Uint8Array {
+  const short = key.length > 64 ? crypto.sha256(key) : key;
+  const pad = (byte: number) => Uint8Array.from({ length: 64 }, (_, i) => (short[i] ?? 0) ^ byte);
+  const inner = pad(0x36);
+  const outer = pad(0x5c);
+  return (message) => crypto.sha256(outer, crypto.sha256(inner, message));
+}
