@@ -1,3 +1,4 @@
+import type { Subject } from "../domain/authorize.ts";
 import { equal, toHex } from "../domain/bytes.ts";
 import { type Codec, CodecError } from "../domain/canonical.ts";
 import type { Crypto } from "../domain/crypto.ts";
@@ -9,6 +10,7 @@ import { KEYSET, type KeysetBody, verifyKeyset } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody, verifyLease } from "../domain/lease.ts";
 import { checkManifest, type Manifest, ManifestBody, manifestHash } from "../domain/manifest.ts";
 import { REVOCATION, type RevocationBody, verifyRevocation } from "../domain/revocation.ts";
+import { compileScopes } from "../domain/scope.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
 import { type Break, broken, type CheckName, codeOf, isBroken, type ObjectName } from "./checks.ts";
 
@@ -35,6 +37,8 @@ export interface Authority {
   readonly genesis: Verified<GenesisBody>;
   readonly leases: ReadonlyMap<string, Verified<LeaseBody>>;
   readonly revocations: readonly Verified<RevocationBody>[];
+  /** Whose decisions these are, ready for the gate's own code. */
+  readonly subject: Subject;
 }
 
 export interface Root {
@@ -118,6 +122,7 @@ export function proveAuthority(
 
   const revocations = proveRevocations(crypto, frames.REVOCATION, keyset);
   if (isBroken(revocations)) return revocations;
+  const { instanceId, manifestHash: identity } = genesis.body;
   const tenantId = root.tenant;
   return {
     tenantId,
@@ -130,6 +135,13 @@ export function proveAuthority(
     genesis,
     leases,
     revocations,
+    subject: {
+      tenantId,
+      instanceId,
+      ledgerId: genesis.ref,
+      manifestHash: identity,
+      scopes: compileScopes(manifest),
+    },
   };
 }
 

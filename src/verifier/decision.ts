@@ -1,5 +1,5 @@
+import { authorize } from "../domain/authorize.ts";
 import { type Claim, normaliseAuthority, normaliseGrpcPath } from "../domain/claim.ts";
-import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import type { Verified } from "../domain/signed.ts";
@@ -22,33 +22,66 @@ export function decideAgain(
 ): Decision | Break {
   if (header.kind !== "ACTION" && header.kind !== "DENIAL") return "NONE";
   if (claim === null) return "UNSHOWN";
-  void authority;
-  void lease;
-  const { seq } = header;
-  if (header.kind === "ACTION" || header.reason === "SCOPE_NOT_GRANTED") {
-    const odd = abnormal(claim);
-    if (odd !== null) return broken("CLAIM", "E_SCOPE_NOT_NORMAL", seq, odd);
+  // What was refused as abnormal may stand in its denial as it came.
+  const judged = header.kind === "ACTION" || header.reason === "SCOPE_NOT_GRANTED";
+  const odd = judged ? abnormality(claim) : null;
+  if (odd !== null) return broken("CLAIM", "E_SCOPE_NOT_NORMAL", header.seq, odd);
+  if (action !== null && !isActionOf(claim, action)) {
+    return broken(
+      "CLAIM",
+      "E_CLAIM_ACTION",
+      header.seq,
+      "the action shown is not the action claimed",
+    );
   }
-  return action !== null && !agrees(claim, action)
-    ? broken("CLAIM", "E_CLAIM_ACTION", seq, "the action shown is not the action claimed")
-    : "SAME";
+  return replay(authority, header, lease, claim);
+}
+
+/** Asks the gate's own function, with everything that only the sidecar could know left favourable. */
+function replay(
+  { subject }: Authority,
+  { seq, kind, scope, reason, openedAtUs }: ReceiptHeader,
+  lease: Verified<LeaseBody> | null,
+  claim: Claim,
+): Decision | Break {
+  const favourable = {
+    manifestRecorded: true,
+    drifted: false,
+    quarantined: false,
+    stopped: false,
+    revoked: false,
+    overdue: false,
+  };
+  const again = authorize({ subject, lease, ...favourable }, claim, openedAtUs);
+  if (kind === "ACTION") {
+    if (!again.allowed) return broken("DECISION", "E_SCOPE_EXCEEDED", seq, again.detail);
+    if (again.scope === scope) return "SAME";
+    return broken("DECISION", "E_SCOPE_EXCEEDED", seq, `${again.scope} permits it, not ${scope}`);
+  }
+  if (!again.allowed && again.reason === reason) return "SAME";
+  if (again.allowed && reason === "SCOPE_NOT_GRANTED") {
+    return broken(
+      "DECISION",
+      "E_DECISION_DIFFERS",
+      seq,
+      `denied, though ${again.scope} permits it`,
+    );
+  }
+  return "NOT_REPRODUCIBLE";
 }
 
 /** Why a claim is not in its one spelling; null: it is. */
-function abnormal({ protocol, target, path }: Claim): string | null {
+function abnormality({ protocol, target, path }: Claim): string | null {
   if (protocol === "UNSPECIFIED") return "the claim names no protocol";
   if (protocol === "MCP") return null;
-  const normal = normaliseAuthority(target, 0);
-  if (typeof normal !== "string" || normal !== target)
+  if (normaliseAuthority(target, 0) !== target) {
     return `${JSON.stringify(target)} is not a normal target`;
-  if (protocol !== "GRPC") return null;
-  return isInvalid2(normaliseGrpcPath(path))
-    ? `${JSON.stringify(path)} is not a normal path`
-    : null;
+  }
+  if (protocol !== "GRPC" || normaliseGrpcPath(path) === path) return null;
+  return `${JSON.stringify(path)} is not a normal path`;
 }
-const isInvalid2 = (v: unknown) => typeof v === "object" && isInvalid(v as object);
 
-const agrees = (claim: Claim, action: NonNullable<Contents["action"]>): boolean =>
+const isActionOf = (claim: Claim, action: NonNullable<Contents["action"]>): boolean =>
   claim.protocol === action.protocol &&
   claim.target === action.target &&
   claim.verb === action.verb &&

@@ -1,4 +1,4 @@
-import { concat, text, utf8 } from "../domain/bytes.ts";
+import { concat, equal, utf8 } from "../domain/bytes.ts";
 import {
   bytes,
   type Codec,
@@ -172,7 +172,7 @@ export async function* readFrames(source: AsyncIterable<Uint8Array>): AsyncGener
   try {
     const start = await intake.take(magic.length);
     if (start.length === 0) throw new PackError("E_PACK_EMPTY", "the file is empty");
-    if (text(start) !== PACK_MAGIC) {
+    if (!equal(start, magic)) {
       throw new PackError("E_PACK_MAGIC", "the file does not begin with `dragons evidence 0`");
     }
     let count = 0;

@@ -15,13 +15,11 @@ export interface Pin {
 export class Tree {
   readonly #frontier: Frontier;
   readonly #pins = new Map<number, Pin[]>();
-  readonly #start: number;
   #met = 0;
   #before = 0;
 
   constructor(crypto: Crypto, start: { size: number; nodes: readonly Uint8Array[] }) {
     this.#frontier = Frontier.restore(crypto, start);
-    this.#start = start.size;
   }
 
   get size(): number {
@@ -43,7 +41,7 @@ export class Tree {
   }
 
   pin(pin: Pin): void {
-    if (pin.size < this.#start) this.#before++;
+    if (pin.size < this.size) this.#before++;
     else this.#pins.set(pin.size, [...(this.#pins.get(pin.size) ?? []), pin]);
   }
 
