@@ -51,6 +51,8 @@ export const manifestFilesMax = 10_000;
 export const manifestBytesMax = 4 * MIB;
 /** UTF-16 units of one file's path: what Linux can open. */
 export const manifestPathMax = 4096;
+/** Files and folders looked through for a manifest's globs: a stray `**` over a whole disk ends here. */
+export const manifestWalkMax = 200_000;
 /** Bytes of a `dragon.yaml`; it is written by hand. */
 export const manifestYamlBytesMax = 256 * KIB;
 /** Alternatives of one `{a,b}` in a glob or a pattern. */
@@ -152,8 +154,8 @@ export const fingerprintsMax = 4096;
 
 // Batches
 
-/** Receipt headers sent to the control plane in one message: about 200 KB. */
-export const syncBatchMax = 500;
+/** Receipt headers sent to the control plane in one message: about 40 KB, and 4 ms to verify. */
+export const syncBatchMax = 64;
 /** Objects in one page of a List answer. */
 export const pageSizeMax = 1000;
 /** Objects in one page when none was asked for. */
@@ -195,3 +197,33 @@ export const drainUs = 10 * SECOND_US;
 export const controlCaTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
 /** Microseconds that its server certificate is good for; made anew at each start. */
 export const controlLeafTtlUs = 365 * 24 * 60 * MINUTE_US;
+
+// Sessions with sidecars
+
+/** Microseconds that a sidecar has for each step of attaching; until then nobody is known. */
+export const attachStepUs = 10 * SECOND_US;
+/** Messages that wait for one sidecar to read them; one that reads none is as good as gone. */
+export const tetherBacklogMax = 256;
+/** Batches of receipts that one sidecar may have under way. */
+export const syncCreditMax = 4;
+/** Microseconds after which a session that was told it is over must have stopped beating. */
+export const supersededGraceUs = 10 * SECOND_US;
+/** Leaves kept in memory above a ledger's tree, so that a head a little behind can be checked. */
+export const leavesRememberedMax = 1024;
+/** Microseconds between the control plane's own signs of life, by which it judges silence. */
+export const observeEveryUs = 1 * SECOND_US;
+/** Microseconds between writes of when it listened: after a crash as much is forgotten. */
+export const observedStoredUs = 10 * SECOND_US;
+/** Microseconds that a directive is good for. */
+export const directiveTtlUs = 5 * MINUTE_US;
+
+// Watching
+
+/** Changes that wait for one watcher; beyond it the watcher is cut, with the token to resume from. */
+export const watchBacklogMax = 1024;
+/** Records that a resumed watch may have missed; beyond it, it is quicker to list again. */
+export const watchReplayMax = 100_000;
+/** Microseconds of quiet after which a watcher gets a bookmark. */
+export const bookmarkUs = 30 * SECOND_US;
+/** Watches at once in one tenant. */
+export const watchersMax = 1024;

@@ -1,0 +1,229 @@
+import { createHash } from "node:crypto";
+import { constants } from "node:fs";
+import { lstat, open, readdir, stat } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { compare, utf8 } from "../domain/bytes.ts";
+import { manifestBytesMax, manifestFilesMax, manifestWalkMax } from "../domain/limits.ts";
+import {
+  type Capability,
+  checkManifest,
+  type FileDigest,
+  type Manifest,
+  ManifestBody,
+  manifestHash,
+  NAME,
+} from "../domain/manifest.ts";
+import { scalar, scopeLines } from "../domain/remedy.ts";
+import { native } from "./crypto.ts";
+import { type GlobLine, ManifestFileError, parseManifestYaml } from "./manifest-yaml.ts";
+
+/** An identity as it was measured: the manifest, its one encoding, and the hash of that. */
+export interface Measured {
+  readonly manifest: Manifest;
+  readonly bytes: Uint8Array;
+  /** manifest_hash, 32 bytes. */
+  readonly hash: Uint8Array;
+}
+
+/**
+ * Measures an agent: reads every file that the globs of `dragon.yaml` name, under `folder`, and makes
+ * the manifest. The same files give the same hash on every machine, whatever order the disk lists
+ * them in. Nothing is ignored but `.dragons`, where Dragons itself keeps data.
+ *
+ * @throws ManifestFileError when the text or a file is not as it must be: symbolic links, sockets and
+ * devices where a glob reaches; a glob that matches nothing; more files than a manifest may hold.
+ */
+export async function measure(folder: string, yamlText: string): Promise<Measured> {
+  const text = parseManifestYaml(yamlText);
+  const found = await walk(folder, [...text.code, ...text.config]);
+  const digests = new Map<string, FileDigest>();
+  for (const path of found) digests.set(path, await digest(folder, path));
+  const manifest: Manifest = {
+    version: 1,
+    name: text.name,
+    agentVersion: text.agentVersion,
+    code: choose(text.code, digests),
+    config: choose(text.config, digests),
+    runtime: text.runtime,
+    capabilities: text.capabilities as Capability[],
+  };
+  const problem = checkManifest(manifest);
+  if (problem !== null) throw new ManifestFileError(0, problem.detail);
+  const bytes = ManifestBody.encode(manifest);
+  if (bytes.length > manifestBytesMax) {
+    throw new ManifestFileError(
+      0,
+      `the manifest is ${bytes.length} bytes, at most ${manifestBytesMax}`,
+    );
+  }
+  return { manifest, bytes, hash: manifestHash(native, bytes) };
+}
+
+/** Paths of all files that a glob names, sorted as the manifest wants them. */
+async function walk(folder: string, globs: readonly GlobLine[]): Promise<string[]> {
+  const files: string[] = [];
+  const unread: string[][] = [[]];
+  let seen = 0;
+  for (let names = unread.pop(); names !== undefined; names = unread.pop()) {
+    const entries = await readdir(join(folder, ...names), { withFileTypes: true });
+    for (const entry of entries) {
+      if (names.length === 0 && entry.name === ".dragons") continue;
+      if (++seen > manifestWalkMax) {
+        throw new ManifestFileError(
+          0,
+          `more than ${manifestWalkMax} files to look through; narrow the globs`,
+        );
+      }
+      const inner = [...names, entry.name];
+      const path = inner.join("/");
+      const wanted = globs.some(({ glob }) => glob.matches(inner));
+      const within = globs.some(({ glob }) => glob.reaches(inner));
+      if (entry.isDirectory()) {
+        if (within) unread.push(inner);
+      } else if (entry.isSymbolicLink()) {
+        if (wanted || (within && (await leadsToFolder(join(folder, path))))) {
+          throw new ManifestFileError(
+            0,
+            `${path} is a symbolic link, and links are not measured; put the file there, or narrow the globs`,
+          );
+        }
+      } else if (wanted) {
+        if (!entry.isFile()) throw new ManifestFileError(0, `${path} is not a regular file`);
+        if (files.push(path) > manifestFilesMax) {
+          throw new ManifestFileError(
+            0,
+            `more than ${manifestFilesMax} files match; narrow the globs`,
+          );
+        }
+      }
+    }
+  }
+  return files.sort((a, b) => compare(utf8(a), utf8(b)));
+}
+
+/** A link that leads nowhere leads to no folder. */
+const leadsToFolder = async (path: string): Promise<boolean> => {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch {
+    return false;
+  }
+};
+
+async function digest(folder: string, path: string): Promise<FileDigest> {
+  // NOFOLLOW: between the listing and now nobody may have put a link in its place. NONBLOCK: nor a pipe.
+  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  const file = await open(join(folder, path), flags).catch((error: NodeJS.ErrnoException) => {
+    throw new ManifestFileError(0, `${path} cannot be read: ${error.code}`);
+  });
+  try {
+    if (!(await file.stat()).isFile()) {
+      throw new ManifestFileError(0, `${path} is not a regular file`);
+    }
+    const hash = createHash("sha256");
+    let size = 0;
+    for await (const chunk of file.createReadStream({ autoClose: false })) {
+      hash.update(chunk as Uint8Array);
+      size += (chunk as Uint8Array).length;
+    }
+    return { path, sha256: new Uint8Array(hash.digest()), size };
+  } finally {
+    await file.close();
+  }
+}
+
+function choose(
+  globs: readonly GlobLine[],
+  digests: ReadonlyMap<string, FileDigest>,
+): FileDigest[] {
+  const chosen = new Set<FileDigest>();
+  for (const { glob, line } of globs) {
+    let any = false;
+    for (const [path, file] of digests) {
+      if (!glob.matches(path.split("/"))) continue;
+      any = true;
+      chosen.add(file);
+    }
+    if (!any) throw new ManifestFileError(line, `${glob.source} matches no file`);
+  }
+  // `digests` is sorted, and each list keeps its order.
+  return [...digests.values()].filter((file) => chosen.has(file));
+}
+
+/** What `dragons run` knows of an agent that has no manifest yet. */
+export interface Draft {
+  readonly name?: string;
+  readonly folder: string;
+  readonly command: readonly string[];
+  readonly capabilities?: readonly Capability[];
+}
+
+const COMPANIONS = ["requirements.txt", "pyproject.toml", "package.json", "go.mod", "go.sum"];
+
+/**
+ * Drafts `dragon.yaml` for a command: the script that it names with its siblings of the same kind,
+ * and what usually lies beside. It can do nothing until scopes are added: refusals print the lines.
+ */
+export async function draftManifest(draft: Draft): Promise<string> {
+  const { folder, command, capabilities = [] } = draft;
+  const code: string[] = [];
+  for (const word of command.slice(1)) {
+    const script = /^(?:\.\/)?([^/\\{}*?]+)$/.exec(word)?.[1];
+    if (script === undefined || !(await isFile(join(folder, script)))) continue;
+    const dot = script.lastIndexOf(".");
+    code.push(dot > 0 ? `*${script.slice(dot)}` : script);
+  }
+  for (const name of COMPANIONS) if (await isFile(join(folder, name))) code.push(name);
+  const globs = [...new Set(code)];
+  const scopes = capabilities.flatMap(({ name, rules }) => scopeLines(name, rules));
+  return [
+    `name: ${draft.name ?? nameFor(basename(folder))}`,
+    "version: draft",
+    ...(globs.length === 0 ? ["code: []"] : ["code:", ...globs.map((g) => `  - ${scalar(g)}`)]),
+    ...(command[0] === undefined ? [] : [`runtime: ${scalar(basename(command[0]))}`]),
+    ...(scopes.length === 0 ? ["capabilities: {}"] : ["capabilities:", ...scopes]),
+    "",
+  ].join("\n");
+}
+
+const isFile = async (path: string): Promise<boolean> => {
+  try {
+    return (await lstat(path)).isFile();
+  } catch {
+    return false;
+  }
+};
+
+function nameFor(folder: string): string {
+  const name = folder
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .slice(0, 63)
+    .replace(/^-+|-+$/g, "");
+  return NAME.test(name) ? name : "agent";
+}
+
+/** A manifest as `dragon.yaml`, each file by name, its digest beside it. */
+export function renderManifestYaml(manifest: Manifest): string {
+  const files = (key: string, list: readonly FileDigest[]): string[] =>
+    list.length === 0
+      ? [`${key}: []`]
+      : [
+          `${key}:`,
+          ...list.map((f) => {
+            const sha256 = Buffer.from(f.sha256).toString("hex");
+            return `  - ${scalar(f.path)} # ${f.size} bytes, sha256 ${sha256}`;
+          }),
+        ];
+  return [
+    `name: ${scalar(manifest.name)}`,
+    `version: ${scalar(manifest.agentVersion)}`,
+    ...files("code", manifest.code),
+    ...files("config", manifest.config),
+    ...(manifest.runtime === "" ? [] : [`runtime: ${scalar(manifest.runtime)}`]),
+    ...(manifest.capabilities.length === 0
+      ? ["capabilities: {}"]
+      : ["capabilities:", ...manifest.capabilities.flatMap((c) => scopeLines(c.name, c.rules))]),
+    "",
+  ].join("\n");
+}
