@@ -123,9 +123,10 @@ export class Ledger implements WorkLedger {
       signer: parts.signer,
       lingerUs: limits.signingLingerUs,
       enough: limits.signingBatch,
+      most: limits.signingBatchMax,
       deadlineUs: limits.ledgerDeadlineUs,
       messageOf: ({ body }) => pae("receipt", body),
-      onLate: () => this.#refuseFlushing(SLOW_SIGNER),
+      onLate: () => this.#refuseWaiting(SLOW_SIGNER),
       onSigned: (receipts, signatures) => this.#keepSigned(receipts, signatures),
       onFailed: (error) => this.#fail("the signer is gone", error),
     });
@@ -147,7 +148,9 @@ export class Ledger implements WorkLedger {
       if (refusal !== null) throw this.#refused(refusal);
       const { intent, row } = this.#promise(draft);
       this.#waiting.push({ intent, row, resolve, reject });
-      this.#committer.now();
+      // More actions than signatures: new ones wait for the signer, which has its own deadline.
+      if (this.#signing.pending < limits.unsignedReceiptsBrake) this.#committer.now();
+      else this.#signing.hurry();
     });
   }
 
@@ -362,7 +365,8 @@ export class Ledger implements WorkLedger {
       const signed = SignedBytes.encode({ body: receipt.body, signatures: [{ key, value }] });
       this.#signed.push({ receipt, signed });
     });
-    if (this.#flushing.length > 0) this.#committer.now();
+    const waited = this.#waiting.length > 0 || this.#flushing.length > 0;
+    if (waited) this.#committer.now();
     else this.#committer.soon();
   }
 

@@ -8,6 +8,8 @@ export interface SigningOptions<T> {
   readonly lingerUs: number;
   /** With this many it waits no longer. */
   readonly enough: number;
+  /** More than this do not go at once. */
+  readonly most: number;
   /** How long a batch may take before new work is refused, microseconds. */
   readonly deadlineUs: number;
   readonly messageOf: (item: T) => Uint8Array;
@@ -25,6 +27,7 @@ export class SigningQueue<T> {
   #signing = 0;
   #lingering = false;
   #hurried = false;
+  #watching = false;
   #sentAtUs = 0;
 
   constructor(options: SigningOptions<T>) {
@@ -55,10 +58,15 @@ export class SigningQueue<T> {
     if (this.#hurried) this.#watch();
   }
 
+  /** One timer for all: it looks at the batch under way, and comes back when that one is due. */
   #watch(): void {
+    if (this.#watching || this.#signing === 0) return;
+    this.#watching = true;
     const { clock, deadlineUs, onLate } = this.#options;
-    clock.after(deadlineUs + 1, () => {
+    clock.after(this.#sentAtUs + deadlineUs + 1 - clock.monotonicUs(), () => {
+      this.#watching = false;
       if (this.late) onLate();
+      else if (this.#hurried) this.#watch();
     });
   }
 
@@ -72,8 +80,7 @@ export class SigningQueue<T> {
 
   #send(): void {
     if (this.#signing > 0 || this.#queued.length === 0) return;
-    const items = this.#queued;
-    this.#queued = [];
+    const items = this.#queued.splice(0, this.#options.most);
     this.#signing = items.length;
     this.#sentAtUs = this.#options.clock.monotonicUs();
     this.#options.signer.sign(items.map(this.#options.messageOf)).then(

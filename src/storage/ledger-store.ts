@@ -1,4 +1,4 @@
-import { concat, u64be, utf8 } from "../domain/bytes.ts";
+import { concat, utf8 } from "../domain/bytes.ts";
 import type { Infer } from "../domain/canonical.ts";
 import { bytes, message, repeated, str, u32, u64 } from "../domain/canonical.ts";
 import { ScopeCount } from "../domain/heartbeat.ts";
@@ -89,7 +89,16 @@ const table = (first: number) => ({
   below: Uint8Array.of(first + 1),
   limit: ALL,
 });
-const numbered = (first: number, n: number): Uint8Array => concat(Uint8Array.of(first), u64be(n));
+
+/** Written four times an action, hence without detours. */
+function numbered(first: number, n: number): Uint8Array {
+  const key = new Uint8Array(9);
+  const view = new DataView(key.buffer);
+  key[0] = first;
+  view.setUint32(1, Math.floor(n / 0x1_0000_0000));
+  view.setUint32(5, n % 0x1_0000_0000);
+  return key;
+}
 
 /** Lays a ledger out over rows of bytes. */
 export function ledgerStore(store: Store): LedgerStore {

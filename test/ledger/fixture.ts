@@ -24,12 +24,12 @@ export const NOW_US = 1_780_000_000_000_000;
 const filled = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
 
 export const LEDGER_ID = filled(0xa1);
-export const MANIFEST = filled(0xb2);
-export const LEASE = filled(0xc3);
+const MANIFEST = filled(0xb2);
+const LEASE = filled(0xc3);
 export const GRANT = filled(0xd4);
 const SEED_BYTES = filled(0x5e);
 export const seed = new Seed(SEED_BYTES);
-export const LEDGER_KEY = native.publicKey(SEED_BYTES);
+const LEDGER_KEY = native.publicKey(SEED_BYTES);
 export const IDENTITY = { ledgerId: LEDGER_ID, tenantId: "acme", manifestHash: MANIFEST };
 const NOTHING = new Uint8Array(0);
 
@@ -43,7 +43,7 @@ export const claimOf = (path: string): Claim => ({
   limitState: [{ scope: "payments", actionsLeft: 9, bytesLeft: 9, concurrentLeft: 9 }],
 });
 
-export const GOAL = GoalBody.encode({
+const GOAL = GoalBody.encode({
   version: 1,
   purpose: "settle invoices",
   goal: "",
