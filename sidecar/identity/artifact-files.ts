@@ -1,9 +1,10 @@
 import { mkdirSync } from "node:fs";
-import { open, readFile, rename } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { decodeSigned, encodeSigned } from "../../src/domain/signing.ts";
+import { writeAtomic } from "../../src/native/atomic-file.ts";
 import { ConfigError } from "../config.ts";
 
 /**
@@ -42,23 +43,8 @@ export class ArtifactFiles {
     return signed;
   }
 
-  async write(name: string, bytes: Uint8Array): Promise<void> {
-    const path = join(this.#folder, name);
-    const partial = `${path}.partial`;
-    const file = await open(partial, "w", 0o600);
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(partial, path);
-    const folder = await open(dirname(path), "r");
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+  write(name: string, bytes: Uint8Array): Promise<void> {
+    return writeAtomic(join(this.#folder, name), bytes, 0o600);
   }
 
   writeSigned(name: string, signed: SignedBytes): Promise<void> {

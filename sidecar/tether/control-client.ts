@@ -3,10 +3,13 @@ import type { JoinToken } from "../../src/domain/join-token.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
+import type { Clock } from "../../src/native/clock.ts";
 import { fromWire, toWire } from "../../src/wire/artifacts.ts";
 import { createClient, openChannel } from "../../src/wire/grpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
+import { ConfigError } from "../config.ts";
 import type { DockCall } from "../identity/instance.ts";
+import type { Report } from "../report.ts";
 import type { TetherClient } from "./tether.ts";
 
 /** Bytes of one message from the control plane: a manifest of 10,000 files is the largest. */
@@ -56,5 +59,30 @@ export function controlClient(token: JoinToken): ControlClient {
         ledgers.sync(requests, { signal, metadata: { "dragons-session-bin": sessionToken } }),
     },
     close: () => channel.close(),
+  };
+}
+
+/** Microseconds between tries to dock. */
+const RETRY_US = 1_000_000;
+
+/** Docks, however long the control plane takes to be there; anything but its absence is final. */
+export function dockWhenReached(
+  dock: DockCall,
+  { clock, report, stopped }: { clock: Clock; report: Report; stopped: AbortSignal },
+): DockCall {
+  return async (genesis) => {
+    for (;;) {
+      try {
+        return await dock(genesis);
+      } catch (error) {
+        if (!(error instanceof StatusError)) throw error;
+        if (error.code !== "UNAVAILABLE" && error.code !== "DEADLINE_EXCEEDED") {
+          throw new ConfigError(`docking was refused: ${error.message}`);
+        }
+        report("control plane not reached", { detail: error.message });
+        await new Promise<void>((resolve) => void clock.after(RETRY_US, resolve));
+        if (stopped.aborted) throw new ConfigError("stopped before it could dock");
+      }
+    }
   };
 }

@@ -28,6 +28,9 @@ export interface BeatFacts {
   readonly directiveResults: HeartbeatBody["directiveResults"];
 }
 
+/** Scopes of one beat: what fits into its kilobyte. */
+const SCOPES_MAX = 6;
+
 /** Pulse, semantic progress and authority, from what the sidecar itself observed. */
 export function heartbeat(facts: BeatFacts): HeartbeatBody {
   const { ledger, agent, nowUs } = facts;
@@ -55,7 +58,7 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     root: head.root,
     intentsOpened: head.intentsOpened,
     intentsHead: head.intentsHead,
-    scopes: stats.scopes,
+    scopes: busiest(stats.scopes),
     novelty: facts.novelty,
     lastProgressUs: facts.lastProgressUs,
     grantRef: facts.grantRef,
@@ -68,3 +71,13 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     directiveResults: facts.directiveResults,
   };
 }
+
+/** The scopes with the most receipts, by name. All of them are in the receipts themselves. */
+const busiest = (scopes: HeartbeatBody["scopes"]): HeartbeatBody["scopes"] =>
+  scopes
+    .toSorted((a, b) => total(b) - total(a))
+    .slice(0, SCOPES_MAX)
+    .toSorted((a, b) => (a.scope < b.scope ? -1 : 1));
+
+const total = ({ completed, failed, denied }: HeartbeatBody["scopes"][number]): number =>
+  completed + failed + denied;

@@ -17,8 +17,8 @@ const JoinTokenBody = message("joinToken", {
   rootKey: bytes(6, 32),
   /** `host:port` of the control plane's gRPC server. */
   controlAddress: str(7),
-  /** Certificate authority of that server, DER. */
-  controlCa: bytes(8),
+  /** Certificate authority of that server, PEM. */
+  controlCa: str(8),
 });
 export type JoinToken = ReturnType<typeof JoinTokenBody.decode>;
 

@@ -7,7 +7,11 @@ import { toHex } from "../domain/bytes.ts";
  * Writes a file whole or not at all, and durable when this resolves: readers see the old content or
  * the new, never a part. `mode` is that of the new file, whatever the old one's was.
  */
-export async function writeAtomic(path: string, content: string, mode: number): Promise<void> {
+export async function writeAtomic(
+  path: string,
+  content: string | Uint8Array,
+  mode: number,
+): Promise<void> {
   const partial = `${path}.${toHex(randomBytes(8))}.tmp`;
   try {
     const file = await open(partial, "wx", mode);

@@ -1,0 +1,30 @@
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { writeAtomic } from "../../src/native/atomic-file.ts";
+import { type CertificateAuthority, createCa, loadCa } from "../../src/native/pki.ts";
+
+/** Microseconds: an authority lives as long as its instance, which is not expected to see this end. */
+const CA_TTL_US = 365 * 24 * 3_600_000_000;
+
+/**
+ * The certificate authority that stands in for upstreams inside this instance's TLS tunnels. It
+ * never leaves the keys folder, and only this instance's agent is told to trust it.
+ */
+export async function agentCa(
+  keysFolder: string,
+  instanceId: string,
+  nowUs: number,
+): Promise<CertificateAuthority> {
+  const keyFile = join(keysFolder, "agent-ca.key");
+  const certFile = join(keysFolder, "agent-ca.pem");
+  if (existsSync(keyFile) && existsSync(certFile)) {
+    const ca = await loadCa(await readFile(certFile, "utf8"), await readFile(keyFile, "utf8"));
+    if (ca.notAfterUs > nowUs) return ca;
+  }
+  const name = `dragons sidecar ${instanceId.slice(-8)}`;
+  const ca = await createCa(name, { nowUs, ttlUs: CA_TTL_US });
+  await writeAtomic(certFile, ca.certPem, 0o644);
+  await writeAtomic(keyFile, ca.keyPem, 0o600);
+  return ca;
+}

@@ -1,0 +1,211 @@
+import { rmSync } from "node:fs";
+import type { Crypto } from "../../src/domain/crypto.ts";
+import { PAYLOAD_FIELDS, type PayloadField } from "../../src/domain/payload.ts";
+import { REASONS } from "../../src/domain/reason.ts";
+import { ReceiptHeader } from "../../src/domain/receipt.ts";
+import { SignedBytes } from "../../src/domain/signed.ts";
+import { encodeSigned } from "../../src/domain/signing.ts";
+import type { Reason as WireReason } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import { EvidenceService } from "../../src/gen/dragons/v1/evidence_pb.ts";
+import { exportPack, type LedgerEvidence } from "../../src/verifier/export.ts";
+import { storedToWire, toWire } from "../../src/wire/artifacts.ts";
+import { openServer, type RpcServer, serve } from "../../src/wire/grpc.ts";
+import type { Handlers } from "../../src/wire/rpc.ts";
+import { StatusError } from "../../src/wire/status.ts";
+import { ConfigError } from "../config.ts";
+import type { AuthorityHolder } from "../gate/authority.ts";
+import { standingReason } from "../gate/standing.ts";
+import type { HeldAuthority } from "../identity/held-authority.ts";
+import type { LeaseLog } from "../identity/lease-log.ts";
+import type { StoredReceipt, WorkLedger } from "../ledger/work-ledger.ts";
+import type { Tether } from "../tether/tether.ts";
+
+/** Characters of a unix socket's path that Linux takes. */
+const SOCKET_PATH_MAX = 107;
+/** Receipts of one page, at most. */
+const PAGE_MAX = 500;
+/** Bytes of a pack that make one message. */
+const CHUNK_BYTES = 64 * 1024;
+
+const LIMITS = {
+  messageBytesMax: 8 * 1024 * 1024,
+  streamsPerConnectionMax: 64,
+  sessionMemoryMb: 64,
+  idleUs: 300_000_000,
+  ageUs: 3_600_000_000,
+  ageGraceUs: 60_000_000,
+  keepaliveUs: 60_000_000,
+  keepaliveTimeoutUs: 20_000_000,
+};
+
+export interface AdminParts {
+  readonly crypto: Crypto;
+  readonly ledger: WorkLedger;
+  readonly authority: HeldAuthority;
+  readonly holder: AuthorityHolder;
+  readonly leases: LeaseLog;
+  readonly tether: () => Tether | null;
+  /** The newest note with the control plane's cosignature; null: none yet. */
+  readonly checkpoint: () => string | null;
+  readonly onFault: (error: unknown, method: string) => void;
+}
+
+/**
+ * Serves what never leaves the tenant, on a unix socket in the instance's own folder: whoever may
+ * enter the folder may ask. The folder is 0700, so that is the sidecar's user and root.
+ */
+export async function openAdmin(path: string, parts: AdminParts): Promise<RpcServer> {
+  if (path.length > SOCKET_PATH_MAX) {
+    throw new ConfigError(
+      `--data: ${path} is longer than the ${SOCKET_PATH_MAX} characters of a unix socket; use a shorter folder`,
+    );
+  }
+  // Left by a process that was killed; the ledger's lock says that none lives.
+  rmSync(path, { force: true });
+  const server = openServer({ tls: null, limits: LIMITS, onFault: parts.onFault });
+  serve(server, EvidenceService, handlers(parts));
+  await server.listen(`unix:${path}`);
+  return server;
+}
+
+function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
+  const { ledger, authority, holder, leases } = parts;
+  const genesis = authority.genesis.body;
+  return {
+    async getStatus() {
+      const tether = parts.tether();
+      const head = ledger.head();
+      return {
+        instanceId: genesis.instanceId,
+        tenantId: genesis.tenantId,
+        ledgerId: ledger.ledgerId,
+        size: BigInt(head.size),
+        heldSize: BigInt(ledger.acknowledgedSeq),
+        ...(holder.lease ? { lease: toWire(holder.lease.signed) } : {}),
+        attached: tether?.attached ?? false,
+        sessionEpoch: BigInt(tether?.sessionEpoch ?? 0),
+        autonomyLeftUs: BigInt(Math.floor(holder.autonomyLeftUs)),
+        manifestHash: authority.manifestHash,
+        standing: REASONS.indexOf(standingReason(holder)) as WireReason,
+        inFlight: ledger.stats().openIntents,
+      };
+    },
+
+    async listEntries({ fromSeq, pageSize }) {
+      const limit = pageSize <= 0 ? PAGE_MAX : Math.min(pageSize, PAGE_MAX);
+      const entries = ledger.read(Math.max(1, Number(fromSeq)), limit);
+      const last = entries.at(-1)?.seq ?? 0;
+      const more = last > 0 && last < ledger.head().size;
+      return { entries: entries.map(entryOf), nextSeq: more ? BigInt(last + 1) : 0n };
+    },
+
+    async getEntry({ receiptId }) {
+      const found = findReceipt(ledger, receiptId);
+      if (found === null) {
+        throw new StatusError(
+          "NOT_FOUND",
+          "NO_SUCH_OBJECT",
+          `receipt_id: no receipt ${receiptId} here`,
+        );
+      }
+      const { leaseRef } = ReceiptHeader.decode(SignedBytes.decode(found.signed).body);
+      const lease = leases.find(leaseRef);
+      return {
+        entry: entryOf(found),
+        ...(lease ? { lease: toWire(lease) } : {}),
+        grant: toWire(authority.grant.signed),
+        manifest: authority.manifestBytes,
+      };
+    },
+
+    async checkLedger() {
+      const head = ledger.head();
+      const broken = ledger.check();
+      return {
+        size: BigInt(head.size),
+        root: head.root,
+        openIntents: BigInt(ledger.stats().openIntents),
+        fault: broken?.detail ?? "",
+        faultSeq: BigInt(broken?.seq ?? 0),
+      };
+    },
+
+    async *export({ fromSeq, toSeq, disclose }) {
+      await ledger.flushed();
+      const evidence = evidenceOf(parts);
+      const range = { from: Number(fromSeq) || 1, to: Number(toSeq) || evidence.head.size };
+      const fields = disclose.map((name) => {
+        const field = PAYLOAD_FIELDS.find((f) => f === name);
+        if (field === undefined) {
+          const known = PAYLOAD_FIELDS.join(", ");
+          throw new StatusError(
+            "INVALID_ARGUMENT",
+            "ARGUMENT_INVALID",
+            `disclose: ${name} is none of ${known}`,
+          );
+        }
+        return field;
+      });
+      if (range.from < 1 || range.from > range.to || range.to > evidence.head.size) {
+        const detail = `from_seq, to_seq: ${range.from} to ${range.to} is not within 1 to ${evidence.head.size}`;
+        throw new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", detail);
+      }
+      yield* chunks(exportPack(parts.crypto, genesis.tenantId, [evidence], choice(range, fields)));
+    },
+  };
+}
+
+const choice = (range: { from: number; to: number }, disclose: readonly PayloadField[]) =>
+  disclose.length === 0 ? { range } : { range, disclose };
+
+function evidenceOf({ ledger, authority, leases, checkpoint }: AdminParts): LedgerEvidence {
+  const note = checkpoint();
+  return {
+    genesis: encodeSigned(authority.genesis.signed),
+    keysets: [encodeSigned(authority.keyset.signed)],
+    manifests: [authority.manifestBytes],
+    grants: [encodeSigned(authority.grant.signed)],
+    docks: [encodeSigned(authority.dock.signed)],
+    leases: leases.entries().map(encodeSigned),
+    revocations: authority.revocations.map((r) => encodeSigned(r.signed)),
+    heartbeats: [],
+    transitions: [],
+    checkpoints: note === null ? [] : [note],
+    head: ledger.head(),
+    read: (fromSeq, limit) => ledger.read(fromSeq, limit),
+    openIntents: ledger.openIntents(),
+  };
+}
+
+async function* chunks(pack: AsyncIterable<Uint8Array>) {
+  let held: Uint8Array[] = [];
+  let size = 0;
+  for await (const part of pack) {
+    held.push(part);
+    size += part.length;
+    if (size < CHUNK_BYTES) continue;
+    yield { chunk: new Uint8Array(Buffer.concat(held)) };
+    held = [];
+    size = 0;
+  }
+  if (size > 0) yield { chunk: new Uint8Array(Buffer.concat(held)) };
+}
+
+const entryOf = ({ seq, signed, row }: StoredReceipt) => ({
+  seq: BigInt(seq),
+  receipt: storedToWire(signed),
+  payload: row,
+});
+
+/** Ids are given in opening order, receipts stand in closing order: near each other, not alike. */
+function findReceipt(ledger: WorkLedger, receiptId: string): StoredReceipt | null {
+  for (let seq = ledger.head().size; seq > 0; seq -= PAGE_MAX) {
+    const from = Math.max(1, seq - PAGE_MAX + 1);
+    const page = ledger.read(from, seq - from + 1);
+    const hit = page.find(
+      (r) => ReceiptHeader.decode(SignedBytes.decode(r.signed).body).receiptId === receiptId,
+    );
+    if (hit !== undefined) return hit;
+  }
+  return null;
+}

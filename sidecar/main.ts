@@ -1,0 +1,69 @@
+import { systemClock } from "../src/native/clock.ts";
+import { FolderHeld } from "../src/native/hold.ts";
+import { KeyError } from "../src/native/keys.ts";
+import { ConfigError, parseSidecarArgs, SIDECAR_USAGE } from "./config.ts";
+import { LedgerBroken } from "./ledger/open-ledger.ts";
+import { stderrReport } from "./report.ts";
+import { type Sidecar, startSidecar } from "./sidecar.ts";
+
+const EXIT_CONFIG = 78;
+const EXIT_STORAGE = 70;
+
+/** The sidecar as a process: resolves with its exit code. */
+export async function sidecarMain(args: readonly string[]): Promise<number> {
+  if (args.includes("--help")) {
+    process.stdout.write(SIDECAR_USAGE);
+    return 0;
+  }
+  // A promise that nobody waits for and that fails is a bug or broken storage: better gone than wrong.
+  process.on("unhandledRejection", (error) => {
+    stderrReport("fault", { detail: String((error as Error)?.stack ?? error) });
+    process.exit(EXIT_STORAGE);
+  });
+  let sidecar: Sidecar;
+  try {
+    const config = parseSidecarArgs(args);
+    const stopped = stopRequest(config.stdinEof);
+    sidecar = await startSidecar(config, systemClock, stderrReport, stopped.signal);
+    stopped.onStop((signal) => sidecar.stop(signal));
+  } catch (error) {
+    if (error instanceof ConfigError || error instanceof KeyError || error instanceof FolderHeld) {
+      process.stderr.write(`dragons: ${error.message}\n`);
+      return EXIT_CONFIG;
+    }
+    if (error instanceof LedgerBroken) {
+      process.stderr.write(
+        `dragons: the ledger does not verify and is not continued: ${error.message}\n`,
+      );
+      return EXIT_STORAGE;
+    }
+    throw error;
+  }
+  return sidecar.done;
+}
+
+/** SIGTERM, SIGINT, or the end of standard input when a parent holds it; a second signal exits. */
+function stopRequest(stdinEof: boolean) {
+  const abort = new AbortController();
+  let listener: ((signal: NodeJS.Signals) => void) | null = null;
+  let asked: NodeJS.Signals | null = null;
+  const ask = (signal: NodeJS.Signals): void => {
+    if (asked !== null) process.exit(1);
+    asked = signal;
+    abort.abort();
+    listener?.(signal);
+  };
+  process.on("SIGTERM", ask);
+  process.on("SIGINT", ask);
+  if (stdinEof) {
+    process.stdin.on("end", () => ask("SIGTERM"));
+    process.stdin.resume();
+  }
+  return {
+    signal: abort.signal,
+    onStop(next: (signal: NodeJS.Signals) => void) {
+      listener = next;
+      if (asked !== null) next(asked);
+    },
+  };
+}

@@ -1,0 +1,195 @@
+import { readFileSync } from "node:fs";
+import { equal, toHex } from "../../src/domain/bytes.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
+import type { DirectiveBody } from "../../src/domain/directive.ts";
+import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { newId } from "../../src/domain/ids.ts";
+import type { Progress } from "../../src/domain/progress.ts";
+import { REASONS } from "../../src/domain/reason.ts";
+import type { Verified } from "../../src/domain/signed.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import { idGenerator } from "../../src/native/ids.ts";
+import type { Agent } from "../agent/launch.ts";
+import type { AuthorityHolder } from "../gate/authority.ts";
+import type { HeldAuthority } from "../identity/held-authority.ts";
+import type { LeaseLog } from "../identity/lease-log.ts";
+import { lifecycleDraft } from "../ledger/lifecycle.ts";
+import type { WorkLedger } from "../ledger/work-ledger.ts";
+import type { Report } from "../report.ts";
+import { heartbeat } from "./heartbeat.ts";
+import { startTether, type Tether, type TetherClient } from "./tether.ts";
+
+export interface GovernorParts {
+  readonly client: TetherClient;
+  readonly authority: HeldAuthority;
+  readonly holder: AuthorityHolder;
+  readonly ledger: WorkLedger;
+  readonly ledgerSigner: Signer;
+  readonly leases: LeaseLog;
+  readonly progress: Progress;
+  readonly clock: Clock;
+  readonly report: Report;
+  /** As measured when this process began. */
+  readonly manifestHash: Uint8Array;
+  /** manifest_hash of the agent's files as they are now. Rejects when they cannot be measured. */
+  readonly measure: () => Promise<Uint8Array>;
+  readonly agent: () => Agent | null;
+}
+
+/**
+ * Holds the tether and lets what comes down it govern the gate: leases are adopted, revocations and
+ * directives take authority away, drift does so from here. It reports; it never decides an action.
+ */
+export class Governor {
+  tether: Tether | null = null;
+  /** The newest note on one of our heads with the control plane's cosignature. */
+  checkpoint: string | null = null;
+  readonly #parts: GovernorParts;
+  readonly #firstLease = Promise.withResolvers<void>();
+  readonly #ids = idGenerator();
+  #results: HeartbeatBody["directiveResults"] = [];
+  #measured: Uint8Array;
+
+  constructor(parts: GovernorParts) {
+    this.#parts = parts;
+    this.#measured = parts.manifestHash;
+  }
+
+  /** Resolves when authority is held for the first time. */
+  get firstLease(): Promise<void> {
+    return this.#firstLease.promise;
+  }
+
+  start(): void {
+    const { authority, clock, client, holder, ledger, ledgerSigner, leases, report } = this.#parts;
+    this.tether = startTether({
+      ...{ authority, client, clock, ledger, ledgerSigner },
+      chance: Math.random,
+      beat: (session) => this.#beat(session),
+      events: {
+        attached: (epoch) => report("attached", { session: epoch }),
+        detached: (why) => report("detached", { why }),
+        lease: (lease) => {
+          // On disk first: a receipt must never cite a lease that cannot be shown.
+          leases.append(lease.signed);
+          holder.adopt(lease);
+          report("lease", { lease: lease.body.leaseId, seq: lease.body.leaseSeq });
+          this.#firstLease.resolve();
+          void this.#watchDrift();
+        },
+        revocation: ({ body }) => {
+          const lease = holder.lease;
+          if (lease !== null && authority.revokes(lease.body, lease.ref) !== null) holder.revoke();
+          report("revocation", { epoch: body.epoch, kind: body.kind, reason: body.reason });
+        },
+        directive: (directive) => this.#obey(directive),
+        cosigned: (note) => {
+          this.checkpoint = note;
+        },
+        withheld: (reason, detail) =>
+          report("no lease", { reason: REASONS[reason] ?? String(reason), detail }),
+        rejected: (what, detail) => report("rejected", { what, detail }),
+      },
+    });
+  }
+
+  /** Something happened that the control plane should hear of before the next beat is due. */
+  beatNow(): void {
+    this.tether?.beatNow();
+  }
+
+  async stop(): Promise<void> {
+    await this.tether?.stop();
+  }
+
+  #obey({ body }: Verified<DirectiveBody>): void {
+    const { holder, ledger, report, agent, clock } = this.#parts;
+    let outcome: "DONE" | "IGNORED" = "DONE";
+    switch (body.kind) {
+      case "QUARANTINE":
+        holder.set({ quarantined: true });
+        break;
+      case "RELEASE":
+        // A drift is released only by files that are again what was recorded.
+        holder.set({ quarantined: false });
+        break;
+      case "STOP":
+        holder.set({ stopped: true });
+        agent()?.signal("SIGTERM");
+        break;
+      case "RESYNC":
+        break;
+      default:
+        outcome = "IGNORED";
+    }
+    const told = `${body.kind.toLowerCase()} by ${body.directiveId}`;
+    ledger.record(lifecycleDraft("directive", told, this.#parts.manifestHash, clock.nowUs()));
+    report("directive", { kind: body.kind, reason: body.reason });
+    this.#results = [
+      ...this.#results.slice(-3),
+      { directiveId: body.directiveId, outcome, detail: "" },
+    ];
+    this.beatNow();
+  }
+
+  /** Whether the agent's files are still those of its manifest; if not, authority ends here and now. */
+  async #watchDrift(): Promise<void> {
+    const { holder, ledger, manifestHash: began, measure, report, clock } = this.#parts;
+    let now: Uint8Array;
+    try {
+      now = await measure();
+    } catch (error) {
+      report("measuring failed", { detail: (error as Error).message });
+      // What cannot be measured is not what was recorded.
+      now = new Uint8Array(32);
+    }
+    this.#measured = now;
+    const drifted = !equal(now, began);
+    // Latches: files that were put back have been something else in between.
+    if (!drifted || holder.standing.drifted) return;
+    holder.set({ drifted: true });
+    const told = `measured ${toHex(now)}`;
+    ledger.record({
+      ...lifecycleDraft("drift", told, began, clock.nowUs()),
+      reason: "MANIFEST_DRIFT",
+    });
+    report("drift", { measured: toHex(now) });
+    this.beatNow();
+  }
+
+  async #beat(session: { epoch: number; counter: number; intervalUs: number }) {
+    const { agent, authority, clock, holder, ledger, progress } = this.#parts;
+    const asked = performance.now();
+    await new Promise((resolve) => setImmediate(resolve));
+    const loopLagUs = Math.round((performance.now() - asked) * 1000);
+    const nowUs = clock.nowUs();
+    return heartbeat({
+      heartbeatId: newId("hbt", this.#ids),
+      tenantId: authority.genesis.body.tenantId,
+      sessionEpoch: session.epoch,
+      counter: session.counter,
+      intervalUs: session.intervalUs,
+      nowUs,
+      monotonicUs: clock.monotonicUs(),
+      suspendedUs: suspendedUs(),
+      loopLagUs,
+      agent: agent(),
+      ledger,
+      novelty: progress.novelty(nowUs),
+      lastProgressUs: progress.lastProgressUs,
+      grantRef: authority.grant.ref,
+      lease: holder.lease,
+      autonomyLeftUs: Math.floor(holder.autonomyLeftUs),
+      manifestHash: this.#measured,
+      directiveResults: this.#results,
+    });
+  }
+}
+
+/** How long the machine has slept since boot: uptime counts sleep, the monotonic clock does not. */
+function suspendedUs(): number {
+  const uptimeUs = Number.parseFloat(readFileSync("/proc/uptime", "latin1")) * 1_000_000;
+  const sleptUs = uptimeUs - Number(process.hrtime.bigint() / 1000n);
+  // The two are read a moment apart, and uptime in hundredths.
+  return sleptUs < 1_000_000 ? 0 : Math.round(sleptUs);
+}
