@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
+import type { DescService } from "@bufbuild/protobuf";
 import { drainUs } from "../domain/limits.ts";
 import {
   AuditService,
@@ -50,6 +51,8 @@ export interface ControlReady {
 export interface RunningControl {
   readonly ready: ControlReady;
   readonly tenants: Tenants;
+  /** What it serves, beside health and reflection. */
+  readonly services: readonly DescService[];
   /** Resolves with the reason when nothing more can be stored: the process must exit 70. */
   readonly failed: Promise<Error>;
   /** NOT_SERVING, calls under way end, what was decided is durable, the store is closed. */
@@ -79,6 +82,15 @@ export async function runControl(
       random: (n) => new Uint8Array(randomBytes(n)),
     });
     const fault = Promise.withResolvers<Error>();
+    const services = [
+      mounted(TenantService, tenantService(tenants, native, clock)),
+      mounted(KeyService, keyService(tenants, native)),
+      mounted(ManifestService, manifestService(native)),
+      mounted(GrantService, grantService(native)),
+      mounted(DockService, dockService(tenants, native)),
+      mounted(LeaseService, leaseService()),
+      mounted(AuditService, auditService()),
+    ];
     const { rpc, health } = controlServer({
       certificate: await issueForServer(
         identity.ca,
@@ -92,15 +104,7 @@ export async function runControl(
         audience: identity.id,
         bootstrapToken: identity.bootstrapToken,
       }),
-      services: [
-        mounted(TenantService, tenantService(tenants, native, clock)),
-        mounted(KeyService, keyService(tenants, native)),
-        mounted(ManifestService, manifestService(native)),
-        mounted(GrantService, grantService(native)),
-        mounted(DockService, dockService(tenants, native)),
-        mounted(LeaseService, leaseService()),
-        mounted(AuditService, auditService()),
-      ],
+      services,
       onFault: (error, method) => {
         if (error instanceof StorageFailed) fault.resolve(error);
         say(`${method} failed: ${error instanceof Error ? error.stack : String(error)}`);
@@ -121,6 +125,7 @@ export async function runControl(
     return {
       ready,
       tenants,
+      services: services.map((m) => m.service),
       failed: Promise.race([tenants.failed, fault.promise]),
       async close() {
         health.setServing(false);

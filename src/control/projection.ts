@@ -64,6 +64,8 @@ export interface LedgerRecord {
   readonly seq: number;
   /** The transition that made its organism's present state; null: docked. */
   transition: Verified<TransitionBody> | null;
+  /** seq of that transition's record; while docked, of the genesis'. */
+  changedSeq: number;
   /** The last lease issued to it, whether still valid or not; null: none yet. */
   lease: LeaseRecord | null;
   /** Epoch of a revocation of this instance; 0: none. */
@@ -129,7 +131,9 @@ export class Projection {
         return;
       case "transition": {
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
-        if (ledger !== undefined) ledger.transition = entry.artifact;
+        if (ledger === undefined) return;
+        ledger.transition = entry.artifact;
+        ledger.changedSeq = seq;
         return;
       }
       case "directive":
@@ -170,6 +174,7 @@ export class Projection {
       openedAtUs,
       seq,
       transition: before?.transition ?? null,
+      changedSeq: seq,
       lease: null,
       revokedEpoch: 0,
     };
