@@ -178,14 +178,13 @@ export async function startSidecar(
   };
 }
 
-async function measured(config: SidecarConfig) {
-  let text: string;
+/** @throws ConfigError when the manifest, or a file that it names, is not as it must be. */
+async function measured({ manifestFile, agentFolder }: SidecarConfig): Promise<Measured> {
   try {
-    text = readFileSync(config.manifestFile, "utf8");
+    return await measureFolder(agentFolder, readFileSync(manifestFile, "utf8"));
   } catch (error) {
-    throw new ConfigError(`--manifest: ${(error as Error).message}`);
+    throw new ConfigError(`--manifest: ${manifestFile}: ${(error as Error).message}`);
   }
-  return measureManifest(config.agentFolder, text);
 }
 
 function readCredential(config: SidecarConfig): string {
