@@ -38,7 +38,7 @@ function render(): string {
 
 describe("docs/reasons.md", () => {
   test("holds the table that the code renders from", () => {
-    if (process.env["UPDATE_DOCS"] === "1") writeFileSync(FILE, render());
+    if (process.env.UPDATE_DOCS === "1") writeFileSync(FILE, render());
     expect(readFileSync(FILE, "utf8")).toBe(render());
   });
 

@@ -56,35 +56,36 @@ export interface Rendering {
 /** In answer to any other MCP request: a JSON-RPC error outside the range that JSON-RPC keeps. */
 export const mcpCode = (reason: Reason): number => -31_000 - RENDERINGS[reason].http;
 
-const CANCELLED = 1;
-const INVALID_ARGUMENT = 3;
-const DEADLINE_EXCEEDED = 4;
-const PERMISSION_DENIED = 7;
-const RESOURCE_EXHAUSTED = 8;
-const UNIMPLEMENTED = 12;
-const INTERNAL = 13;
-const UNAVAILABLE = 14;
-const UNAUTHENTICATED = 16;
+const kind =
+  (grpc: number, http: number, mcp: "RESULT" | "ERROR", exit: number) =>
+  (sentence: string): Rendering => ({ grpc, http, mcp, exit, sentence });
 
-const EXIT = { failed: 1, denied: 2, unreachable: 69, retry: 75, notPermitted: 77 } as const;
-
-/** Authority was asked for and is not there: the same everywhere, whatever is missing. */
-const forbidden = (sentence: string): Rendering => ({
-  ...{ grpc: PERMISSION_DENIED, http: 403, mcp: "RESULT", exit: EXIT.denied },
-  sentence,
-});
-
-const rendering = (
-  grpc: number,
-  http: number,
-  mcp: "RESULT" | "ERROR",
-  exit: number,
-  sentence: string,
-): Rendering => ({ grpc, http, mcp, exit, sentence });
+/** Authority was asked for and is not there: PERMISSION_DENIED, whatever is missing. */
+const forbidden = kind(7, 403, "RESULT", 2);
+/** RESOURCE_EXHAUSTED */
+const spent = kind(8, 429, "RESULT", 2);
+const tooLarge = kind(8, 413, "ERROR", 2);
+/** UNAUTHENTICATED; exit 77: not permitted. */
+const unidentified = kind(16, 407, "ERROR", 77);
+/** INVALID_ARGUMENT */
+const ambiguous = kind(3, 400, "ERROR", 2);
+/** INTERNAL, as gRPC calls bytes that are not gRPC. */
+const malformed = kind(13, 400, "ERROR", 2);
+const crashed = kind(13, 500, "ERROR", 1);
+/** UNIMPLEMENTED */
+const unsupported = kind(12, 501, "ERROR", 2);
+/** UNAVAILABLE: on our side (exit 75: try again), on the way (69: unreachable), on the other side. */
+const unavailable = kind(14, 503, "RESULT", 75);
+const unreachable = kind(14, 502, "RESULT", 69);
+const brokenOff = kind(14, 502, "RESULT", 1);
+/** CANCELLED */
+const cancelled = kind(1, 499, "ERROR", 1);
+/** DEADLINE_EXCEEDED */
+const late = kind(4, 504, "RESULT", 1);
 
 /** The one table. docs/reasons.md is written from it. */
 export const RENDERINGS: Readonly<Record<Reason, Rendering>> = {
-  UNSPECIFIED: rendering(INTERNAL, 500, "ERROR", EXIT.failed, "No reason was given."),
+  UNSPECIFIED: crashed("No reason was given."),
   NO_LEASE: forbidden("The agent holds no lease."),
   LEASE_NOT_YET_VALID: forbidden("The agent's lease has not begun."),
   LEASE_EXPIRED: forbidden("The agent's lease has ended."),
@@ -97,62 +98,20 @@ export const RENDERINGS: Readonly<Record<Reason, Rendering>> = {
   SCOPE_NOT_GRANTED: forbidden("No scope granted to the agent allows this."),
   CONDITION_FALSE: forbidden("The scope allows this only under a condition that does not hold."),
   CONDITION_UNEVALUABLE: forbidden("The scope's condition cannot be evaluated for this."),
-  LIMIT_SPENT: rendering(
-    ...([RESOURCE_EXHAUSTED, 429, "RESULT", EXIT.denied] as const),
-    "What the grant allows of this is spent.",
-  ),
-  CALLER_UNIDENTIFIED: rendering(
-    ...([UNAUTHENTICATED, 407, "ERROR", EXIT.notPermitted] as const),
-    "The caller did not show that it is the agent.",
-  ),
-  REQUEST_NOT_NORMAL: rendering(
-    ...([INVALID_ARGUMENT, 400, "ERROR", EXIT.denied] as const),
-    "The request can be read in more than one way.",
-  ),
+  LIMIT_SPENT: spent("What the grant allows of this is spent."),
+  CALLER_UNIDENTIFIED: unidentified("The caller did not show that it is the agent."),
+  REQUEST_NOT_NORMAL: ambiguous("The request can be read in more than one way."),
   AUTHORITY_MISMATCH: forbidden("The request names one host and is addressed to another."),
-  TARGET_FORBIDDEN: forbidden("The target is an address that is not reached by name."),
-  PROTOCOL_UNSUPPORTED: rendering(
-    ...([UNIMPLEMENTED, 501, "ERROR", EXIT.denied] as const),
-    "The protocol is not one that can be judged.",
-  ),
-  FRAMING_INVALID: rendering(
-    ...([INTERNAL, 400, "ERROR", EXIT.denied] as const),
-    "The bytes are not what the protocol prescribes.",
-  ),
-  MESSAGE_TOO_LARGE: rendering(
-    ...([RESOURCE_EXHAUSTED, 413, "ERROR", EXIT.denied] as const),
-    "A message is larger than the limit.",
-  ),
-  LEDGER_UNAVAILABLE: rendering(
-    ...([UNAVAILABLE, 503, "RESULT", EXIT.retry] as const),
-    "Nothing can be recorded now, so nothing is done.",
-  ),
-  OVERLOADED: rendering(
-    ...([UNAVAILABLE, 503, "RESULT", EXIT.retry] as const),
-    "Too many actions are open at once.",
-  ),
-  UPSTREAM_UNREACHABLE: rendering(
-    ...([UNAVAILABLE, 502, "RESULT", EXIT.unreachable] as const),
-    "The target cannot be reached.",
-  ),
-  UPSTREAM_FAILED: rendering(
-    ...([UNAVAILABLE, 502, "RESULT", EXIT.failed] as const),
-    "The target broke off.",
-  ),
-  CLIENT_CANCELLED: rendering(
-    ...([CANCELLED, 499, "ERROR", EXIT.failed] as const),
-    "The agent broke off.",
-  ),
-  DEADLINE_EXCEEDED: rendering(
-    ...([DEADLINE_EXCEEDED, 504, "RESULT", EXIT.failed] as const),
-    "The agent's deadline passed.",
-  ),
-  HANDOFF: rendering(
-    ...([UNAVAILABLE, 503, "RESULT", EXIT.retry] as const),
-    "The sidecar is being replaced.",
-  ),
-  CRASHED: rendering(
-    ...([INTERNAL, 500, "ERROR", EXIT.failed] as const),
-    "The sidecar ended before it knew how the action ended.",
-  ),
+  TARGET_FORBIDDEN: forbidden("The target is an address that only a rule naming it reaches."),
+  PROTOCOL_UNSUPPORTED: unsupported("The protocol is not one that can be judged."),
+  FRAMING_INVALID: malformed("The bytes are not what the protocol prescribes."),
+  MESSAGE_TOO_LARGE: tooLarge("A message is larger than the limit."),
+  LEDGER_UNAVAILABLE: unavailable("Nothing can be recorded now, so nothing is done."),
+  OVERLOADED: unavailable("Too many actions are open at once."),
+  UPSTREAM_UNREACHABLE: unreachable("The target cannot be reached."),
+  UPSTREAM_FAILED: brokenOff("The target broke off."),
+  CLIENT_CANCELLED: cancelled("The agent broke off."),
+  DEADLINE_EXCEEDED: late("The agent's deadline passed."),
+  HANDOFF: unavailable("The sidecar is being replaced."),
+  CRASHED: crashed("The sidecar ended before it knew how the action ended."),
 };
