@@ -37,22 +37,29 @@ export function fileKeyring(folder: string): Keyring {
       controlLedger: await read("controlLedger"),
     };
   };
+  const make = async (tenantId: string): Promise<TenantKeys> => {
+    await mkdir(join(folder, tenantId), { recursive: true, mode: 0o700 });
+    for (const file of Object.values(FILES)) {
+      const path = join(folder, tenantId, file);
+      try {
+        await fileSigner(path);
+      } catch (missing) {
+        // Never replaced: of a file that is there but unusable, writing says so.
+        await writeSeedFile(path, generateSeed()).catch((error: unknown) => {
+          throw error instanceof KeyError ? missing : error;
+        });
+      }
+    }
+    return open(tenantId);
+  };
+  /** One after another: a file that is half made is no key yet. */
+  let making: Promise<unknown> = Promise.resolve();
   return {
     open,
-    async prepare(tenantId) {
-      await mkdir(join(folder, tenantId), { recursive: true, mode: 0o700 });
-      for (const file of Object.values(FILES)) {
-        const path = join(folder, tenantId, file);
-        try {
-          await fileSigner(path);
-        } catch (missing) {
-          // Never replaced: of a file that is there but unusable, writing says so.
-          await writeSeedFile(path, generateSeed()).catch((error: unknown) => {
-            throw error instanceof KeyError ? missing : error;
-          });
-        }
-      }
-      return open(tenantId);
+    prepare(tenantId) {
+      const made = making.then(() => make(tenantId));
+      making = made.catch(() => undefined);
+      return made;
     },
   };
 }

@@ -489,7 +489,7 @@ const reused = (request: RequestKey): RequestReused =>
 export class Tenants {
   readonly #world: TenantWorld;
   readonly #tenants = new Map<string, Tenant>();
-  readonly #creating = new Set<string>();
+  readonly #creating = new Map<string, Promise<Uint8Array>>();
   readonly #failed = Promise.withResolvers<Error>();
 
   private constructor(world: TenantWorld) {
@@ -539,7 +539,8 @@ export class Tenants {
   }
 
   /**
-   * Makes a tenant with its first keyset. Returns null when it exists, or is being made.
+   * Makes a tenant with its first keyset. Returns the answer, the first one if this very request made
+   * it before; null when another request did.
    * The caller has verified the keyset, and that it names the keys of `prepare`.
    */
   async create(
@@ -548,36 +549,15 @@ export class Tenants {
     answer: (revision: number) => Uint8Array,
   ): Promise<Uint8Array | null> {
     const { tenantId } = what.keyset.body;
-    if (this.#tenants.has(tenantId) || this.#creating.has(tenantId)) return null;
-    this.#creating.add(tenantId);
+    for (let other = this.#creating.get(tenantId); other; other = this.#creating.get(tenantId)) {
+      await other.catch(() => undefined);
+    }
+    const existing = this.#tenants.get(tenantId);
+    if (existing !== undefined) return existing.answered(request);
+    const making = this.#make(what, request, answer);
+    this.#creating.set(tenantId, making);
     try {
-      const { crypto, clock, random, store, keyring } = this.#world;
-      const keys = await keyring.open(tenantId);
-      const genesis = await controlGenesis(crypto, {
-        tenantId,
-        signer: keys.controlLedger,
-        nonce: random(32),
-        nowUs: clock.nowUs(),
-      });
-      const tenant = new Tenant({
-        world: this.#world,
-        ownerEpoch: await store.own(tenantId),
-        rootKey: what.rootKey,
-        genesis,
-        keys,
-        ledger: new TenantLedger(crypto, genesis, keys.controlLedger, random),
-        view: new Projection(),
-        ids: this.#ids(undefined),
-        onFailed: (error) => this.#failed.resolve(error),
-      });
-      const entries: Recordable[] = [{ what: "keyset", artifact: what.keyset }];
-      const answered = await tenant.create(
-        request,
-        { entries, asked: what.asked, answer },
-        what.rootKey,
-      );
-      this.#tenants.set(tenantId, tenant);
-      return answered;
+      return await making;
     } finally {
       this.#creating.delete(tenantId);
     }
@@ -586,6 +566,38 @@ export class Tenants {
   /** Everything decided so far, in every tenant, is durable. */
   async settled(): Promise<void> {
     await Promise.all(this.all().map((t) => t.settled()));
+  }
+
+  async #make(
+    what: { rootKey: Uint8Array; keyset: Verified<KeysetBody>; asked: Asked },
+    request: RequestKey,
+    answer: (revision: number) => Uint8Array,
+  ): Promise<Uint8Array> {
+    const { tenantId } = what.keyset.body;
+    const { crypto, clock, random, store, keyring } = this.#world;
+    const keys = await keyring.open(tenantId);
+    const genesis = await controlGenesis(crypto, {
+      tenantId,
+      signer: keys.controlLedger,
+      nonce: random(32),
+      nowUs: clock.nowUs(),
+    });
+    const tenant = new Tenant({
+      world: this.#world,
+      ownerEpoch: await store.own(tenantId),
+      rootKey: what.rootKey,
+      genesis,
+      keys,
+      ledger: new TenantLedger(crypto, genesis, keys.controlLedger, random),
+      view: new Projection(),
+      ids: this.#ids(undefined),
+      onFailed: (error) => this.#failed.resolve(error),
+    });
+    const entries: Recordable[] = [{ what: "keyset", artifact: what.keyset }];
+    const draft = { entries, asked: what.asked, answer };
+    const answered = await tenant.create(request, draft, what.rootKey);
+    this.#tenants.set(tenantId, tenant);
+    return answered;
   }
 
   #ids(above: string | undefined): IdGenerator {

@@ -1,0 +1,183 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ConfigError, readConfig } from "../../src/control/config.ts";
+import type { ControlReady } from "../../src/control/main.ts";
+import { TenantService } from "../../src/gen/dragons/v1/authority_pb.ts";
+import {
+  Health,
+  HealthCheckResponse_ServingStatus,
+} from "../../src/gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
+import { createClient, openChannel, type RpcChannel } from "../../src/wire/grpc.ts";
+
+const MAIN = fileURLToPath(new URL("../../src/control/main.ts", import.meta.url));
+
+let folder: string;
+let children: ChildProcess[];
+let channels: RpcChannel[];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "dragons-control-process-"));
+  children = [];
+  channels = [];
+});
+afterEach(async () => {
+  for (const channel of channels) channel.close();
+  for (const child of children) child.kill("SIGKILL");
+  await rm(folder, { recursive: true });
+});
+
+interface Child {
+  readonly process: ChildProcess;
+  readonly stderr: () => string;
+  /** Resolves with the exit code. */
+  readonly exit: Promise<number | null>;
+  /** Resolves when it has said that it is ready; rejects when it ended before. */
+  readonly ready: Promise<ControlReady>;
+}
+
+function start(...flags: string[]): Child {
+  const child = spawn(process.execPath, [MAIN, ...flags], { stdio: ["pipe", "ignore", "pipe"] });
+  children.push(child);
+  let said = "";
+  const exit = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const ready = new Promise<ControlReady>((resolve, reject) => {
+    child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+      said += chunk;
+      if (!said.includes("ready on")) return;
+      readFile(join(folder, "ready.json"), "utf8")
+        .then((text) => resolve(JSON.parse(text)))
+        .catch(reject);
+    });
+    child.on("close", (code) => reject(new Error(`ended with ${code}: ${said}`)));
+  });
+  // Not every test waits for it.
+  ready.catch(() => {});
+  return { process: child, stderr: () => said, exit, ready };
+}
+
+const flags = (): string[] => [
+  "--data",
+  join(folder, "data"),
+  "--listen",
+  "127.0.0.1:0",
+  "--ready-file",
+  join(folder, "ready.json"),
+];
+
+async function channelTo(ready: ControlReady): Promise<RpcChannel> {
+  const channel = openChannel({
+    address: ready.control,
+    tls: { ca: await readFile(ready.controlCa) },
+    messageBytesMax: 1_000_000,
+    keepaliveUs: 60_000_000,
+    keepaliveTimeoutUs: 10_000_000,
+  });
+  channels.push(channel);
+  return channel;
+}
+
+describe("dragons control", () => {
+  test("is ready when its ready file is there, serves health and reflection, ends on SIGTERM", async () => {
+    const control = start(...flags());
+    const ready = await control.ready;
+    expect(ready.pid).toBe(control.process.pid);
+    expect((await stat(join(folder, "ready.json"))).mode & 0o777).toBe(0o600);
+    const channel = await channelTo(ready);
+    const { status } = await createClient(Health, channel).check({
+      service: TenantService.typeName,
+    });
+    expect(status).toBe(HealthCheckResponse_ServingStatus.SERVING);
+    const asked = async function* () {
+      yield { messageRequest: { case: "listServices" as const, value: "" } };
+    };
+    const listed = [];
+    for await (const answer of createClient(ServerReflection, channel).serverReflectionInfo(
+      asked(),
+    )) {
+      listed.push(answer);
+    }
+    expect(JSON.stringify(listed[0]?.messageResponse)).toContain("dragons.v1.GrantService");
+    channel.close();
+    control.process.kill("SIGTERM");
+    expect(await control.exit).toBe(0);
+    expect(control.stderr().trim().split("\n")).toHaveLength(1);
+  });
+
+  test("ends when stdin does, if told to", async () => {
+    const control = start(...flags(), "--stdin-eof");
+    await control.ready;
+    control.process.stdin?.end();
+    expect(await control.exit).toBe(0);
+  });
+
+  test("killed outright, it starts again with everything that it had acknowledged", async () => {
+    const first = start(...flags());
+    const before = await first.ready;
+    const owner = {
+      metadata: {
+        authorization: `Bearer ${(await readFile(before.bootstrapTokenFile, "utf8")).trim()}`,
+      },
+    };
+    const prepared = await createClient(TenantService, await channelTo(before)).prepareTenant(
+      { tenantId: "acme" },
+      owner,
+    );
+    first.process.kill("SIGKILL");
+    await first.exit;
+    const second = start(...flags());
+    const after = await second.ready;
+    expect(after.audience).toBe(before.audience);
+    const again = await createClient(TenantService, await channelTo(after)).prepareTenant(
+      { tenantId: "acme" },
+      owner,
+    );
+    expect(again).toEqual(prepared);
+  });
+
+  test("leaves a data folder alone that another process holds: 75", async () => {
+    const first = start(...flags());
+    await first.ready;
+    const second = start(...flags());
+    expect(await second.exit).toBe(75);
+    expect(second.stderr()).toContain(`held by process ${first.process.pid}`);
+  });
+
+  test("says which address is taken: 78", async () => {
+    const first = start(...flags());
+    const { control } = await first.ready;
+    const second = start("--data", join(folder, "other"), "--listen", control);
+    expect(await second.exit).toBe(78);
+    expect(second.stderr()).toContain(`--listen: ${control}`);
+  });
+
+  test.each([
+    [[], "--data"],
+    [["--data", ""], "--data"],
+    [["--data", "x", "--listen", "7443"], "--listen"],
+    [["--data", "x", "--listen", "127.0.0.1:99999"], "--listen"],
+    [["--data", "x", "--listen", "exa mple:1"], "--listen"],
+    [["--data", "x", "--name", "a b"], "--name"],
+    [["--data", "x", "--no-such"], "--no-such"],
+    [["--data", "x", "extra"], "extra"],
+  ])("names the flag that cannot be used: %j", (argv, flag) => {
+    expect(() => readConfig(argv)).toThrow(ConfigError);
+    expect(() => readConfig(argv)).toThrow(flag);
+  });
+
+  test("a flag that cannot be used ends it with 78", async () => {
+    const control = start("--listen", "7443");
+    expect(await control.exit).toBe(78);
+  });
+
+  test("reads IPv6 addresses in brackets", () => {
+    expect(readConfig(["--data", "x", "--listen", "[::1]:7443"]).listen).toEqual({
+      host: "::1",
+      port: 7443,
+    });
+  });
+});
