@@ -227,3 +227,25 @@ export const watchReplayMax = 100_000;
 export const bookmarkUs = 30 * SECOND_US;
 /** Watches at once in one tenant. */
 export const watchersMax = 1024;
+
+// The command line
+
+/** Microseconds that one call of a command may take; streams take as long as they are watched. */
+export const commandCallUs = 30 * SECOND_US;
+/** Microseconds between tries of a watch whose stream was lost. */
+export const watchRetryUs = 1 * SECOND_US;
+/** Microseconds that a key added by a command is good for when it is not said: operators change. */
+export const operatorKeyTtlUs = 365 * 24 * 60 * MINUTE_US;
+/** Microseconds that the control plane's keys are good for in a tenant's first keyset. */
+export const controlKeyTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
+/** Microseconds that a grant or a dock holds when it is not said. */
+export const grantTtlDefaultUs = 24 * 60 * MINUTE_US;
+
+// Evidence
+
+/** Bytes of one frame of a pack: a receipt with all that it commits to fits with room, and a reader holds one at a time. */
+export const packFrameBytesMax = 4 * MIB;
+/** UTF-16 units of a trust file: a hundred witnesses fit. */
+export const trustFileMax = 64 * KIB;
+/** Ranges that a flag lists in a report; those beyond are counted. */
+export const flagRangesMax = 1000;

@@ -9,7 +9,12 @@ import { type Invalid, isInvalid } from "../domain/invalid.ts";
 import { KEYSET, type KeysetBody, verifyKeyset } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody, verifyLease } from "../domain/lease.ts";
 import { checkManifest, type Manifest, ManifestBody, manifestHash } from "../domain/manifest.ts";
-import { REVOCATION, type RevocationBody, verifyRevocation } from "../domain/revocation.ts";
+import {
+  checkEpoch,
+  REVOCATION,
+  type RevocationBody,
+  verifyRevocation,
+} from "../domain/revocation.ts";
 import { compileScopes } from "../domain/scope.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
 import { type Break, broken, type CheckName, codeOf, isBroken, type ObjectName } from "./checks.ts";
@@ -234,7 +239,7 @@ function proveGenesis(
   return isInvalid(genesis) ? faulty("GENESIS", "GENESIS", genesis) : genesis;
 }
 
-/** Epochs without a gap, each citing the one before. */
+/** Epochs without a gap among those shown, each citing the one before. */
 function proveRevocations(
   crypto: Crypto,
   frames: readonly Uint8Array[],
@@ -245,20 +250,10 @@ function proveRevocations(
   );
   if (isBroken(proven)) return proven;
   const list = [...proven.values()];
-  for (const [i, { body }] of list.entries()) {
+  for (const [i, next] of list.entries()) {
     const before = list[i - 1];
-    const follows =
-      before === undefined
-        ? body.epoch === 1 && body.previous.length === 0
-        : body.epoch === before.body.epoch + 1 && equal(body.previous, before.ref);
-    if (!follows) {
-      return broken(
-        "REVOCATION",
-        "E_REVOCATION_GAP",
-        0,
-        `revocation ${body.epoch} does not follow the one before it`,
-      );
-    }
+    const gap = before === undefined ? null : checkEpoch(before, next);
+    if (gap !== null) return broken("REVOCATION", "E_REVOCATION_GAP", 0, gap.detail);
   }
   return list;
 }

@@ -5,7 +5,7 @@ import type { ReceiptHeader } from "../domain/receipt.ts";
 import type { Verified } from "../domain/signed.ts";
 import type { Authority } from "./authority.ts";
 import { type Break, broken } from "./checks.ts";
-import type { Contents } from "./payload.ts";
+import type { Contents, Disclosed } from "./payload.ts";
 
 /** What came of deciding again. NONE: the receipt records no decision of the gate. */
 export type Decision = "SAME" | "NOT_REPRODUCIBLE" | "UNSHOWN" | "NONE";
@@ -19,9 +19,11 @@ export function decideAgain(
   header: ReceiptHeader,
   lease: Verified<LeaseBody> | null,
   { claim, action }: Contents,
+  { data }: Disclosed,
 ): Decision | Break {
   if (header.kind !== "ACTION" && header.kind !== "DENIAL") return "NONE";
-  if (claim === null) return "UNSHOWN";
+  // A denial of what could not even be read has an empty claim.
+  if (claim === null) return data.claim === null ? "UNSHOWN" : "NOT_REPRODUCIBLE";
   // What was refused as abnormal may stand in its denial as it came.
   const judged = header.kind === "ACTION" || header.reason === "SCOPE_NOT_GRANTED";
   const odd = judged ? abnormality(claim) : null;

@@ -1,3 +1,5 @@
+import { flagRangesMax } from "../domain/limits.ts";
+
 /** What a verdict does not say by itself. None of these breaks a pack; all of them are printed. */
 export const FLAGS = {
   UNPINNED: "no trust file was given: the pack vouches for itself",
@@ -8,7 +10,8 @@ export const FLAGS = {
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
   WITHHELD: "a payload field is withheld",
   ERASED: "a payload field was erased, and a later receipt says so",
-  REVOCATION_NOT_SHOWN: "leases speak of revocations that the pack does not show",
+  OTHER_MANIFEST: "a boot or a denial measured another manifest than the ledger was born with",
+  REVOCATION_NOT_SHOWN: "not all revocations are shown",
   USED_AFTER_REVOCATION: "acted after a revocation took effect that had not reached it yet",
   UNKNOWN_SIGNER: "a note carries a line by a key that nobody vouches for",
   KNOWN_HEAD_UNUSED: "the head held by the auditor is of a ledger that is not in the pack",
@@ -23,9 +26,6 @@ export interface Flag {
   readonly at: readonly (readonly [number, number])[];
   readonly detail: string;
 }
-
-/** Ranges of one flag in one ledger beyond this many are counted, not listed. */
-export const flagRangesMax = 1000;
 
 interface Open {
   count: number;

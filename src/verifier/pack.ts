@@ -9,6 +9,7 @@ import {
   u32,
   u64,
 } from "../domain/canonical.ts";
+import { packFrameBytesMax } from "../domain/limits.ts";
 import type { CheckCode } from "./checks.ts";
 
 /**
@@ -45,9 +46,6 @@ export const FRAME_KINDS = [
   "END",
 ] as const;
 export type FrameKind = Exclude<(typeof FRAME_KINDS)[number], "UNSPECIFIED">;
-
-/** A receipt with all it commits to, or a note, fits with room; a reader holds one frame at a time. */
-export const frameBytesMax = 4 * 1024 * 1024;
 
 export interface Frame {
   readonly kind: FrameKind;
@@ -120,10 +118,12 @@ const headBytes = 5;
 /** The opening line of the file. */
 export const packStart = (): Uint8Array => magic.slice();
 
-/** One frame as bytes. @throws RangeError above frameBytesMax: nobody could read it back. */
+/** One frame as bytes. @throws RangeError above packFrameBytesMax: nobody could read it back. */
 export function frame(kind: FrameKind, body: Uint8Array): Uint8Array {
-  if (body.length > frameBytesMax) {
-    throw new RangeError(`${kind} frame has ${body.length} bytes, the most is ${frameBytesMax}`);
+  if (body.length > packFrameBytesMax) {
+    throw new RangeError(
+      `${kind} frame has ${body.length} bytes, the most is ${packFrameBytesMax}`,
+    );
   }
   const head = new Uint8Array(headBytes);
   head[0] = FRAME_KINDS.indexOf(kind);
@@ -187,10 +187,10 @@ export async function* readFrames(source: AsyncIterable<Uint8Array>): AsyncGener
         throw new PackError("E_PACK_KIND", `byte ${at}: no frame has kind ${head[0]}`);
       }
       const length = new DataView(head.buffer, head.byteOffset).getUint32(1);
-      if (length > frameBytesMax) {
+      if (length > packFrameBytesMax) {
         throw new PackError(
           "E_PACK_FRAME",
-          `byte ${at}: ${length} bytes, the most is ${frameBytesMax}`,
+          `byte ${at}: ${length} bytes, the most is ${packFrameBytesMax}`,
         );
       }
       const offset = intake.offset;

@@ -92,10 +92,12 @@ export function openPayload(
 /** Reads what is open. An action that completed must say what for, what, how and with what outcome. */
 export function readContents(header: ReceiptHeader, { data }: Disclosed): Contents | Break {
   const at = header.seq;
-  if (header.kind === "ACTION" && header.verdict === "COMPLETED") {
-    const empty = PAYLOAD_FIELDS.find((f) => data[f]?.length === 0);
+  if (header.kind === "ACTION") {
+    // However it ended, an action was decided from a claim; a completed one has everything.
+    const owed = header.verdict === "COMPLETED" ? PAYLOAD_FIELDS : (["claim"] as const);
+    const empty = owed.find((f) => data[f]?.length === 0);
     if (empty !== undefined) {
-      return broken("CONTENT", "E_EVIDENCE_EMPTY", at, `a completed action has an empty ${empty}`);
+      return broken("CONTENT", "E_EVIDENCE_EMPTY", at, `the ${empty} of the action is empty`);
     }
   }
   // Only work cycles have bodies of these shapes; a boot or a drift speaks in its own.

@@ -66,7 +66,7 @@ export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
     idProblem(walk, header) ??
     timeProblem(header) ??
     shapeProblem(walk, header) ??
-    manifestProblem(authority, header);
+    manifestProblem(walk, header);
   if (misplaced !== null) return misplaced;
   const lease = coverage(walk, header);
   if (isBroken(lease)) return lease;
@@ -75,7 +75,7 @@ export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
   if (isBroken(disclosed)) return disclosed;
   const contents = readContents(header, disclosed);
   if (isBroken(contents)) return contents;
-  const decision = decideAgain(authority, header, lease, contents);
+  const decision = decideAgain(authority, header, lease, contents, disclosed);
   if (isBroken(decision)) return decision;
 
   const hash = leafHash(crypto, signed.body);
@@ -211,8 +211,14 @@ function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
   }
 }
 
-function manifestProblem({ genesis, manifests }: Authority, header: ReceiptHeader): Break | null {
+/** Work is done under the ledger's own manifest; only a boot or a denial may tell of another. */
+function manifestProblem({ authority, flags }: Walk, header: ReceiptHeader): Break | null {
+  const { genesis, manifests } = authority;
   if (equal(header.manifestHash, genesis.body.manifestHash)) return null;
+  if (header.kind === "LIFECYCLE" || header.kind === "DENIAL") {
+    flags.raise("OTHER_MANIFEST", header.seq);
+    return null;
+  }
   const shown = manifests.has(toHex(header.manifestHash));
   return broken(
     "RECEIPT_MANIFEST",

@@ -283,11 +283,13 @@ function raiseTail(
 }
 
 function raiseRevocations({ walk }: Ledger): void {
-  const shown = walk.authority.revocations.at(-1)?.body.epoch ?? 0;
-  const known = walk.leases
-    .all()
-    .reduce((epoch, { body }) => Math.max(epoch, body.revocationEpoch), 0);
-  if (known > shown) {
-    walk.flags.raise("REVOCATION_NOT_SHOWN", null, `leases know ${known}, the pack shows ${shown}`);
+  const epochs = walk.authority.revocations.map(({ body }) => body.epoch);
+  const [first = 1] = epochs;
+  const shown = epochs.at(-1) ?? 0;
+  const leases = walk.leases.all();
+  const known = leases.reduce((epoch, { body }) => Math.max(epoch, body.revocationEpoch), 0);
+  if (known > shown || first > 1) {
+    const range = shown === 0 ? "none" : `${first} to ${shown}`;
+    walk.flags.raise("REVOCATION_NOT_SHOWN", null, `leases know ${known}, the pack shows ${range}`);
   }
 }

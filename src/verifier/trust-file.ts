@@ -1,5 +1,6 @@
 import { fromHex } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
+import { trustFileMax } from "../domain/limits.ts";
 
 /**
  * What an auditor trusts, and on whose word: never read from the pack.
@@ -46,8 +47,6 @@ export interface KnownHead {
 }
 
 export const TRUST_FORMAT = "dragons trust 0";
-/** UTF-16 units: a dozen keys fit many times over. */
-export const trustFileMax = 64 * 1024;
 
 /** Which field is wrong, and what to write instead. */
 export interface TrustFault {

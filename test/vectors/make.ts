@@ -40,7 +40,12 @@ export async function makeVectors() {
     },
     receipts: story.receipts.map(({ signed, row }) => receipt(story, signed, row)),
     roots: story.receipts.map((_, n) =>
-      toHex(rootOf(crypto, story.receipts.slice(0, n + 1).map((r) => r.hash))),
+      toHex(
+        rootOf(
+          crypto,
+          story.receipts.slice(0, n + 1).map((r) => r.hash),
+        ),
+      ),
     ),
     intentsHeads: intentsHeads(story),
     checkpoint: story.checkpoints[0],
@@ -71,7 +76,9 @@ function object(name: SignedName, { body, signatures }: SignedBytes) {
 function receipt(story: Story, signed: SignedBytes, rowBytes: Uint8Array) {
   const header = ReceiptHeader.decode(signed.body);
   const { openings } = PayloadRow.decode(rowBytes);
-  const commitments = openings.map((o) => commitment(crypto, { ...o, ...header, ledgerId: story.ledgerId }));
+  const commitments = openings.map((o) =>
+    commitment(crypto, { ...o, ...header, ledgerId: story.ledgerId }),
+  );
   return {
     ...object("receipt", signed),
     hash: toHex(leafHash(crypto, signed.body)),

@@ -376,6 +376,46 @@ describe("scope", () => {
   });
 });
 
+describe("payload and manifest", () => {
+  test("a completed action with an empty goal", async () => {
+    expect(said(await told((s) => s.act({ goal: new Uint8Array(0) })))).toBe("E_EVIDENCE_EMPTY@3");
+  });
+  test("an action under another manifest; a boot that measured one is told", async () => {
+    const manifestHash = new Uint8Array(32).fill(4);
+    const report = await told((s) => s.act({ header: (d) => ({ ...d, manifestHash }) }));
+    expect(said(report)).toBe("E_MANIFEST_MISSING@3");
+    const drift = await told((s) => s.lifecycle({ manifestHash }));
+    expect(said(drift)).toBe("ANCHORED");
+    expect(drift.flags).toMatchObject([{ flag: "OTHER_MANIFEST", at: [[3, 3]] }]);
+  });
+  test.each([
+    ["an action without a lease", { leaseRef: new Uint8Array(0) }],
+    ["completed, with a reason", { reason: "CRASHED" }],
+    ["an action that was denied", { verdict: "DENIED" }],
+    ["an action that stands for two", { count: 2 }],
+    ["an action outside every scope", { scope: "" }],
+  ] as const)("%s", async (_, over) => {
+    const report = await told((s) => s.act({ header: (d) => ({ ...d, ...over }) }));
+    expect(said(report)).toBe("E_RECEIPT_FIELDS@3");
+  });
+  test.each([
+    ["a denial without a reason", { reason: "UNSPECIFIED" }],
+    ["denied, and yet forwarded", { egressLastUs: START_US + 59 * SECOND }],
+    ["a denial that completed", { verdict: "COMPLETED" }],
+    ["a denial that stands for none", { count: 0 }],
+  ] as const)("%s", async (_, over) => {
+    const report = await told((s) => s.deny({ path: "/a.B/C" }, over));
+    expect(said(report)).toBe("E_RECEIPT_FIELDS@3");
+  });
+  test("a ledger that does not begin with its boot", async () => {
+    const s = await Story.begin();
+    await s.lease();
+    await s.act();
+    await s.checkpoint();
+    expect(said(await check(s, await s.pack()))).toBe("E_RECEIPT_FIELDS@1");
+  });
+});
+
 describe("heads", () => {
   test("8: tail cut off", async () => {
     const report = await check(story, await cutTail());

@@ -1,11 +1,12 @@
 import { expect, test } from "vitest";
+import { cosignCheckpoint } from "../../src/domain/checkpoint.ts";
 import { noble } from "../../src/domain/noble.ts";
 import { exportPack } from "../../src/verifier/export.ts";
 import { once } from "../../src/verifier/pack.ts";
 import { exitCodeOf } from "../../src/verifier/report.ts";
+import { type TimelineEntry, timelineEntry } from "../../src/verifier/timeline.ts";
 import { verify } from "../../src/verifier/verify.ts";
 import { check, collect, crypto, goodStory, keyOf } from "./build.ts";
-import { collectEntries } from "./timeline.ts";
 
 test("a good pack is ANCHORED, and every check that it can be put to passes", async () => {
   const story = await goodStory();
@@ -41,16 +42,21 @@ test("the portable implementation says the same, byte for byte, however the file
   expect(portable).toEqual(await check(story, pack));
 });
 
-test("receipts are told in order as they are proven", async () => {
+test("receipts are told in order as they are proven, as plain lines", async () => {
   const story = await goodStory();
-  const seen = await collectEntries(story);
-  expect(seen).toEqual([
-    [1, "LIFECYCLE", "NONE"],
-    [2, "ACTION", "SAME"],
-    [3, "ACTION", "SAME"],
-    [4, "ACTION", "SAME"],
-    [5, "DENIAL", "SAME"],
+  const entries: TimelineEntry[] = [];
+  await check(story, await story.pack(), {
+    onReceipt: (ledger, proven) => entries.push(timelineEntry(ledger, proven)),
+  });
+  expect(entries.map((e) => [e.seq, e.kind, e.path, e.decision])).toEqual([
+    [1, "LIFECYCLE", null, "NONE"],
+    [2, "ACTION", "/payments.v1.Payments/GetPayment", "SAME"],
+    [3, "ACTION", "/payments.v1.Payments/ListPayments", "SAME"],
+    [4, "ACTION", "/payments.v1.Payments/GetPayment", "SAME"],
+    [5, "DENIAL", "/payments.v1.Payments/Refund", "SAME"],
   ]);
+  expect(entries[1]).toMatchObject({ goal: "reconcile payments", outcome: "grpc-status: 0" });
+  expect(JSON.parse(JSON.stringify(entries))).toEqual(entries);
 });
 
 test("every range holds, and says that it is one", async () => {
@@ -95,7 +101,6 @@ test("without a trust file nothing is believed", async () => {
 test("WITNESSED takes the auditor's own quorum, not the pack's", async () => {
   const auditor = keyOf("auditor");
   const story = await goodStory();
-  const { cosignCheckpoint } = await import("../../src/domain/checkpoint.ts");
   const note = story.checkpoints[0] as string;
   const seconds = Math.floor(story.nowUs / 1_000_000);
   story.checkpoints[0] = await cosignCheckpoint(
@@ -120,5 +125,6 @@ test("an empty pack is never success", async () => {
   const story = await goodStory();
   const nothing = await collect(exportPack(crypto, "acme", []));
   expect((await check(story, nothing)).broken).toMatchObject({ code: "E_PACK_EMPTY", index: 0 });
-  for await (const chunk of once(new Uint8Array(0))) expect(chunk).toHaveLength(0);
+  const headless = await verify(crypto, once(new Uint8Array(0)), { trust: story.trust, nowUs: 0 });
+  expect(headless.broken).toMatchObject({ code: "E_PACK_EMPTY", index: 0 });
 });
