@@ -1,4 +1,4 @@
-import { hear, type Policy, proof } from "./conditions.ts";
+import { hear, type Policy, policyOf, proof } from "./conditions.ts";
 import { type HeartbeatBody, succession } from "./heartbeat.ts";
 import type { Input, Order, OrganismView } from "./organism.ts";
 import type { Verified } from "./signed.ts";
@@ -16,12 +16,7 @@ export type Refusal =
   | "REMEDY_OUT_OF_TURN";
 
 /** The view with the input's facts in it, or why it is refused. States are not its business. */
-export function take(
-  view: OrganismView,
-  input: Input,
-  t: number,
-  policy: Policy,
-): OrganismView | Refusal {
+export function take(view: OrganismView, input: Input, t: number): OrganismView | Refusal {
   const { facts } = view;
   switch (input.kind) {
     case "tick":
@@ -58,7 +53,7 @@ export function take(
     case "release":
       return takeRelease(view, input.releases, input.order, t);
     case "remedy":
-      return takeRemedy(view, input, t, policy);
+      return takeRemedy(view, input, t);
   }
 }
 
@@ -110,8 +105,8 @@ function takeRemedy(
   view: OrganismView,
   input: Extract<Input, { kind: "remedy" }>,
   t: number,
-  policy: Policy,
 ): OrganismView | Refusal {
+  const policy = policyOf(view.liveness);
   if (input.outcome === "STARTED") {
     const condition = view.conditions.find((c) => c.type === input.condition);
     const waitUs =

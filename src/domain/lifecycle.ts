@@ -45,9 +45,9 @@ export const DRAIN_US = 30_000_000;
 export function step(view: OrganismView, input: Input, nowUs: number): Step {
   const t = Math.max(nowUs, view.latestUs);
   if (view.state === "STOPPED") return refuse(view, "STOPPED");
-  const policy = policyOf(view.liveness);
-  const taken = take(view, input, t, policy);
+  const taken = take(view, input, t);
   if (typeof taken === "string") return refuse(view, taken);
+  const policy = policyOf(taken.liveness);
   const silence = input.kind === "tick" ? judge(view.facts.rhythm, input.up) : null;
   const heard = input.kind === "beat" && taken.facts !== view.facts;
   let next = observe(taken, heard, t, policy, silence);

@@ -99,11 +99,16 @@ export function born(
   };
 }
 
-/** All conditions of an organism, held and passing, each type once, in the order of their types. */
-export const conditionsOf = (view: OrganismView): Condition[] =>
-  CONDITION_TYPES.flatMap(
-    (type) =>
-      view.holds.find((c) => c.type === type) ?? view.conditions.find((c) => c.type === type) ?? [],
+/**
+ * All conditions of an organism, held and passing, each type once, in the order of their types. One
+ * that is both stands since it was first seen.
+ */
+export const conditionsOf = ({ holds, conditions }: OrganismView): Condition[] =>
+  CONDITION_TYPES.flatMap((type) =>
+    [...holds, ...conditions]
+      .filter((c) => c.type === type)
+      .sort((a, b) => a.sinceUs - b.sinceUs)
+      .slice(0, 1),
   );
 
 /** Whether leases may be granted and renewed in this state. Quarantined and stopped never. */

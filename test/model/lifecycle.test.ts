@@ -1,0 +1,190 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { toHex } from "../../src/domain/bytes.ts";
+import { step } from "../../src/domain/lifecycle.ts";
+import {
+  born,
+  conditionsOf,
+  holdsAuthority,
+  mayBeLeased,
+  OrganismView,
+} from "../../src/domain/organism.ts";
+import {
+  CAUSES,
+  checkTransition,
+  MOVES,
+  STATES,
+  TransitionBody,
+} from "../../src/domain/transition.ts";
+import { MANIFEST, MINUTE, order, recorded, SECOND, START, World } from "./organism-histories.ts";
+import { Oracle } from "./organism-oracle.ts";
+
+const RUNS = Number(process.env.LIFECYCLE_RUNS ?? 10_000);
+/** Without bias to the small and short: deep states are reached by long lives. */
+const life = fc.noBias(fc.array(fc.nat(), { maxLength: 60, size: "max" }));
+const policy = fc.nat(5);
+
+describe("over random histories", () => {
+  test(`the machine does what its model does, and nothing illegal (${RUNS} histories)`, () => {
+    const seen = new Set<string>();
+    fc.assert(
+      fc.property(policy, life, (word, words) => {
+        const world = new World(word);
+        const oracle = new Oracle(world.liveness);
+        for (const w of words) {
+          const before = world.view;
+          const { view, transitions, refused } = world.live(w);
+          const { input, nowUs } = world.moments.at(-1) as (typeof world.moments)[number];
+          const path = transitions.map((t) => `${t.from}>${t.to}:${t.cause}`);
+          // Against the model, which is written without the machine's functions.
+          same(refused ?? path, oracle.take(input, Math.max(nowUs, before.latestUs)), input.kind);
+          same(view.state, oracle.state, "state");
+          same(view.desired, oracle.desired, "desired");
+          same(types(view.conditions), [...oracle.wrong].sort(), "conditions");
+          same(types(view.holds), [...oracle.held].sort(), "holds");
+          // What holds of every step, whatever the model says.
+          if (refused !== null && view !== before) throw new Error("a refusal changed something");
+          if (before.state === "STOPPED" && view !== before)
+            throw new Error("stopped is not final");
+          if (
+            before.holds.some((c) => c.type === "FORK") &&
+            !view.holds.some((c) => c.type === "FORK")
+          ) {
+            throw new Error("a fork was released");
+          }
+          if (view.latestUs < before.latestUs || view.sinceUs < before.sinceUs) {
+            throw new Error("time went backward");
+          }
+          for (const c of conditionsOf(view)) {
+            const old = conditionsOf(before).find((o) => o.type === c.type);
+            if (c.sinceUs > view.latestUs || (old !== undefined && c.sinceUs < old.sinceUs)) {
+              throw new Error(`${c.type}.sinceUs went backward`);
+            }
+          }
+          let from = before.state;
+          for (const t of transitions) {
+            seen.add(`${t.from}>${t.to}:${t.cause}`);
+            same(t.from, from, "from");
+            from = t.to;
+            const problem = checkTransition(recorded(t));
+            if (problem !== null) throw new Error(problem.detail);
+            TransitionBody.encode(recorded(t));
+          }
+        }
+      }),
+      { numRuns: RUNS },
+    );
+    // The histories go everywhere: in ten thousand of them every move of the table was made, for every cause that it names.
+    const every = STATES.flatMap((from) =>
+      Object.entries(MOVES[from]).flatMap(([to, causes]) =>
+        causes.map((c) => `${from}>${to}:${c}`),
+      ),
+    );
+    if (RUNS >= 10_000) expect([...seen].sort()).toEqual(every.sort());
+  }, 600_000);
+
+  test("the same inputs give the same transitions, across restarts too", () => {
+    fc.assert(
+      fc.property(policy, life, (word, words) => {
+        const world = new World(word);
+        const first = words.flatMap((w) => world.live(w).transitions);
+        let view = born(MANIFEST, world.liveness, START);
+        const again = world.moments.flatMap(({ input, nowUs }) => {
+          const result = step(OrganismView.decode(OrganismView.encode(view)), input, nowUs);
+          view = result.view;
+          return result.transitions;
+        });
+        expect(again).toEqual(first);
+        expect(toHex(OrganismView.encode(view))).toBe(toHex(OrganismView.encode(world.view)));
+      }),
+      { numRuns: Math.ceil(RUNS / 20) },
+    );
+  }, 600_000);
+
+  test("whatever came before, an operator's stop ends it", () => {
+    fc.assert(
+      fc.property(policy, life, (word, words) => {
+        const world = new World(word);
+        for (const w of words) world.live(w);
+        world.take({ kind: "stop", order: order() });
+        world.take({ kind: "session", epoch: Number.MAX_SAFE_INTEGER, attached: false });
+        world.pass(3 * 3600 * SECOND);
+        world.take({ kind: "tick", up: world.up });
+        expect(world.view.state).toBe("STOPPED");
+        expect(holdsAuthority(world.view, world.nowUs)).toBe(false);
+      }),
+      { numRuns: Math.ceil(RUNS / 10) },
+    );
+  }, 600_000);
+
+  test("whatever came before, but for a fork or a stop, release and good beats lead back to running", () => {
+    fc.assert(
+      fc.property(policy, life, (word, words) => {
+        const world = new World(word);
+        for (const w of words) world.live(w);
+        fc.pre(world.view.state !== "STOPPED" && world.view.desired !== "STOP");
+        fc.pre(!world.view.holds.some((c) => c.type === "FORK"));
+        fc.pre(world.view.facts.exitedUs === 0);
+        // An hour of idleness, past every clock that was ever set forward.
+        world.pass(2 * 3600 * SECOND);
+        const releases = world.view.holds.map((c) => c.type);
+        if (releases.length > 0) world.take({ kind: "release", releases, order: order() });
+        if (world.view.state === "AUTOHEALING") {
+          const remedy = { kind: "remedy", outcome: "SUCCEEDED", condition: "STALLED" } as const;
+          world.take({ ...remedy, artifact: world.ref() });
+        }
+        world.take(world.attach());
+        for (let i = 0; i < 4; i++) {
+          world.take(world.lease());
+          world.pass(SECOND);
+          world.take(world.beat({ inFlight: 0, oldestInFlightUs: 0, novelty: NO_NOVELTY }));
+        }
+        expect(world.view.state).toBe("RUNNING");
+        expect(mayBeLeased(world.view)).toBe(true);
+      }),
+      { numRuns: Math.ceil(RUNS / 10) },
+    );
+  }, 600_000);
+
+  test("silence alone never quarantines, unless the grant says so", () => {
+    fc.assert(
+      fc.property(
+        fc.boolean(),
+        fc.array(fc.nat(), { maxLength: 60, size: "max" }),
+        (stop, words) => {
+          const world = new World(stop ? 1 : 0);
+          for (const w of words) {
+            world.pass([SECOND, SECOND, 5 * SECOND, 20 * MINUTE][w % 4] as number, w % 5 !== 0);
+            const session = { kind: "session", epoch: 1, attached: w % 3 === 0 } as const;
+            const input = [
+              world.beat(),
+              { kind: "tick", up: world.up } as const,
+              world.lease(),
+              session,
+            ][(w >> 4) % 4];
+            const { transitions } = world.take(input as NonNullable<typeof input>);
+            expect(transitions.map((t) => t.to)).not.toContain("QUARANTINED");
+          }
+        },
+      ),
+      { numRuns: Math.ceil(RUNS / 10) },
+    );
+  }, 600_000);
+});
+
+test("every cause leads somewhere", () => {
+  const used = new Set(STATES.flatMap((s) => Object.values(MOVES[s]).flat()));
+  expect(CAUSES.filter((c) => c !== "UNSPECIFIED" && !used.has(c))).toEqual([]);
+});
+
+const NO_NOVELTY = { targets: 0, shapes: 0, outcomes: 0, actions: 0 };
+const types = (list: readonly { type: string }[]) => list.map((c) => c.type).sort();
+
+/** Cheaper than `expect`, which this would call millions of times. */
+function same(actual: unknown, expected: unknown, what: string): void {
+  if (JSON.stringify(actual) !== JSON.stringify(expected)) {
+    throw new Error(
+      `${what}: ${JSON.stringify(actual)}, and the model says ${JSON.stringify(expected)}`,
+    );
+  }
+}

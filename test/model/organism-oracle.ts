@@ -1,0 +1,281 @@
+import { equal } from "../../src/domain/bytes.ts";
+import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import type { Input } from "../../src/domain/organism.ts";
+import { heard, type Rhythm, silence } from "../../src/domain/suspicion.ts";
+import type { ConditionType } from "../../src/domain/transition.ts";
+import { MANIFEST, MINUTE, SECOND, START } from "./organism-histories.ts";
+
+/**
+ * The same machine written another way, to be compared with: one mutable record, a list of rules in
+ * order, and every number spelled out. It borrows nothing but the arithmetic of silence, which has
+ * tests of its own.
+ */
+export class Oracle {
+  state = "DOCKED";
+  since = START;
+  desired = "RUN";
+  /** What stands against it now, and what holds it. */
+  wrong = new Set<ConditionType>();
+  held = new Set<ConditionType>();
+  silencePolicy: string;
+  stallQuarantines: boolean;
+  rhythm: Rhythm = { heardUs: 0, declaredUs: 0, latenessUs: 0, deviationUs: 0 };
+  beat: HeartbeatBody | null = null;
+  epoch = 0;
+  attached = false;
+  leaseEnd = 0;
+  leaseBegin = 0;
+  horizon = 0;
+  busy = 0;
+  failing = false;
+  debt = 0;
+  exitAt = 0;
+  remedy = "";
+  remedyFor: ConditionType = "UNSPECIFIED";
+  stallSeenAt = 0;
+  firstSeen = new Map<ConditionType, number>();
+  proofAt = -1;
+  mark = 0;
+  stopAt = 0;
+  released = 0;
+  now = START;
+
+  constructor(policy: { silentBeyondLease: string; quarantineStalled: string }) {
+    this.silencePolicy = policy.silentBeyondLease;
+    this.stallQuarantines = policy.quarantineStalled === "YES";
+  }
+
+  /** `nowUs` never falls. Each state that it passes through on this input, `FROM>TO:CAUSE`; or the refusal. */
+  take(input: Input, nowUs: number): string[] | string {
+    if (this.state === "STOPPED") return "STOPPED";
+    this.now = nowUs;
+    const refused = this.#absorb(input);
+    if (refused !== null) return refused;
+    this.#judge(input);
+    const path: string[] = [];
+    for (;;) {
+      const rule = RULES.find((r) => r.from.includes(this.state) && r.when(this));
+      if (rule === undefined) break;
+      path.push(`${this.state}>${rule.to}:${rule.cause(this)}`);
+      this.state = rule.to;
+      this.since = this.now;
+      this.proofAt = -1;
+      if (rule.to !== "AUTOHEALING") this.remedy = "";
+      this.mark = this.beat?.lastProgressUs ?? 0;
+    }
+    return path;
+  }
+
+  #absorb(input: Input): string | null {
+    switch (input.kind) {
+      case "beat":
+        return this.#hear(input.beat.body);
+      case "session":
+        if (input.epoch < this.epoch) return "OLD_SESSION";
+        this.epoch = input.epoch;
+        this.attached = input.attached;
+        return null;
+      case "lease":
+        if (this.now >= this.leaseEnd) this.leaseBegin = this.now;
+        this.leaseEnd = input.untilUs;
+        this.horizon = Math.max(this.horizon, input.untilUs);
+        return null;
+      case "policy":
+        this.silencePolicy = input.liveness.silentBeyondLease;
+        this.stallQuarantines = input.liveness.quarantineStalled === "YES";
+        return null;
+      case "fault":
+        this.held.add(input.type);
+        return null;
+      case "hold":
+        if (input.order.reason.length === 0) return "NO_REASON";
+        this.held.add("HELD");
+        if (this.desired === "RUN") this.desired = "HOLD";
+        return null;
+      case "stop":
+        if (input.order.reason.length === 0) return "NO_REASON";
+        if (this.desired !== "STOP") this.stopAt = this.now;
+        this.desired = "STOP";
+        return null;
+      case "release": {
+        if (this.state !== "QUARANTINED") return "NOT_QUARANTINED";
+        if (input.order.reason.length === 0) return "NO_REASON";
+        if (input.releases.some((t) => t === "FORK")) return "FORK_IS_FINAL";
+        if (input.releases.length === 0) return "NOT_HELD";
+        if (input.releases.some((t) => !this.held.has(t))) return "NOT_HELD";
+        for (const type of input.releases) {
+          this.held.delete(type);
+          if (type === "HELD" && this.desired === "HOLD") this.desired = "RUN";
+        }
+        if (this.held.size === 0) this.released = this.now;
+        return null;
+      }
+      case "remedy":
+        return this.#remedy(input.outcome, input.condition);
+      case "tick":
+        return null;
+    }
+  }
+
+  #remedy(outcome: string, condition: ConditionType): string | null {
+    if (outcome === "STARTED") {
+      const age = this.now - (this.firstSeen.get(condition) ?? Number.POSITIVE_INFINITY);
+      const due = condition === "STALLED" ? age >= 30 * MINUTE : age >= 0;
+      if (this.state !== "DEGRADED" || !this.attached || !due) return "REMEDY_OUT_OF_TURN";
+    } else {
+      if (this.state !== "AUTOHEALING") return "REMEDY_OUT_OF_TURN";
+      this.proofAt = -1;
+      const dangerous = ["DENIAL_STORM", "LEDGER_FAULT"];
+      if (this.stallQuarantines) dangerous.push("STALLED", "LOOPING");
+      if (outcome === "EXHAUSTED" && dangerous.includes(condition)) this.held.add(condition);
+    }
+    this.remedy = outcome;
+    return null;
+  }
+
+  #hear(b: HeartbeatBody): string | null {
+    const a = this.beat;
+    if (a !== null && a.size === b.size && !equal(a.root, b.root)) {
+      this.held.add("FORK");
+      return null;
+    }
+    if (b.sessionEpoch < this.epoch) return "OLD_SESSION";
+    if (a !== null && a.sessionEpoch === b.sessionEpoch && b.counter <= a.counter)
+      return "STALE_BEAT";
+    if (a !== null && b.size < a.size) {
+      this.held.add("REGRESS");
+      return null;
+    }
+    if (!equal(b.manifestHash, MANIFEST)) this.held.add("DRIFT");
+    const sums = (x: HeartbeatBody | null, kind: "completed" | "failed" | "denied") =>
+      (x ?? b).scopes.map((s) => s[kind]).reduce((n, m) => n + m, 0);
+    const more = (kind: "completed" | "failed" | "denied") =>
+      Math.max(0, sums(b, kind) - sums(a, kind));
+    this.debt = Math.max(0, this.debt - (this.now - this.rhythm.heardUs) / SECOND);
+    this.debt = Math.min(120, this.debt + Math.min(1000, more("denied")) / 5);
+    if (more("completed") > 0) this.failing = false;
+    else if (more("failed") + more("denied") > 0) this.failing = true;
+    this.rhythm = heard(this.rhythm, {
+      receivedUs: this.now,
+      declaredUs: b.nextDueUs - b.wallUs,
+      sameSession: a?.sessionEpoch === b.sessionEpoch,
+    });
+    this.beat = b;
+    this.epoch = b.sessionEpoch;
+    if (b.child !== "EXITED") this.exitAt = 0;
+    else if (this.exitAt === 0) this.exitAt = this.now;
+    const trying = this.failing && b.novelty.actions > 0;
+    const working = b.inFlight > 0 || b.child === "STOPPED" || trying;
+    if (!working) this.busy = 0;
+    else if (this.busy === 0) this.busy = b.wallUs;
+    this.proofAt = this.now;
+    this.wrong.delete("SILENT");
+    return null;
+  }
+
+  #judge(input: Input): void {
+    const b = this.beat;
+    const was = (type: ConditionType) => this.wrong.has(type);
+    const is = new Set<ConditionType>();
+    const set = (type: ConditionType, holds: boolean | undefined) => holds && is.add(type);
+    set("SILENT", input.kind === "tick" ? silence(this.rhythm, input.up).silent : was("SILENT"));
+    if (b !== null) {
+      const standstill = b.wallUs - Math.max(this.busy, b.lastProgressUs);
+      const young = b.oldestInFlightUs < 45 * MINUTE && !was("STALLED");
+      const charged = standstill - (young ? b.oldestInFlightUs : 0);
+      set("STALLED", this.busy > 0 && charged >= 30 * MINUTE);
+      const fresh = b.novelty.targets + b.novelty.shapes + b.novelty.outcomes;
+      set("LOOPING", fresh === 0 && b.novelty.actions >= (was("LOOPING") ? 1500 : 3000));
+      set("LEDGER_FAULT", b.ledgerHealth === "FULL" || b.ledgerHealth === "FAILED");
+      set("SYNC_LAG", b.syncLag >= (was("SYNC_LAG") ? 25_000 : 50_000));
+      const debt = this.debt - (this.now - this.rhythm.heardUs) / SECOND;
+      set("DENIAL_STORM", debt >= (was("DENIAL_STORM") ? 30 : 60));
+    }
+    const adopted = this.rhythm.heardUs >= this.leaseBegin + 5 * SECOND;
+    set("LEASE_ZERO", this.now >= this.leaseEnd || (adopted && (b?.autonomyLeftUs ?? 0) === 0));
+    for (const type of [...this.firstSeen.keys()]) if (!is.has(type)) this.firstSeen.delete(type);
+    for (const type of is) if (!this.firstSeen.has(type)) this.firstSeen.set(type, this.now);
+    this.wrong = is;
+    const moving =
+      b === null ||
+      b.inFlight === 0 ||
+      b.lastProgressUs > this.mark ||
+      b.oldestInFlightUs < 45 * MINUTE;
+    if (is.size > 0 || (this.#justHeard(input) && !moving)) this.proofAt = -1;
+    if (this.state === "DEGRADED" && this.lost && this.silencePolicy === "QUARANTINE")
+      this.held.add("SILENT");
+  }
+
+  #justHeard(input: Input): boolean {
+    return input.kind === "beat" && input.beat.body === this.beat;
+  }
+
+  /** Silent, and nothing that it could believe in is left; since the last release, too. */
+  get lost(): boolean {
+    const over = this.horizon + MINUTE;
+    return this.wrong.has("SILENT") && !this.attached && this.now >= over && over >= this.released;
+  }
+  get exited(): boolean {
+    const b = this.beat;
+    if (b === null || this.exitAt === 0) return false;
+    return (b.syncLag === 0 && b.inFlight === 0) || this.now - this.exitAt >= 30 * SECOND;
+  }
+  get stopSeen(): boolean {
+    if (this.desired !== "STOP") return false;
+    const b = this.beat;
+    const saysSo =
+      b !== null && this.rhythm.heardUs > this.stopAt && b.inFlight === 0 && b.autonomyLeftUs === 0;
+    if (saysSo && this.leaseEnd <= this.now) return true;
+    const nobody = !this.attached || this.wrong.has("SILENT");
+    return nobody && this.now >= this.horizon + 90 * SECOND;
+  }
+  get recovered(): boolean {
+    return this.proofAt >= 0 && this.wrong.size === 0 && this.now - this.since >= SECOND;
+  }
+}
+
+const LIVE = ["DOCKED", "RUNNING", "DEGRADED", "AUTOHEALING"];
+const PROOFS: ConditionType[] = ["FORK", "KEY_MISUSE", "REGRESS", "DRIFT"];
+
+interface Rule {
+  readonly from: readonly string[];
+  readonly to: string;
+  readonly cause: (o: Oracle) => string;
+  readonly when: (o: Oracle) => boolean;
+}
+const rule = (
+  from: string | readonly string[],
+  to: string,
+  cause: string | ((o: Oracle) => string),
+  when: (o: Oracle) => boolean,
+): Rule => ({
+  from: typeof from === "string" ? [from] : from,
+  to,
+  cause: typeof cause === "string" ? () => cause : cause,
+  when,
+});
+
+/** The first that applies is taken, until none does. */
+const RULES: readonly Rule[] = [
+  rule(
+    "DOCKED",
+    "RUNNING",
+    "FIRST_BEAT",
+    (o) => o.held.size === 0 && (o.beat?.leaseRef.length ?? 0) > 0 && o.now < o.leaseEnd,
+  ),
+  rule([...LIVE, "QUARANTINED"], "STOPPED", "OPERATOR", (o) => o.desired === "STOP" && o.exited),
+  rule([...LIVE, "QUARANTINED"], "STOPPED", "FINISHED", (o) => o.exited && o.beat?.childExit === 1),
+  rule([...LIVE, "QUARANTINED"], "STOPPED", "FAILED", (o) => o.exited),
+  rule([...LIVE, "QUARANTINED"], "STOPPED", "OPERATOR", (o) => o.stopSeen),
+  rule(LIVE, "QUARANTINED", "CONDITION", (o) => PROOFS.some((t) => o.held.has(t))),
+  rule(LIVE, "QUARANTINED", "OPERATOR", (o) => o.held.has("HELD")),
+  rule("AUTOHEALING", "QUARANTINED", "REMEDIES_SPENT", (o) => o.held.size > 0),
+  rule("DEGRADED", "QUARANTINED", "UNCONFIRMED", (o) => o.held.size > 0),
+  rule("QUARANTINED", "DEGRADED", "OPERATOR", (o) => o.held.size === 0),
+  rule("RUNNING", "DEGRADED", "CONDITION", (o) => o.wrong.size > 0),
+  rule("DEGRADED", "AUTOHEALING", "REMEDY_STARTED", (o) => o.remedy === "STARTED"),
+  rule("DEGRADED", "STOPPED", "UNCONFIRMED", (o) => o.lost && o.silencePolicy === "STOP"),
+  rule("DEGRADED", "RUNNING", "CONDITIONS_CLEARED", (o) => o.recovered),
+  rule("AUTOHEALING", "DEGRADED", "REMEDIES_SPENT", (o) => o.remedy === "EXHAUSTED"),
+  rule("AUTOHEALING", "RUNNING", "RECOVERED", (o) => o.remedy === "SUCCEEDED" && o.recovered),
+];
