@@ -8,7 +8,7 @@ import type { Clock } from "../native/clock.ts";
 import type { CallContext, Handlers } from "../wire/rpc.ts";
 import { StatusError } from "../wire/status.ts";
 import { type Access, accessOf } from "./access.ts";
-import type { Tenant, Tenants } from "./tenants.ts";
+import { type Tenant, TenantFailed, type Tenants } from "./tenants.ts";
 
 /** Who called, once it is proven. */
 export interface Operator {
@@ -83,11 +83,22 @@ export function guard<S extends DescService>(
     const checked: Any = (request, context) => {
       const operator = authenticator.admit(access, context.metadata.text("authorization"));
       if (operator !== null) admitted.set(context, operator);
-      return handler?.(request, context);
+      const answer = handler?.(request, context);
+      return answer instanceof Promise ? answer.catch(toldAsUnavailable) : answer;
     };
     return [localName, checked] as const;
   });
   return Object.fromEntries(guarded) as unknown as Handlers<S>;
+}
+
+/** Whether it was carried out is not known: ask again with the same request_id, of whoever comes next. */
+function toldAsUnavailable(error: unknown): never {
+  if (!(error instanceof TenantFailed)) throw error;
+  throw new StatusError(
+    "UNAVAILABLE",
+    "LEDGER_UNAVAILABLE",
+    "nothing can be stored; this control plane ends",
+  );
 }
 
 /** The operator who makes a call. @throws when the table of access lets it in without one: a bug. */

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigError, readConfig } from "../../src/control/config.ts";
 import type { ControlReady } from "../../src/control/main.ts";
+import { KEYSET } from "../../src/domain/keyset.ts";
+import { signBody } from "../../src/domain/signing.ts";
 import { TenantService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import {
   Health,
@@ -13,6 +15,8 @@ import {
 } from "../../src/gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
 import { createClient, openChannel, type RpcChannel } from "../../src/wire/grpc.ts";
+import type { CallOptions } from "../../src/wire/rpc.ts";
+import { keysetBody, newSigner, refusalOf } from "./world.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/control/main.ts", import.meta.url));
 
@@ -81,6 +85,26 @@ async function channelTo(ready: ControlReady): Promise<RpcChannel> {
   return channel;
 }
 
+async function ownerOf(ready: ControlReady): Promise<CallOptions> {
+  const token = await readFile(ready.bootstrapTokenFile, "utf8");
+  return { metadata: { authorization: `Bearer ${token.trim()}` } };
+}
+
+const canTrace =
+  spawnSync("strace", ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
+
+/** From when this resolves, every fdatasync of the process fails. */
+function withFailingDisk(pid: number | undefined): Promise<void> {
+  const flags = ["-f", "-p", `${pid}`, "-e", "trace=fdatasync"];
+  const strace = spawn("strace", [...flags, "-e", "inject=fdatasync:error=EIO"]);
+  children.push(strace);
+  return new Promise((resolve) => {
+    strace.stderr.setEncoding("latin1").on("data", (chunk: string) => {
+      if (chunk.includes("attached")) resolve();
+    });
+  });
+}
+
 describe("dragons control", () => {
   test("is ready when its ready file is there, serves health and reflection, ends on SIGTERM", async () => {
     const control = start(...flags());
@@ -118,11 +142,7 @@ describe("dragons control", () => {
   test("killed outright, it starts again with everything that it had acknowledged", async () => {
     const first = start(...flags());
     const before = await first.ready;
-    const owner = {
-      metadata: {
-        authorization: `Bearer ${(await readFile(before.bootstrapTokenFile, "utf8")).trim()}`,
-      },
-    };
+    const owner = await ownerOf(before);
     const prepared = await createClient(TenantService, await channelTo(before)).prepareTenant(
       { tenantId: "acme" },
       owner,
@@ -137,6 +157,36 @@ describe("dragons control", () => {
       owner,
     );
     expect(again).toEqual(prepared);
+  });
+
+  test("a disk that fails ends it with 70, and the next start carries the request out once", async (context) => {
+    if (!canTrace) return context.skip("strace cannot trace here");
+    const first = start(...flags());
+    const ready = await first.ready;
+    const owner = await ownerOf(ready);
+    const tenants = createClient(TenantService, await channelTo(ready));
+    const prepared = await tenants.prepareTenant({ tenantId: "acme" }, owner);
+    const root = newSigner();
+    const people = {
+      tenantId: "acme",
+      grantKey: newSigner(),
+      logins: { VIEWER: newSigner(), OPERATOR: newSigner(), ADMIN: newSigner() },
+    };
+    const body = keysetBody(people, Date.now() * 1000, prepared);
+    const request = {
+      requestId: "make",
+      tenantId: "acme",
+      rootKey: root.publicKey,
+      keyset: await signBody(KEYSET, body, [root]),
+    };
+    await withFailingDisk(first.process.pid);
+    const refused = await refusalOf(tenants.createTenant(request, owner));
+    expect(["UNAVAILABLE", "INTERNAL"]).toContain(refused.code);
+    expect(await first.exit).toBe(70);
+    const second = start(...flags());
+    const after = createClient(TenantService, await channelTo(await second.ready));
+    expect(await after.createTenant(request, owner)).toMatchObject({ revision: 1n });
+    expect(await after.createTenant(request, owner)).toMatchObject({ revision: 1n });
   });
 
   test("leaves a data folder alone that another process holds: 75", async () => {
