@@ -7,6 +7,7 @@ import * as limits from "../../src/domain/limits.ts";
 import { Frontier } from "../../src/domain/merkle.ts";
 import { pae, SignedBytes } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { type Broken, checkSteps } from "../../src/storage/ledger-check.ts";
 import type { IntentRow, LedgerStep, LedgerStore } from "../../src/storage/ledger-store.ts";
 import { Committer } from "./committer.ts";
 import { Denials } from "./denials.ts";
@@ -26,6 +27,7 @@ import {
   type OpenIntent,
   type RecordDraft,
   type Spent,
+  type StoredHeader,
   type StoredReceipt,
   type WorkLedger,
 } from "./work-ledger.ts";
@@ -196,8 +198,9 @@ export class Ledger implements WorkLedger {
       leaseRef: body.leaseRef,
       manifestHash: body.manifestHash,
       openedAtUs: body.openedAtUs,
-      closedAtUs: closing.closedAtUs,
-      egressLastUs: closing.egressLastUs,
+      // The clock may have been set back meanwhile; in a receipt time does not run backwards.
+      closedAtUs: Math.max(body.openedAtUs, closing.closedAtUs),
+      egressLastUs: closing.egressLastUs && Math.max(body.openedAtUs, closing.egressLastUs),
       intentSeq: body.intentSeq,
       count: 1,
       goal: body.goal,
@@ -263,8 +266,27 @@ export class Ledger implements WorkLedger {
   }
 
   read(fromSeq: number, limit: number): StoredReceipt[] {
-    const durable = Math.min(limit, this.#durable.size - fromSeq + 1);
-    return durable <= 0 ? [] : this.#parts.store.receipts(fromSeq, durable);
+    return this.#parts.store.receipts(fromSeq, this.#within(fromSeq, limit));
+  }
+
+  headers(fromSeq: number, limit: number): StoredHeader[] {
+    return this.#parts.store.signed(fromSeq, this.#within(fromSeq, limit));
+  }
+
+  /** A commit may already be readable whose caller has not heard of it yet. */
+  #within(fromSeq: number, limit: number): number {
+    return Math.max(0, Math.min(limit, this.#durable.size - fromSeq + 1));
+  }
+
+  async check(): Promise<Broken | null> {
+    const { crypto, store, signer } = this.#parts;
+    const identity = { ledgerId: this.ledgerId, ledgerKey: signer.publicKey };
+    const steps = checkSteps(crypto, store, identity, 1);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   openIntents(): Uint8Array[] {
@@ -279,8 +301,7 @@ export class Ledger implements WorkLedger {
   }
 
   acknowledged(seq: number): void {
-    if (seq <= this.#acknowledgedSeq) return;
-    if (seq > this.#durable.size) throw new RangeError(`receipt ${seq} was never sent`);
+    if (seq <= this.#acknowledgedSeq || seq > this.#durable.size) return;
     this.#acknowledgedSeq = seq;
     this.#committer.soon();
   }
@@ -340,7 +361,6 @@ export class Ledger implements WorkLedger {
       ...draft,
       receiptId,
       verdict: kind === "DENIAL" ? "DENIED" : "UNSPECIFIED",
-      // The clock may have been set back since.
       closedAtUs: Math.max(openedAtUs, clock.nowUs()),
       egressLastUs: 0,
       intentSeq: 0,
@@ -449,7 +469,7 @@ export class Ledger implements WorkLedger {
     this.close(intent, {
       verdict: "DENIED",
       reason: "LEDGER_UNAVAILABLE",
-      closedAtUs: Math.max(intent.openedAtUs, this.#parts.clock.nowUs()),
+      closedAtUs: this.#parts.clock.nowUs(),
       egressLastUs: 0,
       spentBytes: 0,
       action: NOTHING,

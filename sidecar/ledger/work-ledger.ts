@@ -3,6 +3,7 @@ import type { Claim } from "../../src/domain/claim.ts";
 import type { ScopeCount } from "../../src/domain/heartbeat.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Verdict } from "../../src/domain/receipt.ts";
+import type { Broken } from "../../src/storage/ledger-check.ts";
 
 /**
  * The memory of one instance: every action is promised here before it is carried out (its intent is
@@ -49,9 +50,19 @@ export interface WorkLedger {
   spent(grantRef: Uint8Array, scope: string): Spent;
   /** Durable receipts from `fromSeq` upwards, at most `limit`. */
   read(fromSeq: number, limit: number): StoredReceipt[];
+  /** The same without payload rows, for the control plane: headers leave the tenant, payloads never. */
+  headers(fromSeq: number, limit: number): StoredHeader[];
   /** Durable intents that have no receipt yet, in opening order: encoded IntentBody rows. */
   openIntents(): Uint8Array[];
-  /** The control plane holds everything up to `seq`. Durable soon; never goes back. */
+  /**
+   * Verifies everything durable: signatures, links, commitments, tree and intents. null: it holds.
+   * Works in steps of a few milliseconds between which actions go on.
+   */
+  check(): Promise<Broken | null>;
+  /**
+   * The control plane holds everything up to `seq`. Durable soon; never goes back. More than there
+   * is says nothing and is ignored: it comes from outside.
+   */
   acknowledged(seq: number): void;
   /** Up to where the control plane has acknowledged. */
   readonly acknowledgedSeq: number;
@@ -121,10 +132,13 @@ export interface RecordDraft {
   readonly openedAtUs: number;
 }
 
-export interface StoredReceipt {
+export interface StoredHeader {
   readonly seq: number;
   /** SignedBytes of the receipt, as signed. */
   readonly signed: Uint8Array;
+}
+
+export interface StoredReceipt extends StoredHeader {
   /** Encoded PayloadRow: its commitments, and the openings that the tenant kept. */
   readonly row: Uint8Array;
 }

@@ -18,6 +18,8 @@ export interface LedgerStore {
   commit(step: LedgerStep): Promise<void>;
   /** Receipts with seq ≥ fromSeq, ascending. */
   receipts(fromSeq: number, limit: number): ReceiptRow[];
+  /** The same without their payload rows: what may leave the tenant. */
+  signed(fromSeq: number, limit: number): SignedRow[];
   /** All intents without a receipt, in opening order. */
   intents(): IntentRow[];
   /** Sorted by scope. */
@@ -60,10 +62,13 @@ export interface IntentRow {
   readonly body: Uint8Array;
 }
 
-export interface ReceiptRow {
+export interface SignedRow {
   readonly seq: number;
   /** Encoded SignedBytes. */
   readonly signed: Uint8Array;
+}
+
+export interface ReceiptRow extends SignedRow {
   /** Encoded PayloadRow. */
   readonly row: Uint8Array;
 }
@@ -102,25 +107,29 @@ function numbered(first: number, n: number): Uint8Array {
 
 /** Lays a ledger out over rows of bytes. */
 export function ledgerStore(store: Store): LedgerStore {
+  const signed = (fromSeq: number, limit: number): SignedRow[] =>
+    store
+      .range({
+        from: numbered(TABLE.receipt, fromSeq),
+        below: Uint8Array.of(TABLE.receipt + 1),
+        limit,
+      })
+      .map(({ key, value }) => ({ seq: numberIn(key), signed: value }));
   return {
     state() {
       const row = store.get(STATE_KEY);
       return row === null ? null : LedgerState.decode(row);
     },
     commit: (step) => store.commit(writesOf(step)),
+    signed,
     receipts: (fromSeq, limit) =>
-      store
-        .range({
-          from: numbered(TABLE.receipt, fromSeq),
-          below: Uint8Array.of(TABLE.receipt + 1),
-          limit,
-        })
-        .map(({ key, value }) => {
-          const seq = numberIn(key);
-          const row = store.get(numbered(TABLE.payload, seq));
-          if (row === null) throw new StorageFailed(`receipt ${seq} has lost its payload row`);
-          return { seq, signed: value, row };
-        }),
+      signed(fromSeq, limit).map((receipt) => {
+        const row = store.get(numbered(TABLE.payload, receipt.seq));
+        if (row === null) {
+          throw new StorageFailed(`receipt ${receipt.seq} has lost its payload row`);
+        }
+        return { ...receipt, row };
+      }),
     intents: () =>
       store
         .range(table(TABLE.intent))

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { equal, toHex } from "../../src/domain/bytes.ts";
+import { concat, equal, toHex, u64be } from "../../src/domain/bytes.ts";
 import { commitment, leafHash, nextIntentsHead } from "../../src/domain/chain.ts";
 import { ClaimBody } from "../../src/domain/claim.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
@@ -8,7 +8,18 @@ import { ActionBody, PayloadRow } from "../../src/domain/payload.ts";
 import { SignedBytes } from "../../src/domain/signed.ts";
 import { native } from "../../src/native/crypto.ts";
 import { ledgerStore } from "../../src/storage/ledger-store.ts";
-import { check, claimOf, closing, draft, headersIn, LEDGER_ID, start, turn } from "./fixture.ts";
+import {
+  check,
+  claimOf,
+  closing,
+  denial,
+  draft,
+  headersIn,
+  LEDGER_ID,
+  NOW_US,
+  start,
+  turn,
+} from "./fixture.ts";
 
 /** Whether a promise has settled after everything that was due has happened. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {
@@ -168,6 +179,21 @@ describe("every intent gets exactly one receipt", () => {
   });
 });
 
+test("a clock that falls meanwhile does not make a receipt end before it begins", async () => {
+  const { ledger, clock } = await start();
+  const [a, b] = await Promise.all([ledger.open(draft()), ledger.open(draft())]);
+  clock.setWall(NOW_US - 60_000_000);
+  ledger.close(a, closing({ closedAtUs: clock.nowUs(), egressLastUs: clock.nowUs() }));
+  ledger.close(b, closing({ closedAtUs: clock.nowUs(), egressLastUs: 0 }));
+  ledger.record(denial());
+  await ledger.flushed();
+  expect(headersIn(ledger).slice(1)).toMatchObject([
+    { openedAtUs: NOW_US, closedAtUs: NOW_US, egressLastUs: NOW_US },
+    { openedAtUs: NOW_US, closedAtUs: NOW_US, egressLastUs: 0 },
+    { openedAtUs: NOW_US, closedAtUs: NOW_US },
+  ]);
+});
+
 describe("five commitments, always", () => {
   test("each over its own salt; what is absent is salted empty data", async () => {
     const { ledger } = await start();
@@ -287,6 +313,34 @@ describe("heads speak only of what is durable and signed", () => {
     expect(ledger.read(5, 100).map((r) => r.seq)).toEqual([5]);
     expect(ledger.read(6, 100)).toEqual([]);
     expect(ledger.read(1, 0)).toEqual([]);
+  });
+
+  test("headers are what is read, without the payloads", async () => {
+    const { ledger } = await start();
+    for (let n = 0; n < 4; n++) ledger.close(await ledger.open(draft()), closing());
+    await ledger.flushed();
+    const signedOnly = ledger.read(2, 3).map(({ seq, signed }) => ({ seq, signed }));
+    expect(ledger.headers(2, 3)).toEqual(signedOnly);
+    expect(ledger.headers(6, 3)).toEqual([]);
+  });
+});
+
+describe("a ledger checks itself while it works", () => {
+  test("it speaks of what was durable when it was asked", async () => {
+    const { ledger, store } = await start();
+    for (let n = 0; n < 200; n++) ledger.record(denial({ claim: u64be(n) }));
+    await ledger.open(draft());
+    await ledger.flushed();
+    const checking = ledger.check();
+    for (let n = 0; n < 5; n++) {
+      ledger.close(await ledger.open(draft()), closing());
+      await ledger.flushed();
+    }
+    expect(await checking).toBeNull();
+    expect(await ledger.check()).toBeNull();
+    const key = concat(Uint8Array.of(4), u64be(150));
+    await store.inner.commit([{ key, value: store.get(concat(Uint8Array.of(4), u64be(151))) }]);
+    expect(await ledger.check()).toMatchObject({ seq: 150 });
   });
 });
 
