@@ -120,7 +120,7 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
 
     async checkLedger() {
       const head = ledger.head();
-      const broken = ledger.check();
+      const broken = await ledger.check();
       return {
         size: BigInt(head.size),
         root: head.root,

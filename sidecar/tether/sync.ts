@@ -35,7 +35,7 @@ export class HeaderSync {
   /** Sends what is there and there is credit for. Call it when the ledger grew. */
   pump(): void {
     while (this.#credit > 0 && this.#sent < this.#ledger.head().size) {
-      const batch = this.#ledger.read(this.#sent + 1, BATCH_MAX);
+      const batch = this.#ledger.headers(this.#sent + 1, BATCH_MAX);
       const first = batch[0];
       if (first === undefined) return;
       this.requests.push({

@@ -82,6 +82,8 @@ export class MemoryLedger implements WorkLedger {
   };
   flushed = async () => {};
   read = () => [];
+  headers = () => [];
+  check = async () => null;
   openIntents = () => [];
   acknowledged = () => {};
   shutdown = async () => {};
