@@ -86,6 +86,8 @@ export class Projection {
   readonly ledgers = new Map<string, LedgerRecord>();
   /** The newest ledger of each instance. */
   readonly instances = new Map<string, LedgerRecord>();
+  /** The same by grant: quotas are asked for at every renewal. */
+  readonly #instancesByGrant = new Map<string, Map<string, LedgerRecord>>();
   /** Last lease of each ledger, by lease id. */
   readonly leases = new Map<string, LeaseRecord>();
   /** Epoch e at index e − 1. */
@@ -151,9 +153,8 @@ export class Projection {
 
   /** Instances under a grant that have not stopped: what counts against its instancesMax. */
   instancesUnder(grantRef: Uint8Array): LedgerRecord[] {
-    return [...this.instances.values()].filter(
-      (l) => equal(l.grantRef, grantRef) && l.transition?.body.to !== "STOPPED",
-    );
+    const all = this.#instancesByGrant.get(toHex(grantRef))?.values() ?? [];
+    return [...all].filter((l) => l.transition?.body.to !== "STOPPED");
   }
 
   #openLedger(genesis: Verified<GenesisBody>, seq: number, openedAtUs: number): void {
@@ -180,6 +181,15 @@ export class Projection {
     };
     this.ledgers.set(toHex(genesis.ref), ledger);
     this.instances.set(body.instanceId, ledger);
+    if (before !== undefined) this.#underGrant(before.grantRef).delete(body.instanceId);
+    this.#underGrant(ledger.grantRef).set(body.instanceId, ledger);
+  }
+
+  #underGrant(grantRef: Uint8Array): Map<string, LedgerRecord> {
+    const name = toHex(grantRef);
+    const known = this.#instancesByGrant.get(name) ?? new Map<string, LedgerRecord>();
+    this.#instancesByGrant.set(name, known);
+    return known;
   }
 
   #revoke(revocation: Verified<RevocationBody>): void {

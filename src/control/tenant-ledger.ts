@@ -82,7 +82,7 @@ const GENESIS_EMPTY: GenesisBody = {
 };
 
 /** The recorded bytes as they stand in the outcome field. */
-export function artifactBytes(entry: Recordable): Uint8Array {
+function artifactBytes(entry: Recordable): Uint8Array {
   switch (entry.what) {
     case "manifest":
       return entry.artifact.bytes;

@@ -465,7 +465,7 @@ export class Tenant {
     }
     if (head.size > this.#durableHead.size) this.#durableHead = head;
     const event = { revision: head.size, atUs, entries, asked };
-    for (const listener of this.#listeners) listener(event);
+    for (const listener of this.#listeners) tell(listener, event);
     return { revision: head.size };
   }
 
@@ -479,6 +479,17 @@ export class Tenant {
       this.#onFailed(this.#failure);
     }
     return this.#failure;
+  }
+}
+
+/** A listener that throws has a bug of its own; what was recorded is recorded, and the others hear it. */
+function tell(listener: (event: RecordedEvent) => void, event: RecordedEvent): void {
+  try {
+    listener(event);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }
 

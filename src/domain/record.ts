@@ -3,7 +3,7 @@ import { PayloadRow } from "./payload.ts";
 import { SignedBytes } from "./signed.ts";
 
 /** What a tenant ledger remembers. Each is a RECORD receipt. */
-export const RECORDED = [
+const RECORDED = [
   "UNSPECIFIED",
   "keyset",
   "manifest",
@@ -17,7 +17,6 @@ export const RECORDED = [
   "head",
   "equivocation",
 ] as const;
-export type Recorded = Exclude<(typeof RECORDED)[number], "UNSPECIFIED">;
 
 /**
  * The action field of a RECORD receipt: what was recorded, and who asked. The outcome field holds
