@@ -1,3 +1,4 @@
+import { equal } from "../../src/domain/bytes.ts";
 import type { Chain, ChainState } from "../../src/domain/chain.ts";
 import { ClaimBody } from "../../src/domain/claim.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
@@ -85,6 +86,7 @@ export class Ledger implements WorkLedger {
   readonly #tellFailed: (reason: LedgerUnavailable) => void;
   /** Without a receipt, in opening order. */
   readonly #open = new Set<Intent>();
+  #lastOpened: { leaseRef: Uint8Array; openedAtUs: number } | null = null;
   #waiting: Waiting[] = [];
   #beingWritten: Waiting[] = [];
   #signed: SignedReceipt[] = [];
@@ -167,7 +169,8 @@ export class Ledger implements WorkLedger {
       leaseRef: draft.leaseRef,
       manifestHash: draft.manifestHash,
       scope: draft.scope,
-      openedAtUs: draft.openedAtUs,
+      // Under one lease time never falls, or a clock set back would stretch it.
+      openedAtUs: Math.max(draft.openedAtUs, this.#lastOpenedUnder(draft.leaseRef)),
       claim: ClaimBody.encode(draft.claim),
       claimSalt: salt(),
       goal: draft.goal,
@@ -177,9 +180,15 @@ export class Ledger implements WorkLedger {
     const row: IntentRow = { intentSeq: body.intentSeq, body: IntentBody.encode(body) };
     const intent = new Intent(crypto, this.ledgerId, body, draft.grantRef);
     this.#chain.openIntent(intent.link());
+    this.#lastOpened = { leaseRef: body.leaseRef, openedAtUs: body.openedAtUs };
     this.#open.add(intent);
     this.#spendings.add(draft.grantRef, draft.scope, 1, 0);
     return { intent, row };
+  }
+
+  #lastOpenedUnder(leaseRef: Uint8Array): number {
+    const last = this.#lastOpened;
+    return last !== null && equal(last.leaseRef, leaseRef) ? last.openedAtUs : 0;
   }
 
   close(given: OpenIntent, closing: Closing): string {

@@ -130,10 +130,10 @@ function* section(
   if (leaves.length > 0) yield put("LEAVES", concat(...leaves));
 }
 
-function* paged({ read }: LedgerEvidence, from: number, to: number) {
+function* paged(evidence: LedgerEvidence, from: number, to: number) {
   let next = from;
   while (next <= to) {
-    const page = read(next, Math.min(pageReceipts, to - next + 1));
+    const page = evidence.read(next, Math.min(pageReceipts, to - next + 1));
     if (page.length === 0) throw new RangeError(`receipt ${next} is missing from the ledger`);
     yield* page;
     next += page.length;

@@ -10,6 +10,8 @@ export const FLAGS = {
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
   WITHHELD: "a payload field is withheld",
   ERASED: "a payload field was erased, and a later receipt says so",
+  CLOCK_SET_BACK:
+    "opened, by the sidecar's clock, before the action that it follows, under a new lease",
   OTHER_MANIFEST: "a boot or a denial measured another manifest than the ledger was born with",
   REVOCATION_NOT_SHOWN: "not all revocations are shown",
   USED_AFTER_REVOCATION: "acted after a revocation took effect that had not reached it yet",

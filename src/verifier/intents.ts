@@ -2,6 +2,7 @@ import { equal } from "../domain/bytes.ts";
 import { type IntentLink, nextIntentsHead } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { type Break, broken, type CheckCode } from "./checks.ts";
+import type { Flags } from "./flags.ts";
 
 /** A head of the intent chain that something signed has stated. */
 interface Stated {
@@ -17,6 +18,7 @@ interface Stated {
  */
 export class Intents {
   readonly #crypto: Crypto;
+  readonly #flags: Flags;
   readonly #waiting = new Map<number, IntentLink>();
   readonly #stated = new Map<number, Stated[]>();
   /** Intents opened before the range that is shown, and closed in it. */
@@ -26,10 +28,12 @@ export class Intents {
   #head: Uint8Array;
   #lastId = "";
   #lastOpenedUs = 0;
+  #lastLease: Uint8Array = new Uint8Array(0);
 
   /** `opened` and `head`: where the chain stood before the first receipt that is shown. */
-  constructor(crypto: Crypto, opened: number, head: Uint8Array) {
+  constructor(crypto: Crypto, flags: Flags, opened: number, head: Uint8Array) {
     this.#crypto = crypto;
+    this.#flags = flags;
     this.#start = opened;
     this.#known = opened;
     this.#head = head;
@@ -83,11 +87,16 @@ export class Intents {
         );
       }
       if (next.openedAtUs < this.#lastOpenedUs) {
-        const what = `intent ${this.#known + 1} opened before the intent that it follows`;
-        return broken("INTENT_CHAIN", "E_TIME_BACKWARDS", index, what);
+        // Time that falls under one lease would stretch it; between two it was the clock that was set.
+        if (equal(next.leaseRef, this.#lastLease)) {
+          const what = `intent ${this.#known + 1} opened before the intent that it follows`;
+          return broken("INTENT_CHAIN", "E_TIME_BACKWARDS", index, what);
+        }
+        this.#flags.raise("CLOCK_SET_BACK", index);
       }
       this.#lastId = next.receiptId;
       this.#lastOpenedUs = next.openedAtUs;
+      this.#lastLease = next.leaseRef;
       this.#head = nextIntentsHead(this.#crypto, this.#head, next);
       this.#waiting.delete(this.#known + 1);
       this.#known += 1;

@@ -149,7 +149,7 @@ function startWalk(
     return {
       ...common,
       tree: new Tree(crypto, { size: 0, nodes: [] }),
-      intents: new Intents(crypto, 0, ledgerId),
+      intents: new Intents(crypto, flags, 0, ledgerId),
       firstSeq: 1,
       lastHash: ledgerId,
       intentsOpened: 0,
@@ -178,7 +178,7 @@ function startWalk(
   return {
     ...common,
     tree,
-    intents: new Intents(crypto, intentsOpened, intentsHead),
+    intents: new Intents(crypto, flags, intentsOpened, intentsHead),
     firstSeq: size + 2,
     lastHash: last,
     intentsOpened,

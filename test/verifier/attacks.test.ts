@@ -132,7 +132,7 @@ describe("receipts", () => {
   test("6: inserted, signed by another under the ledger's name", async () => {
     const copy = pieces.map((p) => ({ ...p }));
     const mallory = keyOf("mallory");
-    const posing = { publicKey: story.ledgerKey.publicKey, sign: mallory.sign };
+    const posing = { ...mallory, publicKey: story.ledgerKey.publicKey };
     await reheader(receiptAt(copy, 3), (h) => ({ scope: h.scope }), posing);
     expect(await changed(() => {}, copy)).toBe("E_RECEIPT_SIG@3");
   });
@@ -243,6 +243,16 @@ describe("receipts", () => {
   });
   test("49: an action that opened before the one it follows", async () => {
     expect(said(await told((s) => s.act({ openedAtUs: START_US + 1 })))).toBe("E_TIME_BACKWARDS@3");
+  });
+  test("a clock that was set back between two leases is told", async () => {
+    const report = await told(async (s) => {
+      s.nowUs -= 30 * SECOND;
+      await s.lease();
+      await s.act();
+      s.nowUs += 30 * SECOND;
+    });
+    expect(said(report)).toBe("ANCHORED");
+    expect(report.flags).toMatchObject([{ flag: "CLOCK_SET_BACK", at: [[3, 3]] }]);
   });
   test("50: an id that falls, and one that is a UUIDv4", async () => {
     const low = "rcp_01930000000070008000000000000000";
@@ -504,7 +514,7 @@ describe("authority", () => {
     ["24: the identity as ledger key", `01${"00".repeat(31)}`, "E_KEY_WEAK"],
     ["25: a ledger key that is not canonical", `ee${"ff".repeat(30)}7f`, "E_KEY_NONCANONICAL"],
   ])("%s", async (_, hex, code) => {
-    const posing = { publicKey: fromHex(hex), sign: keyOf("ledger").sign };
+    const posing = { ...keyOf("ledger"), publicKey: fromHex(hex) };
     expect(await verdictOf({ ledger: posing })).toBe(`${code}@0`);
   });
   test("38: another manifest in its place", async () => {

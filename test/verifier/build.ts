@@ -59,17 +59,17 @@ export const receiptIdOf = (n: number): string => `rcp_${uuid(n)}`;
 /** Spoils, before it is signed, one body of the good story; what is not named stays good. */
 export interface Twists {
   tenant?: string;
-  keyset?(body: KeysetBody): KeysetBody;
+  keyset?: (body: KeysetBody) => KeysetBody;
   keysetSigner?: Signer;
-  manifest?(body: Manifest): Manifest;
-  grant?(body: GrantBody): GrantBody;
+  manifest?: (body: Manifest) => Manifest;
+  grant?: (body: GrantBody) => GrantBody;
   grantSigners?: Signer[];
-  dock?(body: DockBody): DockBody;
-  genesis?(body: GenesisBody): GenesisBody;
+  dock?: (body: DockBody) => DockBody;
+  genesis?: (body: GenesisBody) => GenesisBody;
   genesisSigners?: Signer[];
-  lease?(body: LeaseBody): LeaseBody;
+  lease?: (body: LeaseBody) => LeaseBody;
   leaseSigner?: Signer;
-  heartbeat?(body: HeartbeatBody): HeartbeatBody;
+  heartbeat?: (body: HeartbeatBody) => HeartbeatBody;
   ledger?: Signer;
   revocations?: { body: Partial<RevocationBody>; signer: Signer }[];
   cosigner?: { name: string; signer: Signer };
@@ -81,8 +81,8 @@ export interface Act {
   path?: string;
   target?: string;
   /** Spoils the claim alone, not the action. */
-  claim?(claim: Claim): Claim;
-  header?(draft: ReceiptDraft): ReceiptDraft;
+  claim?: (claim: Claim) => Claim;
+  header?: (draft: ReceiptDraft) => ReceiptDraft;
   openedAtUs?: number;
   egressLastUs?: number;
   receiptId?: string;
