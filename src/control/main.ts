@@ -55,7 +55,7 @@ export interface RunningControl {
   readonly services: readonly DescService[];
   /** Resolves with the reason when nothing more can be stored: the process must exit 70. */
   readonly failed: Promise<Error>;
-  /** NOT_SERVING, calls under way end, what was decided is durable, the store is closed. */
+  /** NOT_SERVING, calls under way end, what was decided is durable, the store is closed. Once. */
   close(): Promise<void>;
 }
 
@@ -122,17 +122,23 @@ export async function runControl(
     if (config.readyFile !== null) {
       await writeAtomic(config.readyFile, `${JSON.stringify(ready, null, 2)}\n`, 0o600);
     }
+    const stop = async (): Promise<void> => {
+      health.setServing(false);
+      await rpc.close(drainUs);
+      // If that fails, whoever waits for `failed` hears of it.
+      await tenants.settled().catch(() => {});
+      await store.close();
+      hold.release();
+    };
+    let closing: Promise<void> | null = null;
     return {
       ready,
       tenants,
       services: services.map((m) => m.service),
       failed: Promise.race([tenants.failed, fault.promise]),
-      async close() {
-        health.setServing(false);
-        await rpc.close(drainUs);
-        await tenants.settled().catch(() => {});
-        await store.close();
-        hold.release();
+      close() {
+        closing ??= stop();
+        return closing;
       },
     };
   } catch (error) {

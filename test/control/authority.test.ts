@@ -163,6 +163,29 @@ describe("the chain of authority, over TLS", () => {
     expect((await records()).map((r) => r.what).at(-1)).toBe("manifest");
   });
 
+  test("calls under way when it stops are answered, and what was answered is kept", async () => {
+    const credentials = await house.as("OPERATOR");
+    const manifests = world.client(ManifestService);
+    const calls = Array.from({ length: 30 }, (_, i) =>
+      manifests.recordManifest(
+        { requestId: requestId(), manifest: manifestBytes(manifest({ agentVersion: `v${i}` })) },
+        credentials,
+      ),
+    );
+    await calls[0];
+    const closing = world.running.close();
+    const settled = await Promise.allSettled(calls);
+    await closing;
+    const answered = settled.flatMap((r) => (r.status === "fulfilled" ? [r.value] : []));
+    for (const r of settled) {
+      if (r.status === "rejected") expect(r.reason).toMatchObject({ code: "UNAVAILABLE" });
+    }
+    await world.restart();
+    const kept = (await records()).filter((r) => r.what === "manifest");
+    expect(kept).toHaveLength(answered.length);
+    expect(answered.length).toBeGreaterThan(0);
+  });
+
   test("only TLS 1.3 is spoken", async () => {
     const { control, controlCa } = world.running.ready;
     const [host, port] = control.split(":");
@@ -428,6 +451,30 @@ describe("manifests and grants", () => {
     const nowUs = world.clock.nowUs();
     const over = recordGrant({ notBeforeUs: nowUs - 2, notAfterUs: nowUs });
     expect(await refusalOf(over)).toMatchObject({ metadata: { field: "grant.not_after_us" } });
+  });
+
+  test("a page is cut where its bytes are many, and goes on behind", async () => {
+    const heavy = (v: number) =>
+      manifest({
+        agentVersion: `v${v}`,
+        code: Array.from({ length: 6000 }, (_, i) => ({
+          path: `${"d".repeat(150)}/${String(i).padStart(5, "0")}.py`,
+          sha256: native.sha256(NONE),
+          size: 1,
+        })),
+      });
+    for (let v = 0; v < 4; v++) await recordManifest(heavy(v));
+    const manifests = world.client(ManifestService);
+    const sizes = [];
+    let pageToken = "";
+    do {
+      const page = await manifests.listManifests({ pageToken }, await house.as("VIEWER"));
+      sizes.push(page.manifests.length);
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "");
+    expect(sizes.reduce((a, b) => a + b)).toBe(4);
+    expect(sizes.length).toBeGreaterThan(1);
+    expect(await records()).toHaveLength(5);
   });
 
   test("an id names one grant for ever", async () => {
