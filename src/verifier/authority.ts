@@ -297,5 +297,5 @@ export function decodeStrictly<T>(
   }
 }
 
-export const faulty = (check: CheckName, object: ObjectName, fault: Invalid): Break =>
+const faulty = (check: CheckName, object: ObjectName, fault: Invalid): Break =>
   broken(check, codeOf(object, fault), 0, fault.detail);

@@ -40,7 +40,7 @@ export interface LedgerEvidence {
   readonly grants: readonly Uint8Array[];
   readonly docks: readonly Uint8Array[];
   readonly leases: readonly Uint8Array[];
-  /** All epochs from 1, ascending; or none. */
+  /** Ascending epochs without a gap; what is missing before or after them is flagged. */
   readonly revocations: readonly Uint8Array[];
   readonly heartbeats: readonly Uint8Array[];
   readonly transitions: readonly Uint8Array[];

@@ -23,7 +23,7 @@ import type { CheckCode } from "./checks.ts";
  * keeps no receipt. Bodies are strict protobuf, but MANIFEST (its canonical bytes), CHECKPOINT (note
  * text) and LEAVES (32-byte hashes end to end).
  */
-export const PACK_MAGIC = "dragons evidence 0\n";
+const PACK_MAGIC = "dragons evidence 0\n";
 
 /** The index is the byte on the wire; 0 is never written. */
 export const FRAME_KINDS = [

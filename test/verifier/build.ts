@@ -54,7 +54,7 @@ const hashOf = (name: string): Uint8Array => crypto.sha256(new TextEncoder().enc
 const uuid = (n: number): string =>
   `0193${n.toString(16).padStart(8, "0")}7${"0".repeat(3)}8${n.toString(16).padStart(15, "0")}`;
 
-export const receiptIdOf = (n: number): string => `rcp_${uuid(n)}`;
+const receiptIdOf = (n: number): string => `rcp_${uuid(n)}`;
 
 /** Spoils, before it is signed, one body of the good story; what is not named stays good. */
 export interface Twists {
