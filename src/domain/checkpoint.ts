@@ -94,10 +94,32 @@ export async function cosignCheckpoint(
   const parsed = parseNote(note);
   if (isInvalid(parsed)) throw new TypeError(parsed.detail);
   if (!NAME.test(cosigner.name)) throw new TypeError(`no name for a signer: ${cosigner.name}`);
-  const { name, signer } = cosigner;
+  return note + (await cosignatureLine(crypto, parsed.text, cosigner, timeSeconds));
+}
+
+/**
+ * The same for a head that came otherwise than in a note: in a heartbeat. The note has the cosigner's
+ * line alone; whoever holds the ledger key puts its own line before it.
+ */
+export async function cosignHead(
+  crypto: Crypto,
+  checkpoint: Checkpoint,
+  cosigner: { readonly name: string; readonly signer: Signer },
+  timeSeconds: number,
+): Promise<string> {
+  const text = formatCheckpoint(checkpoint);
+  return `${text}\n${await cosignatureLine(crypto, text, cosigner, timeSeconds)}`;
+}
+
+async function cosignatureLine(
+  crypto: Crypto,
+  text: string,
+  { name, signer }: { readonly name: string; readonly signer: Signer },
+  timeSeconds: number,
+): Promise<string> {
   const hash = keyHash(crypto, { role: "COSIGNER", name, key: signer.publicKey });
-  const signature = await signer.sign(messageOf(parsed.text, timeSeconds));
-  return note + signatureLine(name, concat(hash, u64be(timeSeconds), signature));
+  const signature = await signer.sign(messageOf(text, timeSeconds));
+  return signatureLine(name, concat(hash, u64be(timeSeconds), signature));
 }
 
 export interface NoteSignature {

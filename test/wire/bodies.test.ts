@@ -23,7 +23,7 @@ type AnyCodec = Codec<Record<string, unknown>>;
 
 const DOMAIN = join(import.meta.dirname, "../../src/domain");
 /** Rows that one process keeps for itself: never signed, never on the wire. */
-const KEPT = new Set(["RecordRow", "Rhythm", "Facts", "OrganismView"]);
+const KEPT = new Set(["RecordRow", "Rhythm", "Facts", "OrganismView", "Order"]);
 /** Closed lists that the domain spells in lower case. */
 const LOWER = new Set(["Recorded"]);
 

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dragons/v1/tether.proto.
  */
 export const file_dragons_v1_tether: GenFile = /*@__PURE__*/
-  fileDesc("ChdkcmFnb25zL3YxL3RldGhlci5wcm90bxIKZHJhZ29ucy52MSKQAQoNQXR0YWNoUmVxdWVzdBIiCgVoZWxsbxgBIAEoCzIRLmRyYWdvbnMudjEuSGVsbG9IABIiCgVwcm9vZhgCIAEoCzIRLmRyYWdvbnMudjEuUHJvb2ZIABIsCgloZWFydGJlYXQYAyABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSABCCQoHbWVzc2FnZSJMCgVIZWxsbxIRCglsZWRnZXJfaWQYASABKAwSFgoOa2V5c2V0X3ZlcnNpb24YAiABKAQSGAoQcmV2b2NhdGlvbl9lcG9jaBgDIAEoBCI6CgVQcm9vZhIRCglzaWduYXR1cmUYASABKAwSHgoEaGVhZBgCIAEoCzIQLmRyYWdvbnMudjEuSGVhZCJQCgRIZWFkEgwKBHNpemUYASABKAQSDAoEcm9vdBgCIAEoDBIWCg5pbnRlbnRzX29wZW5lZBgDIAEoBBIUCgxpbnRlbnRzX2hlYWQYBCABKAwi4wMKDkF0dGFjaFJlc3BvbnNlEioKCWNoYWxsZW5nZRgBIAEoCzIVLmRyYWdvbnMudjEuQ2hhbGxlbmdlSAASKAoIYXR0YWNoZWQYAiABKAsyFC5kcmFnb25zLnYxLkF0dGFjaGVkSAASMQoNaGVhcnRiZWF0X2FjaxgDIAEoCzIYLmRyYWdvbnMudjEuSGVhcnRiZWF0QWNrSAASKAoIY29zaWduZWQYBCABKAsyFC5kcmFnb25zLnYxLkNvc2lnbmVkSAASKAoFbGVhc2UYBSABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSAASLQoKcmV2b2NhdGlvbhgGIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXNIABIsCglkaXJlY3RpdmUYByABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSAASKQoGa2V5c2V0GAggASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlc0gAEiwKCnN1cGVyc2VkZWQYCSABKAsyFi5kcmFnb25zLnYxLlN1cGVyc2VkZWRIABIzCg5sZWFzZV93aXRoaGVsZBgKIAEoCzIZLmRyYWdvbnMudjEuTGVhc2VXaXRoaGVsZEgAQgkKB21lc3NhZ2UiGgoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMIqMCCghBdHRhY2hlZBIVCg1zZXNzaW9uX2Vwb2NoGAEgASgEEhUKDXNlc3Npb25fdG9rZW4YAiABKAwSEQoJaGVsZF9zaXplGAMgASgEEicKBmtleXNldBgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSJgoFZ3JhbnQYBSABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEiwKC3Jldm9jYXRpb25zGAYgAygLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIOCgZub3dfdXMYByABKAQSHQoVaGVhcnRiZWF0X2ludGVydmFsX3VzGAggASgEEigKBXN0YXRlGAkgASgOMhkuZHJhZ29ucy52MS5PcmdhbmlzbVN0YXRlIi8KDEhlYXJ0YmVhdEFjaxIPCgdjb3VudGVyGAEgASgEEg4KBm5vd191cxgCIAEoBCIYCghDb3NpZ25lZBIMCgRub3RlGAEgASgJIiMKClN1cGVyc2VkZWQSFQoNc2Vzc2lvbl9lcG9jaBgBIAEoBCJDCg1MZWFzZVdpdGhoZWxkEiIKBnJlYXNvbhgBIAEoDjISLmRyYWdvbnMudjEuUmVhc29uEg4KBmRldGFpbBgCIAEoCTJUCg1UZXRoZXJTZXJ2aWNlEkMKBkF0dGFjaBIZLmRyYWdvbnMudjEuQXR0YWNoUmVxdWVzdBoaLmRyYWdvbnMudjEuQXR0YWNoUmVzcG9uc2UoATABYgZwcm90bzM", [file_dragons_v1_artifacts]);
+  fileDesc("ChdkcmFnb25zL3YxL3RldGhlci5wcm90bxIKZHJhZ29ucy52MSKQAQoNQXR0YWNoUmVxdWVzdBIiCgVoZWxsbxgBIAEoCzIRLmRyYWdvbnMudjEuSGVsbG9IABIiCgVwcm9vZhgCIAEoCzIRLmRyYWdvbnMudjEuUHJvb2ZIABIsCgloZWFydGJlYXQYAyABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSABCCQoHbWVzc2FnZSJMCgVIZWxsbxIRCglsZWRnZXJfaWQYASABKAwSFgoOa2V5c2V0X3ZlcnNpb24YAiABKAQSGAoQcmV2b2NhdGlvbl9lcG9jaBgDIAEoBCJNCgVQcm9vZhIRCglzaWduYXR1cmUYASABKAwSHgoEaGVhZBgCIAEoCzIQLmRyYWdvbnMudjEuSGVhZBIRCglyZWdyZXNzZWQYAyABKAgiUAoESGVhZBIMCgRzaXplGAEgASgEEgwKBHJvb3QYAiABKAwSFgoOaW50ZW50c19vcGVuZWQYAyABKAQSFAoMaW50ZW50c19oZWFkGAQgASgMIuMDCg5BdHRhY2hSZXNwb25zZRIqCgljaGFsbGVuZ2UYASABKAsyFS5kcmFnb25zLnYxLkNoYWxsZW5nZUgAEigKCGF0dGFjaGVkGAIgASgLMhQuZHJhZ29ucy52MS5BdHRhY2hlZEgAEjEKDWhlYXJ0YmVhdF9hY2sYAyABKAsyGC5kcmFnb25zLnYxLkhlYXJ0YmVhdEFja0gAEigKCGNvc2lnbmVkGAQgASgLMhQuZHJhZ29ucy52MS5Db3NpZ25lZEgAEigKBWxlYXNlGAUgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlc0gAEi0KCnJldm9jYXRpb24YBiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSAASLAoJZGlyZWN0aXZlGAcgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlc0gAEikKBmtleXNldBgIIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXNIABIsCgpzdXBlcnNlZGVkGAkgASgLMhYuZHJhZ29ucy52MS5TdXBlcnNlZGVkSAASMwoObGVhc2Vfd2l0aGhlbGQYCiABKAsyGS5kcmFnb25zLnYxLkxlYXNlV2l0aGhlbGRIAEIJCgdtZXNzYWdlIhoKCUNoYWxsZW5nZRINCgVub25jZRgBIAEoDCKjAgoIQXR0YWNoZWQSFQoNc2Vzc2lvbl9lcG9jaBgBIAEoBBIVCg1zZXNzaW9uX3Rva2VuGAIgASgMEhEKCWhlbGRfc2l6ZRgDIAEoBBInCgZrZXlzZXQYBCABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEiYKBWdyYW50GAUgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIsCgtyZXZvY2F0aW9ucxgGIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSDgoGbm93X3VzGAcgASgEEh0KFWhlYXJ0YmVhdF9pbnRlcnZhbF91cxgIIAEoBBIoCgVzdGF0ZRgJIAEoDjIZLmRyYWdvbnMudjEuT3JnYW5pc21TdGF0ZSIvCgxIZWFydGJlYXRBY2sSDwoHY291bnRlchgBIAEoBBIOCgZub3dfdXMYAiABKAQiGAoIQ29zaWduZWQSDAoEbm90ZRgBIAEoCSIjCgpTdXBlcnNlZGVkEhUKDXNlc3Npb25fZXBvY2gYASABKAQiQwoNTGVhc2VXaXRoaGVsZBIiCgZyZWFzb24YASABKA4yEi5kcmFnb25zLnYxLlJlYXNvbhIOCgZkZXRhaWwYAiABKAkyVAoNVGV0aGVyU2VydmljZRJDCgZBdHRhY2gSGS5kcmFnb25zLnYxLkF0dGFjaFJlcXVlc3QaGi5kcmFnb25zLnYxLkF0dGFjaFJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_dragons_v1_artifacts]);
 
 /**
  * What a sidecar says on its tether.
@@ -113,6 +113,14 @@ export type Proof = Message<"dragons.v1.Proof"> & {
    * @generated from field: dragons.v1.Head head = 2;
    */
   head?: Head | undefined;
+
+  /**
+   * The sidecar knows that its ledger came back shorter than it was, and will open a successor: it
+   * is refused with REGRESS and `held_size`, and nothing is held against it.
+   *
+   * @generated from field: bool regressed = 3;
+   */
+  regressed: boolean;
 };
 
 /**
@@ -398,7 +406,8 @@ export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
  */
 export type Cosigned = Message<"dragons.v1.Cosigned"> & {
   /**
-   * C2SP signed note: the checkpoint with the control plane's timestamped cosignature.
+   * C2SP signed note: the checkpoint of a heartbeat's head with the control plane's timestamped
+   * cosignature. The sidecar puts its own line before it.
    *
    * @generated from field: string note = 1;
    */
@@ -475,7 +484,9 @@ export const TetherService: GenService<{
    * control plane has to say. A newer Attach of the same ledger ends the older with Superseded.
    *
    * Errors: UNAUTHENTICATED (the proof does not verify), NOT_FOUND (no such ledger was docked),
-   * FAILED_PRECONDITION (head regressed: REGRESS; organism stopped: STOPPED), INVALID_ARGUMENT.
+   * FAILED_PRECONDITION (head regressed: REGRESS, with `held_size`; organism stopped: STOPPED;
+   * another ledger has succeeded this one: STATE_UNFIT), DEADLINE_EXCEEDED (a step took too long),
+   * RESOURCE_EXHAUSTED (the stream is not read), INVALID_ARGUMENT.
    *
    * @generated from rpc dragons.v1.TetherService.Attach
    */

@@ -1,0 +1,119 @@
+import { toHex } from "../domain/bytes.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { observeEveryUs } from "../domain/limits.ts";
+import type { Clock, Timer } from "../native/clock.ts";
+import { ARRIVALS, type Arrival, type ArrivalLog, HeldLedger } from "./heads.ts";
+import { Issuer } from "./issuer.ts";
+import { Organisms } from "./organisms.ts";
+import type { LedgerRecord } from "./projection.ts";
+import { Sessions } from "./sessions.ts";
+import type { Tenant, Tenants } from "./tenants.ts";
+import { Signal, WatchHub } from "./watch.ts";
+
+export interface FleetParts {
+  readonly tenants: Tenants;
+  readonly crypto: Crypto;
+  readonly clock: Clock;
+  /** Strong random bytes. */
+  readonly random: (n: number) => Uint8Array;
+}
+
+/** The governed organisms of one tenant: who they are, what is held of them, who is attached. */
+export class TenantFleet {
+  readonly tenant: Tenant;
+  readonly organisms: Organisms;
+  readonly issuer: Issuer;
+  readonly sessions: Sessions;
+  readonly watch: WatchHub;
+  /** Instances whose pulse changed. */
+  readonly pulse = new Signal<string>();
+  /** Receipts as they are held. */
+  readonly arrived = new Signal<Arrival>();
+  readonly #crypto: Crypto;
+  readonly #held = new Map<string, Promise<HeldLedger>>();
+  readonly #arrivals: ArrivalLog;
+
+  private constructor(
+    tenant: Tenant,
+    { crypto, clock, random }: FleetParts,
+    organisms: Organisms,
+    arrivals: number,
+  ) {
+    this.tenant = tenant;
+    this.organisms = organisms;
+    this.#crypto = crypto;
+    this.issuer = new Issuer(tenant, crypto, organisms);
+    // Sessions hear of what is recorded before watchers do: enforcement before visibility.
+    this.sessions = new Sessions({
+      tenant,
+      crypto,
+      random,
+      clock,
+      organisms,
+      issuer: this.issuer,
+      onPulse: (instanceId) => this.pulse.tell(instanceId),
+    });
+    this.watch = new WatchHub(tenant, crypto, clock);
+    let last = arrivals;
+    this.#arrivals = { next: () => ++last, publish: (arrival) => this.arrived.tell(arrival) };
+  }
+
+  static async open(tenant: Tenant, parts: FleetParts): Promise<TenantFleet> {
+    const organisms = await Organisms.open(tenant);
+    return new TenantFleet(tenant, parts, organisms, await tenant.size(ARRIVALS));
+  }
+
+  /** What is held of a ledger of this tenant. */
+  held(record: LedgerRecord): Promise<HeldLedger> {
+    const key = toHex(record.ledgerId);
+    const known = this.#held.get(key);
+    if (known !== undefined) return known;
+    const opened = HeldLedger.open(this.tenant, this.#crypto, record, this.#arrivals);
+    this.#held.set(key, opened);
+    return opened;
+  }
+}
+
+/** All organisms of this control plane, and the clock that watches over them. */
+export class Fleet {
+  readonly parts: FleetParts;
+  readonly #tenants = new Map<string, Promise<TenantFleet>>();
+  readonly #opened: TenantFleet[] = [];
+  #timer: Timer | null = null;
+
+  private constructor(parts: FleetParts) {
+    this.parts = parts;
+  }
+
+  /** Takes up the organisms of every tenant, and begins to watch the clock. */
+  static async open(parts: FleetParts): Promise<Fleet> {
+    const fleet = new Fleet(parts);
+    for (const tenant of parts.tenants.all()) await fleet.of(tenant);
+    fleet.#watchClock();
+    return fleet;
+  }
+
+  /** Also for a tenant that was made since. */
+  of(tenant: Tenant): Promise<TenantFleet> {
+    const known = this.#tenants.get(tenant.tenantId);
+    if (known !== undefined) return known;
+    const opened = TenantFleet.open(tenant, this.parts).then((fleet) => {
+      this.#opened.push(fleet);
+      return fleet;
+    });
+    this.#tenants.set(tenant.tenantId, opened);
+    return opened;
+  }
+
+  /** Stops looking at the clock. */
+  close(): void {
+    this.#timer?.cancel();
+    for (const { watch } of this.#opened) watch.close();
+  }
+
+  #watchClock(): void {
+    const nowUs = this.parts.clock.nowUs();
+    for (const { organisms } of this.#opened) organisms.tick(nowUs);
+    this.#timer = this.parts.clock.after(observeEveryUs, () => this.#watchClock());
+  }
+}

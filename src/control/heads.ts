@@ -1,0 +1,296 @@
+import { equal, toHex } from "../domain/bytes.ts";
+import { bytes, message, repeated, u64 } from "../domain/canonical.ts";
+import { leafHash } from "../domain/chain.ts";
+import { cosignHead } from "../domain/checkpoint.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { type Equivocation, EquivocationBody } from "../domain/equivocation.ts";
+import type { HeartbeatBody } from "../domain/heartbeat.ts";
+import { isInvalid } from "../domain/invalid.ts";
+import { leavesRememberedMax, syncBatchMax } from "../domain/limits.ts";
+import { Frontier } from "../domain/merkle.ts";
+import { RECEIPT, type ReceiptHeader } from "../domain/receipt.ts";
+import { SignedBytes, type Verified } from "../domain/signed.ts";
+import { encodeSigned, openSigned } from "../domain/signing.ts";
+import { refusal, StatusError } from "../wire/status.ts";
+import type { LedgerRecord } from "./projection.ts";
+import type { Tenant } from "./tenants.ts";
+
+/** What is stored of the end of a held ledger; with the log of its receipts, all there is. */
+const HeldRow = message("held", {
+  size: u64(1),
+  lastHash: bytes(2, 32),
+  frontier: repeated(bytes(3, 32)),
+  intentsOpened: u64(4),
+});
+type HeldRow = ReturnType<typeof HeldRow.decode>;
+
+/** The largest head that was cosigned: a row of its own, since it moves apart from the receipts. */
+const CosignedRow = message("cosigned", { size: u64(1), root: bytes(2, 32) });
+type CosignedRow = ReturnType<typeof CosignedRow.decode>;
+
+/** Where a receipt stands, by its id. */
+export const ReceiptRow = message("receiptRow", { ledgerId: bytes(1, 32), seq: u64(2) });
+/** One batch as it was held: what watchers of all ledgers read in order. */
+export const ArrivalRow = message("arrival", {
+  ledgerId: bytes(1, 32),
+  fromSeq: u64(2),
+  toSeq: u64(3),
+});
+
+export const receiptLog = (ledgerId: Uint8Array): string => `receipts/${toHex(ledgerId)}`;
+export const ARRIVALS = "arrivals";
+export const RECEIPT_PREFIX = "receipt/";
+const heldKey = (ledgerId: Uint8Array): string => `held/${toHex(ledgerId)}`;
+const cosignedKey = (ledgerId: Uint8Array): string => `cosigned/${toHex(ledgerId)}`;
+
+/** What cosignatures are made under; a label, what counts is the key. */
+export const COSIGNER_NAME = "control";
+
+/** Receipts newly held, durable. */
+export interface Arrival {
+  /** Place in the tenant's log of arrivals, from 1. */
+  readonly arrival: number;
+  readonly ledgerId: Uint8Array;
+  readonly fromSeq: number;
+  readonly receipts: readonly SignedBytes[];
+}
+
+/** Gives places in the tenant's log of arrivals, and tells of what is durable. */
+export interface ArrivalLog {
+  next(): number;
+  publish(arrival: Arrival): void;
+}
+
+/** How a head that was claimed stands to the receipts that are held. */
+export type Standing =
+  /** It is the head of the receipts held. */
+  | { readonly standing: "HELD" }
+  /** More receipts must arrive first. */
+  | { readonly standing: "AHEAD" }
+  /** Too far behind to be checked from memory; the next one will do. */
+  | { readonly standing: "BEHIND" }
+  | { readonly standing: "FORK"; readonly proof: Equivocation };
+
+/**
+ * What the control plane holds of one work ledger: receipt headers, verified, chained, durable. Its
+ * tree is made of these alone, never of what a sidecar says of it.
+ */
+export class HeldLedger {
+  readonly record: LedgerRecord;
+  readonly #tenant: Tenant;
+  readonly #crypto: Crypto;
+  readonly #arrivals: ArrivalLog;
+  #row: HeldRow;
+  #cosigned: CosignedRow;
+  /** The tree as it was before `#leaves`. */
+  #base: Frontier;
+  #leaves: Uint8Array[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    tenant: Tenant,
+    crypto: Crypto,
+    record: LedgerRecord,
+    arrivals: ArrivalLog,
+    row: HeldRow,
+    cosigned: CosignedRow,
+  ) {
+    this.record = record;
+    this.#tenant = tenant;
+    this.#crypto = crypto;
+    this.#arrivals = arrivals;
+    this.#row = row;
+    this.#cosigned = cosigned;
+    this.#base = new Frontier(crypto, row.size, row.frontier);
+  }
+
+  static async open(
+    tenant: Tenant,
+    crypto: Crypto,
+    record: LedgerRecord,
+    arrivals: ArrivalLog,
+  ): Promise<HeldLedger> {
+    const [held, cosigned] = await Promise.all([
+      tenant.get(heldKey(record.ledgerId)),
+      tenant.get(cosignedKey(record.ledgerId)),
+    ]);
+    const row = held && HeldRow.decode(held.value);
+    return new HeldLedger(
+      tenant,
+      crypto,
+      record,
+      arrivals,
+      row ?? { ...HeldRow.empty(), lastHash: record.ledgerId },
+      cosigned === null ? CosignedRow.empty() : CosignedRow.decode(cosigned.value),
+    );
+  }
+
+  /** Receipts held durably. */
+  get size(): number {
+    return this.#row.size;
+  }
+
+  /** Size of the largest head that was cosigned. */
+  get cosignedSize(): number {
+    return this.#cosigned.size;
+  }
+
+  /**
+   * Takes a batch: duplicates are passed over, a gap takes nothing. Resolves once everything up to
+   * `size` is durable; to a proof when the batch contradicts what is held, and nothing was taken.
+   * @throws StatusError for a batch that is not this ledger's, or does not verify.
+   */
+  accept(fromSeq: number, receipts: readonly SignedBytes[]): Promise<Equivocation | null> {
+    const turn = this.#turn.then(() => this.#accept(fromSeq, receipts));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #accept(fromSeq: number, receipts: readonly SignedBytes[]): Promise<Equivocation | null> {
+    if (receipts.length > syncBatchMax || fromSeq < 1) {
+      throw unfit(`a batch has at most ${syncBatchMax} receipts, from seq 1 on`);
+    }
+    const row = this.#row;
+    let { lastHash, intentsOpened, size } = row;
+    const fresh: { header: ReceiptHeader; signed: SignedBytes; leaf: Uint8Array }[] = [];
+    for (const [i, signed] of receipts.entries()) {
+      const seq = fromSeq + i;
+      if (seq > size + 1) break;
+      const leaf = leafHash(this.#crypto, signed.body);
+      if (seq <= size && equal(leaf, await this.#leafAt(seq, fresh))) continue;
+      const header = this.#verify(seq, signed);
+      if (seq <= size) return this.#proof("RECEIPTS", await this.#receiptAt(seq, fresh), signed);
+      if (!equal(header.prevHash, lastHash)) {
+        // Of a first receipt the ledger's id itself is what it contradicts: no second receipt needed.
+        if (size === 0) throw unfit("receipt 1 must follow the ledger's genesis");
+        return this.#proof("CHAIN", await this.#receiptAt(size, fresh), signed);
+      }
+      if (header.intentsOpened < intentsOpened) {
+        throw unfit(`receipt ${seq}: intents_opened fell from ${intentsOpened}`);
+      }
+      fresh.push({ header, signed, leaf });
+      ({ intentsOpened } = header);
+      lastHash = leaf;
+      size = seq;
+    }
+    if (fresh.length === 0) return null;
+    await this.#hold(fresh, { ...row, size, lastHash, intentsOpened });
+    return null;
+  }
+
+  /** Strict, of this ledger and seq, signed by its key alone. */
+  #verify(seq: number, signed: SignedBytes): ReceiptHeader {
+    const { genesis } = this.record;
+    const opened = openSigned(this.#crypto, RECEIPT, signed);
+    if (isInvalid(opened)) throw refusal(opened);
+    const { body, signers } = opened;
+    const own = signers.length === 1 && equal(signers[0] as Uint8Array, genesis.body.ledgerKey);
+    if (!own) throw unfit(`receipt ${seq}: is not signed by the ledger key alone`);
+    const here = equal(body.ledgerId, genesis.ref) && body.tenantId === genesis.body.tenantId;
+    if (body.version !== 1 || body.seq !== seq || !here) {
+      throw unfit(`receipt ${seq}: is of another ledger, seq or version`);
+    }
+    return body;
+  }
+
+  async #hold(
+    fresh: readonly { header: ReceiptHeader; signed: SignedBytes; leaf: Uint8Array }[],
+    next: HeldRow,
+  ): Promise<void> {
+    const { ledgerId } = this.record;
+    const tree = new Frontier(this.#crypto, this.#base.size, this.#base.nodes());
+    const leaves = [...this.#leaves, ...fresh.map((f) => f.leaf)];
+    for (const leaf of leaves) tree.append(leaf);
+    const fromSeq = (fresh[0] as (typeof fresh)[number]).header.seq;
+    const arrival = this.#arrivals.next();
+    const log = receiptLog(ledgerId);
+    const row = { ...next, frontier: tree.nodes() };
+    await this.#tenant.record({
+      entries: [],
+      writes: [
+        { key: heldKey(ledgerId), value: HeldRow.encode(row) },
+        ...fresh.map(({ header }) => ({
+          key: RECEIPT_PREFIX + header.receiptId,
+          value: ReceiptRow.encode({ ledgerId, seq: header.seq }),
+        })),
+      ],
+      appends: [
+        ...fresh.map((f) => ({ log, seq: f.header.seq, value: encodeSigned(f.signed) })),
+        {
+          log: ARRIVALS,
+          seq: arrival,
+          value: ArrivalRow.encode({ ledgerId, fromSeq, toSeq: next.size }),
+        },
+      ],
+    });
+    this.#row = row;
+    this.#remember(leaves);
+    this.#arrivals.publish({ arrival, ledgerId, fromSeq, receipts: fresh.map((f) => f.signed) });
+  }
+
+  #remember(leaves: Uint8Array[]): void {
+    const forget =
+      leaves.length <= leavesRememberedMax ? 0 : leaves.length - leavesRememberedMax / 2;
+    for (const leaf of leaves.slice(0, forget)) this.#base.append(leaf);
+    this.#leaves = leaves.slice(forget);
+  }
+
+  /** RFC 6962 root over the first `size` receipts; null: forgotten, or not held. */
+  rootAt(size: number): Uint8Array | null {
+    if (size < this.#base.size || size > this.size) return null;
+    const tree = new Frontier(this.#crypto, this.#base.size, this.#base.nodes());
+    for (const leaf of this.#leaves.slice(0, size - this.#base.size)) tree.append(leaf);
+    return tree.root();
+  }
+
+  /** Compares the head of a beat, verified by the caller, with the receipts held. */
+  async judge(beat: Verified<HeartbeatBody>): Promise<Standing> {
+    const { size, root } = beat.body;
+    if (size > this.size) return { standing: "AHEAD" };
+    const known = this.rootAt(size);
+    if (known === null) return { standing: "BEHIND" };
+    if (equal(known, root)) return { standing: "HELD" };
+    const first = size === 0 ? this.record.genesis.signed : await this.#receiptAt(size, []);
+    return { standing: "FORK", proof: this.#proof("ROOT", first, beat.signed) };
+  }
+
+  /**
+   * Countersigns a head that `judge` found HELD: as of `nowUs` it is the largest one seen. A head not
+   * cosigned before is durable first. null: a larger one was cosigned already.
+   */
+  async cosign(beat: HeartbeatBody, nowUs: number): Promise<string | null> {
+    const { size, root } = beat;
+    const { ledgerId } = this.record;
+    if (size < this.#cosigned.size) return null;
+    if (size > this.#cosigned.size || this.#cosigned.root.length === 0) {
+      this.#cosigned = { size, root };
+      const value = CosignedRow.encode(this.#cosigned);
+      await this.#tenant.record({ entries: [], writes: [{ key: cosignedKey(ledgerId), value }] });
+    }
+    const cosigner = { name: COSIGNER_NAME, signer: this.#tenant.cosignerSigner };
+    return cosignHead(this.#crypto, { ledgerId, size, root }, cosigner, Math.floor(nowUs / 1e6));
+  }
+
+  async #leafAt(seq: number, fresh: readonly { leaf: Uint8Array }[]): Promise<Uint8Array> {
+    if (seq > this.size) return (fresh[seq - this.size - 1] as { leaf: Uint8Array }).leaf;
+    const known = this.#leaves[seq - this.#base.size - 1];
+    return known ?? leafHash(this.#crypto, (await this.#receiptAt(seq, [])).body);
+  }
+
+  async #receiptAt(seq: number, fresh: readonly { signed: SignedBytes }[]): Promise<SignedBytes> {
+    if (seq > this.size) return (fresh[seq - this.size - 1] as { signed: SignedBytes }).signed;
+    const [entry] = await this.#tenant.read(receiptLog(this.record.ledgerId), seq, 1);
+    if (entry?.seq !== seq) throw new Error(`receipt ${seq} is held, and not stored`);
+    return SignedBytes.decode(entry.value);
+  }
+
+  #proof(kind: Equivocation["kind"], first: SignedBytes, second: SignedBytes): Equivocation {
+    return { version: 1, ledgerId: this.record.ledgerId, kind, first, second };
+  }
+}
+
+const unfit = (detail: string): StatusError =>
+  new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", detail);
+
+export const encodeEquivocation = (proof: Equivocation): Uint8Array =>
+  EquivocationBody.encode(proof);

@@ -1,0 +1,192 @@
+import { equal } from "../domain/bytes.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import { verifyGrant } from "../domain/grant.ts";
+import type { HeartbeatBody } from "../domain/heartbeat.ts";
+import { isInvalid } from "../domain/invalid.ts";
+import { LEASE, type LeaseBody } from "../domain/lease.ts";
+import { leaseTtlDefaultUs } from "../domain/limits.ts";
+import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
+import type { Reason } from "../domain/reason.ts";
+import type { Verified } from "../domain/signed.ts";
+import type { Organisms } from "./organisms.ts";
+import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
+import type { Tenant } from "./tenants.ts";
+
+/** Why no lease is cut: in the one closed list, and a sentence. */
+export interface Withheld {
+  readonly reason: Reason;
+  readonly detail: string;
+}
+
+/** What earns a lease: a live session, and a head that the receipts held bear out. */
+export interface Earned {
+  readonly ledger: LedgerRecord;
+  readonly sessionEpoch: number;
+  readonly beat: Verified<HeartbeatBody>;
+  /** Signed note of the beat's head, to be recorded beside the lease; null: recorded before. */
+  readonly note: string | null;
+}
+
+/** Renewed when this much of a lease has passed, so that two more beats may fail before it ends. */
+const RENEW_AT = 1 / 3;
+/** Beats in one lease, at least: whoever misses a few still renews in time. */
+const BEATS_PER_LEASE = 6;
+
+/** How long a lease of this grant lasts, in microseconds. */
+export const ttlOf = (grant: GrantRecord): number =>
+  Math.min(leaseTtlDefaultUs, grant.artifact.body.leaseTtlMaxUs);
+
+/** How often a sidecar must beat for its leases to be renewed in time. */
+export const beatIntervalUs = (grant: GrantRecord, policyUs: number): number =>
+  Math.min(policyUs, Math.floor(ttlOf(grant) / BEATS_PER_LEASE));
+
+/** Whether the instance's present lease is to be replaced by now. */
+export function isDue({ lease }: LedgerRecord, sessionEpoch: number, nowUs: number): boolean {
+  if (lease === null || lease.revokedEpoch !== 0) return true;
+  const { notBeforeUs, notAfterUs, sessionEpoch: epoch } = lease.artifact.body;
+  return epoch !== sessionEpoch || nowUs >= notBeforeUs + (notAfterUs - notBeforeUs) * RENEW_AT;
+}
+
+/** The issuer of one tenant: cuts leases from grants, for those who earned them. */
+export class Issuer {
+  readonly #tenant: Tenant;
+  readonly #crypto: Crypto;
+  readonly #organisms: Organisms;
+
+  constructor(tenant: Tenant, crypto: Crypto, organisms: Organisms) {
+    this.#tenant = tenant;
+    this.#crypto = crypto;
+    this.#organisms = organisms;
+  }
+
+  /**
+   * Cuts the next lease and records it, with the head that earned it. The sidecar hears of it from
+   * the record, once it is durable: so a lease_seq is never given twice, and whatever is acted under
+   * stands in the tenant ledger. Resolves then; to null when none is due.
+   */
+  async renew(earned: Earned): Promise<Withheld | null> {
+    const outcome = await this.#tenant.exclusive(async () => {
+      const nowUs = this.#tenant.nowUs();
+      const withheld = this.withholds(earned, nowUs);
+      if (withheld !== null) return { withheld };
+      if (!isDue(earned.ledger, earned.sessionEpoch, nowUs)) return { withheld: null };
+      const lease = await this.#tenant.issue(LEASE, this.#body(earned, nowUs));
+      return { withheld: null, done: this.#record(earned, lease) };
+    });
+    await outcome.done;
+    return outcome.withheld;
+  }
+
+  /** Why the instance may hold no authority at all now, whoever is attached; null: it may. */
+  standing({ ledger }: Pick<Earned, "ledger">, nowUs: number): Withheld | null {
+    const tenant = this.#tenant;
+    const view = this.#organisms.view(ledger.instanceId);
+    const grant = tenant.grant(ledger.grantRef);
+    if (view.state === "STOPPED" || view.desired === "STOP") {
+      return { reason: "STOPPED", detail: "an operator stopped it, or it has ended" };
+    }
+    if (!mayBeLeased(view)) {
+      return { reason: "QUARANTINED", detail: "quarantined until an operator releases it" };
+    }
+    if (grant === null || tenant.manifest(ledger.manifestHash) === null) {
+      return { reason: "MANIFEST_NOT_RECORDED", detail: "its manifest or grant is not recorded" };
+    }
+    const revoked =
+      grant.revokedEpoch !== 0 ||
+      ledger.revokedEpoch !== 0 ||
+      tenant.revokedEpoch("MANIFEST", ledger.manifestHash) !== 0 ||
+      tenant.revokedEpoch("TENANT", new Uint8Array(0)) !== 0;
+    if (revoked) {
+      return {
+        reason: "LEASE_REVOKED",
+        detail: "its grant, manifest, instance or tenant is revoked",
+      };
+    }
+    const judged = verifyGrant(
+      this.#crypto,
+      grant.artifact.signed,
+      tenant.keyset(),
+      tenant.manifest(ledger.manifestHash)?.artifact.body ?? null,
+      nowUs,
+    );
+    if (isInvalid(judged)) {
+      const early = judged.code === "E_NOT_YET_VALID";
+      const ended = judged.code === "E_EXPIRED";
+      const reason = early ? "LEASE_NOT_YET_VALID" : ended ? "LEASE_EXPIRED" : "LEASE_MISMATCH";
+      return { reason, detail: judged.detail };
+    }
+    if (nowUs >= grant.artifact.body.notAfterUs) {
+      return { reason: "LEASE_EXPIRED", detail: "its grant has ended" };
+    }
+    return null;
+  }
+
+  /** Why this beat earns no lease; null: it does. */
+  withholds(earned: Earned, nowUs: number): Withheld | null {
+    const { ledger, beat, sessionEpoch } = earned;
+    const tenant = this.#tenant;
+    const view = this.#organisms.view(ledger.instanceId);
+    if (view.facts.sessionEpoch !== sessionEpoch || !view.facts.attached) {
+      return { reason: "NO_LEASE", detail: "this session is over" };
+    }
+    if (!equal(beat.body.manifestHash, ledger.manifestHash)) {
+      return { reason: "MANIFEST_DRIFT", detail: "what runs is not what was granted" };
+    }
+    const standing = this.standing(earned, nowUs);
+    if (standing !== null) return standing;
+    const revokedEpoch = ledger.lease?.revokedEpoch ?? 0;
+    const revocation = revokedEpoch === 0 ? undefined : tenant.revocations()[revokedEpoch - 1];
+    if (revocation !== undefined && revocation.body.effectiveUs >= view.releasedUs) {
+      const { reason } = revocation.body;
+      return { reason: "LEASE_REVOKED", detail: `its lease was revoked: ${reason}` };
+    }
+    const max = tenant.grant(ledger.grantRef)?.artifact.body.instancesMax ?? 0;
+    const others = tenant
+      .instancesUnder(ledger.grantRef)
+      .filter((l) => l.instanceId !== ledger.instanceId)
+      .filter((l) => holdsAuthority(this.#organisms.view(l.instanceId), nowUs));
+    if (others.length >= max) {
+      return { reason: "NO_LEASE", detail: `the grant allows ${max} instances at once` };
+    }
+    return null;
+  }
+
+  #body({ ledger, beat, sessionEpoch }: Earned, nowUs: number): LeaseBody {
+    const grant = this.#tenant.grant(ledger.grantRef);
+    if (grant === null) throw new Error("a ledger without its grant");
+    const { body } = grant.artifact;
+    const control = this.#tenant.controlHead();
+    return {
+      version: 1,
+      leaseId: this.#tenant.newId("lse"),
+      tenantId: this.#tenant.tenantId,
+      instanceId: ledger.instanceId,
+      ledgerId: ledger.ledgerId,
+      manifestHash: ledger.manifestHash,
+      grantRef: ledger.grantRef,
+      leaseSeq: (ledger.lease?.artifact.body.leaseSeq ?? 0) + 1,
+      scopes: body.scopes,
+      notBeforeUs: nowUs,
+      notAfterUs: Math.min(nowUs + ttlOf(grant), body.notAfterUs),
+      issuedAtUs: nowUs,
+      headSize: beat.body.size,
+      headRoot: beat.body.root,
+      intentsOpened: beat.body.intentsOpened,
+      intentsHead: beat.body.intentsHead,
+      revocationEpoch: this.#tenant.revocationEpoch(),
+      sessionEpoch,
+      controlSize: control.size,
+      controlRoot: control.size === 0 ? new Uint8Array(0) : control.root,
+    };
+  }
+
+  #record({ ledger, note }: Earned, lease: Verified<LeaseBody>): Promise<unknown> {
+    const entries: Recordable[] = [{ what: "lease", artifact: lease }];
+    if (note !== null) entries.unshift({ what: "head", artifact: note });
+    const recorded = this.#tenant.record({ entries });
+    // Counts from here on, as the record does; its row goes out with, or right behind, the record.
+    const input = { kind: "lease", ref: lease.ref, untilUs: lease.body.notAfterUs } as const;
+    const { durable } = this.#organisms.input(ledger.instanceId, input);
+    return Promise.all([recorded, durable]);
+  }
+}

@@ -1,0 +1,288 @@
+import { toHex } from "../domain/bytes.ts";
+import { message, nested, repeated } from "../domain/canonical.ts";
+import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
+import { type Step, step, type TransitionDraft } from "../domain/lifecycle.ts";
+import { directiveTtlUs, observedStoredUs } from "../domain/limits.ts";
+import { born, type Input, OrganismView } from "../domain/organism.ts";
+import { SignedBytes } from "../domain/signed.ts";
+import { observing } from "../domain/suspicion.ts";
+import { Interval, TRANSITION } from "../domain/transition.ts";
+import type { KeyWrite } from "../storage/control-store.ts";
+import type { LedgerRecord, Recordable } from "./projection.ts";
+import type { RecordedEvent, Tenant } from "./tenants.ts";
+
+const OBSERVER_KEY = "observer";
+const ObserverRow = message("observerRow", { up: repeated(nested(1, Interval)) });
+
+const viewKey = (instanceId: string): string => `organism/${instanceId}`;
+const beatKey = (instanceId: string): string => `beat/${instanceId}`;
+
+/** One organism as this control plane knows it. */
+interface Organism {
+  readonly instanceId: string;
+  view: OrganismView;
+  /** The last beat that was accepted, as it was signed. */
+  beat: SignedBytes | null;
+  /** Drafted, in order, and not yet signed and recorded. */
+  pending: (TransitionDraft | Recordable)[];
+}
+
+/**
+ * The organisms of one tenant: feeds the pure machine, and records what it decides.
+ *
+ * A decision counts at once: whoever asks for the view sees it, so that no lease is cut after it. The
+ * transition, the revocation and the directive that follow from it are signed and recorded together,
+ * in order; watchers and sidecars hear of them when they are durable.
+ */
+export class Organisms {
+  readonly #tenant: Tenant;
+  readonly #organisms = new Map<string, Organism>();
+  /** When this control plane listened. */
+  #up: Interval[];
+  #upStoredUs = 0;
+
+  private constructor(tenant: Tenant, up: Interval[]) {
+    this.#tenant = tenant;
+    this.#up = up;
+  }
+
+  /** Takes up what is stored. Nobody is attached yet. */
+  static async open(tenant: Tenant): Promise<Organisms> {
+    const observer = await tenant.get(OBSERVER_KEY);
+    const up = observer === null ? [] : ObserverRow.decode(observer.value).up;
+    const organisms = new Organisms(tenant, up);
+    for (const ledger of tenant.instances()) {
+      const { instanceId } = ledger;
+      const [view, beat] = await Promise.all([
+        tenant.get(viewKey(instanceId)),
+        tenant.get(beatKey(instanceId)),
+      ]);
+      organisms.#add(
+        ledger,
+        view === null ? null : OrganismView.decode(view.value),
+        beat === null ? null : SignedBytes.decode(beat.value),
+      );
+    }
+    for (const { instanceId, view } of organisms.#organisms.values()) {
+      const { attached, sessionEpoch } = view.facts;
+      if (attached) {
+        organisms.input(instanceId, { kind: "session", epoch: sessionEpoch, attached: false });
+      }
+    }
+    tenant.subscribe((event) => organisms.#recorded(event));
+    return organisms;
+  }
+
+  view(instanceId: string): OrganismView {
+    return this.#organism(instanceId).view;
+  }
+
+  /** The last accepted beat; null: none yet. */
+  beat(instanceId: string): SignedBytes | null {
+    return this.#organism(instanceId).beat;
+  }
+
+  all(): IterableIterator<{ readonly instanceId: string; readonly view: OrganismView }> {
+    return this.#organisms.values();
+  }
+
+  /**
+   * Feeds the machine. `proof` is recorded before the transitions that follow from it. What changed
+   * is durable when `durable` resolves; if that fails, the tenant fails.
+   */
+  input(
+    instanceId: string,
+    input: Input,
+    proof: readonly Recordable[] = [],
+  ): Step & { durable: Promise<void> } {
+    const organism = this.#organism(instanceId);
+    const taken = step(organism.view, input, this.#tenant.nowUs());
+    organism.view = taken.view;
+    organism.pending.push(...proof, ...taken.transitions);
+    if (input.kind === "beat" && taken.refused === null) organism.beat = input.beat.signed;
+    const durable = this.#save(organism);
+    durable.catch(() => {
+      // The tenant has failed for good, and its owner is told so.
+    });
+    return { ...taken, durable };
+  }
+
+  /**
+   * An operator's command, for `mutation`: feeds the machine, and returns what to record. Under the
+   * tenant's `exclusive`. Nothing changed when it was refused.
+   */
+  async command(
+    instanceId: string,
+    input: Input,
+  ): Promise<Step & { entries: Recordable[]; writes: KeyWrite[] }> {
+    const organism = this.#organism(instanceId);
+    const taken = step(organism.view, input, this.#tenant.nowUs());
+    organism.view = taken.view;
+    organism.pending.push(...taken.transitions);
+    const entries = taken.refused === null ? await this.#drain(organism) : [];
+    if (input.kind === "stop" && taken.refused === null) {
+      entries.push(...(await this.#takeAuthority(organism, "STOP", input.order.reason)));
+    }
+    return { ...taken, entries, writes: this.rows(instanceId) };
+  }
+
+  /** The organism's rows as they are now, to be written with whatever made them so. */
+  rows(instanceId: string): KeyWrite[] {
+    const { view, beat, pending } = this.#organism(instanceId);
+    // A row must never be ahead of the transitions that led to it.
+    if (pending.length > 0) return [];
+    const rows = [{ key: viewKey(instanceId), value: OrganismView.encode(view) }];
+    if (beat !== null) rows.push({ key: beatKey(instanceId), value: SignedBytes.encode(beat) });
+    return rows;
+  }
+
+  /** Tells a sidecar something that follows from no transition of now: once it is recorded. */
+  direct(instanceId: string, kind: DirectiveBody["kind"], reason: string): Promise<unknown> {
+    return this.#exclusively(async () => [
+      await this.#directive(this.#organism(instanceId), kind, reason),
+    ]);
+  }
+
+  /** A sign of our own life, and a look at the clock for everybody. At least once a second. */
+  tick(nowUs: number): void {
+    const before = this.#up.at(-1)?.fromUs;
+    this.#up = observing(this.#up, nowUs);
+    for (const { instanceId, view } of [...this.#organisms.values()]) {
+      if (view.state !== "STOPPED") this.#look(instanceId);
+    }
+    const resumed = before !== this.#up.at(-1)?.fromUs;
+    if (!resumed && nowUs - this.#upStoredUs < observedStoredUs) return;
+    this.#upStoredUs = nowUs;
+    const writes = [{ key: OBSERVER_KEY, value: ObserverRow.encode({ up: this.#up }) }];
+    this.#tenant.record({ entries: [], writes }).catch(() => {});
+  }
+
+  #look(instanceId: string): void {
+    const organism = this.#organism(instanceId);
+    const taken = step(organism.view, { kind: "tick", up: this.#up }, this.#tenant.nowUs());
+    if (taken.view === organism.view) return;
+    organism.view = taken.view;
+    organism.pending.push(...taken.transitions);
+    this.#save(organism).catch(() => {});
+  }
+
+  #organism(instanceId: string): Organism {
+    const organism = this.#organisms.get(instanceId);
+    if (organism === undefined) throw new Error(`no organism ${instanceId}`);
+    return organism;
+  }
+
+  #add(ledger: LedgerRecord, view: OrganismView | null, beat: SignedBytes | null): void {
+    const { instanceId, manifestHash, grantRef, openedAtUs } = ledger;
+    const grant = this.#tenant.grant(grantRef);
+    if (grant === null) throw new Error(`ledger ${toHex(ledger.ledgerId)} has no grant`);
+    this.#organisms.set(instanceId, {
+      instanceId,
+      view: view ?? born(manifestHash, grant.artifact.body.liveness, openedAtUs),
+      beat,
+      pending: [],
+    });
+  }
+
+  #recorded(event: RecordedEvent): void {
+    for (const entry of event.entries) {
+      if (entry.what !== "genesis") continue;
+      const ledger = this.#tenant.ledger(entry.artifact.ref);
+      // A successor is the same organism, in the state that it was in.
+      if (ledger !== null && !this.#organisms.has(ledger.instanceId)) this.#add(ledger, null, null);
+    }
+  }
+
+  async #save(organism: Organism): Promise<void> {
+    if (organism.pending.length > 0) {
+      await this.#exclusively(() => this.#drain(organism), organism.instanceId);
+    } else {
+      await this.#tenant.record({ entries: [], writes: this.rows(organism.instanceId) });
+    }
+  }
+
+  async #exclusively(prepare: () => Promise<Recordable[]>, instanceId?: string): Promise<void> {
+    const { done } = await this.#tenant.exclusive(async () => {
+      const entries = await prepare();
+      if (entries.length === 0) return { done: this.#tenant.settled() };
+      const writes = instanceId === undefined ? [] : this.rows(instanceId);
+      return { done: this.#tenant.record({ entries, writes }) };
+    });
+    await done;
+  }
+
+  /** Signs everything drafted so far, with what follows from it. Under `exclusive`. */
+  async #drain(organism: Organism): Promise<Recordable[]> {
+    const entries: Recordable[] = [];
+    for (const pending of organism.pending.splice(0)) {
+      if ("what" in pending) {
+        entries.push(pending);
+        continue;
+      }
+      const { tenantId } = this.#tenant;
+      const { instanceId } = organism;
+      const body = {
+        ...pending,
+        version: 1,
+        transitionId: this.#tenant.newId("trn"),
+        tenantId,
+        instanceId,
+        ledgerId: this.#ledger(instanceId).ledgerId,
+      };
+      entries.push({ what: "transition", artifact: await this.#tenant.issue(TRANSITION, body) });
+      const why = pending.reason || `${pending.cause}: ${pending.condition}`;
+      if (pending.to === "QUARANTINED") {
+        entries.push(...(await this.#takeAuthority(organism, "QUARANTINE", why)));
+      } else if (pending.to === "STOPPED") {
+        entries.push(...(await this.#takeAuthority(organism, "STOP", why)));
+      } else if (pending.from === "QUARANTINED") {
+        entries.push(await this.#directive(organism, "RELEASE", why));
+      }
+    }
+    return entries;
+  }
+
+  /** Takes back the lease that it holds, if any, and tells the sidecar. */
+  async #takeAuthority(
+    organism: Organism,
+    kind: "QUARANTINE" | "STOP",
+    reason: string,
+  ): Promise<Recordable[]> {
+    const entries: Recordable[] = [];
+    const { lease } = this.#ledger(organism.instanceId);
+    const holds = lease !== null && lease.revokedEpoch === 0;
+    if (holds && this.#tenant.nowUs() < lease.artifact.body.notAfterUs) {
+      const target = lease.artifact.ref;
+      const artifact = await this.#tenant.issueRevocation({ kind: "LEASE", target, reason });
+      entries.push({ what: "revocation", artifact });
+    }
+    return [...entries, await this.#directive(organism, kind, reason)];
+  }
+
+  async #directive(
+    { instanceId, view }: Organism,
+    kind: DirectiveBody["kind"],
+    reason: string,
+  ): Promise<Recordable> {
+    const issuedAtUs = this.#tenant.nowUs();
+    const artifact = await this.#tenant.issue(DIRECTIVE, {
+      version: 1,
+      directiveId: this.#tenant.newId("dir"),
+      tenantId: this.#tenant.tenantId,
+      instanceId,
+      ledgerId: this.#ledger(instanceId).ledgerId,
+      sessionEpoch: view.facts.sessionEpoch,
+      kind,
+      issuedAtUs,
+      expiresAtUs: issuedAtUs + directiveTtlUs,
+      reason,
+    });
+    return { what: "directive", artifact };
+  }
+
+  #ledger(instanceId: string): LedgerRecord {
+    const ledger = this.#tenant.instance(instanceId);
+    if (ledger === null) throw new Error(`organism ${instanceId} has no ledger`);
+    return ledger;
+  }
+}

@@ -1,0 +1,253 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Refusal } from "../../domain/intake.ts";
+import { isInvalid } from "../../domain/invalid.ts";
+import { purposeMax } from "../../domain/limits.ts";
+import { isPrintable } from "../../domain/manifest.ts";
+import type { Input, Order } from "../../domain/organism.ts";
+import type { State } from "../../domain/transition.ts";
+import { OrganismService, type PulseSchema } from "../../gen/dragons/v1/organism_pb.ts";
+import { toWire } from "../../wire/artifacts.ts";
+import { conditionFromWire, stateFromWire } from "../../wire/enums.ts";
+import { Queue } from "../../wire/queue.ts";
+import type { CallContext, Handlers } from "../../wire/rpc.ts";
+import { StatusError } from "../../wire/status.ts";
+import { type Operator, operatorOf } from "../auth.ts";
+import type { Fleet, TenantFleet } from "../fleet.ts";
+import type { LedgerRecord, Recordable } from "../projection.ts";
+import { reopen } from "../reopen.ts";
+import type { Tenant } from "../tenants.ts";
+import { organismNow } from "../watch.ts";
+import { badArgument, mutation, notFound, pageBySeq, pageOf, pageToken } from "./requests.ts";
+
+interface Commanding {
+  readonly $typeName: string;
+  readonly requestId: string;
+  readonly instanceId: string;
+  readonly reason: string;
+}
+
+/** Organisms, for operators: whether they live, what they did, and a word to them. */
+export function organismService(fleet: Fleet): Handlers<typeof OrganismService> {
+  const { method } = OrganismService;
+
+  /** A command is carried out once, and answers with the organism as it then is. */
+  async function prepared(operator: Operator, request: Commanding, input: (order: Order) => Input) {
+    const { tenant } = operator;
+    const { organisms } = await fleet.of(tenant);
+    return async () => {
+      const { instanceId } = found(tenant, request.instanceId);
+      const order = orderOf(operator, request.reason);
+      const { refused, entries, writes } = await organisms.command(instanceId, input(order));
+      if (refused !== null) throw refusedAs(refused);
+      const answer = (revision: number) => ({
+        organism: shown(tenant, instanceId, entries, revision),
+      });
+      return { entries, writes, answer };
+    };
+  }
+
+  return {
+    async listOrganisms(request, context) {
+      const { tenant } = operatorOf(context);
+      const { watch } = await fleet.of(tenant);
+      const state = stateOf(request.state);
+      const ledgers = [...tenant.instances()].filter(
+        (l) => state === null || (l.transition?.body.to ?? "DOCKED") === state,
+      );
+      const revision = Math.max(tenant.controlHead().size, 0, ...ledgers.map((l) => l.changedSeq));
+      const page = pageBySeq(method.listOrganisms, request, ledgers, (l) => l.seq);
+      const organisms = page.items.map((l) => organismNow(tenant, l));
+      await tenant.settled();
+      return {
+        organisms,
+        nextPageToken: page.nextPageToken,
+        resumeToken: watch.tokenAt(revision),
+      };
+    },
+
+    async getOrganism({ instanceId }, context) {
+      const { tenant } = operatorOf(context);
+      const ledger = found(tenant, instanceId);
+      const organism = organismNow(tenant, ledger);
+      const pulse = await pulseOf(await fleet.of(tenant), ledger);
+      await tenant.settled();
+      return { organism, ...(pulse === null ? {} : { pulse }) };
+    },
+
+    async *watch(request, context) {
+      const { tenant } = operatorOf(context);
+      const { watch } = await fleet.of(tenant);
+      const filter = { state: stateOf(request.state), name: request.name };
+      yield* watch.watch(request.resumeToken, filter, context.signal);
+    },
+
+    async *watchPulse({ instanceId }, context) {
+      const { tenant } = operatorOf(context);
+      if (instanceId !== "") found(tenant, instanceId);
+      for await (const pulse of pulses(await fleet.of(tenant), instanceId, context)) {
+        yield { pulse };
+      }
+    },
+
+    async quarantine(request, context) {
+      const operator = operatorOf(context);
+      const prepare = await prepared(operator, request, (order) => ({ kind: "hold", order }));
+      return mutation(method.quarantine, operator, request, prepare);
+    },
+
+    async release(request, context) {
+      const operator = operatorOf(context);
+      const releases = request.conditions.map((c) => {
+        const type = conditionFromWire(c);
+        if (type === null || type === "UNSPECIFIED") {
+          throw badArgument("conditions", `${c} is no condition`);
+        }
+        return type;
+      });
+      const prepare = await prepared(operator, request, (order) => ({
+        kind: "release",
+        releases,
+        order,
+      }));
+      return mutation(method.release, operator, request, prepare);
+    },
+
+    async stop(request, context) {
+      const operator = operatorOf(context);
+      const prepare = await prepared(operator, request, (order) => ({ kind: "stop", order }));
+      return mutation(method.stop, operator, request, prepare);
+    },
+
+    async listTransitions(request, context) {
+      const { tenant } = operatorOf(context);
+      const { instanceId } = found(tenant, request.instanceId);
+      const { size, afterSeq } = pageOf(method.listTransitions, request);
+      const { crypto } = fleet.parts;
+      const transitions: ReturnType<typeof toWire>[] = [];
+      for (let from = afterSeq + 1; ; ) {
+        const records = await tenant.records(from, READ_PAGE);
+        for (const record of records) {
+          if (record.record.what !== "transition") continue;
+          const entry = reopen(crypto, record);
+          if (isInvalid(entry)) throw new Error(entry.detail);
+          if (entry.what !== "transition" || entry.artifact.body.instanceId !== instanceId)
+            continue;
+          if (transitions.length === size) {
+            const after = { afterSeq: record.seq - 1 };
+            return { transitions, nextPageToken: pageToken(method.listTransitions, after) };
+          }
+          transitions.push(toWire(entry.artifact.signed));
+        }
+        if (records.length < READ_PAGE) return { transitions, nextPageToken: "" };
+        from += records.length;
+      }
+    },
+  };
+}
+
+/** Records of the tenant ledger read at once. */
+const READ_PAGE = 256;
+
+function found(tenant: Tenant, instanceId: string): LedgerRecord {
+  const ledger = tenant.instance(instanceId);
+  if (ledger === null) throw notFound("organism");
+  return ledger;
+}
+
+function orderOf({ key }: Operator, reason: string): Order {
+  if (reason === "" || reason.length > purposeMax || !isPrintable(reason)) {
+    throw badArgument("reason", `say why, in at most ${purposeMax} printable characters`);
+  }
+  return { actor: key, reason, artifact: new Uint8Array(0) };
+}
+
+/** The organism with the transitions of this command, which the projection learns of only now. */
+function shown(
+  tenant: Tenant,
+  instanceId: string,
+  entries: readonly Recordable[],
+  revision: number,
+) {
+  const ledger = found(tenant, instanceId);
+  for (const [i, entry] of [...entries.entries()].reverse()) {
+    if (entry.what !== "transition") continue;
+    const changedSeq = revision - entries.length + i + 1;
+    return organismNow(tenant, { ...ledger, transition: entry.artifact, changedSeq });
+  }
+  return organismNow(tenant, ledger);
+}
+
+const REFUSALS: Readonly<Record<Refusal, string>> = {
+  STOPPED: "it has stopped for good",
+  STALE_BEAT: "it is out of turn",
+  OLD_SESSION: "it is out of turn",
+  FORK_IS_FINAL: "a fork is never released: open a new instance",
+  NOT_QUARANTINED: "it is not quarantined",
+  NOT_HELD: "name exactly conditions that hold it quarantined",
+  NO_REASON: "say why",
+  REMEDY_OUT_OF_TURN: "it is out of turn",
+};
+
+const refusedAs = (refusal: Refusal): StatusError =>
+  new StatusError(
+    "FAILED_PRECONDITION",
+    refusal === "FORK_IS_FINAL" ? "FORK_NOT_RELEASABLE" : "STATE_UNFIT",
+    REFUSALS[refusal],
+    { refusal },
+  );
+
+/** null: any. */
+function stateOf(wire: Parameters<typeof stateFromWire>[0]): State | null {
+  const state = stateFromWire(wire);
+  if (state === null) throw badArgument("state", "is none of the list");
+  return state === "UNSPECIFIED" ? null : state;
+}
+
+/** What changes with every beat; null: it has never beaten. */
+async function pulseOf(
+  fleet: TenantFleet,
+  ledger: LedgerRecord,
+): Promise<MessageInitShape<typeof PulseSchema> | null> {
+  const { instanceId } = ledger;
+  const beat = fleet.organisms.beat(instanceId);
+  const { facts } = fleet.organisms.view(instanceId);
+  const held = await fleet.held(ledger);
+  if (beat === null) return null;
+  return {
+    instanceId,
+    heartbeat: toWire(beat),
+    heardAtUs: BigInt(facts.rhythm.heardUs),
+    ...(ledger.lease === null ? {} : { lease: toWire(ledger.lease.artifact.signed) }),
+    heldSize: BigInt(held.size),
+    checkpoint: fleet.sessions.checkpoint(instanceId),
+    attached: facts.attached,
+  };
+}
+
+/** The latest of each organism, whenever it changed and the reader has time for it. */
+async function* pulses(fleet: TenantFleet, only: string, { signal }: CallContext) {
+  const changed = new Set<string>();
+  // One is enough: whoever wakes takes all that changed by then.
+  const wake = new Queue<true>(1);
+  const end = () => wake.end();
+  signal.addEventListener("abort", end, { once: true });
+  const tell = (instanceId: string) => {
+    if (only !== "" && instanceId !== only) return;
+    changed.add(instanceId);
+    wake.push(true);
+  };
+  const stop = fleet.pulse.listen(tell);
+  try {
+    for (const { instanceId } of fleet.tenant.instances()) tell(instanceId);
+    for await (const _ of wake) {
+      for (const instanceId of [...changed]) {
+        changed.delete(instanceId);
+        const pulse = await pulseOf(fleet, found(fleet.tenant, instanceId));
+        if (pulse !== null) yield pulse;
+      }
+    }
+  } finally {
+    stop();
+    signal.removeEventListener("abort", end);
+  }
+}

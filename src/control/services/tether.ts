@@ -1,0 +1,90 @@
+import { attachStepUs } from "../../domain/limits.ts";
+import type { AttachRequest, TetherService } from "../../gen/dragons/v1/tether_pb.ts";
+import { fromWire } from "../../wire/artifacts.ts";
+import type { Handlers } from "../../wire/rpc.ts";
+import { StatusError } from "../../wire/status.ts";
+import type { Fleet } from "../fleet.ts";
+import { attachMessage, type Session, type Sessions } from "../sessions.ts";
+import { badArgument, believed, exactBytes, notFound } from "./requests.ts";
+
+type Up = AsyncIterator<AttachRequest>;
+type Case = NonNullable<AttachRequest["message"]["case"]>;
+
+/** Attaches sidecars: hello, challenge, proof, attached; then beats up, and everything else down. */
+export function tetherService(fleet: Fleet): Handlers<typeof TetherService> {
+  const { tenants, crypto, clock, random } = fleet.parts;
+
+  /** The next message, which must be of this kind and in time. */
+  async function next<C extends Case>(up: Up, kind: C) {
+    const late = Promise.withResolvers<never>();
+    const timer = clock.after(attachStepUs, () => {
+      late.reject(new StatusError("DEADLINE_EXCEEDED", "", `waited too long for ${kind}`));
+    });
+    try {
+      const { done, value } = await Promise.race([up.next(), late.promise]);
+      if (done || value.message.case !== kind) throw badArgument("message", `must be ${kind} now`);
+      return value.message.value as Extract<AttachRequest["message"], { case: C }>["value"];
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  return {
+    async *attach(requests, { signal }) {
+      const up = requests[Symbol.asyncIterator]();
+      const hello = await next(up, "hello");
+      const found = tenants.findLedger(exactBytes(hello.ledgerId, "hello.ledger_id"));
+      if (found === null) throw notFound("ledger");
+      const { tenant, ledger } = found;
+
+      const nonce = random(32);
+      yield { message: { case: "challenge", value: { nonce } } };
+      const proof = await next(up, "proof");
+      const { ledgerKey } = ledger.genesis.body;
+      if (!crypto.verify(ledgerKey, attachMessage(nonce, ledger.ledgerId), proof.signature)) {
+        throw new StatusError(
+          "UNAUTHENTICATED",
+          "CREDENTIAL_INVALID",
+          "proof.signature: is not by the ledger key over this challenge",
+        );
+      }
+
+      const { sessions, held } = await fleet.of(tenant).then(async (f) => ({
+        sessions: f.sessions,
+        held: await f.held(ledger),
+      }));
+      const session = await sessions.open({
+        ledger,
+        held,
+        revocationEpoch: Number(hello.revocationEpoch),
+        headSize: Number(proof.head?.size ?? 0n),
+        regressed: proof.regressed,
+      });
+      const leave = () => session.down.end();
+      signal.addEventListener("abort", leave, { once: true });
+      void listen(up, session, sessions);
+      try {
+        yield* session.down;
+      } finally {
+        signal.removeEventListener("abort", leave);
+        sessions.close(session);
+      }
+    },
+  };
+}
+
+/** Hears beats for as long as the stream lives; how it ends, the other direction is told. */
+async function listen(up: Up, session: Session, sessions: Sessions): Promise<void> {
+  try {
+    for (;;) {
+      const { done, value } = await up.next();
+      if (done) break;
+      if (value.message.case !== "heartbeat")
+        throw badArgument("message", "must be a heartbeat now");
+      sessions.heard(session, believed(fromWire(value.message.value, "heartbeat")));
+    }
+    session.down.end();
+  } catch (error) {
+    session.down.fail(error);
+  }
+}

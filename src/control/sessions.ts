@@ -1,0 +1,400 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { concat, equal, toHex, utf8 } from "../domain/bytes.ts";
+import { policyOf } from "../domain/conditions.ts";
+import type { Crypto } from "../domain/crypto.ts";
+import type { Equivocation } from "../domain/equivocation.ts";
+import { type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
+import { isInvalid } from "../domain/invalid.ts";
+import { supersededGraceUs, tetherBacklogMax } from "../domain/limits.ts";
+import type { SignedBytes, Verified } from "../domain/signed.ts";
+import { refOf } from "../domain/signing.ts";
+import type { AttachResponseSchema } from "../gen/dragons/v1/tether_pb.ts";
+import type { Clock } from "../native/clock.ts";
+import { toWire } from "../wire/artifacts.ts";
+import { reasonToWire, stateToWire } from "../wire/enums.ts";
+import { Queue } from "../wire/queue.ts";
+import { refusal, StatusError } from "../wire/status.ts";
+import { encodeEquivocation, type HeldLedger } from "./heads.ts";
+import { beatIntervalUs, type Issuer, isDue, type Withheld } from "./issuer.ts";
+import type { Organisms } from "./organisms.ts";
+import type { LedgerRecord } from "./projection.ts";
+import type { RecordedEvent, Tenant } from "./tenants.ts";
+
+export type Down = MessageInitShape<typeof AttachResponseSchema>;
+type DownMessage = NonNullable<Down["message"]>;
+
+/** What a sidecar signs to prove its ledger key. */
+export const attachMessage = (nonce: Uint8Array, ledgerId: Uint8Array): Uint8Array =>
+  concat(utf8("dragons/v1/attach\n"), nonce, ledgerId);
+
+/** What a sidecar says of itself when it has proven its key. */
+export interface Attaching {
+  readonly ledger: LedgerRecord;
+  readonly held: HeldLedger;
+  readonly revocationEpoch: number;
+  readonly headSize: number;
+  /** It knows that its ledger came back shorter. */
+  readonly regressed: boolean;
+}
+
+/** One attachment of one ledger, for as long as its stream lives. */
+export class Session {
+  readonly ledger: LedgerRecord;
+  readonly held: HeldLedger;
+  readonly epoch: number;
+  /** Bearer for Sync. */
+  readonly token: Uint8Array;
+  /** What is to be said on the stream. */
+  readonly down = new Queue<Down>(tetherBacklogMax);
+  /** When it was told that another took over; 0: it is the current one. */
+  supersededUs = 0;
+  /** The latest beat whose head has not been judged. */
+  waiting: Verified<HeartbeatBody> | null = null;
+  /** Revocations that it was sent. */
+  revocationEpoch = 0;
+  #judging: Promise<void> | null = null;
+  #withheld: Withheld | null = null;
+
+  constructor(attaching: Attaching, epoch: number, token: Uint8Array) {
+    this.ledger = attaching.ledger;
+    this.held = attaching.held;
+    this.epoch = epoch;
+    this.token = token;
+  }
+
+  get live(): boolean {
+    return this.supersededUs === 0 && !this.down.ended;
+  }
+
+  say(message: DownMessage): void {
+    if (this.down.push({ message }) || this.down.ended) return;
+    this.down.fail(
+      new StatusError("RESOURCE_EXHAUSTED", "READER_TOO_SLOW", "this tether is not read"),
+    );
+  }
+
+  /** Once for each reason, until a lease is given again. */
+  withhold(withheld: Withheld | null): void {
+    if (withheld !== null && withheld.detail !== this.#withheld?.detail) {
+      const { reason, detail } = withheld;
+      this.say({ case: "leaseWithheld", value: { reason: reasonToWire(reason), detail } });
+    }
+    this.#withheld = withheld;
+  }
+
+  /** One judgement at a time, of the latest beat; another is made when a newer one waits by then. */
+  async judging(judge: (beat: Verified<HeartbeatBody>) => Promise<boolean>): Promise<void> {
+    while (this.#judging !== null) await this.#judging;
+    const beat = this.waiting;
+    if (beat === null || !this.live) return;
+    this.#judging = judge(beat)
+      .then((done) => {
+        if (done && this.waiting === beat) this.waiting = null;
+      })
+      .finally(() => {
+        this.#judging = null;
+      });
+    await this.#judging;
+  }
+}
+
+/** The sessions of one tenant: at most one current one an instance. */
+export class Sessions {
+  readonly #tenant: Tenant;
+  readonly #crypto: Crypto;
+  readonly #random: (n: number) => Uint8Array;
+  readonly #clock: Clock;
+  readonly #organisms: Organisms;
+  readonly #issuer: Issuer;
+  /** Told of every beat heard and every session that opened or ended. */
+  readonly #onPulse: (instanceId: string) => void;
+  readonly #current = new Map<string, Session>();
+  readonly #byToken = new Map<string, Session>();
+  readonly #notes = new Map<string, string>();
+
+  constructor(parts: {
+    tenant: Tenant;
+    crypto: Crypto;
+    random: (n: number) => Uint8Array;
+    clock: Clock;
+    organisms: Organisms;
+    issuer: Issuer;
+    onPulse: (instanceId: string) => void;
+  }) {
+    this.#tenant = parts.tenant;
+    this.#crypto = parts.crypto;
+    this.#random = parts.random;
+    this.#clock = parts.clock;
+    this.#organisms = parts.organisms;
+    this.#issuer = parts.issuer;
+    this.#onPulse = parts.onPulse;
+    this.#tenant.subscribe((event) => this.#recorded(event));
+  }
+
+  current(instanceId: string): Session | null {
+    return this.#current.get(instanceId) ?? null;
+  }
+
+  byToken(token: Uint8Array): Session | null {
+    return this.#byToken.get(toHex(token)) ?? null;
+  }
+
+  /** The latest cosigned head of an instance, as a signed note; empty: none since the start. */
+  checkpoint(instanceId: string): string {
+    return this.#notes.get(instanceId) ?? "";
+  }
+
+  /**
+   * Opens a session for a sidecar that proved its key: the next epoch, durable before it is told. An
+   * older session of the same instance is told that it is over.
+   * @throws StatusError: stopped, succeeded by another ledger, or shorter than what is held.
+   */
+  async open(attaching: Attaching): Promise<Session> {
+    const { ledger, held, headSize } = attaching;
+    const { instanceId } = ledger;
+    const newest = this.#tenant.instance(instanceId);
+    if (newest === null || !equal(newest.ledgerId, ledger.ledgerId)) {
+      throw unfit("STATE_UNFIT", "another ledger has succeeded this one");
+    }
+    if (this.#organisms.view(instanceId).state === "STOPPED") {
+      throw unfit("STOPPED", "this organism has stopped for good");
+    }
+    if (headSize < held.size) {
+      if (!attaching.regressed) await this.#fault(instanceId, "REGRESS", ledger.ledgerId, []);
+      throw new StatusError(
+        "FAILED_PRECONDITION",
+        "REGRESS",
+        `this ledger has ${headSize} receipts, and ${held.size} are held; open a successor`,
+        { held_size: `${held.size}` },
+      );
+    }
+    const epoch = this.#organisms.view(instanceId).facts.sessionEpoch + 1;
+    const session = new Session(attaching, epoch, this.#random(32));
+    this.#supersede(instanceId, epoch);
+    this.#current.set(instanceId, session);
+    this.#byToken.set(toHex(session.token), session);
+    const { durable } = this.#organisms.input(instanceId, {
+      kind: "session",
+      epoch,
+      attached: true,
+    });
+    await durable;
+    await this.#tenant.settled();
+    this.#greet(session, attaching.revocationEpoch);
+    this.#onPulse(instanceId);
+    return session;
+  }
+
+  /** The stream ended. */
+  close(session: Session): void {
+    const { instanceId } = session.ledger;
+    session.down.end();
+    this.#byToken.delete(toHex(session.token));
+    if (this.#current.get(instanceId) !== session) return;
+    this.#current.delete(instanceId);
+    this.#organisms.input(instanceId, { kind: "session", epoch: session.epoch, attached: false });
+    this.#onPulse(instanceId);
+  }
+
+  /**
+   * A beat came on a session's stream: acknowledged at once, and judged when its receipts are held.
+   * @throws StatusError when it is not this ledger's, or of a session that was never granted.
+   */
+  heard(session: Session, signed: SignedBytes): void {
+    const beat = verifyHeartbeat(this.#crypto, signed, session.ledger.genesis);
+    if (isInvalid(beat)) throw refusal(beat);
+    const { instanceId } = session.ledger;
+    const { sessionEpoch, counter } = beat.body;
+    if (sessionEpoch > session.epoch) {
+      throw new StatusError(
+        "INVALID_ARGUMENT",
+        "ARGUMENT_INVALID",
+        `heartbeat.session_epoch: ${sessionEpoch} was not granted to this stream`,
+      );
+    }
+    this.#proveFork(session, beat);
+    if (session.supersededUs > 0 || sessionEpoch < session.epoch) {
+      this.#overdue(session, beat);
+      return;
+    }
+    const { refused } = this.#organisms.input(instanceId, { kind: "beat", beat });
+    const value = { counter: BigInt(counter), nowUs: BigInt(this.#tenant.nowUs()) };
+    session.say({ case: "heartbeatAck", value });
+    this.#onPulse(instanceId);
+    if (refused !== null) return;
+    session.waiting = beat;
+    this.advance(session);
+  }
+
+  /** Receipts arrived, or a beat did: judges the beat that waits, if it can be judged now. */
+  advance(session: Session): void {
+    session
+      .judging((beat) => this.#judge(session, beat))
+      .catch((error: unknown) => {
+        session.down.fail(error);
+      });
+  }
+
+  /** Two histories: both are kept as proof, and the organism is quarantined. */
+  async forked(ledger: LedgerRecord, proof: Equivocation): Promise<void> {
+    const kind = proof.kind === "RECEIPTS" || proof.kind === "CHAIN" ? "receipt" : "heartbeat";
+    const artifact = refOf(this.#crypto, kind, proof.second.body);
+    await this.#fault(ledger.instanceId, "FORK", artifact, [proof]);
+  }
+
+  /** Cosigns the head and renews the lease, if it stands; false: it must wait for receipts. */
+  async #judge(session: Session, beat: Verified<HeartbeatBody>): Promise<boolean> {
+    const { held, ledger, epoch } = session;
+    const verdict = await held.judge(beat);
+    if (verdict.standing === "AHEAD") return false;
+    if (verdict.standing === "BEHIND") return true;
+    if (verdict.standing === "FORK") {
+      await this.forked(ledger, verdict.proof);
+      return true;
+    }
+    const moved = beat.body.size > held.cosignedSize || !this.#notes.has(ledger.instanceId);
+    const note = await held.cosign(beat.body, this.#tenant.nowUs());
+    if (note !== null && session.live) {
+      this.#notes.set(ledger.instanceId, note);
+      session.say({ case: "cosigned", value: { note } });
+    }
+    const earned = { ledger, sessionEpoch: epoch, beat, note: moved ? note : null };
+    const nowUs = this.#tenant.nowUs();
+    const withheld = isDue(ledger, epoch, nowUs)
+      ? await this.#issuer.renew(earned)
+      : this.#issuer.withholds(earned, nowUs);
+    if (session.live) session.withhold(withheld);
+    return true;
+  }
+
+  /** Two beats that contradict each other prove it by themselves, whichever session says so. */
+  #proveFork(session: Session, beat: Verified<HeartbeatBody>): void {
+    const { instanceId, ledgerId } = session.ledger;
+    const { facts } = this.#organisms.view(instanceId);
+    const first = this.#organisms.beat(instanceId);
+    if (first === null || succession(facts.beat, beat.body) !== "FORK") return;
+    const proof = { version: 1, ledgerId, kind: "HEADS", first, second: beat.signed } as const;
+    this.forked(session.ledger, proof).catch(() => {});
+  }
+
+  /** A beat of a session that is over. In flight it is nothing; long after it, somebody has the key. */
+  #overdue(session: Session, beat: Verified<HeartbeatBody>): void {
+    const toldUs = session.supersededUs;
+    if (toldUs > 0 && this.#tenant.nowUs() - toldUs < supersededGraceUs) return;
+    this.#fault(session.ledger.instanceId, "KEY_MISUSE", beat.ref, []).catch(() => {});
+  }
+
+  async #fault(
+    instanceId: string,
+    type: "FORK" | "REGRESS" | "KEY_MISUSE",
+    artifact: Uint8Array,
+    proofs: readonly Equivocation[],
+  ): Promise<void> {
+    const known = this.#organisms.view(instanceId).holds.some((c) => c.type === type);
+    if (known) return;
+    await this.#organisms.input(
+      instanceId,
+      { kind: "fault", type, artifact },
+      proofs.map((p) => ({ what: "equivocation", artifact: encodeEquivocation(p) }) as const),
+    ).durable;
+  }
+
+  #supersede(instanceId: string, epoch: number): void {
+    const older = this.#current.get(instanceId);
+    if (older === undefined) return;
+    older.supersededUs = this.#tenant.nowUs();
+    this.#byToken.delete(toHex(older.token));
+    older.say({ case: "superseded", value: { sessionEpoch: BigInt(epoch) } });
+    // It may still speak for a while, so that a key in two places shows.
+    this.#clock.after(2 * supersededGraceUs, () => older.down.end());
+  }
+
+  /** Attached, and then whatever this sidecar missed while it was away. */
+  #greet(session: Session, revocationEpoch: number): void {
+    const { ledger, epoch, token, held } = session;
+    const tenant = this.#tenant;
+    const grant = tenant.grant(ledger.grantRef);
+    if (grant === null) throw new Error("a ledger without its grant");
+    const view = this.#organisms.view(ledger.instanceId);
+    const missed = tenant.revocations().slice(revocationEpoch);
+    session.revocationEpoch = tenant.revocationEpoch();
+    session.say({
+      case: "attached",
+      value: {
+        sessionEpoch: BigInt(epoch),
+        sessionToken: token,
+        heldSize: BigInt(held.size),
+        keyset: toWire(tenant.keyset().signed),
+        grant: toWire(grant.artifact.signed),
+        revocations: missed.map((r) => toWire(r.signed)),
+        nowUs: BigInt(tenant.nowUs()),
+        heartbeatIntervalUs: BigInt(beatIntervalUs(grant, policyOf(view.liveness).intervalUs)),
+        state: stateToWire(view.state),
+      },
+    });
+    const order = standingOrder(view);
+    if (order === null) return;
+    const why = view.stop.reason || "as decided while it was away";
+    this.#organisms.direct(ledger.instanceId, order, why).catch(() => {});
+  }
+
+  /** What was recorded is durable: sidecars are told, before anybody else is. */
+  #recorded(event: RecordedEvent): void {
+    for (const entry of event.entries) {
+      switch (entry.what) {
+        case "revocation":
+          for (const session of this.#live()) {
+            if (entry.artifact.body.epoch <= session.revocationEpoch) continue;
+            session.revocationEpoch = entry.artifact.body.epoch;
+            session.say({ case: "revocation", value: toWire(entry.artifact.signed) });
+          }
+          this.#takeBack();
+          break;
+        case "keyset":
+          for (const session of this.#live()) {
+            session.say({ case: "keyset", value: toWire(entry.artifact.signed) });
+          }
+          break;
+        case "lease":
+        case "directive": {
+          const { instanceId, sessionEpoch } = entry.artifact.body;
+          const session = this.#current.get(instanceId);
+          if (session?.live !== true || session.epoch !== sessionEpoch) break;
+          session.say({ case: entry.what, value: toWire(entry.artifact.signed) });
+          break;
+        }
+        default:
+          break;
+      }
+    }
+  }
+
+  /** A lease whose authority is gone counts for nothing from now on. */
+  #takeBack(): void {
+    const nowUs = this.#tenant.nowUs();
+    for (const ledger of this.#tenant.instances()) {
+      const { lease, instanceId } = ledger;
+      const { leaseUntilUs } = this.#organisms.view(instanceId).facts;
+      if (lease === null || nowUs >= leaseUntilUs) continue;
+      const standing = this.#issuer.standing({ ledger }, nowUs);
+      if (lease.revokedEpoch === 0 && standing?.reason !== "LEASE_REVOKED") continue;
+      this.#organisms.input(instanceId, { kind: "lease", ref: lease.artifact.ref, untilUs: nowUs });
+    }
+  }
+
+  #live(): Session[] {
+    return [...this.#current.values()].filter((s) => s.live);
+  }
+}
+
+/** What a sidecar that was away must be told again. */
+function standingOrder(
+  view: ReturnType<Organisms["view"]>,
+): "QUARANTINE" | "STOP" | "RELEASE" | null {
+  if (view.desired === "STOP") return "STOP";
+  if (view.state === "QUARANTINED") return "QUARANTINE";
+  return view.releasedUs > 0 ? "RELEASE" : null;
+}
+
+const unfit = (reason: "STATE_UNFIT" | "STOPPED", detail: string): StatusError =>
+  new StatusError("FAILED_PRECONDITION", reason, detail);
