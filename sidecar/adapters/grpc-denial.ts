@@ -1,6 +1,6 @@
 import { bytes, message, nested, repeated, str, u32 } from "../../src/domain/canonical.ts";
+import { RENDERINGS } from "../../src/domain/reason.ts";
 import type { Denial } from "./exchange.ts";
-import { grpcCode } from "./reason-status.ts";
 
 const UNAVAILABLE = 14;
 
@@ -23,7 +23,7 @@ const ErrorInfo = message("errorInfo", {
  * `grpc-status-details-bin`, and the receipt. Flat header list, for trailers or trailers-only.
  */
 export function denialTrailers(denial: Denial): string[] {
-  const code = grpcCode(denial.reason);
+  const code = RENDERINGS[denial.reason].grpc;
   const text = `${denial.reason}: ${denial.message}`;
   const metadata = [
     { key: "lease_id", value: denial.leaseId },

@@ -93,10 +93,14 @@ function respondOnly(stream: ServerHttp2Stream, trailers: RawHeaders): void {
   discard(stream);
 }
 
-/** Early server closure: once our side has ended, a client that still sends is told to stop. */
+/**
+ * Early server closure: once our side has ended, a client that still sends is told to stop. Not at
+ * once: a reset overtakes trailers that were only just submitted.
+ */
 function discard(stream: ServerHttp2Stream): void {
   stream.resume();
-  if (!stream.readableEnded && !stream.endAfterHeaders) stream.close(NO_ERROR);
+  if (stream.readableEnded || stream.endAfterHeaders) return;
+  setImmediate(() => stream.close(NO_ERROR));
 }
 
 /**

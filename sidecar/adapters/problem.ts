@@ -1,9 +1,9 @@
+import { RENDERINGS } from "../../src/domain/reason.ts";
 import type { Denial } from "./exchange.ts";
-import { httpStatus } from "./reason-status.ts";
 
 /** A refusal for HTTP clients: RFC 9457 problem+json, and the receipt in a header. */
 export function problem(denial: Denial): { status: number; fields: string[]; body: Buffer } {
-  const status = httpStatus(denial.reason);
+  const status = RENDERINGS[denial.reason].http;
   const body = Buffer.from(
     JSON.stringify({
       type: `https://dragons.dev/reasons#${denial.reason}`,
@@ -13,6 +13,7 @@ export function problem(denial: Denial): { status: number; fields: string[]; bod
       ...(denial.receiptId === "" ? {} : { receipt_id: denial.receiptId }),
       ...(denial.leaseId === "" ? {} : { lease_id: denial.leaseId }),
       ...(denial.scope === "" ? {} : { scope: denial.scope }),
+      ...(denial.remedy === "" ? {} : { remedy: denial.remedy }),
     }),
   );
   const fields = [

@@ -1,38 +1,19 @@
+import type { Allowed, Authority, Refused } from "../../src/domain/authorize.ts";
 import type { Claim } from "../../src/domain/claim.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
-import type { Reason } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
 
-/** What the domain says of one claim. */
-export type Decision =
-  | { readonly allowed: true; readonly scope: string }
-  | {
-      readonly allowed: false;
-      readonly reason: Reason;
-      /** The scope that came nearest; empty: none. */
-      readonly scope: string;
-      readonly detail: string;
-    };
-
 /** Everything beside the lease that decides whether this instance may act at all. */
-export interface Standing {
-  readonly manifestRecorded: boolean;
-  readonly drifted: boolean;
-  readonly quarantined: boolean;
-  readonly stopped: boolean;
-  /** The lease held was taken back. Cleared by adopting another. */
-  readonly revoked: boolean;
-}
+export type Standing = Pick<
+  Authority,
+  "manifestRecorded" | "drifted" | "quarantined" | "stopped" | "revoked"
+>;
 
 /** The authority as it stands at one moment, for the domain to decide from. */
-export interface Held extends Standing {
-  readonly lease: Verified<LeaseBody> | null;
-  /** The lease's monotonic deadline has passed, whatever the wall clock says. */
-  readonly overdue: boolean;
-}
+export type Held = Omit<Authority, "subject">;
 
-export type Decide = (held: Held, claim: Claim, nowUs: number) => Decision;
+export type Decide = (held: Held, claim: Claim, nowUs: number) => Allowed | Refused;
 
 /** How often a lease's end is looked for: a wall clock set forward ends it early. */
 const LOOK_US = 1_000_000;
@@ -111,7 +92,7 @@ export class AuthorityHolder {
     this.#changed();
   }
 
-  decide(claim: Claim): Decision {
+  decide(claim: Claim): Allowed | Refused {
     const held: Held = {
       ...this.#standing,
       lease: this.#lease,

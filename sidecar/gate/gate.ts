@@ -1,3 +1,4 @@
+import type { Refused } from "../../src/domain/authorize.ts";
 import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
 import type { Limits, Measure } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
@@ -13,6 +14,9 @@ import { namesAddress } from "../upstream/address.ts";
 import type { AuthorityHolder } from "./authority.ts";
 import { mintPermit, type Permit } from "./permit.ts";
 import { type Reservation, Spending } from "./spending.ts";
+
+/** What the gate asks of the ledger. */
+export type GateLedger = Pick<WorkLedger, "open" | "close" | "record" | "spent">;
 
 /** What stands in every receipt of this run. */
 export interface RunFacts {
@@ -50,7 +54,7 @@ const EMPTY = new Uint8Array(0);
  * is a permit minted. It knows no protocol.
  */
 export class Gate {
-  readonly #ledger: WorkLedger;
+  readonly #ledger: GateLedger;
   readonly #authority: AuthorityHolder;
   readonly #clock: Clock;
   readonly #facts: RunFacts;
@@ -61,7 +65,7 @@ export class Gate {
   /** Calls without a traceparent share one encoding. */
   readonly #plainGoal: Uint8Array;
 
-  constructor(ledger: WorkLedger, authority: AuthorityHolder, clock: Clock, facts: RunFacts) {
+  constructor(ledger: GateLedger, authority: AuthorityHolder, clock: Clock, facts: RunFacts) {
     this.#ledger = ledger;
     this.#authority = authority;
     this.#clock = clock;
@@ -83,10 +87,10 @@ export class Gate {
   async admit(request: ActionRequest): Promise<Permit | Denial> {
     const decision = this.#authority.decide(request.claim);
     if (!decision.allowed) {
-      return this.#deny(request, decision.reason, decision.detail, decision.scope);
+      return this.#deny(request, decision);
     }
     if (this.#open.size + this.#opening >= openIntentsMax) {
-      return this.#deny(request, "OVERLOADED", "too many actions are open", decision.scope);
+      return this.#deny(request, why("OVERLOADED", "too many actions are open", decision.scope));
     }
     const lease = this.#authority.lease as Verified<LeaseBody>;
     const { grantRef } = lease.body;
@@ -99,7 +103,7 @@ export class Gate {
     const reservation = this.#spending.reserve(grantRef, scope, limits, this.#clock.monotonicUs());
     if ("spent" in reservation) {
       const detail = `${scope} allows ${reservation.spent}, which are spent`;
-      return this.#deny({ ...request, claim }, "LIMIT_SPENT", detail, scope);
+      return this.#deny({ ...request, claim }, why("LIMIT_SPENT", detail, scope));
     }
     let intent: OpenIntent;
     this.#opening++;
@@ -116,7 +120,7 @@ export class Gate {
     } catch (error) {
       reservation.giveBack();
       if (!(error instanceof LedgerUnavailable)) throw error;
-      return this.#told(error.reason, error.message, "", lease.body.leaseId, scope);
+      return told(why(error.reason, error.message, scope), "", lease.body.leaseId);
     } finally {
       this.#opening--;
     }
@@ -134,8 +138,7 @@ export class Gate {
         ...{ egressLastUs: 0, spentBytes: 0, action: EMPTY, evidence: EMPTY, outcome: EMPTY },
       });
       action.reservation.end(0);
-      const { receiptId } = action.intent;
-      return this.#told(again.reason, again.detail, receiptId, action.leaseId, again.scope);
+      return told(again, action.intent.receiptId, action.leaseId);
     }
     const now = this.#authority.lease as Verified<LeaseBody>;
     if (now !== opened) action.leases.push(now.ref);
@@ -153,7 +156,7 @@ export class Gate {
 
   /** Refuses what never came to a decision, with a receipt. */
   refuse(attempt: Attempt, reason: Reason, detail: string): Denial {
-    return this.#deny(attempt, reason, detail, "");
+    return this.#deny(attempt, why(reason, detail, ""));
   }
 
   /** Tells how a permitted action ended. A second telling changes nothing. */
@@ -205,7 +208,7 @@ export class Gate {
 
   /** Takes all leave back, whatever the authority: this process is about to end. */
   cutAll(reason: Reason, detail: string): void {
-    for (const [permit, action] of this.#open) this.#cut(permit, action, reason, detail);
+    for (const [permit, action] of this.#open) cut(permit, action, why(reason, detail, ""));
   }
 
   /** After any change of authority: what is still allowed goes on under it, the rest is cut. */
@@ -213,24 +216,19 @@ export class Gate {
     const lease = this.#authority.lease;
     for (const [permit, action] of this.#open) {
       const decision = this.#authority.decide(action.claim);
-      if (!decision.allowed) this.#cut(permit, action, decision.reason, decision.detail);
+      if (!decision.allowed) cut(permit, action, decision);
       else if (lease !== null && action.leases.at(-1) !== lease.ref) action.leases.push(lease.ref);
     }
   }
 
-  #cut(permit: Permit, action: OpenAction, reason: Reason, detail: string): void {
-    const { receiptId } = permit.facts;
-    permit.cut(this.#told(reason, detail, receiptId, action.leaseId, action.scope));
-  }
-
-  #deny(attempt: Attempt, reason: Reason, detail: string, scope: string): Denial {
+  #deny(attempt: Attempt, refused: Refused): Denial {
     const lease = this.#authority.lease;
     let receiptId = "";
     try {
       receiptId = this.#ledger.record({
         kind: "DENIAL",
-        reason,
-        scope,
+        reason: refused.reason,
+        scope: refused.scope,
         leaseRef: lease?.ref ?? EMPTY,
         manifestHash: this.#facts.manifestHash,
         claim: attempt.claim === null ? EMPTY : ClaimBody.encode(attempt.claim),
@@ -244,17 +242,7 @@ export class Gate {
       // It stays refused; the ledger itself counts what it could not take.
       if (!(error instanceof LedgerUnavailable)) throw error;
     }
-    return this.#told(reason, detail, receiptId, lease?.body.leaseId ?? "", scope);
-  }
-
-  #told(
-    reason: Reason,
-    message: string,
-    receiptId: string,
-    leaseId: string,
-    scope: string,
-  ): Denial {
-    return { denied: true, reason, message, receiptId, leaseId, scope, remedy: "" };
+    return told(refused, receiptId, lease?.body.leaseId ?? "");
   }
 
   #goal(traceparent: string): Uint8Array {
@@ -266,6 +254,24 @@ export class Gate {
     return GoalBody.encode({ version: 1, purpose, goal, traceparent });
   }
 }
+
+/** A refusal that is not the domain's. */
+const why = (reason: Reason, detail: string, scope: string): Refused => ({
+  ...{ allowed: false, reason, detail, scope, remedy: "" },
+});
+
+const told = (refused: Refused, receiptId: string, leaseId: string): Denial => ({
+  denied: true,
+  reason: refused.reason,
+  message: refused.detail,
+  receiptId,
+  leaseId,
+  scope: refused.scope,
+  remedy: refused.remedy,
+});
+
+const cut = (permit: Permit, action: OpenAction, refused: Refused): void =>
+  permit.cut(told({ ...refused, scope: action.scope }, permit.facts.receiptId, action.leaseId));
 
 const NONE: Limits = { maxActions: 0, maxBytes: 0, ratePerMinute: 0, maxConcurrent: 0 };
 

@@ -67,13 +67,16 @@ export class Demux {
       socket.off("readable", look);
       socket.off("close", settled);
     };
+    // Kept aside until they tell enough: put back, they would be readable again at once, for ever.
+    let head: Buffer = Buffer.alloc(0);
     const look = (): void => {
-      const head = socket.read() as Buffer | null;
-      if (head === null) return;
+      const more = socket.read() as Buffer | null;
+      if (more === null) return;
+      head = head.length === 0 ? more : Buffer.concat([head, more]);
       const protocol = sniff(head);
-      socket.unshift(head);
       if (protocol === "undecided") return;
       settled();
+      socket.unshift(head);
       this.#route(protocol, socket, ingress, head);
     };
     socket.on("readable", look);

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import { type Claim, normaliseAuthority } from "../../src/domain/claim.ts";
 import { headerListBytesMax, headerPairsMax } from "../../src/domain/limits.ts";
-import type { Ingress } from "../adapters/exchange.ts";
+import type { Denial, Ingress } from "../adapters/exchange.ts";
 import { problem } from "../adapters/problem.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Demux } from "./demux.ts";
@@ -51,7 +51,12 @@ export function forwardProxy(gate: Gate, credential: string, demux: () => Demux)
     const outer = demux().ingressOf(request.socket) ?? UNBOUND;
     respond(gate, request, outer, response, expected);
   });
-  server.on("clientError", (_error, socket) => socket.destroy());
+  server.on("clientError", (error, socket) => {
+    if (socket.destroyed) return;
+    const detail = `malformed HTTP/1: ${error.message}`;
+    const denial = gate.refuse({ claim: null, traceparent: "" }, "REQUEST_NOT_NORMAL", detail);
+    answer(socket as Socket, denial);
+  });
   return server;
 }
 
@@ -94,7 +99,12 @@ function respond(
 
 /** A tunnel inside a tunnel. */
 function refuse(gate: Gate, request: IncomingMessage, ingress: Ingress, socket: Socket): void {
-  const { status, fields, body } = problem(deny(gate, request, ingress, true));
+  answer(socket, deny(gate, request, ingress, true));
+}
+
+/** Writes a whole refusal to a connection that has no response object, and ends it. */
+function answer(socket: Socket, denial: Denial): void {
+  const { status, fields, body } = problem(denial);
   const lines = [`HTTP/1.1 ${status} Refused`, "connection: close"];
   for (let i = 0; i < fields.length; i += 2) lines.push(`${fields[i]}: ${fields[i + 1]}`);
   socket.end(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`), body]));

@@ -2,18 +2,20 @@ import { once } from "node:events";
 import http2, { type Http2Server, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { AuthorityHolder, type Decide } from "../../sidecar/gate/authority.ts";
-import { Gate } from "../../sidecar/gate/gate.ts";
+import { Gate, type GateLedger } from "../../sidecar/gate/gate.ts";
 import type {
   Closing,
   IntentDraft,
   OpenIntent,
   RecordDraft,
-  WorkLedger,
 } from "../../sidecar/ledger/work-ledger.ts";
 import { openStack, type Stack, type StackConfig } from "../../sidecar/stack.ts";
 import type { Resolve } from "../../sidecar/upstream/address.ts";
+import { authorize } from "../../src/domain/authorize.ts";
 import { UNLIMITED } from "../../src/domain/grant.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
+import type { Manifest, Rule } from "../../src/domain/manifest.ts";
+import { compileScopes } from "../../src/domain/scope.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import { type Clock, systemClock } from "../../src/native/clock.ts";
 import { type CertificateAuthority, createCa } from "../../src/native/pki.ts";
@@ -21,10 +23,7 @@ import { type CertificateAuthority, createCa } from "../../src/native/pki.ts";
 export const CREDENTIAL = "launch-secret";
 
 /** A ledger that remembers in memory, and can be told to refuse. */
-export class MemoryLedger implements WorkLedger {
-  readonly ledgerId = new Uint8Array(32).fill(1);
-  readonly acknowledgedSeq = 0;
-  readonly failed = new Promise<never>(() => {});
+export class MemoryLedger implements GateLedger {
   readonly opened: (IntentDraft & OpenIntent)[] = [];
   readonly closed: (Closing & { receiptId: string; draft: IntentDraft })[] = [];
   readonly recorded: RecordDraft[] = [];
@@ -73,20 +72,6 @@ export class MemoryLedger implements WorkLedger {
   spent(): { actions: number; bytes: number } {
     return { actions: 0, bytes: 0 };
   }
-
-  head = () => ({
-    ...{ size: 0, root: new Uint8Array(32), intentsOpened: 0, intentsHead: new Uint8Array(32) },
-  });
-  stats = () => {
-    throw new Error("not asked for here");
-  };
-  flushed = async () => {};
-  read = () => [];
-  headers = () => [];
-  check = async () => null;
-  openIntents = () => [];
-  acknowledged = () => {};
-  shutdown = async () => {};
 }
 
 export const MINUTE_US = 60_000_000;
@@ -111,18 +96,18 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
   return { body, ref, signed: { body: new Uint8Array(), signatures: [] } };
 }
 
-/** Allows every method of test.Echo under a lease in time. */
+/** The domain's own decision, under a manifest with one scope: all of test.Echo, wherever it is. */
 const decide: Decide = (held, claim, nowUs) => {
-  const no = (reason: Parameters<typeof refused>[0]) => refused(reason);
-  if (held.quarantined) return no("QUARANTINED");
-  if (held.revoked) return no("LEASE_REVOKED");
-  if (held.lease === null) return no("NO_LEASE");
-  if (held.overdue || nowUs >= held.lease.body.notAfterUs) return no("LEASE_EXPIRED");
-  if (!claim.path.startsWith("/test.Echo/")) return no("SCOPE_NOT_GRANTED");
-  return { allowed: true, scope: "use:echo" };
+  const rule = { protocol: "GRPC", target: claim.target, verb: "", path: "/test.Echo/*", when: "" };
+  const manifest: Manifest = {
+    ...{ version: 1, name: "test", agentVersion: "v1", code: [], config: [], runtime: "" },
+    capabilities: [{ name: "use:echo", rules: [rule as Rule] }],
+  };
+  const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
+  const scopes = compileScopes(manifest);
+  const subject = { tenantId, instanceId, ledgerId, manifestHash, scopes };
+  return authorize({ subject, ...held }, claim, nowUs);
 };
-const refused = (reason: import("../../src/domain/reason.ts").Reason) =>
-  ({ allowed: false, reason, scope: "use:echo", detail: `refused: ${reason}` }) as const;
 
 export interface Rig {
   readonly stack: Stack;

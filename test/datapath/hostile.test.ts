@@ -223,8 +223,8 @@ describe("a client", () => {
   });
 
   test.each([
-    ["content-type", "application/json", "403", "PROTOCOL_UNSUPPORTED"],
-    ["content-type", "application/grpc-web", "403", "PROTOCOL_UNSUPPORTED"],
+    ["content-type", "application/json", "501", "PROTOCOL_UNSUPPORTED"],
+    ["content-type", "application/grpc-web", "501", "PROTOCOL_UNSUPPORTED"],
   ])("that sends %s: %s gets problem+json", async (name, value, status) => {
     const seen = await client.call("/test.Echo/Unary", HI, [name, value]);
     expect(field(seen.head, ":status")).toBe(status);
