@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { equal } from "../../src/domain/bytes.ts";
+import { CodecError } from "../../src/domain/canonical.ts";
 import { Chain, newChainState } from "../../src/domain/chain.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
@@ -10,9 +11,10 @@ import { native } from "../../src/native/crypto.ts";
 import { holdFolder } from "../../src/native/hold.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Seed } from "../../src/native/keys.ts";
-import { checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
-import { type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
+import { type Broken, checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
+import { type LedgerState, type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
+import { StorageFailed } from "../../src/storage/store.ts";
 import { Intent } from "./intent.ts";
 import { Ledger } from "./ledger.ts";
 import { type Refusals, refusalsIn } from "./refusals.ts";
@@ -91,15 +93,7 @@ export async function startLedger(
   { clock, store, signer, refusals, release, crypto = native, random = randomBytes }: LedgerMeans,
 ): Promise<WorkLedger> {
   const { ledgerId, tenantId, manifestHash } = identity;
-  const stored = store.state();
-  if (stored !== null && (!equal(stored.ledgerId, ledgerId) || stored.tenantId !== tenantId)) {
-    throw new LedgerBroken("this folder holds the ledger of another genesis");
-  }
-  const size = stored?.size ?? 0;
-  const identityOfKey = { ledgerId, ledgerKey: signer.publicKey };
-  const broken = checkLedger(crypto, store, identityOfKey, tailFrom(size, recoveryTail));
-  if (broken !== null) throw new LedgerBroken(`receipt ${broken.seq}: ${broken.detail}`);
-
+  const stored = verified(crypto, store, identity, signer.publicKey);
   const lastId = stored?.lastId ?? "";
   const ledger = new Ledger({
     crypto,
@@ -121,6 +115,31 @@ export async function startLedger(
   const left = store.intents().map(({ body }) => {
     return new Intent(crypto, ledgerId, IntentBody.decode(body), null);
   });
-  await ledger.recover(left, size === 0 ? "boot" : left.length > 0 ? "recovery" : "restart");
+  await ledger.recover(left, stored === null ? "boot" : left.length > 0 ? "recovery" : "restart");
   return ledger;
+}
+
+/** The stored state, after a look at the tail of the chain. */
+function verified(
+  crypto: Crypto,
+  store: LedgerStore,
+  { ledgerId, tenantId }: LedgerIdentity,
+  ledgerKey: Uint8Array,
+): LedgerState | null {
+  let stored: LedgerState | null;
+  let broken: Broken | null;
+  try {
+    stored = store.state();
+    if (stored !== null && (!equal(stored.ledgerId, ledgerId) || stored.tenantId !== tenantId)) {
+      throw new LedgerBroken("this folder holds the ledger of another genesis");
+    }
+    const from = tailFrom(stored?.size ?? 0, recoveryTail);
+    broken = checkLedger(crypto, store, { ledgerId, ledgerKey }, from);
+  } catch (error) {
+    // A row that is missing or does not decode.
+    if (!(error instanceof CodecError || error instanceof StorageFailed)) throw error;
+    throw new LedgerBroken(error.message, { cause: error });
+  }
+  if (broken !== null) throw new LedgerBroken(`receipt ${broken.seq}: ${broken.detail}`);
+  return stored;
 }

@@ -1,4 +1,5 @@
 import { type Database, open, type RootDatabaseOptionsWithPath } from "lmdb";
+import { checkLmdbFile } from "./lmdb-file.ts";
 import {
   checkWrites,
   type Range,
@@ -32,6 +33,7 @@ const OPTIONS: Omit<RootDatabaseOptionsWithPath, "path"> & { safeRestore: true }
  * @throws StorageFailed when the folder cannot be opened or is not a whole environment.
  */
 export function openLmdb(folder: string): Store {
+  checkLmdbFile(folder);
   let db: Database<Uint8Array, Uint8Array>;
   try {
     db = open<Uint8Array, Uint8Array>({ ...OPTIONS, path: folder });
