@@ -5,13 +5,13 @@ import type { Crypto } from "../../src/domain/crypto.ts";
 import { type IdGenerator, newId } from "../../src/domain/ids.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
 import * as limits from "../../src/domain/limits.ts";
-import { Frontier } from "../../src/domain/merkle.ts";
 import { pae, SignedBytes } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
-import { type Broken, checkSteps } from "../../src/storage/ledger-check.ts";
+import type { Broken } from "../../src/storage/ledger-check.ts";
 import type { IntentRow, LedgerStep, LedgerStore } from "../../src/storage/ledger-store.ts";
 import { Committer } from "./committer.ts";
 import { Denials } from "./denials.ts";
+import { DurableView } from "./durable-view.ts";
 import { Intent } from "./intent.ts";
 import { type LifecycleEvent, lifecycleDraft, outcomeOf } from "./lifecycle.ts";
 import { makeReceipt, type Receipt } from "./receipt-maker.ts";
@@ -83,6 +83,7 @@ export class Ledger implements WorkLedger {
   readonly #denials: Denials;
   readonly #counts: ScopeCounts;
   readonly #spendings: Spendings;
+  readonly #view: DurableView;
   readonly #tellFailed: (reason: LedgerUnavailable) => void;
   /** Without a receipt, in opening order. */
   readonly #open = new Set<Intent>();
@@ -91,11 +92,7 @@ export class Ledger implements WorkLedger {
   #beingWritten: Waiting[] = [];
   #signed: SignedReceipt[] = [];
   #flushing: Flushing[] = [];
-  /** As the last durable receipt and the last durable intent leave it. */
-  #durable: ChainState;
-  #head: LedgerHead | null = null;
   #lastId: string;
-  #lastReceiptId = "";
   #acknowledgedSeq: number;
   #acknowledgedStored: number;
   #failure: LedgerUnavailable | null = null;
@@ -105,7 +102,7 @@ export class Ledger implements WorkLedger {
     this.#parts = parts;
     this.#chain = chain;
     this.ledgerId = chain.ledgerId;
-    this.#durable = chain.state();
+    this.#view = new DurableView(parts.crypto, store, parts.signer.publicKey, chain.state());
     this.#lastId = parts.lastId;
     this.#acknowledgedSeq = parts.acknowledgedSeq;
     this.#acknowledgedStored = parts.acknowledgedSeq;
@@ -237,7 +234,7 @@ export class Ledger implements WorkLedger {
     this.#denials.flush();
     if (this.#failure !== null) return Promise.reject(this.#failure);
     const { size } = this.#chain;
-    if (this.#durable.size >= size && this.#acknowledgedStored === this.#acknowledgedSeq) {
+    if (this.#view.state.size >= size && this.#acknowledgedStored === this.#acknowledgedSeq) {
       return Promise.resolve();
     }
     return new Promise((resolve, reject) => {
@@ -250,12 +247,7 @@ export class Ledger implements WorkLedger {
   // What it says of itself
 
   head(): LedgerHead {
-    if (this.#head === null) {
-      const { size, frontier, intentsOpened, intentsHead } = this.#durable;
-      const root = new Frontier(this.#parts.crypto, size, frontier).root();
-      this.#head = { size, root, intentsOpened, intentsHead };
-    }
-    return this.#head;
+    return this.#view.head();
   }
 
   stats(): LedgerStats {
@@ -265,8 +257,8 @@ export class Ledger implements WorkLedger {
       openIntents: this.#open.size,
       oldestOpenedAtUs: oldest?.openedAtUs ?? 0,
       health: this.#health(),
-      lastReceiptId: this.#lastReceiptId,
-      unacknowledged: this.#durable.size - this.#acknowledgedSeq,
+      lastReceiptId: this.#view.lastReceiptId,
+      unacknowledged: this.#view.state.size - this.#acknowledgedSeq,
     };
   }
 
@@ -275,34 +267,19 @@ export class Ledger implements WorkLedger {
   }
 
   read(fromSeq: number, limit: number): StoredReceipt[] {
-    return this.#parts.store.receipts(fromSeq, this.#within(fromSeq, limit));
+    return this.#view.read(fromSeq, limit);
   }
 
   headers(fromSeq: number, limit: number): StoredHeader[] {
-    return this.#parts.store.signed(fromSeq, this.#within(fromSeq, limit));
-  }
-
-  /** A commit may already be readable whose caller has not heard of it yet. */
-  #within(fromSeq: number, limit: number): number {
-    return Math.max(0, Math.min(limit, this.#durable.size - fromSeq + 1));
-  }
-
-  async check(): Promise<Broken | null> {
-    const { crypto, store, signer } = this.#parts;
-    const identity = { ledgerId: this.ledgerId, ledgerKey: signer.publicKey };
-    const steps = checkSteps(crypto, store, identity, 1);
-    for (;;) {
-      const step = steps.next();
-      if (step.done) return step.value;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
+    return this.#view.headers(fromSeq, limit);
   }
 
   openIntents(): Uint8Array[] {
-    return this.#parts.store
-      .intents()
-      .filter(({ intentSeq }) => intentSeq <= this.#durable.intentsOpened)
-      .map(({ body }) => body);
+    return this.#view.openIntents();
+  }
+
+  check(): Promise<Broken | null> {
+    return this.#view.check();
   }
 
   get acknowledgedSeq(): number {
@@ -310,7 +287,7 @@ export class Ledger implements WorkLedger {
   }
 
   acknowledged(seq: number): void {
-    if (seq <= this.#acknowledgedSeq || seq > this.#durable.size) return;
+    if (seq <= this.#acknowledgedSeq || seq > this.#view.state.size) return;
     this.#acknowledgedSeq = seq;
     this.#committer.soon();
   }
@@ -322,6 +299,7 @@ export class Ledger implements WorkLedger {
     const { clock, refusals } = this.#parts;
     for (const intent of intents) {
       this.#open.add(intent);
+      this.#view.reopen(intent);
       this.close(intent, {
         verdict: "INDETERMINATE",
         reason: "CRASHED",
@@ -414,10 +392,12 @@ export class Ledger implements WorkLedger {
     await this.#parts.store.commit(this.#step(opened, signed, after, acknowledgedSeq));
     return () => {
       this.#counts.settle();
-      this.#durable = after;
-      this.#head = null;
+      this.#view.advance(
+        after,
+        opened.map(({ intent }) => intent),
+        signed.map(({ receipt }) => receipt),
+      );
       this.#acknowledgedStored = acknowledgedSeq;
-      this.#lastReceiptId = signed.at(-1)?.receipt.header.receiptId ?? this.#lastReceiptId;
       this.#beingWritten = [];
       for (const waiting of opened) this.#durablyOpen(waiting);
       this.#settleFlushing();
@@ -430,7 +410,7 @@ export class Ledger implements WorkLedger {
    */
   #after(signed: readonly SignedReceipt[]): ChainState {
     const { intentsOpened, intentsHead } = this.#chain.state();
-    const receipts = signed.at(-1)?.receipt.after ?? this.#durable;
+    const receipts = signed.at(-1)?.receipt.after ?? this.#view.state;
     return { ...receipts, intentsOpened, intentsHead };
   }
 
@@ -488,7 +468,7 @@ export class Ledger implements WorkLedger {
   }
 
   #settleFlushing(): void {
-    const { size } = this.#durable;
+    const { size } = this.#view.state;
     const done = this.#flushing.filter((f) => f.size <= size);
     this.#flushing = this.#flushing.filter((f) => f.size > size);
     for (const { resolve } of done) resolve();

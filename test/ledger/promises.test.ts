@@ -282,6 +282,26 @@ describe("heads speak only of what is durable and signed", () => {
     expect(ledger.head().intentsOpened).toBe(1);
   });
 
+  test("head, receipts and open intents are of one moment, whatever the store shows already", async () => {
+    const { ledger, store, clock } = await start();
+    const intent = await ledger.open(draft());
+    const said = () => [ledger.head(), ledger.read(1, 9), ledger.openIntents()];
+    const before = said();
+    const commit = store.inner.commit.bind(store.inner);
+    const seen: unknown[][] = [];
+    store.inner.commit = async (writes) => {
+      await commit(writes);
+      // Written and readable; the ledger has not been told.
+      seen.push(said());
+    };
+    ledger.close(intent, closing());
+    clock.advance(25_000);
+    await ledger.flushed();
+    expect(seen[0]).toEqual(before);
+    expect(ledger.openIntents()).toEqual([]);
+    expect(ledger.read(1, 9)).toHaveLength(2);
+  });
+
   test("without anybody waiting, a receipt is written within the linger time", async () => {
     const { ledger, clock } = await start();
     ledger.close(await ledger.open(draft()), closing());
