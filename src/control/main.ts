@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
-import { drainUs } from "../domain/limits.ts";
 import {
   AuditService,
   GrantService,
@@ -12,6 +11,9 @@ import {
   TenantService,
 } from "../gen/dragons/v1/authority_pb.ts";
 import { DockService } from "../gen/dragons/v1/dock_pb.ts";
+import { LedgerService } from "../gen/dragons/v1/ledger_pb.ts";
+import { OrganismService } from "../gen/dragons/v1/organism_pb.ts";
+import { TetherService } from "../gen/dragons/v1/tether_pb.ts";
 import { writeAtomic } from "../native/atomic-file.ts";
 import { type Clock, systemClock } from "../native/clock.ts";
 import { native } from "../native/crypto.ts";
@@ -22,6 +24,7 @@ import { openLmdb } from "../storage/lmdb.ts";
 import { StorageFailed } from "../storage/store.ts";
 import { authenticator } from "./auth.ts";
 import { CONTROL_USAGE, ConfigError, type ControlConfig, readConfig } from "./config.ts";
+import { Fleet } from "./fleet.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
 import { controlServer, mounted } from "./server.ts";
 import { auditService } from "./services/audit.ts";
@@ -29,8 +32,11 @@ import { dockService } from "./services/dock.ts";
 import { grantService } from "./services/grant.ts";
 import { keyService } from "./services/key.ts";
 import { leaseService } from "./services/lease.ts";
+import { ledgerService } from "./services/ledger.ts";
 import { manifestService } from "./services/manifest.ts";
+import { organismService } from "./services/organism.ts";
 import { tenantService } from "./services/tenant.ts";
+import { tetherService } from "./services/tether.ts";
 import { fileKeyring } from "./tenant-keys.ts";
 import { TenantFailed, Tenants } from "./tenants.ts";
 
@@ -79,9 +85,10 @@ export async function runControl(
       keyring: fileKeyring(files.keys),
       clock,
       crypto: native,
-      random: (n) => new Uint8Array(randomBytes(n)),
+      random,
     });
     const fault = Promise.withResolvers<Error>();
+    const fleet = await Fleet.open({ tenants, crypto: native, clock, random });
     const services = [
       mounted(TenantService, tenantService(tenants, native, clock)),
       mounted(KeyService, keyService(tenants, native)),
@@ -90,8 +97,11 @@ export async function runControl(
       mounted(DockService, dockService(tenants, native)),
       mounted(LeaseService, leaseService()),
       mounted(AuditService, auditService()),
+      mounted(TetherService, tetherService(fleet)),
+      mounted(LedgerService, ledgerService(fleet)),
+      mounted(OrganismService, organismService(fleet)),
     ];
-    const { rpc, health } = controlServer({
+    const server = controlServer({
       certificate: await issueForServer(
         identity.ca,
         [config.listen.host, ...config.names],
@@ -110,7 +120,7 @@ export async function runControl(
         say(`${method} failed: ${error instanceof Error ? error.stack : String(error)}`);
       },
     });
-    const port = await listen(rpc, config);
+    const port = await listen(server.rpc, config);
     const ready: ControlReady = {
       control: `${bracketed(config.listen.host)}:${port}`,
       controlCa: files.ca,
@@ -123,8 +133,8 @@ export async function runControl(
       await writeAtomic(config.readyFile, `${JSON.stringify(ready, null, 2)}\n`, 0o600);
     }
     const stop = async (): Promise<void> => {
-      health.setServing(false);
-      await rpc.close(drainUs);
+      fleet.close();
+      await server.close();
       // If that fails, whoever waits for `failed` hears of it.
       await tenants.settled().catch(() => {});
       await store.close();
@@ -158,6 +168,8 @@ async function listen(
     throw new ConfigError(`--listen: ${bracketed(host)}:${port} cannot be listened on: ${said}`);
   }
 }
+
+const random = (n: number): Uint8Array => new Uint8Array(randomBytes(n));
 
 const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
 

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import tls from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
 import { utf8 } from "../domain/bytes.ts";
@@ -10,6 +11,7 @@ import {
   controlMessageBytesMax,
   controlSessionMemoryMb,
   controlStreamsMax,
+  drainUs,
 } from "../domain/limits.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../gen/grpc/reflection/v1/reflection_pb.ts";
@@ -19,6 +21,7 @@ import { HealthState } from "../wire/health.ts";
 import { reflection } from "../wire/reflection.ts";
 import type { Handlers } from "../wire/rpc.ts";
 import { type Authenticator, guard } from "./auth.ts";
+import { Stopping } from "./stopping.ts";
 
 /** A service with its implementation. */
 export interface Mounted {
@@ -33,7 +36,8 @@ export const mounted = <S extends DescService>(service: S, handlers: Handlers<S>
 
 export interface ControlServer {
   readonly rpc: RpcServer;
-  readonly health: HealthState;
+  /** NOT_SERVING, streams are told to come back later, calls under way end; after a while, are cut. */
+  close(): Promise<void>;
 }
 
 /** TLS 1.3, every call guarded, health and reflection beside. Does not listen yet. */
@@ -69,8 +73,18 @@ export function controlServer(parts: {
     mounted(Health, health.handlers),
     mounted(ServerReflection, reflection([...described, Health])),
   ];
+  const stopping = new Stopping();
   for (const { service, handlers } of all) {
-    serve(rpc, service, guard(service, handlers, parts.authenticator));
+    serve(rpc, service, guard(service, stopping.ends(service, handlers), parts.authenticator));
   }
-  return { rpc, health };
+  return {
+    rpc,
+    async close() {
+      health.setServing(false);
+      // A turn, in which those who watch our health hear of it.
+      await setImmediate();
+      stopping.stop();
+      await rpc.close(drainUs);
+    },
+  };
 }

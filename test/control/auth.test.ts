@@ -48,7 +48,9 @@ async function call(method: DescMethod, options: CallOptions): Promise<StatusErr
   const client = world.client(method.parent) as unknown as Any;
   const streams =
     method.methodKind === "bidi_streaming" || method.methodKind === "client_streaming";
-  const bounded = { ...options, timeoutUs: 2_000_000 };
+  // A watch may have nothing to say: that it was let in shows soon enough.
+  const timeoutUs = method.methodKind === "unary" ? 5_000_000 : 300_000;
+  const bounded = { ...options, timeoutUs };
   try {
     const answer = client[method.localName]?.(streams ? nothing() : {}, bounded);
     if (answer instanceof Promise) await answer;

@@ -120,7 +120,10 @@ async function answersTo(
     found.push(toBinary(method.output, message as never));
   };
   try {
-    const answer = client[method.localName]?.(request, { ...options, timeoutUs: 300_000 });
+    const answer = client[method.localName]?.(request, {
+      ...options,
+      timeoutUs: method.methodKind === "unary" ? 5_000_000 : 300_000,
+    });
     if (answer instanceof Promise) take(await answer);
     else for await (const message of answer as AsyncIterable<unknown>) take(message);
   } catch (error) {

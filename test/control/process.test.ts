@@ -16,6 +16,7 @@ import {
 import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
 import { createClient, openChannel, type RpcChannel } from "../../src/wire/grpc.ts";
 import type { CallOptions } from "../../src/wire/rpc.ts";
+import type { StatusError } from "../../src/wire/status.ts";
 import { keysetBody, newSigner, refusalOf } from "./world.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/control/main.ts", import.meta.url));
@@ -90,6 +91,9 @@ async function ownerOf(ready: ControlReady): Promise<CallOptions> {
   return { metadata: { authorization: `Bearer ${token.trim()}` } };
 }
 
+const servingName = (status: number): string | undefined =>
+  Object.entries(HealthCheckResponse_ServingStatus).find(([, value]) => value === status)?.[0];
+
 const canTrace =
   spawnSync("strace", ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
 
@@ -130,6 +134,25 @@ describe("dragons control", () => {
     control.process.kill("SIGTERM");
     expect(await control.exit).toBe(0);
     expect(control.stderr().trim().split("\n")).toHaveLength(1);
+  });
+
+  test("does not wait for streams: a watcher hears NOT_SERVING, and to come back later", async () => {
+    const control = start(...flags());
+    const health = createClient(Health, await channelTo(await control.ready));
+    const heard: unknown[] = [];
+    try {
+      for await (const { status } of health.watch({ service: "" })) {
+        heard.push(servingName(status));
+        if (heard.length === 1) control.process.kill("SIGTERM");
+      }
+    } catch (error) {
+      heard.push((error as StatusError).code, (error as StatusError).reason);
+    }
+    expect(heard.slice(0, 2)).toEqual(["SERVING", "NOT_SERVING"]);
+    expect(heard.slice(2)).toEqual(["UNAVAILABLE", "SHUTTING_DOWN"]);
+    const from = performance.now();
+    expect(await control.exit).toBe(0);
+    expect(performance.now() - from).toBeLessThan(5000);
   });
 
   test("ends when stdin does, if told to", async () => {
