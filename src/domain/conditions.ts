@@ -13,7 +13,7 @@ import { CONDITION_TYPES, type Condition, type ConditionType } from "./transitio
  * Some conditions clear by themselves when the facts change; the five LATCHED ones are proofs or an
  * operator's word, and only a release takes them away.
  */
-export const LATCHED = ["DRIFT", "FORK", "REGRESS", "KEY_MISUSE", "HELD"] as const;
+const LATCHED = ["DRIFT", "FORK", "REGRESS", "KEY_MISUSE", "HELD"] as const;
 export type Latched = (typeof LATCHED)[number];
 export type Clearing = Exclude<ConditionType, Latched | "UNSPECIFIED">;
 
@@ -130,7 +130,7 @@ function grown(
  * Idle is not stalled: work is in hand when a call is open, when the agent is suspended in the middle
  * of its life, or when what it tried last did not succeed and it was trying a short while ago.
  */
-export function hasWorkInHand(facts: Facts): boolean {
+function hasWorkInHand(facts: Facts): boolean {
   const { beat, struggling } = facts;
   return beat.inFlight > 0 || beat.child === "STOPPED" || (struggling && beat.novelty.actions > 0);
 }
@@ -146,7 +146,7 @@ interface View {
 }
 
 /** One function a condition. What it returns is whether the condition holds, by the facts alone. */
-export const DERIVATIONS: Readonly<Record<Clearing, (view: View) => boolean>> = {
+const DERIVATIONS: Readonly<Record<Clearing, (view: View) => boolean>> = {
   // A beat ends silence; only time in which we listened begins it.
   SILENT: ({ silence, raised }) => (silence === null ? raised : silence.silent),
 

@@ -12,8 +12,8 @@ import { firstOf, isPresent, must, openVersion1, sameTenant } from "./verify.ts"
  * ABSENT: no agent is supervised, or it is being restarted by its policy. EXITED: it ended and no
  * policy restarts it. STOPPED: suspended by a signal.
  */
-export const CHILD_STATES = ["UNSPECIFIED", "ABSENT", "RUNNING", "EXITED", "STOPPED"] as const;
-export const LEDGER_HEALTHS = ["UNSPECIFIED", "OK", "SLOW", "FULL", "FAILED"] as const;
+const CHILD_STATES = ["UNSPECIFIED", "ABSENT", "RUNNING", "EXITED", "STOPPED"] as const;
+const LEDGER_HEALTHS = ["UNSPECIFIED", "OK", "SLOW", "FULL", "FAILED"] as const;
 /** Whether the agent could go round the sidecar: no (sealed), by its gateway no, yes (advisory). */
 export const ENFORCEMENTS = ["UNSPECIFIED", "ADVISORY", "GATEWAY", "SEALED"] as const;
 export type Enforcement = (typeof ENFORCEMENTS)[number];
@@ -34,7 +34,7 @@ export const Novelty = message("novelty", {
   actions: u32(4),
 });
 
-export const DirectiveResult = message("directiveResult", {
+const DirectiveResult = message("directiveResult", {
   directiveId: str(1),
   outcome: oneOf(2, ["UNSPECIFIED", "DONE", "FAILED", "IGNORED"] as const),
   detail: str(3),

@@ -23,7 +23,7 @@ export const Rhythm = message("rhythm", {
 export type Rhythm = ReturnType<typeof Rhythm.decode>;
 
 /** Pauses that are nobody's death: a garbage collection, a scheduler, a retransmission. */
-export const PAUSE_US = 1_000_000;
+const PAUSE_US = 1_000_000;
 /** The bar is never lower, however regular the arrivals were. */
 export const BAR_US_MIN = 2_000_000;
 /** What a fleet needs to connect again after we were away. */

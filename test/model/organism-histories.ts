@@ -19,7 +19,7 @@ export const START = 1_790_000_000 * SECOND;
 const AHEAD = 7 * SECOND;
 const NOTHING = new Uint8Array(0);
 
-export const fill = (n: number): Uint8Array => new Uint8Array(32).fill(n % 256);
+const fill = (n: number): Uint8Array => new Uint8Array(32).fill(n % 256);
 export const MANIFEST = fill(0xaa);
 export const order = (reason = "because") => ({ actor: fill(0xee), reason, artifact: fill(0xed) });
 

@@ -193,7 +193,7 @@ export class Oracle {
     }
     const adopted = this.rhythm.heardUs >= this.leaseBegin + 5 * SECOND;
     set("LEASE_ZERO", this.now >= this.leaseEnd || (adopted && (b?.autonomyLeftUs ?? 0) === 0));
-    for (const type of [...this.firstSeen.keys()]) if (!is.has(type)) this.firstSeen.delete(type);
+    for (const type of this.firstSeen.keys()) if (!is.has(type)) this.firstSeen.delete(type);
     for (const type of is) if (!this.firstSeen.has(type)) this.firstSeen.set(type, this.now);
     this.wrong = is;
     const moving =
