@@ -105,7 +105,8 @@ function isALabel(encoded: string): boolean {
   const hyphen = encoded.lastIndexOf("-");
   let count = Math.max(hyphen, 0);
   const digits = encoded.slice(hyphen + 1);
-  if (digits === "") return false;
+  // A delimiter with nothing before it would be a second spelling.
+  if (digits === "" || hyphen === 0) return false;
   let [code, position, bias, at] = [128, 0, 72, 0];
   while (at < digits.length) {
     const start = position;
@@ -126,7 +127,8 @@ function isALabel(encoded: string): boolean {
     for (; delta > 455; k += 36) delta = Math.floor(delta / 35);
     bias = k + Math.floor((36 * delta) / (delta + 38));
     code += Math.floor(position / count);
-    if (code > 0x10_ffff || (code >= 0xd800 && code <= 0xdfff)) return false;
+    // Below U+00A0 are ASCII, which needs no encoding, and control characters.
+    if (code < 0xa0 || code > 0x10_ffff || (code >= 0xd800 && code <= 0xdfff)) return false;
     position = (position % count) + 1;
   }
   return true;

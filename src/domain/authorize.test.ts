@@ -1,0 +1,293 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  claimOf,
+  FREE,
+  grpcRule,
+  hashOf,
+  INSTANCE,
+  leaseBody,
+  manifestBody,
+  NOW,
+  SECOND,
+  sha,
+} from "../../test/fixtures/authority.ts";
+import { type Allowed, type Authority, authorize, type Refused } from "./authorize.ts";
+import type { Claim } from "./claim.ts";
+import type { LeaseBody } from "./lease.ts";
+import { type Manifest, ruleProblem } from "./manifest.ts";
+import { REASONS, type Reason } from "./reason.ts";
+import { compileScopes } from "./scope.ts";
+
+const LEDGER = sha("ledger");
+const GET = claimOf("/payments.v1.Payments/Get");
+
+const leaseOf = (more: Partial<LeaseBody> = {}): NonNullable<Authority["lease"]> => ({
+  body: leaseBody(sha("grant"), LEDGER, more),
+  signed: { body: new Uint8Array(), signatures: [] },
+  ref: sha("lease"),
+});
+
+const subjectOf = (manifest: Manifest): Authority["subject"] => ({
+  ...{ tenantId: "acme", instanceId: INSTANCE, ledgerId: LEDGER },
+  ...{ manifestHash: hashOf(manifestBody()), scopes: compileScopes(manifest) },
+});
+const SUBJECT = subjectOf(manifestBody());
+
+const LEASE = leaseOf();
+
+const authorityOf = (more: Partial<Authority> = {}, subject = SUBJECT): Authority => ({
+  subject,
+  manifestRecorded: true,
+  drifted: false,
+  quarantined: false,
+  stopped: false,
+  lease: leaseOf(),
+  revoked: false,
+  overdue: false,
+  ...more,
+});
+
+const decide = (more: Partial<Authority>, claim: Claim = GET, nowUs = NOW): Allowed | Refused =>
+  authorize(authorityOf(more), claim, nowUs);
+const reason = (more: Partial<Authority>, claim?: Claim, nowUs?: number): Reason | "ALLOWED" => {
+  const decision = decide(more, claim, nowUs);
+  return decision.allowed ? "ALLOWED" : decision.reason;
+};
+
+describe("authorize", () => {
+  test("allows what a granted scope's rule speaks of, and says which", () => {
+    expect(decide({})).toEqual({
+      allowed: true,
+      scope: "read:payments",
+      rule: manifestBody().capabilities[0]?.rules[0],
+    });
+  });
+
+  /** What each fault does to an authority in order, in the order in which faults are looked for. */
+  const FAULTS: [Reason, Partial<Authority>, number?, Claim?][] = [
+    ["MANIFEST_NOT_RECORDED", { manifestRecorded: false }],
+    ["MANIFEST_DRIFT", { drifted: true }],
+    ["QUARANTINED", { quarantined: true }],
+    ["STOPPED", { stopped: true }],
+    ["NO_LEASE", { lease: null }],
+    ["LEASE_REVOKED", { revoked: true }],
+    ["LEASE_MISMATCH", { lease: leaseOf({ tenantId: "globex" }) }],
+    ["LEASE_NOT_YET_VALID", {}, NOW - 1],
+    ["LEASE_EXPIRED", { overdue: true }],
+    ["SCOPE_NOT_GRANTED", {}, NOW, claimOf("/payments.v1.Payments/Delete")],
+  ];
+
+  test.each(FAULTS)("refuses with %s", (expected, more, nowUs = NOW, claim = GET) => {
+    expect(reason(more, claim, nowUs)).toBe(expected);
+  });
+
+  test("of two faults names the one that comes first in the order", () => {
+    for (const [i, [first, a, nowA = NOW, claimA = GET]] of FAULTS.entries()) {
+      for (const [, b, nowB = NOW, claimB = GET] of FAULTS.slice(i + 1)) {
+        const both = { ...b, ...a };
+        const claim = claimA === GET ? claimB : claimA;
+        expect(reason(both, claim, Math.min(nowA, nowB)), `${first} first`).toBe(first);
+      }
+    }
+  });
+
+  test.each([
+    ["tenant", { tenantId: "globex" }],
+    ["instance", { instanceId: "0189dcd553117d408db09496a2eef37c" }],
+    ["ledger", { ledgerId: sha("other") }],
+    ["manifest", { manifestHash: sha("other") }],
+  ])("does not act on the lease of another %s", (_, more) => {
+    expect(reason({ lease: leaseOf(more) })).toBe("LEASE_MISMATCH");
+  });
+
+  test("a lease holds in [notBefore, notAfter), to the microsecond", () => {
+    const end = NOW + 60 * SECOND;
+    expect(reason({}, GET, NOW - 1)).toBe("LEASE_NOT_YET_VALID");
+    expect(reason({}, GET, NOW)).toBe("ALLOWED");
+    expect(reason({}, GET, end - 1)).toBe("ALLOWED");
+    expect(reason({}, GET, end)).toBe("LEASE_EXPIRED");
+  });
+
+  test("the earlier of the wall and the monotonic deadline ends it", () => {
+    expect(reason({ overdue: true }, GET, NOW)).toBe("LEASE_EXPIRED");
+    expect(reason({ overdue: false }, GET, NOW + 60 * SECOND)).toBe("LEASE_EXPIRED");
+  });
+
+  test("a time that is none is outside every lease", () => {
+    expect(reason({}, GET, Number.NaN)).toBe("LEASE_NOT_YET_VALID");
+    expect(reason({}, GET, Number.POSITIVE_INFINITY)).toBe("LEASE_EXPIRED");
+  });
+
+  test.each<[string, Partial<Claim>, Reason | "ALLOWED"]>([
+    ["what it says", {}, "ALLOWED"],
+    ["another method", { path: "/payments.v1.Payments/Pay" }, "SCOPE_NOT_GRANTED"],
+    ["another service", { path: "/payments.v2.Payments/Get" }, "SCOPE_NOT_GRANTED"],
+    ["another host", { target: "payments.evil:443" }, "SCOPE_NOT_GRANTED"],
+    ["another port", { target: "payments.internal:444" }, "SCOPE_NOT_GRANTED"],
+    ["another protocol", { protocol: "HTTP" }, "SCOPE_NOT_GRANTED"],
+    ["no protocol", { protocol: "UNSPECIFIED" }, "SCOPE_NOT_GRANTED"],
+    ["a verb", { verb: "POST" }, "SCOPE_NOT_GRANTED"],
+    ["no path", { path: "" }, "SCOPE_NOT_GRANTED"],
+    [
+      "a scope of the manifest not in the lease",
+      { path: "/payments.v1.Payments/Refund" },
+      "SCOPE_NOT_GRANTED",
+    ],
+  ])("a rule allows %s: %s", (_, more, expected) => {
+    expect(reason({}, { ...GET, ...more })).toBe(expected);
+  });
+
+  test("a scope in the lease that the manifest lacks allows nothing", () => {
+    const lease = leaseOf({ scopes: [{ name: "admin:all", limits: FREE }] });
+    expect(reason({ lease })).toBe("SCOPE_NOT_GRANTED");
+  });
+
+  test("a rule whose condition nobody evaluates denies", () => {
+    const rule = { ...grpcRule("/a.B/C"), when: "true" };
+    const manifest = manifestBody({ capabilities: [{ name: "read:payments", rules: [rule] }] });
+    expect(authorize(authorityOf({}, subjectOf(manifest)), claimOf("/a.B/C"), NOW)).toMatchObject({
+      ...{ allowed: false, reason: "CONDITION_UNEVALUABLE", scope: "read:payments" },
+    });
+  });
+
+  test.each([
+    [{ actionsLeft: 1, bytesLeft: 1, concurrentLeft: 1 }, "ALLOWED"],
+    [{ actionsLeft: 0, bytesLeft: 1, concurrentLeft: 1 }, "LIMIT_SPENT"],
+    [{ actionsLeft: 1, bytesLeft: 0, concurrentLeft: 1 }, "LIMIT_SPENT"],
+    [{ actionsLeft: 1, bytesLeft: 1, concurrentLeft: 0 }, "LIMIT_SPENT"],
+  ])("with %o left: %s", (left, expected) => {
+    const own = { ...GET, limitState: [{ scope: "read:payments", ...left }] };
+    expect(reason({}, own)).toBe(expected);
+    const others = { ...GET, limitState: [{ scope: "write:payments", ...left }] };
+    expect(reason({}, others)).toBe("ALLOWED");
+  });
+
+  test("is total: any claim, any authority, any time gets an answer, and an answer allows only under a lease in force", () => {
+    const claim: fc.Arbitrary<Claim> = fc.record({
+      version: fc.nat(),
+      protocol: fc.constantFrom("GRPC", "GRPC", "GRPC", "UNSPECIFIED", "HTTP", "MCP", "OPAQUE"),
+      target: fc.oneof({ weight: 4, arbitrary: fc.constant(GET.target) }, fc.string()),
+      verb: fc.oneof({ weight: 4, arbitrary: fc.constant("") }, fc.string()),
+      path: fc.oneof(
+        fc.constantFrom(GET.path, "/payments.v1.Payments/Refund"),
+        fc.string(),
+        fc.string({ unit: "binary" }),
+      ),
+      inputs: fc.constant([]),
+      limitState: fc.array(
+        fc.record({
+          scope: fc.constantFrom("read:payments", "x"),
+          ...{ actionsLeft: fc.nat(3), bytesLeft: fc.nat(3), concurrentLeft: fc.nat(3) },
+        }),
+        { maxLength: 2 },
+      ),
+    });
+    const rarely = fc.integer({ min: 0, max: 7 }).map((n) => n === 0);
+    const flags = fc.record({
+      ...{ unrecorded: rarely, drifted: rarely, quarantined: rarely, stopped: rarely },
+      ...{ revoked: rarely, overdue: rarely, none: rarely },
+      nowUs: fc.oneof(
+        { weight: 9, arbitrary: fc.integer({ min: NOW - 5 * SECOND, max: NOW + 65 * SECOND }) },
+        fc.double(),
+      ),
+    });
+    let allowed = 0;
+    fc.assert(
+      fc.property(claim, flags, (c, { unrecorded, none, nowUs, ...rest }) => {
+        const lease = none ? null : LEASE;
+        const authority = authorityOf({ ...rest, manifestRecorded: !unrecorded, lease });
+        const decision = authorize(authority, c, nowUs);
+        if (!decision.allowed) {
+          expect(REASONS).toContain(decision.reason);
+          expect(decision.reason).not.toBe("UNSPECIFIED");
+          expect(decision.detail).not.toBe("");
+          return;
+        }
+        allowed++;
+        expect(Object.values(rest)).not.toContain(true);
+        expect(unrecorded || none).toBe(false);
+        expect(nowUs >= NOW && nowUs < NOW + 60 * SECOND).toBe(true);
+        expect([c.protocol, c.target, c.verb]).toEqual(["GRPC", GET.target, ""]);
+        expect(decision.scope).toBe("read:payments");
+      }),
+      { numRuns: 5000 },
+    );
+    expect(allowed).toBeGreaterThan(25);
+  });
+});
+
+describe("a refusal", () => {
+  const refusal = (claim: Claim): Refused => decide({}, claim) as Refused;
+
+  test("of what the manifest has and the lease has not: the grant's command, with what is held", () => {
+    expect(refusal(claimOf("/payments.v1.Payments/Refund"))).toEqual({
+      allowed: false,
+      reason: "SCOPE_NOT_GRANTED",
+      scope: "write:payments",
+      detail:
+        "payments.v1.Payments/Refund at payments.internal:443 needs write:payments, which is not granted",
+      remedy:
+        "dragons grant create --manifest reconciler@v7 --scope read:payments --scope write:payments",
+    });
+  });
+
+  test("of what no scope has: the nearest scope, the lines to write, and the command", () => {
+    const { scope, detail, remedy } = refusal(
+      claimOf("/payments.v1.Payments/GetSecrets", "payments.internal:7443"),
+    );
+    expect(scope).toBe("read:payments");
+    expect(detail).toMatch(/in no scope of the manifest; read:payments comes nearest$/);
+    expect(remedy.split("\n")).toEqual([
+      "# in dragon.yaml, with a new version:",
+      "capabilities:",
+      "  read:payments:",
+      "    - grpc: payments.v1.Payments/GetSecrets",
+      "      at: payments.internal:7443",
+      "# then:",
+      "dragons manifest record",
+      "dragons grant create --manifest reconciler@<new version> --scope read:payments",
+    ]);
+  });
+
+  test("of what is far from everything names no scope, and still says what would allow it", () => {
+    const { scope, detail, remedy } = refusal(claimOf("/mail.v1.Mail/Send", "mail.internal:443"));
+    expect(scope).toBe("");
+    expect(detail).toBe("mail.v1.Mail/Send at mail.internal:443 is in no scope of the manifest");
+    expect(remedy).toContain("  write:mail:\n    - grpc: mail.v1.Mail/Send\n");
+  });
+
+  test("offers no line that would be refused itself", () => {
+    expect(refusal({ ...GET, path: "/a/b/c" }).remedy).toBe("");
+    expect(refusal({ ...GET, protocol: "OPAQUE" }).remedy).toBe("");
+  });
+
+  test("of standing, time and lease has no remedy in the manifest", () => {
+    for (const more of [{ quarantined: true }, { lease: null }, { overdue: true }]) {
+      expect(decide(more)).toMatchObject({ allowed: false, remedy: "" });
+    }
+  });
+
+  test("the line it prints would have allowed it", () => {
+    const words = fc.constantFrom("Get", "List", "Pay", "a", "_b");
+    fc.assert(
+      fc.property(words, words, fc.integer({ min: 1, max: 65535 }), (service, method, port) => {
+        const claim = claimOf(`/x.${service}/${method}`, `h:${port}`);
+        const { remedy } = refusal(claim);
+        const [, action] = /- grpc: "?([^"\n]+)/.exec(remedy) as unknown as [string, string];
+        const [, at] = /at: "?([^"\n]+)/.exec(remedy) as unknown as [string, string];
+        const [, scope] = /--scope (w[^ ]*|read:(?!payments)[^ ]*)/.exec(remedy) as unknown as [
+          string,
+          string,
+        ];
+        const rule = grpcRule(`/${action}`, at);
+        expect(ruleProblem(rule)).toBeNull();
+        const manifest = manifestBody({ capabilities: [{ name: scope, rules: [rule] }] });
+        const lease = leaseOf({ scopes: [{ name: scope, limits: FREE }] });
+        expect(authorize(authorityOf({ lease }, subjectOf(manifest)), claim, NOW).allowed).toBe(
+          true,
+        );
+      }),
+    );
+  });
+});
