@@ -28,6 +28,7 @@ export function denialTrailers(denial: Denial): string[] {
   const metadata = [
     { key: "lease_id", value: denial.leaseId },
     { key: "receipt_id", value: denial.receiptId },
+    { key: "remedy", value: denial.remedy },
     { key: "scope", value: denial.scope },
   ].filter((entry) => entry.value !== "");
   const info = ErrorInfo.encode({ reason: denial.reason, domain: "dragons.dev", metadata });

@@ -123,10 +123,11 @@ export async function openRig(
   config: Partial<StackConfig> = {},
   clock: Clock = systemClock,
   resolve: Resolve = async () => ["127.0.0.1"],
+  real: GateLedger | null = null,
 ): Promise<Rig> {
   const ledger = new MemoryLedger();
   const authority = new AuthorityHolder(clock, decide);
-  const gate = new Gate(ledger, authority, clock, {
+  const gate = new Gate(real ?? ledger, authority, clock, {
     manifestHash: new Uint8Array(32).fill(2),
     ...{ purpose: "test", goal: "", measure: "FILES", enforcement: "ADVISORY" },
   });
@@ -184,7 +185,7 @@ export async function tunnel(
   const authorization = credential === null ? "" : `Proxy-Authorization: Basic ${basic}\r\n`;
   socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${authorization}\r\n`);
   const [head] = (await once(socket, "data")) as [Buffer];
-  if (!head.toString().startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${head}`);
+  if (!head.toString().startsWith("HTTP/1.1 200 ")) throw new Error(`refused: ${head.toString()}`);
   return socket;
 }
 

@@ -1,0 +1,29 @@
+import { expect, test } from "vitest";
+import { ownerIn } from "./peer.ts";
+
+const HEAD =
+  "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
+const row = (local: string, remote: string, uid: number) =>
+  `   0: ${local} ${remote} 01 00000000:00000000 00:00000000 00000000  ${uid}        0 12345 1`;
+
+test("a connection's owner is who holds its other end", () => {
+  const table = [
+    HEAD,
+    row("0100007F:1BA0", "0100007F:C001", 0),
+    row("0100007F:C001", "0100007F:1BA0", 1000),
+    "",
+  ].join("\n");
+  expect(ownerIn(table, 0xc001, 0x1ba0)).toBe(1000);
+  expect(ownerIn(table, 0x1ba0, 0xc001)).toBe(0);
+});
+
+test("an owner that is not there, or could be either of two, is not known", () => {
+  const twice = [
+    HEAD,
+    row("0100007F:C001", "0100007F:1BA0", 1000),
+    row("0200007F:C001", "0100007F:1BA0", 1001),
+  ].join("\n");
+  expect(ownerIn(twice, 0xc001, 0x1ba0)).toBeNull();
+  expect(ownerIn(HEAD, 0xc001, 0x1ba0)).toBeNull();
+  expect(ownerIn("", 0xc001, 0x1ba0)).toBeNull();
+});
