@@ -8,7 +8,8 @@ import type { Clock } from "../native/clock.ts";
 import type { CallContext, Handlers } from "../wire/rpc.ts";
 import { StatusError } from "../wire/status.ts";
 import { type Access, accessOf } from "./access.ts";
-import { type Tenant, TenantFailed, type Tenants } from "./tenants.ts";
+import { type Tenant, TenantFailed } from "./tenant.ts";
+import type { Tenants } from "./tenants.ts";
 
 /** Who called, once it is proven. */
 export interface Operator {

@@ -7,7 +7,8 @@ import { Issuer } from "./issuer.ts";
 import { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
 import { Sessions } from "./sessions.ts";
-import type { Tenant, Tenants } from "./tenants.ts";
+import type { Tenant } from "./tenant.ts";
+import type { Tenants } from "./tenants.ts";
 import { Signal, WatchHub } from "./watch.ts";
 
 export interface FleetParts {

@@ -13,7 +13,7 @@ import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { encodeSigned, openSigned } from "../domain/signing.ts";
 import { refusal, StatusError } from "../wire/status.ts";
 import type { LedgerRecord } from "./projection.ts";
-import type { Tenant } from "./tenants.ts";
+import type { Tenant } from "./tenant.ts";
 
 /** What is stored of the end of a held ledger; with the log of its receipts, all there is. */
 const HeldRow = message("held", {

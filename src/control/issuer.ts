@@ -10,7 +10,7 @@ import type { Reason } from "../domain/reason.ts";
 import type { Verified } from "../domain/signed.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
-import type { Tenant } from "./tenants.ts";
+import type { Tenant } from "./tenant.ts";
 
 /** Why no lease is cut: in the one closed list, and a sentence. */
 export interface Withheld {

@@ -37,8 +37,9 @@ import { manifestService } from "./services/manifest.ts";
 import { organismService } from "./services/organism.ts";
 import { tenantService } from "./services/tenant.ts";
 import { tetherService } from "./services/tether.ts";
+import { TenantFailed } from "./tenant.ts";
 import { fileKeyring } from "./tenant-keys.ts";
-import { TenantFailed, Tenants } from "./tenants.ts";
+import { Tenants } from "./tenants.ts";
 
 /** What others need to know of a control plane that runs. The ready file, as JSON. */
 export interface ControlReady {

@@ -9,7 +9,7 @@ import { observing } from "../domain/suspicion.ts";
 import { Interval, TRANSITION } from "../domain/transition.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
-import type { RecordedEvent, Tenant } from "./tenants.ts";
+import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 const OBSERVER_KEY = "observer";
 const ObserverRow = message("observerRow", { up: repeated(nested(1, Interval)) });

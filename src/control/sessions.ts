@@ -18,7 +18,7 @@ import { encodeEquivocation, type HeldLedger } from "./heads.ts";
 import { beatIntervalUs, type Issuer, isDue, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
-import type { RecordedEvent, Tenant } from "./tenants.ts";
+import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 export type Down = MessageInitShape<typeof AttachResponseSchema>;
 type DownMessage = NonNullable<Down["message"]>;

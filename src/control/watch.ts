@@ -18,7 +18,7 @@ import { Queue } from "../wire/queue.ts";
 import { StatusError } from "../wire/status.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
 import { reopen } from "./reopen.ts";
-import type { RecordedEvent, Tenant } from "./tenants.ts";
+import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 type WatchResponse = MessageInitShape<typeof WatchResponseSchema>;
 

@@ -2,14 +2,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { fileKeyring } from "../../src/control/tenant-keys.ts";
 import {
   RequestReused,
   type Tenant,
   TenantFailed,
-  Tenants,
   type TenantWorld,
-} from "../../src/control/tenants.ts";
+} from "../../src/control/tenant.ts";
+import { fileKeyring } from "../../src/control/tenant-keys.ts";
+import { Tenants } from "../../src/control/tenants.ts";
 import { equal, text, utf8 } from "../../src/domain/bytes.ts";
 import { leafHash } from "../../src/domain/chain.ts";
 import { verifyControlGenesis } from "../../src/domain/genesis.ts";

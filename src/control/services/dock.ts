@@ -9,7 +9,8 @@ import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
 import type { DockRecord, GrantRecord, ManifestRecord } from "../projection.ts";
-import type { Tenant, Tenants } from "../tenants.ts";
+import type { Tenant } from "../tenant.ts";
+import type { Tenants } from "../tenants.ts";
 import { badArgument, believed, mutation, notFound, notOver, pageBySeq, peek } from "./requests.ts";
 
 export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof DockService> {

@@ -6,7 +6,7 @@ import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
 import type { LeaseRecord, LedgerRecord } from "../projection.ts";
-import type { Tenant } from "../tenants.ts";
+import type { Tenant } from "../tenant.ts";
 import { badArgument, mutation, notFound, pageBySeq } from "./requests.ts";
 
 export function leaseService(): Handlers<typeof LeaseService> {

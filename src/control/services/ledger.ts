@@ -19,7 +19,7 @@ import {
   receiptLog,
 } from "../heads.ts";
 import type { Session, Sessions } from "../sessions.ts";
-import type { Tenant } from "../tenants.ts";
+import type { Tenant } from "../tenant.ts";
 import { readResumeToken, resumeToken, tokenTooOld } from "../watch.ts";
 import { badArgument, believed, exactBytes, notFound, pageOf, pageToken } from "./requests.ts";
 

@@ -15,7 +15,7 @@ import { type Operator, operatorOf } from "../auth.ts";
 import type { Fleet, TenantFleet } from "../fleet.ts";
 import type { LedgerRecord, Recordable } from "../projection.ts";
 import { reopen } from "../reopen.ts";
-import type { Tenant } from "../tenants.ts";
+import type { Tenant } from "../tenant.ts";
 import { organismNow } from "../watch.ts";
 import { badArgument, mutation, notFound, pageBySeq, pageOf, pageToken } from "./requests.ts";
 

@@ -16,7 +16,7 @@ import { native } from "../../native/crypto.ts";
 import { refusal, StatusError } from "../../wire/status.ts";
 import type { Operator } from "../auth.ts";
 import type { Recordable } from "../projection.ts";
-import { type Draft, type RequestKey, RequestReused } from "../tenants.ts";
+import { type Draft, type RequestKey, RequestReused } from "../tenant.ts";
 
 /** What handlers have in common: arguments, pages, and requests that are carried out once. */
 
