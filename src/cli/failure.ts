@@ -6,6 +6,8 @@ export const EXIT = {
   refused: 2,
   usage: 64,
   unreachable: 69,
+  /** Our own fault: the only exit that prints a stack. */
+  bug: 70,
   retry: 75,
   notPermitted: 77,
   config: 78,
@@ -18,5 +20,12 @@ export class Failure extends Error {
   constructor(exit: number, message: string) {
     super(message);
     this.exit = exit;
+  }
+}
+
+/** Nobody answers there: worth another try, unlike every other failure. */
+export class Unreachable extends Failure {
+  constructor(message: string) {
+    super(EXIT.unreachable, message);
   }
 }

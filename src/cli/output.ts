@@ -27,6 +27,7 @@ export const FORMATS: readonly Format[] = ["table", "json", "yaml", "name"];
 /** Prints a list. JSON and YAML give an array. */
 export function printRows(format: Format, rows: readonly Row[]): void {
   if (format === "name") lines(rows.map((r) => r.name));
+  else if (format === "table" && rows.length === 0) say("none");
   else if (format === "table") lines(table(rows.map((r) => r.cells)));
   else
     print(

@@ -10,7 +10,9 @@ import { EXIT, Failure } from "./failure.ts";
 export const SETTINGS = {
   control: { flag: "--control", env: "DRAGONS_CONTROL", fallback: "127.0.0.1:7443", path: false },
   controlCa: { flag: "--control-ca", env: "DRAGONS_CONTROL_CA", fallback: "", path: true },
+  audience: { flag: "--audience", env: "DRAGONS_AUDIENCE", fallback: "", path: false },
   tenant: { flag: "--tenant", env: "DRAGONS_TENANT", fallback: "", path: false },
+  operator: { flag: "--operator", env: "DRAGONS_OPERATOR", fallback: "", path: false },
   loginKey: { flag: "--login-key", env: "DRAGONS_LOGIN_KEY", fallback: "", path: true },
   grantKey: { flag: "--grant-key", env: "DRAGONS_GRANT_KEY", fallback: "", path: true },
   rootKey: { flag: "--root-key", env: "DRAGONS_ROOT_KEY", fallback: "", path: true },
@@ -26,6 +28,9 @@ export interface Resolved {
   readonly origin: Origin;
 }
 export type Profile = Partial<Record<Setting, string>>;
+
+/** Whether a key is held by a command, `exec:<hex public key> <command>…`, and not by a file. */
+export const isCommand = (key: string): boolean => key.startsWith("exec:");
 
 /** `--profile`, else DRAGONS_PROFILE, else `.dragons/profile.json` here. */
 export const profilePath = (flag: string | undefined, env: NodeJS.ProcessEnv): string =>
@@ -60,10 +65,23 @@ export function readProfile(path: string): Profile {
     }
     const setting = key as Setting;
     // Paths in a profile are relative to it, so that the folder can be moved whole.
-    profile[setting] =
-      SETTINGS[setting].path && !isAbsolute(value) ? join(dirname(path), value) : value;
+    const relative = SETTINGS[setting].path && !isAbsolute(value) && !isCommand(value);
+    profile[setting] = relative ? join(dirname(path), value) : value;
   }
   return profile;
+}
+
+/** What a control plane's ready file tells of how to reach it and to own it, as settings. */
+export function readReady(path: string): Profile {
+  try {
+    const ready = JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+    const { control, controlCa, audience, bootstrapTokenFile } = ready;
+    const all = { control, controlCa, audience, bootstrap: bootstrapTokenFile };
+    if (Object.values(all).every((v) => typeof v === "string")) return all as Profile;
+  } catch (error) {
+    throw new Failure(EXIT.config, `--ready: ${(error as Error).message}`);
+  }
+  throw new Failure(EXIT.config, `--ready: ${path} is no ready file of a control plane`);
 }
 
 /** One setting by precedence. */

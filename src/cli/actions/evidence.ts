@@ -1,0 +1,112 @@
+import { randomBytes } from "node:crypto";
+import { open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { toHex } from "../../domain/bytes.ts";
+import { LeaseBody } from "../../domain/lease.ts";
+import type { PayloadField } from "../../domain/payload.ts";
+import { REASONS } from "../../domain/reason.ts";
+import type { SidecarClient } from "../client.ts";
+
+export interface Export {
+  /** The pack's file. */
+  readonly out: string;
+  /** Seqs, inclusive; absent: from the first, to the last. */
+  readonly fromSeq?: number;
+  readonly toSeq?: number;
+  /** Payload fields to lay open; none: those that the sidecar discloses by itself. */
+  readonly disclose?: readonly PayloadField[];
+}
+
+/**
+ * Streams an evidence pack into a file, which is there whole or not at all: it is written aside, made
+ * durable, and renamed. Returns its size in bytes.
+ */
+export async function exportEvidence(
+  { evidence }: SidecarClient,
+  { out, fromSeq = 0, toSeq = 0, disclose = [] }: Export,
+): Promise<{ readonly bytes: number }> {
+  const partial = join(dirname(out), `.${basename(out)}.${toHex(randomBytes(6))}.partial`);
+  let bytes = 0;
+  try {
+    const file = await open(partial, "wx", 0o644);
+    try {
+      const request = { fromSeq: BigInt(fromSeq), toSeq: BigInt(toSeq), disclose: [...disclose] };
+      for await (const { chunk } of evidence.export(request)) {
+        await file.writeFile(chunk);
+        bytes += chunk.length;
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(partial, out);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+  return { bytes };
+}
+
+/** What the sidecar's walk along its whole ledger found. */
+export interface LedgerCheck {
+  readonly size: number;
+  /** Hex. */
+  readonly root: string;
+  readonly openIntents: number;
+  /** null: nothing is wrong. */
+  readonly fault: { readonly detail: string; readonly seq: number } | null;
+}
+
+export async function checkLedger({ evidence }: SidecarClient): Promise<LedgerCheck> {
+  // Every signature of a long ledger takes its time, so there is no deadline but the caller's patience.
+  const answer = await evidence.checkLedger({}, { timeoutUs: CHECK_US });
+  return {
+    size: Number(answer.size),
+    root: toHex(answer.root),
+    openIntents: Number(answer.openIntents),
+    fault: answer.fault === "" ? null : { detail: answer.fault, seq: Number(answer.faultSeq) },
+  };
+}
+
+/** Microseconds: an hour is a few hundred million receipts. */
+const CHECK_US = 3_600_000_000;
+
+/** How a sidecar is. Hashes in hex, times in microseconds. */
+export interface SidecarStatus {
+  readonly instanceId: string;
+  readonly tenant: string;
+  readonly ledgerId: string;
+  readonly size: number;
+  readonly heldSize: number;
+  readonly attached: boolean;
+  readonly sessionEpoch: number;
+  readonly leaseId: string;
+  readonly scopes: readonly string[];
+  readonly leaseUntilUs: number;
+  readonly autonomyLeftUs: number;
+  readonly manifestHash: string;
+  /** Why nothing is permitted; null: authority is held. */
+  readonly standing: string | null;
+  readonly inFlight: number;
+}
+
+export async function sidecarStatus({ evidence }: SidecarClient): Promise<SidecarStatus> {
+  const s = await evidence.getStatus({});
+  const lease = s.lease === undefined ? null : LeaseBody.decode(s.lease.body);
+  return {
+    instanceId: s.instanceId,
+    tenant: s.tenantId,
+    ledgerId: toHex(s.ledgerId),
+    size: Number(s.size),
+    heldSize: Number(s.heldSize),
+    attached: s.attached,
+    sessionEpoch: Number(s.sessionEpoch),
+    leaseId: lease?.leaseId ?? "",
+    scopes: lease?.scopes.map((x) => x.name) ?? [],
+    leaseUntilUs: lease?.notAfterUs ?? 0,
+    autonomyLeftUs: Number(s.autonomyLeftUs),
+    manifestHash: toHex(s.manifestHash),
+    standing: s.standing === 0 ? null : (REASONS[s.standing] ?? "UNSPECIFIED"),
+    inFlight: s.inFlight,
+  };
+}

@@ -1,0 +1,257 @@
+import { compare, toHex, utf8 } from "../../domain/bytes.ts";
+import type { Signer } from "../../domain/crypto.ts";
+import {
+  checkGrant,
+  GRANT,
+  GrantBody,
+  type Limits,
+  LivenessPolicy,
+  type Measure,
+  type ScopeGrant,
+  UNLIMITED,
+  verifyGrant,
+} from "../../domain/grant.ts";
+import { newId } from "../../domain/ids.ts";
+import { isInvalid } from "../../domain/invalid.ts";
+import { leaseTtlDefaultUs } from "../../domain/limits.ts";
+import { type Manifest, manifestLabel } from "../../domain/manifest.ts";
+import { checkRevocation, REVOCATION, RevocationBody } from "../../domain/revocation.ts";
+import type { Verified } from "../../domain/signed.ts";
+import { refOf, signBody } from "../../domain/signing.ts";
+import type { Grant } from "../../gen/dragons/v1/authority_pb.ts";
+import { native } from "../../native/crypto.ts";
+import { idGenerator } from "../../native/ids.ts";
+import { fromWire, toWire } from "../../wire/artifacts.ts";
+import { StatusError } from "../../wire/status.ts";
+import { type Control, pages, requestId } from "../client.ts";
+import { EXIT, Failure } from "../failure.ts";
+import { parseCount } from "../units.ts";
+import { readKeyset } from "./operator.ts";
+
+/** What an operator is about to say. Lengths of time in microseconds. */
+export interface NewGrant {
+  readonly manifest: Manifest;
+  /** manifest_hash of it, 32 bytes. */
+  readonly manifestHash: Uint8Array;
+  readonly scopes: readonly ScopeGrant[];
+  readonly purpose: string;
+  /** How long it holds, from now. */
+  readonly forUs: number;
+  /** The longest lease that may be cut from it; absent: 60 s. */
+  readonly leaseTtlMaxUs?: number;
+  /** Instances at once; absent: 1. */
+  readonly instancesMax?: number;
+  /** Absent: FILES. */
+  readonly measureMin?: Exclude<Measure, "UNSPECIFIED">;
+  /** Thresholds of liveness other than the defaults. */
+  readonly liveness?: Partial<LivenessPolicy>;
+}
+
+/** A grant as it is shown. Hashes in hex, times in microseconds. */
+export interface GrantView {
+  readonly grantId: string;
+  readonly ref: string;
+  readonly manifestHash: string;
+  readonly scopes: readonly ScopeGrant[];
+  readonly notBeforeUs: number;
+  readonly notAfterUs: number;
+  readonly leaseTtlMaxUs: number;
+  readonly purpose: string;
+  readonly instancesMax: number;
+  readonly measureMin: string;
+  readonly signedBy: readonly string[];
+  /** Epoch of the revocation that ended it; 0: none did. */
+  readonly revokedEpoch: number;
+}
+
+/** Signs a grant with these operators' grant keys, and records it. */
+export async function createGrant(
+  control: Control,
+  signers: readonly Signer[],
+  wanted: NewGrant,
+): Promise<{ readonly grantId: string; readonly ref: Uint8Array; readonly revision: number }> {
+  const nowUs = control.clock.nowUs();
+  const body: GrantBody = {
+    ...GrantBody.empty(),
+    version: 1,
+    grantId: newId("grt", idGenerator()),
+    tenantId: control.tenant,
+    manifestHash: wanted.manifestHash,
+    scopes: [...wanted.scopes].sort((a, b) => compare(utf8(a.name), utf8(b.name))),
+    notBeforeUs: nowUs,
+    notAfterUs: nowUs + wanted.forUs,
+    issuedAtUs: nowUs,
+    leaseTtlMaxUs: wanted.leaseTtlMaxUs ?? leaseTtlDefaultUs,
+    purpose: wanted.purpose,
+    instancesMax: wanted.instancesMax ?? 1,
+    measureMin: wanted.measureMin ?? "FILES",
+    liveness: { ...LivenessPolicy.empty(), ...wanted.liveness },
+  };
+  const problem = checkGrant(body);
+  if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
+  const foreign = body.scopes.find(
+    (s) => !wanted.manifest.capabilities.some((c) => c.name === s.name),
+  );
+  if (foreign !== undefined) {
+    const names = wanted.manifest.capabilities.map((c) => c.name).join(", ");
+    throw new Failure(
+      EXIT.usage,
+      `--scope: ${manifestLabel(wanted.manifest)} has no capability ${foreign.name}; it has ${names || "none"}`,
+    );
+  }
+  const signed = await signBody(GRANT, body, signers);
+  const answer = await control.grants.recordGrant({
+    requestId: requestId(),
+    grant: toWire(signed),
+  });
+  return {
+    grantId: body.grantId,
+    ref: refOf(native, "grant", signed.body),
+    revision: Number(answer.revision),
+  };
+}
+
+/**
+ * `read:payments:max_actions=100,max_concurrent=2`. A limit that is not said is refused, unless
+ * `unlimited` was: nobody is to get all of something by leaving it out.
+ */
+export function parseScope(text: string, unlimited: boolean): ScopeGrant {
+  const colon = text.lastIndexOf(":");
+  const hasLimits = colon >= 0 && text.includes("=", colon);
+  const name = hasLimits ? text.slice(0, colon) : text;
+  const said = new Map<string, number>();
+  for (const part of hasLimits ? text.slice(colon + 1).split(",") : []) {
+    const [key = "", value = "", ...more] = part.split("=");
+    if (!LIMIT_NAMES.some(([, spelt]) => spelt === key) || more.length > 0 || said.has(key)) {
+      const known = LIMIT_NAMES.map(([, spelt]) => spelt).join(", ");
+      throw new Failure(EXIT.usage, `--scope ${name}: ${part} is no limit; known: ${known}`);
+    }
+    const flag = `--scope ${name}: ${key}`;
+    said.set(key, value === "unlimited" ? UNLIMITED : parseCount(value, flag, 0));
+  }
+  const limits = Object.fromEntries(
+    LIMIT_NAMES.map(([field, spelt, enforced]) => {
+      const value = said.get(spelt) ?? (unlimited || !enforced ? UNLIMITED : undefined);
+      if (value !== undefined) return [field, value];
+      throw new Failure(
+        EXIT.usage,
+        `--scope ${name}: ${spelt} is not said; write --scope ${name}:${spelt}=N, or --unlimited to set no limit`,
+      );
+    }),
+  ) as unknown as Limits;
+  return { name, limits };
+}
+
+/** Those that no version enforces yet are unlimited, and can only be said to be. */
+const LIMIT_NAMES: readonly (readonly [keyof Limits, string, boolean])[] = [
+  ["maxActions", "max_actions", true],
+  ["maxBytes", "max_bytes", false],
+  ["ratePerMinute", "rate_per_minute", false],
+  ["maxConcurrent", "max_concurrent", true],
+];
+
+/** Every grant, oldest first. */
+export async function listGrants(control: Control): Promise<GrantView[]> {
+  const all: GrantView[] = [];
+  for await (const page of pages((pageToken) => control.grants.listGrants({ pageToken }))) {
+    all.push(...page.grants.map(grantView));
+  }
+  return all;
+}
+
+/**
+ * A grant that operators of the tenant signed, as the pinned root says who they are.
+ * @throws Failure when the control plane hands out one that they did not.
+ */
+export async function verifiedGrant(
+  control: Control,
+  rootKey: Uint8Array,
+  grantId: string,
+): Promise<Verified<GrantBody>> {
+  const keyset = await readKeyset(control, rootKey);
+  const { grant } = await control.grants.getGrant({ grantId });
+  const signed = fromWire(grant?.signed, "grant");
+  const verified = isInvalid(signed)
+    ? signed
+    : verifyGrant(native, signed, keyset, null, control.clock.nowUs());
+  if (isInvalid(verified)) {
+    throw new Failure(EXIT.refused, `grant ${grantId}: ${verified.detail} (${verified.code})`);
+  }
+  return verified;
+}
+
+/** One grant by its id. */
+export async function getGrant(control: Control, grantId: string): Promise<GrantView> {
+  const { grant } = await control.grants.getGrant({ grantId });
+  return grantView(grant as Grant);
+}
+
+function grantView({ signed, revokedEpoch }: Grant): GrantView {
+  const read = fromWire(signed, "grant");
+  if (isInvalid(read)) throw new Failure(EXIT.failed, read.detail);
+  const body = GrantBody.decode(read.body);
+  return {
+    grantId: body.grantId,
+    ref: toHex(refOf(native, "grant", read.body)),
+    manifestHash: toHex(body.manifestHash),
+    scopes: body.scopes,
+    notBeforeUs: body.notBeforeUs,
+    notAfterUs: body.notAfterUs,
+    leaseTtlMaxUs: body.leaseTtlMaxUs,
+    purpose: body.purpose,
+    instancesMax: body.instancesMax,
+    measureMin: body.measureMin,
+    signedBy: read.signatures.map((s) => toHex(s.key)),
+    revokedEpoch: Number(revokedEpoch),
+  };
+}
+
+/** Tries at an epoch that others may take first. */
+const REVOKE_TRIES = 5;
+
+/** Takes a grant back for good: signed with operators' grant keys, as the tenant's next epoch. */
+export async function revokeGrant(
+  control: Control,
+  signers: readonly Signer[],
+  { grantId, reason }: { readonly grantId: string; readonly reason: string },
+): Promise<{ readonly epoch: number }> {
+  const { grant } = await control.grants.getGrant({ grantId });
+  const read = fromWire(grant?.signed, "grant");
+  if (isInvalid(read)) throw new Failure(EXIT.failed, read.detail);
+  const target = refOf(native, "grant", read.body);
+  for (let tries = 1; ; tries++) {
+    const last = await lastRevocation(control);
+    const body: RevocationBody = {
+      version: 1,
+      tenantId: control.tenant,
+      epoch: last.epoch + 1,
+      previous: last.ref,
+      kind: "GRANT",
+      target,
+      effectiveUs: control.clock.nowUs(),
+      reason,
+    };
+    const problem = checkRevocation(body);
+    if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
+    const signed = await signBody(REVOCATION, body, signers);
+    try {
+      const revocation = toWire(signed);
+      await control.grants.recordRevocation({ requestId: requestId(), revocation });
+      return { epoch: body.epoch };
+    } catch (error) {
+      const taken = error instanceof StatusError && error.reason === "EPOCH_TAKEN";
+      if (!taken || tries === REVOKE_TRIES) throw error;
+    }
+  }
+}
+
+async function lastRevocation(
+  control: Control,
+): Promise<{ readonly epoch: number; readonly ref: Uint8Array }> {
+  let body: Uint8Array | null = null;
+  for await (const page of pages((pageToken) => control.grants.listRevocations({ pageToken }))) {
+    body = page.revocations.at(-1)?.body ?? body;
+  }
+  if (body === null) return { epoch: 0, ref: new Uint8Array(0) };
+  return { epoch: RevocationBody.decode(body).epoch, ref: refOf(native, "revocation", body) };
+}

@@ -1,0 +1,42 @@
+import { readFile } from "node:fs/promises";
+import { toHex } from "../../domain/bytes.ts";
+import { writeAtomic } from "../../native/atomic-file.ts";
+import { native } from "../../native/crypto.ts";
+import {
+  isTrustFault,
+  parseTrustFile,
+  TRUST_FORMAT,
+  type TrustFile,
+} from "../../verifier/trust-file.ts";
+import { EXIT, Failure } from "../failure.ts";
+
+/** What is put into a new trust file. */
+export interface NewTrust {
+  readonly tenant: string;
+  /** The tenant root's public key, 32 bytes. */
+  readonly rootKey: Uint8Array;
+  readonly maxAgeSeconds?: number;
+}
+
+/** Writes a trust file, whole or not at all. An old one at that path is replaced. */
+export async function writeTrust(path: string, trust: NewTrust): Promise<void> {
+  const { tenant, rootKey, maxAgeSeconds } = trust;
+  const file = {
+    ...{ format: TRUST_FORMAT, tenant, rootKey: toHex(rootKey) },
+    ...(maxAgeSeconds === undefined ? {} : { maxAgeSeconds }),
+  };
+  await writeAtomic(path, `${JSON.stringify(file, null, 2)}\n`, 0o644);
+}
+
+/** @throws Failure, exit code 78, naming the field and its fix. */
+export async function readTrust(path: string): Promise<TrustFile> {
+  let source: string;
+  try {
+    source = await readFile(path, "utf8");
+  } catch (error) {
+    throw new Failure(EXIT.config, `trust file: ${(error as Error).message}`);
+  }
+  const trust = parseTrustFile(native, source);
+  if (!isTrustFault(trust)) return trust;
+  throw new Failure(EXIT.config, `trust file ${path}: ${trust.field}: ${trust.fix}`);
+}

@@ -1,0 +1,64 @@
+import { createReadStream } from "node:fs";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { native } from "../../native/crypto.ts";
+import { PackError } from "../../verifier/pack.ts";
+import type { Report } from "../../verifier/report.ts";
+import { locateReceiptByte, tamper } from "../../verifier/tamper.ts";
+import type { TrustFile } from "../../verifier/trust-file.ts";
+import { verify } from "../../verifier/verify.ts";
+import { EXIT, Failure } from "../failure.ts";
+
+/**
+ * Verifies a pack in one pass over its file. `onProgress` is told how many bytes of how many were read.
+ * @throws Failure, usage, when the file cannot be read.
+ */
+export async function verifyPack(
+  path: string,
+  trust: TrustFile | null,
+  nowUs: number,
+  onProgress: (read: number, of: number) => void = () => {},
+): Promise<Report> {
+  const { size } = await stat(path).catch((error: Error) => {
+    throw unreadable(error);
+  });
+  return verify(native, chunks(path, size, onProgress), { trust, nowUs });
+}
+
+async function* chunks(path: string, size: number, onProgress: (read: number, of: number) => void) {
+  let read = 0;
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) {
+      const part = chunk as Buffer;
+      read += part.length;
+      onProgress(read, size);
+      yield new Uint8Array(part.buffer, part.byteOffset, part.length);
+    }
+  } catch (error) {
+    throw unreadable(error as Error);
+  }
+}
+
+const unreadable = ({ message }: Error): Failure => new Failure(EXIT.usage, `PACK: ${message}`);
+
+/** Which byte is to be changed: by its offset, or one of a receipt that leaves the pack readable. */
+export type Where = { readonly at: number } | { readonly receipt: number };
+
+/**
+ * Writes a copy of a pack with one bit turned over, to see that verifying finds it. Returns the offset.
+ * @throws Failure, usage, when there is no such byte or receipt.
+ */
+export async function tamperPack(pack: string, where: Where, out: string): Promise<number> {
+  const bytes = new Uint8Array(
+    await readFile(pack).catch((error: Error) => {
+      throw unreadable(error);
+    }),
+  );
+  try {
+    const at = "at" in where ? where.at : await locateReceiptByte(bytes, where.receipt);
+    await writeFile(out, tamper(bytes, at));
+    return at;
+  } catch (error) {
+    if (!(error instanceof RangeError) && !(error instanceof PackError)) throw error;
+    throw new Failure(EXIT.usage, `${"at" in where ? "--at" : "--receipt"}: ${error.message}`);
+  }
+}

@@ -1,0 +1,34 @@
+import type { Command } from "commander";
+import { leaf, OPERATOR, run } from "../command.ts";
+import { printRows, type Row } from "../output.ts";
+import { parseCount, short, showTime } from "../units.ts";
+
+export function register(program: Command): void {
+  const audit = program.command("audit").description("all that was recorded and decided");
+  leaf(audit, "list", "list the tenant ledger's records, in order", OPERATOR)
+    .option("--what <kind>", "only of this kind: grant, lease, transition, …")
+    .option("--limit <n>", "at most so many", "1000")
+    .action(
+      run<{ what?: string; limit: string }>(async (context, options) => {
+        const { listRecords } = await import("../actions/audit.ts");
+        const limit = parseCount(options.limit, "--limit");
+        const rows: Row[] = [];
+        for await (const r of listRecords(await context.control())) {
+          if (options.what !== undefined && r.what !== options.what) continue;
+          rows.push({
+            name: r.receiptId,
+            cells: {
+              seq: `${r.seq}`,
+              at: showTime(r.atUs),
+              what: r.what,
+              summary: r.summary || "-",
+              actor: r.actor === "" ? "control plane" : short(r.actor),
+            },
+            data: { ...r },
+          });
+          if (rows.length === limit) break;
+        }
+        printRows(context.format, rows);
+      }),
+    );
+}

@@ -1,0 +1,51 @@
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import type { PayloadField } from "../../domain/payload.ts";
+import { leaf, run } from "../command.ts";
+import { EXIT, Failure } from "../failure.ts";
+import { printOne } from "../output.ts";
+import { parseCount } from "../units.ts";
+
+interface Export {
+  out: string;
+  from?: string;
+  to?: string;
+  disclose?: string;
+}
+
+export function register(program: Command): void {
+  const evidence = program.command("evidence").description("proof for whoever was not there");
+  leaf(evidence, "export", "write an evidence pack", ["sidecar"])
+    .option("--out <file>", "where to write it", "evidence.dragons")
+    .option("--from <seq>", "first receipt [1]")
+    .option("--to <seq>", "last receipt [the newest]")
+    .option("--disclose <fields>", "of goal,action,evidence,outcome,claim")
+    .action(
+      run<Export>(async (context, options) => {
+        const { exportEvidence } = await import("../actions/evidence.ts");
+        const disclose = await fieldsOf(options.disclose);
+        const out = resolve(options.out);
+        const { bytes } = await exportEvidence(await context.sidecar(), {
+          out,
+          disclose,
+          ...(options.from === undefined ? {} : { fromSeq: parseCount(options.from, "--from") }),
+          ...(options.to === undefined ? {} : { toSeq: parseCount(options.to, "--to") }),
+        });
+        printOne(context.format, {
+          name: out,
+          cells: { pack: out, bytes: `${bytes}`, next: `dragons verify ${out} --trust trust.json` },
+          data: { file: out, bytes },
+        });
+      }),
+    );
+}
+
+async function fieldsOf(text: string | undefined): Promise<PayloadField[]> {
+  const { PAYLOAD_FIELDS } = await import("../../domain/payload.ts");
+  return (text ?? "").split(",").flatMap((name) => {
+    const field = PAYLOAD_FIELDS.find((f) => f === name.trim());
+    if (field !== undefined) return [field];
+    if (name.trim() === "") return [];
+    throw new Failure(EXIT.usage, `--disclose: ${name} is none of ${PAYLOAD_FIELDS.join(", ")}`);
+  });
+}

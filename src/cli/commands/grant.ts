@@ -1,0 +1,157 @@
+import type { Command } from "commander";
+import type { GrantView } from "../actions/grant.ts";
+import { collect, leaf, OPERATOR, run } from "../command.ts";
+import type { Context } from "../context.ts";
+import { printOne, printRows, type Row } from "../output.ts";
+import { parseChoice, parseCount, parseDuration, short, showDuration, showTime } from "../units.ts";
+
+interface Create {
+  manifest: string;
+  scope: string[];
+  unlimited?: boolean;
+  ttl?: string;
+  for?: string;
+  purpose: string;
+  instances: string;
+  measure: string;
+  heartbeat?: string;
+  stallDegraded?: string;
+  stallAutoheal?: string;
+  silentBeyondLease?: string;
+  quarantineStalled?: boolean;
+  cosign: string[];
+}
+
+const COSIGN = "a further grant key, where the keyset asks for several; may repeat";
+
+export function register(program: Command): void {
+  const grant = program.command("grant").description("operators' signed word: who may do what");
+  leaf(grant, "create", "sign a grant and record it", [...OPERATOR, "grantKey"])
+    .requiredOption("--manifest <manifest>", "a dragon.yaml, a name@version or a hash")
+    .requiredOption(
+      "--scope <scope>",
+      "name[:max_actions=N,max_concurrent=N]; may repeat",
+      collect,
+      [],
+    )
+    .requiredOption("--purpose <text>", "what for: stands in every receipt")
+    .option("--unlimited", "limits that are not said are none")
+    .option("--ttl <time>", "longest lease [60s]")
+    .option("--for <time>", "how long it holds [24h]")
+    .option("--instances <n>", "instances at once", "1")
+    .option("--measure <level>", "declared, files or launched", "files")
+    .option("--heartbeat <time>", "between signs of life [10s]")
+    .option("--stall-degraded <time>", "without progress until it is degraded [30m]")
+    .option("--stall-autoheal <time>", "without progress until it is remedied [60m]")
+    .option("--silent-beyond-lease <state>", "stop or quarantine what is silent past its lease")
+    .option("--quarantine-stalled", "quarantine a stall that remedies do not cure")
+    .option("--cosign <key>", COSIGN, collect, [])
+    .action(run(createGrant));
+  leaf(grant, "list", "list grants", OPERATOR).action(
+    run(async (context) => {
+      const { listGrants } = await import("../actions/grant.ts");
+      printRows(context.format, (await listGrants(await context.control())).map(row));
+    }),
+  );
+  leaf(grant, "show <grant>", "show one grant", OPERATOR).action(
+    run(async (context, _options, [id = ""]) => {
+      const { getGrant } = await import("../actions/grant.ts");
+      printOne(context.format, detail(await getGrant(await context.control(), id)));
+    }),
+  );
+  leaf(grant, "revoke <grant>", "take a grant back for good", [...OPERATOR, "grantKey"])
+    .requiredOption("--reason <text>", "why; recorded")
+    .option("--cosign <key>", COSIGN, collect, [])
+    .action(
+      run<{ reason: string; cosign: string[] }>(async (context, options, [grantId = ""]) => {
+        const { revokeGrant } = await import("../actions/grant.ts");
+        const signers = await grantSigners(context, options.cosign);
+        const order = { grantId, reason: options.reason };
+        const { epoch } = await revokeGrant(await context.control(), signers, order);
+        printOne(context.format, {
+          name: grantId,
+          cells: { grant: grantId, revoked: `epoch ${epoch}` },
+          data: { grantId, epoch },
+        });
+      }),
+    );
+}
+
+/** Everyone who is to sign: the grant key that is set, and those that --cosign names. */
+export async function grantSigners(context: Context, cosign: readonly string[]) {
+  const { openSigner } = await import("../actions/keys.ts");
+  return Promise.all([context.required("grantKey"), ...cosign].map(openSigner));
+}
+
+async function createGrant(context: Context, options: Create): Promise<void> {
+  const { createGrant, getGrant, parseScope } = await import("../actions/grant.ts");
+  const { findManifest } = await import("../actions/manifest.ts");
+  const { MEASURES } = await import("../../domain/grant.ts");
+  const { grantTtlDefaultUs, leaseTtlDefaultUs } = await import("../../domain/limits.ts");
+  const time = (value: string | undefined, flag: string, otherwise: number) =>
+    value === undefined ? otherwise : parseDuration(value, flag);
+
+  const scopes = options.scope.map((s) => parseScope(s, options.unlimited === true));
+  const wanted = {
+    scopes,
+    purpose: options.purpose,
+    forUs: time(options.for, "--for", grantTtlDefaultUs),
+    leaseTtlMaxUs: time(options.ttl, "--ttl", leaseTtlDefaultUs),
+    instancesMax: parseCount(options.instances, "--instances"),
+    measureMin: parseChoice(options.measure, "--measure", MEASURES),
+    liveness: {
+      heartbeatIntervalUs: time(options.heartbeat, "--heartbeat", 0),
+      stallDegradedUs: time(options.stallDegraded, "--stall-degraded", 0),
+      stallAutohealUs: time(options.stallAutoheal, "--stall-autoheal", 0),
+      silentBeyondLease:
+        options.silentBeyondLease === undefined
+          ? ("UNSPECIFIED" as const)
+          : parseChoice(options.silentBeyondLease, "--silent-beyond-lease", [
+              "STOP",
+              "QUARANTINE",
+            ] as const),
+      quarantineStalled:
+        options.quarantineStalled === true ? ("YES" as const) : ("UNSPECIFIED" as const),
+    },
+  };
+  const signers = await grantSigners(context, options.cosign);
+  const control = await context.control();
+  const found = await findManifest(control, options.manifest);
+  const { grantId } = await createGrant(control, signers, {
+    ...wanted,
+    manifest: found.manifest,
+    manifestHash: found.hash,
+  });
+  printOne(context.format, detail(await getGrant(control, grantId)));
+}
+
+const row = (g: GrantView): Row => ({
+  name: g.grantId,
+  cells: {
+    grant: g.grantId,
+    manifest: short(g.manifestHash),
+    scopes: g.scopes.map((s) => s.name).join(", "),
+    until: showTime(g.notAfterUs),
+    state: g.revokedEpoch === 0 ? "in force" : `revoked by epoch ${g.revokedEpoch}`,
+    purpose: g.purpose,
+  },
+  data: { ...g, scopes: g.scopes.map(({ name, limits }) => ({ name, limits: { ...limits } })) },
+});
+
+function detail(g: GrantView): Row {
+  const cells = {
+    grant: g.grantId,
+    manifest: g.manifestHash,
+    scopes: g.scopes.map((s) => s.name).join(", "),
+    from: showTime(g.notBeforeUs),
+    until: showTime(g.notAfterUs),
+    lease: `at most ${showDuration(g.leaseTtlMaxUs)}`,
+    instances: `${g.instancesMax}`,
+    measured: g.measureMin.toLowerCase(),
+    purpose: g.purpose,
+    "signed by": g.signedBy.join(", "),
+    state: g.revokedEpoch === 0 ? "in force" : `revoked by epoch ${g.revokedEpoch}`,
+    next: `dragons dock create --grant ${g.grantId}`,
+  };
+  return { ...row(g), cells };
+}

@@ -1,0 +1,141 @@
+import type { Command } from "commander";
+import type { OrganismView } from "../actions/organism.ts";
+import { collect, leaf, OPERATOR, run } from "../command.ts";
+import { printEvent, printOne, printRows, type Row, say } from "../output.ts";
+import { parseChoice, showTime } from "../units.ts";
+
+interface Filter {
+  state?: string;
+  name?: string;
+}
+interface Reason {
+  reason: string;
+}
+
+export function register(program: Command): void {
+  const organism = program
+    .command("organism")
+    .description("governed agents, and whether they live");
+  leaf(organism, "list", "list organisms", OPERATOR)
+    .option("--state <state>", "only in this state")
+    .action(
+      run<Filter>(async (context, options) => {
+        const { listOrganisms } = await import("../actions/organism.ts");
+        const state = await stateOf(options);
+        printRows(context.format, (await listOrganisms(await context.control(), state)).map(row));
+      }),
+    );
+  leaf(organism, "watch", "show what is there, then every change, once and in order", OPERATOR)
+    .option("--state <state>", "only changes from or to this state")
+    .option("--name <name>", "only agents of this name")
+    .action(
+      run<Filter>(async (context, options) => {
+        const { watchOrganisms } = await import("../actions/organism.ts");
+        const state = await stateOf(options);
+        const filter = {
+          ...(state === undefined ? {} : { state }),
+          ...(options.name === undefined ? {} : { name: options.name }),
+        };
+        for await (const seen of watchOrganisms(await context.control(), filter)) {
+          if (seen.event === "ORGANISM") printEvent(context.format, row(seen.organism));
+          else if (seen.event === "SYNCED") say("— that is what is there; changes follow —");
+        }
+      }),
+    );
+  leaf(organism, "show <instance>", "show one organism with its latest beat", OPERATOR).action(
+    run(async (context, _options, [instanceId = ""]) => {
+      const { getOrganism } = await import("../actions/organism.ts");
+      const { organism: found, pulse } = await getOrganism(await context.control(), instanceId);
+      const beat =
+        pulse === null
+          ? { beat: "none yet" }
+          : {
+              beat: `${pulse.beat}, heard ${showTime(pulse.heardAtUs)}`,
+              session: pulse.attached ? "attached" : "none",
+              receipts: `${pulse.size} made, ${pulse.heldSize} held at the centre`,
+              "in flight": `${pulse.inFlight}`,
+              lease:
+                pulse.leaseId === ""
+                  ? "none"
+                  : `${pulse.leaseId} until ${showTime(pulse.leaseUntilUs)}`,
+            };
+      const base = row(found);
+      const cells = {
+        ...base.cells,
+        cause: found.cause ?? "-",
+        desired: found.desired.toLowerCase(),
+        ledger: found.ledgerId,
+        docked: showTime(found.dockedAtUs),
+        ...beat,
+      };
+      const data = { ...(base.data as object), pulse: pulse === null ? null : { ...pulse } };
+      printOne(context.format, { ...base, cells, data });
+    }),
+  );
+  leaf(organism, "history <instance>", "list its changes of state", OPERATOR).action(
+    run(async (context, _options, [instanceId = ""]) => {
+      const { listTransitions } = await import("../actions/organism.ts");
+      const all = await listTransitions(await context.control(), instanceId);
+      const rows = all.map((t) => ({
+        name: t.transitionId,
+        cells: {
+          at: showTime(t.atUs),
+          from: t.from.toLowerCase(),
+          to: t.to.toLowerCase(),
+          cause: t.cause === "CONDITION" ? t.condition : t.cause,
+          reason: t.reason || "-",
+        },
+        data: { ...t },
+      }));
+      printRows(context.format, rows);
+    }),
+  );
+  order(organism, "quarantine <instance>", "take all authority from it, now").action(
+    run<Reason>(async (context, { reason }, [instanceId = ""]) => {
+      const { quarantine } = await import("../actions/organism.ts");
+      const after = await quarantine(await context.control(), { instanceId, reason });
+      printOne(context.format, row(after));
+    }),
+  );
+  order(organism, "release <instance>", "let it out, naming what is released")
+    .option("--condition <type>", "what is released [all that holds it]; may repeat", collect, [])
+    .action(
+      run<Reason & { condition: string[] }>(async (context, options, [instanceId = ""]) => {
+        const { release } = await import("../actions/organism.ts");
+        const { CONDITION_TYPES } = await import("../../domain/transition.ts");
+        const conditions = options.condition.map((c) =>
+          parseChoice(c, "--condition", CONDITION_TYPES),
+        );
+        const { reason } = options;
+        const after = await release(await context.control(), { instanceId, reason, conditions });
+        printOne(context.format, row(after));
+      }),
+    );
+  order(organism, "stop <instance>", "end it for good").action(
+    run<Reason>(async (context, { reason }, [instanceId = ""]) => {
+      const { stop } = await import("../actions/organism.ts");
+      printOne(context.format, row(await stop(await context.control(), { instanceId, reason })));
+    }),
+  );
+}
+
+const order = (parent: Command, usage: string, summary: string): Command =>
+  leaf(parent, usage, summary, OPERATOR).requiredOption("--reason <text>", "why; recorded");
+
+async function stateOf({ state }: Filter) {
+  const { STATES } = await import("../../domain/transition.ts");
+  return state === undefined ? undefined : parseChoice(state, "--state", STATES);
+}
+
+const row = (o: OrganismView): Row => ({
+  name: o.instanceId,
+  cells: {
+    instance: o.instanceId,
+    manifest: o.manifest,
+    state: o.state.toLowerCase(),
+    conditions: o.conditions.map((c) => c.type).join(", ") || "-",
+    since: showTime(o.sinceUs),
+    revision: `${o.revision}`,
+  },
+  data: { ...o, conditions: o.conditions.map((c) => ({ ...c })) },
+});

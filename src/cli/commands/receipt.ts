@@ -1,0 +1,183 @@
+import type { Command } from "commander";
+import type { OpenReceipt, ReceiptFilter, ReceiptView } from "../actions/receipt.ts";
+import { leaf, OPERATOR, run } from "../command.ts";
+import type { Context } from "../context.ts";
+import { type Json, printEvent, printOne, printRows, type Row } from "../output.ts";
+import { parseChoice, parseCount, showTime } from "../units.ts";
+
+interface Filter {
+  instance?: string;
+  ledger?: string;
+  verdict?: string;
+  limit: string;
+}
+
+export function register(program: Command): void {
+  const receipt = program.command("receipt").description("what was done, and what was refused");
+  const sources = [...OPERATOR, "sidecar"] as const;
+  filtered(
+    leaf(receipt, "list", "list receipts: headers, or with --sidecar what they commit to", sources),
+  )
+    .option("--limit <n>", "at most so many", "100")
+    .action(run<Filter>(listReceipts));
+  filtered(
+    leaf(receipt, "watch", "show each receipt as the control plane comes to hold it", OPERATOR),
+  ).action(
+    run<Filter>(async (context, options) => {
+      const { watchReceipts } = await import("../actions/receipt.ts");
+      const filter = await filterOf(context, options);
+      for await (const r of watchReceipts(await context.control(), filter)) {
+        printEvent(context.format, row(r));
+      }
+    }),
+  );
+  leaf(
+    receipt,
+    "show <receipt>",
+    "show one: its header, or with --sidecar all of it",
+    sources,
+  ).action(
+    run(async (context, _options, [id = ""]) => {
+      const { getReceipt, openReceipt } = await import("../actions/receipt.ts");
+      if (context.optional("sidecar") === null) {
+        return printOne(context.format, detail(await getReceipt(await context.control(), id)));
+      }
+      const { entry } = await (await context.sidecar()).evidence.getEntry({ receiptId: id });
+      if (entry !== undefined) printOne(context.format, openDetail(openReceipt(entry)));
+    }),
+  );
+}
+
+const filtered = (command: Command): Command =>
+  command
+    .option("--instance <id>", "only of this instance")
+    .option("--ledger <id>", "only of this ledger")
+    .option("--verdict <verdict>", "completed, failed, denied, cut or indeterminate");
+
+async function listReceipts(context: Context, options: Filter): Promise<void> {
+  const limit = parseCount(options.limit, "--limit");
+  const { listEntries, listReceipts } = await import("../actions/receipt.ts");
+  const rows: Row[] = [];
+  if (context.optional("sidecar") !== null) {
+    const verdict = await verdictOf(options);
+    for await (const r of listEntries(await context.sidecar())) {
+      if (verdict !== undefined && r.verdict !== verdict) continue;
+      rows.push(openRow(r));
+      if (rows.length === limit) break;
+    }
+  } else {
+    const filter = await filterOf(context, options);
+    for await (const r of listReceipts(await context.control(), filter)) {
+      rows.push(row(r));
+      if (rows.length === limit) break;
+    }
+  }
+  printRows(context.format, rows);
+}
+
+async function verdictOf({ verdict }: Filter) {
+  const { VERDICTS } = await import("../../domain/receipt.ts");
+  return verdict === undefined ? undefined : parseChoice(verdict, "--verdict", VERDICTS);
+}
+
+async function filterOf(context: Context, options: Filter): Promise<ReceiptFilter> {
+  const { getOrganism } = await import("../actions/organism.ts");
+  const verdict = await verdictOf(options);
+  const ledgerId =
+    options.ledger ??
+    (options.instance === undefined
+      ? undefined
+      : (await getOrganism(await context.control(), options.instance)).organism.ledgerId);
+  return {
+    ...(ledgerId === undefined ? {} : { ledgerId }),
+    ...(verdict === undefined ? {} : { verdict }),
+  };
+}
+
+const row = (r: ReceiptView): Row => ({
+  name: r.receiptId,
+  cells: {
+    receipt: r.receiptId,
+    seq: `${r.seq}`,
+    kind: r.kind.toLowerCase(),
+    verdict: r.verdict.toLowerCase(),
+    reason: r.reason === "UNSPECIFIED" ? "-" : r.reason,
+    scope: r.scope || "-",
+    opened: showTime(r.openedAtUs),
+  },
+  data: header(r),
+});
+
+/** The header alone: an open receipt has more, in forms that are not for printing. */
+const header = (r: ReceiptView): { [key: string]: Json } => ({
+  receiptId: r.receiptId,
+  ledgerId: r.ledgerId,
+  seq: r.seq,
+  kind: r.kind,
+  verdict: r.verdict,
+  reason: r.reason,
+  scope: r.scope,
+  openedAtUs: r.openedAtUs,
+  closedAtUs: r.closedAtUs,
+  egressLastUs: r.egressLastUs,
+  intentSeq: r.intentSeq,
+  count: r.count,
+  leaseRef: r.leaseRef,
+  manifestHash: r.manifestHash,
+  payloadHash: r.payloadHash,
+  prevHash: r.prevHash,
+  signer: r.signer,
+});
+
+const plain = (value: unknown): Json =>
+  JSON.parse(
+    JSON.stringify(value, (_key, v) =>
+      v instanceof Uint8Array ? Buffer.from(v).toString("hex") : v,
+    ),
+  ) as Json;
+
+function openRow(r: OpenReceipt): Row {
+  const base = row(r);
+  const action = r.contents.claim;
+  const asked = action === null ? "-" : `${action.verb} ${action.path} at ${action.target}`.trim();
+  return { ...base, cells: { ...base.cells, action: asked }, data: openData(r) };
+}
+
+const openData = (r: OpenReceipt): Json => ({
+  ...header(r),
+  disclosed: [...r.disclosed],
+  contents: plain(r.contents),
+});
+
+function detail(r: ReceiptView): Row {
+  const cells = {
+    ...row(r).cells,
+    closed: showTime(r.closedAtUs),
+    "last byte": showTime(r.egressLastUs),
+    ledger: r.ledgerId,
+    lease: r.leaseRef || "-",
+    manifest: r.manifestHash,
+    "signed by": r.signer,
+  };
+  return { ...row(r), cells };
+}
+
+function openDetail(r: OpenReceipt): Row {
+  const { goal, action, evidence, outcome, claim } = r.contents;
+  const cells = {
+    ...detail(r).cells,
+    goal: goal === null ? "not kept" : [goal.purpose, goal.goal].filter((g) => g !== "").join(": "),
+    claim:
+      claim === null
+        ? "not kept"
+        : `${claim.protocol.toLowerCase()} ${claim.verb} ${claim.path} at ${claim.target}`,
+    action:
+      action === null ? "not kept" : `${action.messages} messages, ${action.bodyBytes} bytes out`,
+    evidence: evidence === null ? "not kept" : `dialled ${evidence.dialled || "nothing"}`,
+    outcome:
+      outcome === null
+        ? "not kept"
+        : `${outcome.status}; ${outcome.messages} messages, ${outcome.bodyBytes} bytes back`,
+  };
+  return { ...row(r), cells, data: openData(r) };
+}

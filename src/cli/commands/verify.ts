@@ -1,0 +1,66 @@
+import type { Command } from "commander";
+import type { Report } from "../../verifier/report.ts";
+import { leaf, run } from "../command.ts";
+import { type Json, printOne, say } from "../output.ts";
+
+export function register(program: Command): void {
+  leaf(program, "verify <pack>", "check an evidence pack, offline, against a trust file", ["trust"])
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 anchored or witnessed, 2 broken, 3 intact only, 64 usage, 78 bad or missing trust file.",
+    )
+    .action(
+      run(async (context, _options, [pack = ""]) => {
+        const { readTrust } = await import("../actions/trust.ts");
+        const { verifyPack } = await import("../actions/verify.ts");
+        const { exitCodeOf } = await import("../../verifier/report.ts");
+        const { systemClock } = await import("../../native/clock.ts");
+        const file = context.optional("trust");
+        const trust = file === null ? null : await readTrust(file);
+        const meter = progress();
+        const report = await verifyPack(pack, trust, systemClock.nowUs(), meter.show).finally(
+          meter.clear,
+        );
+        if (context.format === "table") print(report);
+        else {
+          const data = report as unknown as Json;
+          printOne(context.format, { name: report.verdict, cells: {}, data });
+        }
+        if (file === null) {
+          say(
+            "dragons: trust: no trust file was given, so nobody but the pack vouches; add --trust FILE",
+          );
+        }
+        process.exitCode = exitCodeOf(report);
+      }),
+    );
+}
+
+function print(report: Report): void {
+  const lines = [
+    ...report.findings,
+    ...(report.proves.length === 0 ? [] : ["", "What this proves:"]),
+    ...report.proves.map((line) => `  ${line}`),
+    "",
+    "What it does not prove:",
+    ...report.doesNotProve.map((line) => `  ${line}`),
+  ];
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** How far the reading is, on a terminal and nowhere else. */
+function progress(): { show(read: number, of: number): void; clear(): void } {
+  const { stderr } = process;
+  let shown = -1;
+  return {
+    show(read, of) {
+      const percent = of === 0 ? 100 : Math.floor((read / of) * 100);
+      if (!stderr.isTTY || percent === shown) return;
+      shown = percent;
+      stderr.write(`\rverifying ${percent} %`);
+    },
+    clear() {
+      if (shown >= 0) stderr.write("\r\u001b[K");
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import { Command, CommanderError } from "commander";
+import { register as audit } from "./commands/audit.ts";
+import { register as config } from "./commands/config.ts";
+import { register as dock } from "./commands/dock.ts";
+import { register as evidence } from "./commands/evidence.ts";
+import { register as grant } from "./commands/grant.ts";
+import { register as lease } from "./commands/lease.ts";
+import { register as ledger } from "./commands/ledger.ts";
+import { register as manifest } from "./commands/manifest.ts";
+import { register as operator } from "./commands/operator.ts";
+import { register as organism } from "./commands/organism.ts";
+import { register as receipt } from "./commands/receipt.ts";
+import { register as sidecar } from "./commands/sidecar.ts";
+import { register as tamper } from "./commands/tamper.ts";
+import { register as tenant } from "./commands/tenant.ts";
+import { register as token } from "./commands/token.ts";
+import { register as trust } from "./commands/trust.ts";
+import { register as verify } from "./commands/verify.ts";
+import { register as why } from "./commands/why.ts";
+import { EXIT } from "./failure.ts";
+import { say } from "./output.ts";
+
+const NOUNS = [
+  ...[tenant, trust, operator, manifest, grant, dock, token, lease, organism, receipt],
+  ...[ledger, why, evidence, verify, tamper, audit, sidecar, config],
+];
+
+/** Runs one command and leaves its exit code in `process.exitCode`. */
+export async function main(argv: readonly string[]): Promise<void> {
+  // A reader that has seen enough, such as `head`, is no fault of ours.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    process.exit(process.exitCode ?? EXIT.ok);
+  });
+  process.exitCode = await exitOf(argv);
+}
+
+async function exitOf(argv: readonly string[]): Promise<number> {
+  try {
+    const ended = await asProcess(argv);
+    if (ended !== null) return ended;
+    await program().parseAsync(argv, { from: "user" });
+    return Number(process.exitCode ?? EXIT.ok);
+  } catch (error) {
+    // Help and version are answers; anything else that commander ends with is wrong usage.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const { explain } = await import("./explain.ts");
+    const failure = explain(error);
+    if (failure !== null) {
+      say(`dragons: ${failure.message}`);
+      return failure.exit;
+    }
+    say(`dragons: this is a bug: ${error instanceof Error ? error.stack : String(error)}`);
+    return EXIT.bug;
+  }
+}
+
+/** Commands that become a process of their own read their own flags. null: it is none of them. */
+async function asProcess([name, ...args]: readonly string[]): Promise<number | null> {
+  switch (name) {
+    case "sidecar":
+      if (args[0] === "status") return null;
+      return (await import("./commands/processes.ts")).sidecar(args);
+    case "control":
+      return (await import("./commands/processes.ts")).control(args);
+    case "run":
+      return (await import("./commands/run.ts")).run(args);
+    case "dev":
+      return (await import("./commands/dev.ts")).dev(args);
+    default:
+      return null;
+  }
+}
+
+function program(): Command {
+  const root = new Command("dragons")
+    .description("leases, receipts and signs of life for autonomous agents")
+    .exitOverride()
+    .configureOutput({
+      outputError: (text, write) => write(`dragons: ${text.replace(/^error: /, "")}`),
+    })
+    .showHelpAfterError("add --help to see what it takes")
+    .addHelpText("after", PROCESSES);
+  for (const register of NOUNS) register(root);
+  return root;
+}
+
+const PROCESSES = `
+Processes, each with its own --help:
+  dev        everything on this machine, with a story
+  run        launch an unmodified agent under a sidecar
+  sidecar    the process beside the agent
+  control    the control plane
+`;

@@ -1,0 +1,55 @@
+import { EXIT, Failure } from "./failure.ts";
+
+/** How times, lengths of time and hashes are typed and shown. */
+
+const UNIT_US = { ms: 1000, s: 1_000_000, m: 60e6, h: 3600e6, d: 86_400e6 } as const;
+
+/** `250ms`, `60s`, `30m`, `24h`, `7d` as microseconds. @throws Failure naming the flag. */
+export function parseDuration(text: string, flag: string): number {
+  const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
+  const us = Number(match?.[1]) * UNIT_US[match?.[2] as keyof typeof UNIT_US];
+  if (!(us > 0) || us > Number.MAX_SAFE_INTEGER / 2) {
+    throw new Failure(EXIT.usage, `${flag}: ${text} is no length of time; write 60s, 30m or 24h`);
+  }
+  return us;
+}
+
+/** A whole number from `least`. @throws Failure naming the flag. */
+export function parseCount(text: string, flag: string, least = 1): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least)) {
+    throw new Failure(EXIT.usage, `${flag}: ${text} is no whole number from ${least}`);
+  }
+  return value;
+}
+
+/** One of a closed list, however it is capitalised. @throws Failure naming the flag. */
+export function parseChoice<T extends string>(
+  text: string,
+  flag: string,
+  choices: readonly T[],
+): Exclude<T, "UNSPECIFIED"> {
+  const wanted = text.toUpperCase().replaceAll("-", "_");
+  const found = choices.find((c) => c === wanted);
+  if (found === undefined || found === "UNSPECIFIED") {
+    const known = choices.filter((c) => c !== "UNSPECIFIED").map((c) => c.toLowerCase());
+    throw new Failure(EXIT.usage, `${flag}: ${text} is none of ${known.join(", ")}`);
+  }
+  return found as Exclude<T, "UNSPECIFIED">;
+}
+
+/** `2026-11-22T21:00:00Z`; 0: `-`. */
+export const showTime = (us: number): string =>
+  us === 0 ? "-" : new Date(us / 1000).toISOString().replace(/\.\d+Z$/, "Z");
+
+/** `1.5s`, `12m`, `3h`, `20d`: two figures are enough to look at. */
+export function showDuration(us: number): string {
+  const [unit, size] = (Object.entries(UNIT_US) as [string, number][])
+    .reverse()
+    .find(([, size]) => us >= size) ?? ["ms", 1000];
+  const value = us / size;
+  return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)}${unit}`;
+}
+
+/** The beginning of a hash: enough to tell apart what stands in one table. */
+export const short = (hex: string): string => (hex === "" ? "-" : hex.slice(0, 16));
