@@ -95,6 +95,7 @@ export async function openStack(options: {
       gate.cutAll("HANDOFF", "the sidecar is shutting down");
       demux.destroy();
       upstream.close();
+      await gate.idle();
     },
   };
 }

@@ -321,7 +321,7 @@ class GrpcCall {
   /** The agent sees the reset that it would have seen without us. */
   #mirror(code: number): void {
     this.#abort(
-      "UPSTREAM_FAILED",
+      this.#isLate() ? "DEADLINE_EXCEEDED" : "UPSTREAM_FAILED",
       `reset by the upstream, HTTP/2 error ${code}`,
       code || INTERNAL_ERROR,
     );
@@ -342,11 +342,8 @@ class GrpcCall {
     const http = single(this.#answer ?? [], ":status");
     const text =
       status === null || status === undefined ? `http ${http}` : `grpc-status: ${status}`;
-    this.#end(
-      status === "0" ? "COMPLETED" : "FAILED",
-      status === "0" ? "UNSPECIFIED" : "UPSTREAM_FAILED",
-      text,
-    );
+    if (status === "0") this.#end("COMPLETED", "UNSPECIFIED", text);
+    else this.#end("FAILED", this.#isLate() ? "DEADLINE_EXCEEDED" : "UPSTREAM_FAILED", text);
     // The upstream ended early: whatever the agent still sends, nobody wants.
     if (!this.#askedAll) discard(this.#down);
   }
@@ -403,9 +400,21 @@ class GrpcCall {
   }
 
   #clientGone(): void {
+    if (this.#cutting !== null) {
+      this.#end("CUT", this.#cutting.reason, this.#cutting.message);
+      return;
+    }
+    this.#end(
+      "FAILED",
+      this.#isLate() ? "DEADLINE_EXCEEDED" : "CLIENT_CANCELLED",
+      "reset by the client",
+    );
+  }
+
+  /** Whoever ends a call at its deadline, and by whose clock: that was why. */
+  #isLate(): boolean {
     const { deadlineUs } = this.#request;
-    const late = deadlineUs !== 0 && this.#services.clock.nowUs() >= deadlineUs;
-    this.#end("FAILED", late ? "DEADLINE_EXCEEDED" : "CLIENT_CANCELLED", "reset by the client");
+    return deadlineUs !== 0 && this.#services.clock.nowUs() >= deadlineUs - DEADLINE_SLACK_US;
   }
 
   /** The only way out. */
@@ -445,6 +454,9 @@ class GrpcCall {
 }
 
 const EMPTY = new Uint8Array(0);
+
+/** Microseconds by which the ends of a call may see its deadline apart: transit and rounding. */
+const DEADLINE_SLACK_US = 20_000;
 
 const FAULTS: Partial<Record<Reason, string>> = {
   FRAMING_INVALID: "its five bytes of framing are malformed",

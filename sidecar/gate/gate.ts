@@ -60,8 +60,9 @@ export class Gate {
   readonly #facts: RunFacts;
   readonly #spending: Spending;
   readonly #open = new Map<Permit, OpenAction>();
-  /** Intents that are being made durable. */
+  /** Actions that are being decided, their intents made durable. */
   #opening = 0;
+  readonly #waiting: (() => void)[] = [];
   /** Calls without a traceparent share one encoding. */
   readonly #plainGoal: Uint8Array;
 
@@ -84,12 +85,23 @@ export class Gate {
     return { count: 0, oldestOpenedAtUs: 0 };
   }
 
+  /** Leave for one action, or why not. Whoever gets a permit must settle it. */
   async admit(request: ActionRequest): Promise<Permit | Denial> {
+    this.#opening++;
+    try {
+      return await this.#admit(request);
+    } finally {
+      this.#opening--;
+      this.#tellIdle();
+    }
+  }
+
+  async #admit(request: ActionRequest): Promise<Permit | Denial> {
     const decision = this.#authority.decide(request.claim);
     if (!decision.allowed) {
       return this.#deny(request, decision);
     }
-    if (this.#open.size + this.#opening >= openIntentsMax) {
+    if (this.#open.size + this.#opening > openIntentsMax) {
       return this.#deny(request, why("OVERLOADED", "too many actions are open", decision.scope));
     }
     const lease = this.#authority.lease as Verified<LeaseBody>;
@@ -106,7 +118,6 @@ export class Gate {
       return this.#deny({ ...request, claim }, why("LIMIT_SPENT", detail, scope));
     }
     let intent: OpenIntent;
-    this.#opening++;
     try {
       intent = await this.#ledger.open({
         claim,
@@ -121,8 +132,6 @@ export class Gate {
       reservation.giveBack();
       if (!(error instanceof LedgerUnavailable)) throw error;
       return told(why(error.reason, error.message, scope), "", lease.body.leaseId);
-    } finally {
-      this.#opening--;
     }
     const leaseId = lease.body.leaseId;
     const action = { claim, scope, leaseId, intent, reservation, leases: [lease.ref] };
@@ -204,11 +213,25 @@ export class Gate {
         messages: response.messages,
       }),
     });
+    this.#tellIdle();
   }
 
   /** Takes all leave back, whatever the authority: this process is about to end. */
   cutAll(reason: Reason, detail: string): void {
     for (const [permit, action] of this.#open) cut(permit, action, why(reason, detail, ""));
+  }
+
+  /** Resolves once nothing is being admitted and everything that was is settled. */
+  idle(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#tellIdle();
+    });
+  }
+
+  #tellIdle(): void {
+    if (this.#open.size + this.#opening > 0) return;
+    for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
   /** After any change of authority: what is still allowed goes on under it, the rest is cut. */

@@ -140,7 +140,12 @@ export class Demux {
   /** No new streams; those open may end. Resolves once they have. */
   async drain(): Promise<void> {
     await Promise.all(
-      [...this.#sessions].map((s) => new Promise<void>((done) => s.close(() => done()))),
+      [...this.#sessions].map(async (session) => {
+        if (session.destroyed) return;
+        const closed = new Promise<void>((done) => void session.once("close", done));
+        session.close();
+        await closed;
+      }),
     );
   }
 

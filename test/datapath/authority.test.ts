@@ -278,3 +278,24 @@ test("closing cuts what is still open as HANDOFF, and tells the ledger", async (
   await closed;
   expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "HANDOFF" }]);
 });
+
+test("closing waits for an intent that is being written, and its call is told", async () => {
+  const open = rig.ledger.open.bind(rig.ledger);
+  let written = () => {};
+  const began = new Promise<void>((opening) => {
+    rig.ledger.open = async (draft) => {
+      opening();
+      await new Promise<void>((done) => {
+        written = done;
+      });
+      return open(draft);
+    };
+  });
+  void client.call("/test.Echo/Unary", HI);
+  await began;
+  const closing = rig.stack.close(0);
+  clock.advance(1);
+  written();
+  await closing;
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "FAILED", egressLastUs: 0 }]);
+});
