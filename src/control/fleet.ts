@@ -80,6 +80,7 @@ export class Fleet {
   readonly parts: FleetParts;
   readonly #tenants = new Map<string, Promise<TenantFleet>>();
   readonly #opened: TenantFleet[] = [];
+  readonly #closing = new AbortController();
   #timer: Timer | null = null;
 
   private constructor(parts: FleetParts) {
@@ -106,10 +107,19 @@ export class Fleet {
     return opened;
   }
 
-  /** Stops looking at the clock. */
+  /** Aborts when the control plane ends: streams that would live for ever must end with it. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
+  /** Stops looking at the clock, and sends everybody away who is attached or watches. */
   close(): void {
     this.#timer?.cancel();
-    for (const { watch } of this.#opened) watch.close();
+    for (const { watch, sessions } of this.#opened) {
+      watch.close();
+      sessions.end();
+    }
+    this.#closing.abort();
   }
 
   #watchClock(): void {

@@ -13,7 +13,7 @@ import type { Clock } from "../native/clock.ts";
 import { toWire } from "../wire/artifacts.ts";
 import { reasonToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
-import { refusal, StatusError } from "../wire/status.ts";
+import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
 import { encodeEquivocation, type HeldLedger } from "./heads.ts";
 import { beatIntervalUs, type Issuer, isDue, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
@@ -194,6 +194,11 @@ export class Sessions {
     this.#current.delete(instanceId);
     this.#organisms.input(instanceId, { kind: "session", epoch: session.epoch, attached: false });
     this.#onPulse(instanceId);
+  }
+
+  /** The control plane ends: sidecars live on by their leases, and attach again. */
+  end(): void {
+    for (const session of this.#current.values()) session.down.fail(shuttingDown());
   }
 
   /**

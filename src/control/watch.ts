@@ -15,7 +15,7 @@ import type { Clock } from "../native/clock.ts";
 import { toWire } from "../wire/artifacts.ts";
 import { conditionToWire, desireToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
-import { StatusError } from "../wire/status.ts";
+import { StatusError, shuttingDown } from "../wire/status.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
 import { reopen } from "./reopen.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
@@ -294,6 +294,3 @@ export class WatchHub {
 
 /** Records of the tenant ledger read at once. */
 const REPLAY_PAGE = 256;
-
-const shuttingDown = (): StatusError =>
-  new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "the control plane ends; come back");

@@ -322,6 +322,8 @@ export function openChannel(options: ChannelOptions): RpcChannel {
     "grpc.max_send_message_length": options.messageBytesMax,
     "grpc.keepalive_time_ms": ms(options.keepaliveUs),
     "grpc.keepalive_timeout_ms": ms(options.keepaliveTimeoutUs),
+    // TLS knows no server name that is an address; ours has `localhost` in every certificate.
+    ...(isLoopback(options.address) ? { "grpc.ssl_target_name_override": "localhost" } : {}),
     // Ours alone: channels to one address would otherwise share a connection, and its end.
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_retries": 0,
@@ -331,6 +333,8 @@ export function openChannel(options: ChannelOptions): RpcChannel {
   });
   return { grpc, close: () => grpc.close() };
 }
+
+const isLoopback = (address: string): boolean => /^(?:127\.[0-9.]+|\[::1\]):\d+$/.test(address);
 
 /** A typed client of one service. */
 export function createClient<S extends DescService>(service: S, channel: RpcChannel): RpcClient<S> {

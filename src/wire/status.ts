@@ -149,3 +149,7 @@ const INVALID_STATUS: Partial<Record<InvalidCode, Exclude<StatusCode, "OK">>> = 
   E_MANIFEST: "FAILED_PRECONDITION",
   E_REVOKED: "FAILED_PRECONDITION",
 };
+
+/** To streams that would live for ever, when the server ends. */
+export const shuttingDown = (): StatusError =>
+  new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "the control plane ends; come back");

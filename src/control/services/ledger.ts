@@ -7,7 +7,7 @@ import { fromWire, storedToWire, toWire } from "../../wire/artifacts.ts";
 import { verdictFromWire } from "../../wire/enums.ts";
 import { Queue } from "../../wire/queue.ts";
 import type { CallContext, Handlers } from "../../wire/rpc.ts";
-import { StatusError } from "../../wire/status.ts";
+import { StatusError, shuttingDown } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
 import {
@@ -91,6 +91,10 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
       if (only !== null && tenant.ledger(only) === null) throw notFound("ledger");
       const wanted = verdictOf(request.verdict);
       for await (const arrival of arrivals(fleet, tenant, request.resumeToken, context.signal)) {
+        if (typeof arrival === "number") {
+          yield { resumeToken: resumeToken(tenant.tenantId, RECEIPTS, arrival) };
+          continue;
+        }
         if (only !== null && !equal(only, arrival.ledgerId)) continue;
         const told = arrival.receipts.filter((r) => wants(r, wanted));
         for (const [i, receipt] of told.entries()) {
@@ -127,17 +131,22 @@ async function sessionOf(
   );
 }
 
-/** Batches in the order in which they were held: those missed since the token, then as they come. */
+/**
+ * Batches in the order in which they were held: those missed since the token, then as they come.
+ * Before them the place where the watch begins.
+ */
 async function* arrivals(
   fleet: Fleet,
   tenant: Tenant,
   token: string,
   signal: AbortSignal,
-): AsyncGenerator<Arrival> {
+): AsyncGenerator<Arrival | number> {
   const { arrived } = await fleet.of(tenant);
   const coming = new Queue<Arrival>(watchBacklogMax);
   const end = () => coming.end();
+  const close = () => coming.fail(shuttingDown());
   signal.addEventListener("abort", end, { once: true });
+  fleet.closing.addEventListener("abort", close, { once: true });
   const stop = arrived.listen((arrival) => {
     if (coming.push(arrival) || coming.ended) return;
     coming.fail(
@@ -151,11 +160,14 @@ async function* arrivals(
     if (token !== "") {
       const since = readResumeToken(tenant.tenantId, RECEIPTS, token);
       if (since > after) throw tokenTooOld();
+      yield since;
       for (let seq = since; seq < after; ) {
         const rows = await tenant.read(ARRIVALS, seq + 1, Math.min(READ_PAGE, after - seq));
         for (const row of rows) yield await stored(tenant, row.seq, row.value);
         seq += rows.length;
       }
+    } else {
+      yield after;
     }
     for await (const arrival of coming) {
       if (arrival.arrival <= after) continue;
@@ -165,6 +177,7 @@ async function* arrivals(
   } finally {
     stop();
     signal.removeEventListener("abort", end);
+    fleet.closing.removeEventListener("abort", close);
   }
 }
 

@@ -10,7 +10,7 @@ import { toWire } from "../../wire/artifacts.ts";
 import { conditionFromWire, stateFromWire } from "../../wire/enums.ts";
 import { Queue } from "../../wire/queue.ts";
 import type { CallContext, Handlers } from "../../wire/rpc.ts";
-import { StatusError } from "../../wire/status.ts";
+import { StatusError, shuttingDown } from "../../wire/status.ts";
 import { type Operator, operatorOf } from "../auth.ts";
 import type { Fleet, TenantFleet } from "../fleet.ts";
 import type { LedgerRecord, Recordable } from "../projection.ts";
@@ -84,7 +84,7 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
     async *watchPulse({ instanceId }, context) {
       const { tenant } = operatorOf(context);
       if (instanceId !== "") found(tenant, instanceId);
-      for await (const pulse of pulses(await fleet.of(tenant), instanceId, context)) {
+      for await (const pulse of pulses(fleet, tenant, instanceId, context)) {
         yield { pulse };
       }
     },
@@ -182,7 +182,7 @@ const REFUSALS: Readonly<Record<Refusal, string>> = {
   STALE_BEAT: "it is out of turn",
   OLD_SESSION: "it is out of turn",
   FORK_IS_FINAL: "a fork is never released: open a new instance",
-  NOT_QUARANTINED: "it is not quarantined",
+  NOT_QUARANTINED: "it is neither quarantined nor without a lease",
   NOT_HELD: "name exactly conditions that hold it quarantined",
   NO_REASON: "say why",
   REMEDY_OUT_OF_TURN: "it is out of turn",
@@ -225,12 +225,15 @@ async function pulseOf(
 }
 
 /** The latest of each organism, whenever it changed and the reader has time for it. */
-async function* pulses(fleet: TenantFleet, only: string, { signal }: CallContext) {
+async function* pulses(all: Fleet, tenant: Tenant, only: string, { signal }: CallContext) {
+  const fleet = await all.of(tenant);
   const changed = new Set<string>();
   // One is enough: whoever wakes takes all that changed by then.
   const wake = new Queue<true>(1);
   const end = () => wake.end();
+  const close = () => wake.fail(shuttingDown());
   signal.addEventListener("abort", end, { once: true });
+  all.closing.addEventListener("abort", close, { once: true });
   const tell = (instanceId: string) => {
     if (only !== "" && instanceId !== only) return;
     changed.add(instanceId);
@@ -249,5 +252,6 @@ async function* pulses(fleet: TenantFleet, only: string, { signal }: CallContext
   } finally {
     stop();
     signal.removeEventListener("abort", end);
+    all.closing.removeEventListener("abort", close);
   }
 }

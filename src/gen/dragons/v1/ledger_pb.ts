@@ -224,7 +224,7 @@ export const WatchReceiptsRequestSchema: GenMessage<WatchReceiptsRequest> = /*@_
  */
 export type WatchReceiptsResponse = Message<"dragons.v1.WatchReceiptsResponse"> & {
   /**
-   * SignedBytes of a ReceiptHeader.
+   * SignedBytes of a ReceiptHeader; absent: the watch has begun.
    *
    * @generated from field: dragons.v1.SignedBytes receipt = 1;
    */
@@ -286,7 +286,10 @@ export const LedgerService: GenService<{
     output: typeof GetReceiptResponseSchema;
   },
   /**
-   * Sends each receipt header once, as it is held, in order per ledger. Called by viewers.
+   * Sends each receipt header once, as it is held, in order per ledger. The first answer has no
+   * receipt: the watch has begun, and this is its token. Called by viewers. Errors: OUT_OF_RANGE (the
+   * token is not of this store), RESOURCE_EXHAUSTED (the reader is too slow; ErrorInfo carries
+   * `resume_token`), UNAVAILABLE (the control plane ends).
    *
    * @generated from rpc dragons.v1.LedgerService.WatchReceipts
    */

@@ -736,7 +736,7 @@ export const OrganismService: GenService<{
    * Sends each change once, in order: a snapshot ended by SYNCED (or, with a token, what changed
    * since), then changes as they are made, with a BOOKMARK in quiet times. Called by viewers.
    * Errors: OUT_OF_RANGE (the token is too old: list again), RESOURCE_EXHAUSTED (the reader is too
-   * slow; the trailers carry the token to resume from).
+   * slow; ErrorInfo carries `resume_token`), UNAVAILABLE (the control plane ends).
    *
    * @generated from rpc dragons.v1.OrganismService.Watch
    */
