@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import tls from "node:tls";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ConfigError, readConfig } from "../../src/control/config.ts";
@@ -218,6 +219,25 @@ describe("dragons control", () => {
     const second = start(...flags());
     expect(await second.exit).toBe(75);
     expect(second.stderr()).toContain(`held by process ${first.process.pid}`);
+  });
+
+  test("is known by every name that its certificate was told to carry", async () => {
+    const control = start(...flags(), "--name", "control.internal", "--name", "10.1.2.3");
+    const ready = await control.ready;
+    const [host, port] = ready.control.split(":");
+    const ca = await readFile(ready.controlCa);
+    const names = await new Promise<string>((resolve, reject) => {
+      const socket = tls.connect({ host, port: Number(port), ca, ALPNProtocols: ["h2"] }, () => {
+        resolve(socket.getPeerCertificate().subjectaltname ?? "");
+        socket.destroy();
+      });
+      socket.on("error", reject);
+    });
+    for (const name of ["DNS:localhost", "IP Address:127.0.0.1", "IP Address:0:0:0:0:0:0:0:1"]) {
+      expect(names.split(", ")).toContain(name);
+    }
+    expect(names.split(", ")).toContain("DNS:control.internal");
+    expect(names.split(", ")).toContain("IP Address:10.1.2.3");
   });
 
   test("says which address is taken: 78", async () => {
