@@ -29,8 +29,11 @@ const leaseOf = (more: Partial<LeaseBody> = {}): NonNullable<Authority["lease"]>
 });
 
 const subjectOf = (manifest: Manifest): Authority["subject"] => ({
-  ...{ tenantId: "acme", instanceId: INSTANCE, ledgerId: LEDGER },
-  ...{ manifestHash: hashOf(manifestBody()), scopes: compileScopes(manifest) },
+  tenantId: "acme",
+  instanceId: INSTANCE,
+  ledgerId: LEDGER,
+  manifestHash: hashOf(manifestBody()),
+  scopes: compileScopes(manifest),
 });
 const SUBJECT = subjectOf(manifestBody());
 
@@ -147,7 +150,9 @@ describe("authorize", () => {
     const rule = { ...grpcRule("/a.B/C"), when: "true" };
     const manifest = manifestBody({ capabilities: [{ name: "read:payments", rules: [rule] }] });
     expect(authorize(authorityOf({}, subjectOf(manifest)), claimOf("/a.B/C"), NOW)).toMatchObject({
-      ...{ allowed: false, reason: "CONDITION_UNEVALUABLE", scope: "read:payments" },
+      allowed: false,
+      reason: "CONDITION_UNEVALUABLE",
+      scope: "read:payments",
     });
   });
 
@@ -178,17 +183,30 @@ describe("authorize", () => {
       limitState: fc.array(
         fc.record({
           scope: fc.constantFrom("read:payments", "x"),
-          ...{ actionsLeft: fc.nat(3), bytesLeft: fc.nat(3), concurrentLeft: fc.nat(3) },
+          actionsLeft: fc.nat(3),
+          bytesLeft: fc.nat(3),
+          concurrentLeft: fc.nat(3),
         }),
         { maxLength: 2 },
       ),
     });
     const rarely = fc.integer({ min: 0, max: 7 }).map((n) => n === 0);
     const flags = fc.record({
-      ...{ unrecorded: rarely, drifted: rarely, quarantined: rarely, stopped: rarely },
-      ...{ revoked: rarely, overdue: rarely, none: rarely },
+      unrecorded: rarely,
+      drifted: rarely,
+      quarantined: rarely,
+      stopped: rarely,
+      revoked: rarely,
+      overdue: rarely,
+      none: rarely,
       nowUs: fc.oneof(
-        { weight: 9, arbitrary: fc.integer({ min: NOW - 5 * SECOND, max: NOW + 65 * SECOND }) },
+        {
+          weight: 9,
+          arbitrary: fc.integer({
+            min: NOW - 5 * SECOND,
+            max: NOW + 65 * SECOND,
+          }),
+        },
         fc.double(),
       ),
     });
@@ -228,7 +246,9 @@ describe("a refusal", () => {
       detail:
         "payments.v1.Payments/Refund at payments.internal:443 needs write:payments, which is not granted",
       remedy:
-        "dragons grant create --manifest reconciler@v7 --scope read:payments --scope write:payments",
+        "dragons grant create --manifest reconciler@v7 " +
+        "--scope read:payments:max_actions=100,max_concurrent=4 --scope write:payments " +
+        '--unlimited --purpose "allow payments.v1.Payments/Refund"',
     });
   });
 
@@ -245,8 +265,10 @@ describe("a refusal", () => {
       "    - grpc: payments.v1.Payments/GetSecrets",
       "      at: payments.internal:7443",
       "# then:",
-      "dragons manifest record",
-      "dragons grant create --manifest reconciler@<new version> --scope read:payments",
+      "dragons manifest record dragon.yaml",
+      "dragons grant create --manifest dragon.yaml " +
+        "--scope read:payments:max_actions=100,max_concurrent=4 " +
+        '--unlimited --purpose "allow payments.v1.Payments/GetSecrets"',
     ]);
   });
 
@@ -260,12 +282,25 @@ describe("a refusal", () => {
   test("offers no line that would be refused itself", () => {
     expect(refusal({ ...GET, path: "/a/b/c" }).remedy).toBe("");
     expect(refusal({ ...GET, protocol: "OPAQUE" }).remedy).toBe("");
+    for (const path of ["/*", "/a{b,c}"]) {
+      expect(refusal({ ...GET, protocol: "HTTP", verb: "GET", path }).remedy).toBe("");
+    }
   });
 
   test("of standing, time and lease has no remedy in the manifest", () => {
     for (const more of [{ quarantined: true }, { lease: null }, { overdue: true }]) {
       expect(decide(more)).toMatchObject({ allowed: false, remedy: "" });
     }
+  });
+
+  test("holds nothing that a shell would run", () => {
+    const evil = { ...GET, target: "h:1", path: "/a.B/$(reboot)`x`\";'\\\n!" };
+    const open = { ...evil, protocol: "HTTP" as const, verb: "GET", path: "/$(reboot)`x`\"'!" };
+    expect(refusal(evil).remedy).toBe("");
+    const command = refusal(open).remedy.split("\n").at(-1) as string;
+    expect(command).toMatch(
+      /^dragons grant create [A-Za-z0-9 .:_=,-]+ --purpose "[A-Za-z0-9 ._/:-]*"$/,
+    );
   });
 
   test("the line it prints would have allowed it", () => {

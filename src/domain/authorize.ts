@@ -103,7 +103,7 @@ function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refu
 }
 
 function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {
-  const held = lease.scopes.map((s) => s.name);
+  const held = lease.scopes;
   const [match] = matching(scopes, claim);
   if (match !== undefined) {
     const detail = `${name(claim)} needs ${match.scope}, which is not granted`;
@@ -120,7 +120,10 @@ function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {
 }
 
 const refused = (reason: Reason, detail: string, scope = ""): Refused => ({
-  ...{ allowed: false, reason, scope, detail },
+  allowed: false,
+  reason,
+  scope,
+  detail,
   remedy: "",
 });
 

@@ -21,9 +21,17 @@ const { keyset, genesis } = await makeChain();
 describe("a directive", () => {
   const verify = async (more: Partial<DirectiveBody>, by: Signer = keys.issuer) => {
     const body: DirectiveBody = {
-      ...{ version: 1, directiveId: idNamed("dir"), tenantId: "acme", instanceId: INSTANCE },
-      ...{ ledgerId: genesis.ref, sessionEpoch: 4, kind: "QUARANTINE", issuedAtUs: NOW },
-      ...{ expiresAtUs: NOW + 60 * SECOND, reason: "held by alice", ...more },
+      version: 1,
+      directiveId: idNamed("dir"),
+      tenantId: "acme",
+      instanceId: INSTANCE,
+      ledgerId: genesis.ref,
+      sessionEpoch: 4,
+      kind: "QUARANTINE",
+      issuedAtUs: NOW,
+      expiresAtUs: NOW + 60 * SECOND,
+      reason: "held by alice",
+      ...more,
     };
     const context = { keyset, genesis, sessionEpoch: 4, nowUs: NOW };
     return verifyDirective(native, await signBody(DIRECTIVE, body, [by]), context);
@@ -58,11 +66,26 @@ describe("a directive", () => {
 describe("a transition", () => {
   const verify = async (more: Partial<TransitionBody>, by: Signer = keys.issuer) => {
     const body: TransitionBody = {
-      ...{ version: 1, transitionId: idNamed("trn"), tenantId: "acme", instanceId: INSTANCE },
-      ...{ ledgerId: genesis.ref, from: "RUNNING", to: "DEGRADED", cause: "CONDITION" },
-      ...{ condition: "SILENT", atUs: NOW, desired: "RUN", conditions: [], artifacts: [] },
-      ...{ actor: new Uint8Array(), reason: "", lastBeatUs: 0, dueUs: 0, thresholdUs: 0 },
-      ...{ observerUp: [], ...more },
+      version: 1,
+      transitionId: idNamed("trn"),
+      tenantId: "acme",
+      instanceId: INSTANCE,
+      ledgerId: genesis.ref,
+      from: "RUNNING",
+      to: "DEGRADED",
+      cause: "CONDITION",
+      condition: "SILENT",
+      atUs: NOW,
+      desired: "RUN",
+      conditions: [],
+      artifacts: [],
+      actor: new Uint8Array(),
+      reason: "",
+      lastBeatUs: 0,
+      dueUs: 0,
+      thresholdUs: 0,
+      observerUp: [],
+      ...more,
     };
     return verifyTransition(native, await signBody(TRANSITION, body, [by]), keyset, NOW);
   };

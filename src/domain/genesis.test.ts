@@ -110,8 +110,12 @@ describe("a genesis", () => {
 
 describe("a genesis of the control plane's ledger", () => {
   const control: Partial<GenesisBody> = {
-    ...{ role: "CONTROL", instanceId: "", ledgerKey: keys.controlLedger.publicKey },
-    ...{ manifestHash: new Uint8Array(), dockRef: new Uint8Array(), joinKey: new Uint8Array() },
+    role: "CONTROL",
+    instanceId: "",
+    ledgerKey: keys.controlLedger.publicKey,
+    manifestHash: new Uint8Array(),
+    dockRef: new Uint8Array(),
+    joinKey: new Uint8Array(),
   };
   const verify = async (more: Partial<GenesisBody>, by: Signer[] = [keys.controlLedger]) => {
     const body = genesisBody(dock.ref, { ...control, ...more });

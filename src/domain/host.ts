@@ -62,7 +62,7 @@ function parseIpv6(text: string): number[] | null {
   if (tail === undefined) return head.length === 8 ? head : null;
   const zeros = 8 - head.length - tail.length;
   // "::" stands for at least one group.
-  return zeros < 1 ? null : [...head, ...new Array<number>(zeros).fill(0), ...tail];
+  return zeros < 1 ? null : [...head, ...Array.from({ length: zeros }, () => 0), ...tail];
 }
 
 function parseGroups(text: string, last: boolean): number[] | null {

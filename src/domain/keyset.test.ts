@@ -66,7 +66,10 @@ describe("a keyset", () => {
       "the identity as a key",
       {
         keys: [
-          { ...entry("ISSUER", keys.issuer), key: Uint8Array.from([1, ...new Array(31).fill(0)]) },
+          {
+            ...entry("ISSUER", keys.issuer),
+            key: Uint8Array.from([1, ...Array.from({ length: 31 }, () => 0)]),
+          },
         ],
       },
       "E_KEY_WEAK",

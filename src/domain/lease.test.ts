@@ -118,8 +118,10 @@ const limit = fc.oneof(
   fc.constant(UNLIMITED),
 );
 const limits = fc.record({
-  ...{ maxActions: limit, maxConcurrent: limit },
-  ...{ maxBytes: fc.constant(UNLIMITED), ratePerMinute: fc.constant(UNLIMITED) },
+  maxActions: limit,
+  maxConcurrent: limit,
+  maxBytes: fc.constant(UNLIMITED),
+  ratePerMinute: fc.constant(UNLIMITED),
 });
 const NAMES = ["read:a", "read:b", "use:c", "write:d"];
 
@@ -157,7 +159,9 @@ const within = fc
     const ttl = Math.max(1, Math.floor(room * r.ttlShare));
     const lease: Partial<LeaseBody> = {
       scopes: leased,
-      ...{ issuedAtUs: notBeforeUs, notBeforeUs, notAfterUs: notBeforeUs + ttl },
+      issuedAtUs: notBeforeUs,
+      notBeforeUs,
+      notAfterUs: notBeforeUs + ttl,
     };
     return { grant, lease };
   });

@@ -118,11 +118,17 @@ describe("a manifest", () => {
 
 describe("a rule", () => {
   const http = (verb: string, path: string, target = "ledger.internal:443"): Rule => ({
-    ...{ protocol: "HTTP", target, verb, path },
+    protocol: "HTTP",
+    target,
+    verb,
+    path,
     when: "",
   });
   const mcp = (verb: string, path: string, target = "tracker"): Rule => ({
-    ...{ protocol: "MCP", target, verb, path },
+    protocol: "MCP",
+    target,
+    verb,
+    path,
     when: "",
   });
 

@@ -1,37 +1,61 @@
 import type { Claim } from "./claim.ts";
+import { type ScopeGrant, UNLIMITED } from "./grant.ts";
 import { type Manifest, manifestLabel, type Rule, ruleProblem, SCOPE_NAME } from "./manifest.ts";
 
 /**
  * What would allow an action, as text to paste: the lines of `dragon.yaml`, if the manifest lacks
- * them, and the command that grants them.
+ * them, and the command that grants them beside what is held.
+ *
+ * @param known the scope of the manifest that speaks of the action; null: none does
  */
 export function remedyFor(
   manifest: Manifest,
-  held: readonly string[],
+  held: readonly ScopeGrant[],
   claim: Claim,
   known: string | null,
 ): string {
   const scope = known ?? suggestScope(claim);
   if (scope === null) return "";
-  const names = [...new Set([...held, scope])].sort();
-  const grant = (label: string) =>
-    `dragons grant create --manifest ${label} ${names.map((n) => `--scope ${n}`).join(" ")}`;
+  const scopes = held.some((s) => s.name === scope)
+    ? held.map(scopeFlag)
+    : [...held.map(scopeFlag), `--scope ${scope}`];
+  const grant = (name: string) =>
+    `dragons grant create --manifest ${name} ${scopes.sort().join(" ")} --unlimited --purpose "${purpose(claim)}"`;
   if (known !== null) return grant(manifestLabel(manifest));
   const rule = ruleOf(claim);
-  if (ruleProblem(rule) !== null) return "";
+  // What asks for a star must not be told to write one: it would stand for more than itself.
+  if (/[*{}]/.test(claim.path) || ruleProblem(rule) !== null) return "";
   return [
     "# in dragon.yaml, with a new version:",
     "capabilities:",
     ...scopeLines(scope, [rule]),
     "# then:",
-    `dragons manifest record`,
-    grant(`${manifest.name}@<new version>`),
+    "dragons manifest record dragon.yaml",
+    grant("dragon.yaml"),
   ].join("\n");
 }
 
+/** What is limited now stays so; what no limit is said for is `--unlimited`. */
+function scopeFlag({ name, limits }: ScopeGrant): string {
+  const said = [
+    ...(limits.maxActions === UNLIMITED ? [] : [`max_actions=${limits.maxActions}`]),
+    ...(limits.maxConcurrent === UNLIMITED ? [] : [`max_concurrent=${limits.maxConcurrent}`]),
+  ];
+  return `--scope ${[name, said.join(",")].filter((w) => w !== "").join(":")}`;
+}
+
+/** Pasted into a shell between double quotes, so only what means nothing to one. */
+const purpose = ({ verb, path }: Claim): string =>
+  `allow ${verb} ${path.replace(/^\//, "")}`
+    .replace(/[^A-Za-z0-9 ._/:-]+/g, "")
+    .replace(/ +/g, " ");
+
 /** The rule that allows exactly what a claim asks, at the same place. */
 const ruleOf = ({ protocol, target, verb, path }: Claim): Rule => ({
-  ...{ protocol, target, verb, path },
+  protocol,
+  target,
+  verb,
+  path,
   when: "",
 });
 

@@ -49,8 +49,12 @@ export function parseManifestYaml(text: string): ManifestText {
   }
   const reader = new Reader(lines);
   const top = reader.map(document.contents, "the file", [
-    ...["name", "version", "code"],
-    ...["config", "runtime", "capabilities"],
+    "name",
+    "version",
+    "code",
+    "config",
+    "runtime",
+    "capabilities",
   ]);
   const required = (key: string): Node => {
     const node = top.get(key);
@@ -132,7 +136,7 @@ class Reader {
   }
 
   capabilities(node: Node): Capability[] {
-    return [...this.map(node, "capabilities", [])]
+    return Array.from(this.map(node, "capabilities", []))
       .map(([name, rules]) => ({
         name,
         rules: this.list(rules, name).map((item) => this.rule(item, name)),
