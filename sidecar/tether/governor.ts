@@ -2,12 +2,13 @@ import { readFileSync } from "node:fs";
 import { equal, toHex } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
-import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { fitHeartbeat, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { newId } from "../../src/domain/ids.ts";
 import type { Progress } from "../../src/domain/progress.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Agent } from "../agent/launch.ts";
 import type { AuthorityHolder } from "../gate/authority.ts";
@@ -16,6 +17,7 @@ import type { LeaseLog } from "../identity/lease-log.ts";
 import { lifecycleDraft } from "../ledger/lifecycle.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 import type { Report } from "../report.ts";
+import { CosignedHeads } from "./cosigned.ts";
 import { heartbeat } from "./heartbeat.ts";
 import { startTether, type Tether, type TetherClient } from "./tether.ts";
 
@@ -49,10 +51,12 @@ export class Governor {
   readonly #ids = idGenerator();
   #results: HeartbeatBody["directiveResults"] = [];
   #measured: Uint8Array;
+  readonly #heads: CosignedHeads;
 
   constructor(parts: GovernorParts) {
     this.#parts = parts;
     this.#measured = parts.manifestHash;
+    this.#heads = new CosignedHeads(native, parts.ledger.ledgerId, parts.ledgerSigner);
   }
 
   /** Resolves when authority is held for the first time. */
@@ -74,6 +78,8 @@ export class Governor {
           leases.append(lease.signed);
           holder.adopt(lease);
           report("lease", { lease: lease.body.leaseId, seq: lease.body.leaseSeq });
+          // A beat under the new lease, at once: only that makes the organism run.
+          this.beatNow();
           this.#firstLease.resolve();
           void this.#watchDrift();
         },
@@ -83,9 +89,7 @@ export class Governor {
           report("revocation", { epoch: body.epoch, kind: body.kind, reason: body.reason });
         },
         directive: (directive) => this.#obey(directive),
-        cosigned: (note) => {
-          this.checkpoint = note;
-        },
+        cosigned: (note) => void this.#cosigned(note),
         withheld: (reason, detail) =>
           report("no lease", { reason: REASONS[reason] ?? String(reason), detail }),
         rejected: (what, detail) => report("rejected", { what, detail }),
@@ -100,6 +104,13 @@ export class Governor {
 
   async stop(): Promise<void> {
     await this.tether?.stop();
+  }
+
+  async #cosigned(note: string): Promise<void> {
+    const { authority, report } = this.#parts;
+    const complete = await this.#heads.complete(note, authority.keyset.body);
+    if (typeof complete === "string") this.checkpoint = complete;
+    else report("rejected", { what: "checkpoint", detail: complete.detail });
   }
 
   #obey({ body }: Verified<DirectiveBody>): void {
@@ -163,7 +174,7 @@ export class Governor {
     await new Promise((resolve) => setImmediate(resolve));
     const loopLagUs = Math.round((performance.now() - asked) * 1000);
     const nowUs = clock.nowUs();
-    return heartbeat({
+    const body = heartbeat({
       heartbeatId: newId("hbt", this.#ids),
       tenantId: authority.genesis.body.tenantId,
       sessionEpoch: session.epoch,
@@ -183,6 +194,8 @@ export class Governor {
       manifestHash: this.#measured,
       directiveResults: this.#results,
     });
+    this.#heads.remember(body);
+    return fitHeartbeat(body);
   }
 }
 

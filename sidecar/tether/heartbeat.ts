@@ -28,9 +28,6 @@ export interface BeatFacts {
   readonly directiveResults: HeartbeatBody["directiveResults"];
 }
 
-/** Scopes of one beat: what fits into its kilobyte. */
-const SCOPES_MAX = 6;
-
 /** Pulse, semantic progress and authority, from what the sidecar itself observed. */
 export function heartbeat(facts: BeatFacts): HeartbeatBody {
   const { ledger, agent, nowUs } = facts;
@@ -58,7 +55,7 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     root: head.root,
     intentsOpened: head.intentsOpened,
     intentsHead: head.intentsHead,
-    scopes: busiest(stats.scopes),
+    scopes: stats.scopes,
     novelty: facts.novelty,
     lastProgressUs: facts.lastProgressUs,
     grantRef: facts.grantRef,
@@ -71,13 +68,3 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     directiveResults: facts.directiveResults,
   };
 }
-
-/** The scopes with the most receipts, by name. All of them are in the receipts themselves. */
-const busiest = (scopes: HeartbeatBody["scopes"]): HeartbeatBody["scopes"] =>
-  scopes
-    .toSorted((a, b) => total(b) - total(a))
-    .slice(0, SCOPES_MAX)
-    .toSorted((a, b) => (a.scope < b.scope ? -1 : 1));
-
-const total = ({ completed, failed, denied }: HeartbeatBody["scopes"][number]): number =>
-  completed + failed + denied;

@@ -91,7 +91,7 @@ function takeRelease(
   order: Order,
   t: number,
 ): OrganismView | Refusal {
-  if (view.state !== "QUARANTINED") return "NOT_QUARANTINED";
+  if (view.state !== "QUARANTINED") return takeRenewal(view, releases, order, t);
   if (order.reason === "") return "NO_REASON";
   if (releases.includes("FORK")) return "FORK_IS_FINAL";
   const held = (type: ConditionType) => view.holds.some((c) => c.type === type);
@@ -99,6 +99,21 @@ function takeRelease(
   const holds = view.holds.filter((c) => !releases.includes(c.type));
   const desired = view.desired === "HOLD" && releases.includes("HELD") ? "RUN" : view.desired;
   return { ...view, holds, desired, releasedUs: holds.length === 0 ? t : view.releasedUs };
+}
+
+/**
+ * A lease that was revoked leaves an organism without authority, though not in quarantine, and no new
+ * one is cut for it until an operator releases just that.
+ */
+function takeRenewal(
+  view: OrganismView,
+  releases: readonly ConditionType[],
+  order: Order,
+  t: number,
+): OrganismView | Refusal {
+  const withoutLease = view.conditions.some((c) => c.type === "LEASE_ZERO");
+  if (!withoutLease || !releases.includes("LEASE_ZERO")) return "NOT_QUARANTINED";
+  return order.reason === "" ? "NO_REASON" : { ...view, releasedUs: t };
 }
 
 function takeRemedy(

@@ -324,6 +324,17 @@ describe("quarantine", () => {
     ]);
   });
 
+  test("a revoked lease comes back only by a release that names just that, with a reason", () => {
+    const s = new Story().running();
+    s.take({ kind: "lease", ref: fill(0xcc), untilUs: s.nowUs });
+    s.tick();
+    expect(s.view.state).toBe("DEGRADED");
+    expect(s.release(["HELD"])).toBe("NOT_QUARANTINED");
+    expect(s.release(["LEASE_ZERO"], "")).toBe("NO_REASON");
+    expect(s.release(["LEASE_ZERO"])).toBe("");
+    expect(s.view.releasedUs).toBe(s.nowUs);
+  });
+
   test("a release names what it releases: all of it, nothing else, and why", () => {
     const s = new Story().running();
     expect(s.release(["HELD"])).toBe("NOT_QUARANTINED");

@@ -98,7 +98,14 @@ export class Oracle {
         this.desired = "STOP";
         return null;
       case "release": {
-        if (this.state !== "QUARANTINED") return "NOT_QUARANTINED";
+        if (this.state !== "QUARANTINED") {
+          // What a revoked lease took is given back by its own name alone.
+          const renews = input.releases.some((t) => t === "LEASE_ZERO");
+          if (!renews || !this.wrong.has("LEASE_ZERO")) return "NOT_QUARANTINED";
+          if (input.order.reason.length === 0) return "NO_REASON";
+          this.released = this.now;
+          return null;
+        }
         if (input.order.reason.length === 0) return "NO_REASON";
         if (input.releases.some((t) => t === "FORK")) return "FORK_IS_FINAL";
         if (input.releases.length === 0) return "NOT_HELD";

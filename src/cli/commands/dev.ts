@@ -1,0 +1,78 @@
+import { relative } from "node:path";
+import { writeAtomic } from "../../native/atomic-file.ts";
+import { DEV_USAGE, type DevConfig, parseDevArgs } from "../dev/config.ts";
+import { Narrator } from "../dev/narrator.ts";
+import { type Rig, startRig, TENANT } from "../dev/rig.ts";
+import { tellStory } from "../dev/story.ts";
+import { EXIT } from "../failure.ts";
+
+/** Everything on this machine, with a story. Resolves with the exit code. */
+export async function dev(args: readonly string[]): Promise<number> {
+  const config = parseDevArgs(args);
+  const tell = new Narrator();
+  if (config === null) {
+    tell.plain(DEV_USAGE);
+    return EXIT.ok;
+  }
+  const stop = Promise.withResolvers<void>();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop.resolve());
+  tell.title("Dragons: leases, receipts and signs of life for an agent that knows nothing of them");
+  tell.plain("For trying out, not for production: all keys lie in one folder.");
+  const began = performance.now();
+  const rig = await startRig(config);
+  try {
+    if (config.readyFile !== null) await writeReady(config.readyFile, config, rig);
+    tell.plain(
+      `Four processes up after ${((performance.now() - began) / 1000).toFixed(1)} s: ` +
+        `control plane ${rig.control.address}, sidecar ${rig.ready.proxy}, payments ${rig.upstream}, agent.`,
+    );
+    await Promise.race([tellStory(rig, config.data, tell), stop.promise]);
+    if (!config.once) {
+      next(config, rig, tell);
+      await stop.promise;
+    }
+  } finally {
+    await rig.close();
+  }
+  return EXIT.ok;
+}
+
+async function writeReady(path: string, { data }: DevConfig, rig: Rig): Promise<void> {
+  const { control, ready, trustFile, children } = rig;
+  const facts = {
+    control: control.address,
+    controlCa: rig.controlCa,
+    proxy: ready.proxy,
+    admin: ready.admin,
+    agentCa: ready.agentCa,
+    credential: ready.credential,
+    upstream: rig.upstream,
+    operatorKey: rig.loginKey,
+    tenant: TENANT,
+    instanceId: ready.instanceId,
+    trust: trustFile,
+    profile: rig.profileFile,
+    data,
+    pids: Object.fromEntries(Object.entries(children).map(([name, child]) => [name, child.pid])),
+  };
+  await writeAtomic(path, `${JSON.stringify(facts, null, 2)}\n`, 0o600);
+}
+
+function next({ data }: DevConfig, rig: Rig, tell: Narrator): void {
+  const dragons = "./bin/dragons";
+  const profile = relative(process.cwd(), rig.profileFile);
+  const at = profile === ".dragons/profile.json" ? "" : ` --profile ${profile}`;
+  const folder = relative(process.cwd(), data) || ".";
+  tell.title("It stays up. Try next, in another terminal:");
+  for (const command of [
+    `${dragons} organism list${at}`,
+    `${dragons} receipt list${at}`,
+    `${dragons} verify ${folder}/evidence.dragons --trust ${folder}/trust.json`,
+    `${dragons} run${at} --contain off -- python3 examples/payments/my_agent.py ${rig.upstream}`,
+    `${dragons} run${at} --contain off --allow 'grpc payments.v1.Payments/List* at ${rig.upstream}' -- python3 examples/payments/my_agent.py ${rig.upstream}`,
+    `${dragons} organism watch${at}`,
+  ]) {
+    tell.plain(`  ${command}`);
+  }
+  tell.plain("\nCtrl-C ends everything, in order.");
+}
