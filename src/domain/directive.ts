@@ -9,7 +9,7 @@ import { isPrintable } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import { checkIssued, cites, firstOf, must, openVersion1, sameTenant } from "./verify.ts";
 
-export const DIRECTIVE_KINDS = [
+const DIRECTIVE_KINDS = [
   "UNSPECIFIED",
   "QUARANTINE",
   "RELEASE",

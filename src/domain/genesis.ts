@@ -17,7 +17,7 @@ import {
 } from "./verify.ts";
 
 /** WORK: an instance's ledger. CONTROL: the control plane's ledger of one tenant. */
-export const LEDGER_ROLES = ["UNSPECIFIED", "WORK", "CONTROL"] as const;
+const LEDGER_ROLES = ["UNSPECIFIED", "WORK", "CONTROL"] as const;
 
 /**
  * The birth of a ledger: binds its key, tenant, manifest and dock. Signed by a join key that the

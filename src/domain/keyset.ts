@@ -37,7 +37,7 @@ export const KeyEntry = message("key", {
 export type KeyEntry = ReturnType<typeof KeyEntry.decode>;
 
 /** How many distinct keys of a role must sign; absent roles need one. */
-export const Threshold = message("threshold", {
+const Threshold = message("threshold", {
   role: oneOf(1, KEY_ROLES),
   signatures: u32(2),
 });
@@ -178,7 +178,7 @@ export const keysOf = (
   keyset.body.keys.filter((k) => k.role === role && keyState(k, nowUs, nowUs) === null);
 
 /** How many distinct keys of a role must sign. */
-export const thresholdOf = (keyset: Verified<KeysetBody>, role: KeyRole): number =>
+const thresholdOf = (keyset: Verified<KeysetBody>, role: KeyRole): number =>
   keyset.body.thresholds.find((t) => t.role === role)?.signatures ?? 1;
 
 /** Whether a key has any role in the keyset, so that it may not take another. */

@@ -53,7 +53,7 @@ export function matchRule(rule: Rule, claim: Claim): boolean {
 export const matching = (scopes: Scopes, claim: Claim): readonly ScopeRule[] =>
   (scopes.byTarget.get(exactKey(claim)) ?? []).filter((r) => r.pattern.matches(claim.path));
 
-export const holdsScope = (lease: LeaseBody, scope: string): boolean =>
+const holdsScope = (lease: LeaseBody, scope: string): boolean =>
   lease.scopes.some((s) => s.name === scope);
 
 /** The first rule, in the manifest's order, of a scope of this lease that speaks of this action. */
