@@ -79,7 +79,9 @@ export async function runControl(
   await mkdir(files.store, { recursive: true, mode: 0o700 });
   const hold = holdFolder(data);
   try {
-    const identity = await openIdentity(data, clock.nowUs());
+    // Certificates go by the machine's time, as TLS does on the other side.
+    const machineUs = systemClock.nowUs();
+    const identity = await openIdentity(data, machineUs);
     const store = embeddedControlStore(openLmdb(files.store));
     const tenants = await Tenants.open({
       store,
@@ -106,7 +108,7 @@ export async function runControl(
       certificate: await issueForServer(
         identity.ca,
         [config.listen.host, ...config.names],
-        clock.nowUs(),
+        machineUs,
       ),
       authenticator: authenticator({
         tenants,

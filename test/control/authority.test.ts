@@ -186,6 +186,14 @@ describe("the chain of authority, over TLS", () => {
     expect(answered.length).toBeGreaterThan(0);
   });
 
+  test("is reached over TLS whatever time it goes by itself", async () => {
+    world.clock.advance(400 * 24 * 3_600_000_000);
+    await world.restart();
+    expect(await world.client(TenantService).listTenants({}, world.owner)).toMatchObject({
+      tenants: [{ tenantId: "acme" }],
+    });
+  });
+
   test("only TLS 1.3 is spoken", async () => {
     const { control, controlCa } = world.running.ready;
     const [host, port] = control.split(":");
