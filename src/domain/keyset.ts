@@ -3,6 +3,7 @@ import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canoni
 import type { Crypto } from "./crypto.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { keysetKeysMax, nameMax } from "./limits.ts";
+import { NAME } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import { checkInterval, firstOf, isPresent, must, openVersion1 } from "./verify.ts";
 
@@ -92,7 +93,7 @@ export function verifyKeyset(
 /** What is wrong with a keyset's content; null: nothing. For whoever is about to sign one, too. */
 export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Array): Invalid | null {
   return firstOf(
-    () => must(TENANT_ID.test(body.tenantId), "E_FIELD", "keyset.tenantId is not a tenant's name"),
+    () => must(NAME.test(body.tenantId), "E_FIELD", "keyset.tenantId is not a tenant's name"),
     () => must(body.keysetVersion >= 1, "E_FIELD", "keyset.keysetVersion counts from 1"),
     () => must(body.issuedAtUs > 0, "E_FIELD", "keyset.issuedAtUs is absent"),
     () =>
@@ -105,9 +106,6 @@ export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Arra
     () => checkThresholds(body),
   );
 }
-
-/** Names of tenants: lower case, digits, inner hyphens. */
-const TENANT_ID = new RegExp(`^[a-z0-9](?:[a-z0-9-]{0,${nameMax - 2}}[a-z0-9])?$`);
 
 function checkKeys(crypto: Crypto, keys: readonly KeyEntry[], rootKey: Uint8Array): Invalid | null {
   if (keys.length > keysetKeysMax) {
