@@ -32,7 +32,7 @@ export function embeddedControlStore(store: Store): ControlStore {
 }
 
 /** LMDB's bound on keys, less what is put in front: tenant, separators, seq. */
-export const KEY_BYTES_MAX = 400;
+const KEY_BYTES_MAX = 400;
 
 const TENANT = /^[a-z0-9-]{1,63}$/;
 

@@ -95,13 +95,15 @@ async function ownerOf(ready: ControlReady): Promise<CallOptions> {
 const servingName = (status: number): string | undefined =>
   Object.entries(HealthCheckResponse_ServingStatus).find(([, value]) => value === status)?.[0];
 
+/** Makes a disk fail, where the machine has it and lets it. */
+const STRACE = "strace";
 const canTrace =
-  spawnSync("strace", ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
+  spawnSync(STRACE, ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
 
 /** From when this resolves, every fdatasync of the process fails. */
 function withFailingDisk(pid: number | undefined): Promise<void> {
   const flags = ["-f", "-p", `${pid}`, "-e", "trace=fdatasync"];
-  const strace = spawn("strace", [...flags, "-e", "inject=fdatasync:error=EIO"]);
+  const strace = spawn(STRACE, [...flags, "-e", "inject=fdatasync:error=EIO"]);
   children.push(strace);
   return new Promise((resolve) => {
     strace.stderr.setEncoding("latin1").on("data", (chunk: string) => {
