@@ -17,11 +17,13 @@ function installed() {
 
 if (!installed()) {
   process.stderr.write("dragons: installing dependencies…\n");
-  const npm = process.env.npm_execpath;
   const args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
-  const run = npm
-    ? spawnSync(process.execPath, [npm, ...args], { stdio: ["ignore", 2, 2] })
-    : spawnSync("npm", args, { stdio: ["ignore", 2, 2] });
+  // The Node that runs npm, not this one: this one may lie in the folder that is replaced.
+  const { npm_execpath: npm, npm_node_execpath: node } = process.env;
+  const run =
+    npm && node
+      ? spawnSync(node, [npm, ...args], { stdio: ["ignore", 2, 2] })
+      : spawnSync("npm", args, { stdio: ["ignore", 2, 2] });
   if (run.status !== 0) process.exit(run.status ?? 1);
   writeFileSync(MARK, lock);
 }
