@@ -10,6 +10,9 @@ export const stderrReport: Report = (event, facts = {}) => {
     process.stderr.write(`${JSON.stringify({ event, ...facts })}\n`);
     return;
   }
-  const told = Object.entries(facts).map(([key, value]) => `${key}=${value}`);
-  process.stderr.write(`dragons: ${[event, ...told].join("  ")}\n`);
+  // Text of several lines is meant to be pasted, so it stands by itself.
+  const all = Object.entries(facts).map(([key, value]) => [key, String(value)] as const);
+  const inline = all.filter(([, v]) => !v.includes("\n")).map(([key, v]) => `${key}=${v}`);
+  const blocks = all.filter(([, v]) => v.includes("\n")).map(([, v]) => v.replace(/^/gm, "  "));
+  process.stderr.write(`${[`dragons: ${[event, ...inline].join("  ")}`, ...blocks].join("\n")}\n`);
 };

@@ -9,12 +9,13 @@ import { writeAtomic } from "../src/native/atomic-file.ts";
 import type { Clock } from "../src/native/clock.ts";
 import { native } from "../src/native/crypto.ts";
 import { type Measured, measure as measureFolder } from "../src/native/manifest-file.ts";
+import type { Denial } from "./adapters/exchange.ts";
 import { agentEnvironment, caBundle } from "./agent/environment.ts";
 import { type Agent, launchAgent } from "./agent/launch.ts";
 import { ConfigError, type SidecarConfig } from "./config.ts";
 import { AuthorityHolder } from "./gate/authority.ts";
 import { authorityDecider } from "./gate/decide.ts";
-import { Gate } from "./gate/gate.ts";
+import { Gate, type RunFacts } from "./gate/gate.ts";
 import { agentCa } from "./identity/agent-ca.ts";
 import { openInstance } from "./identity/instance.ts";
 import { LeaseLog } from "./identity/lease-log.ts";
@@ -75,12 +76,16 @@ export async function startSidecar(
   const holder = new AuthorityHolder(clock, authorityDecider(authority));
   holder.set({ manifestRecorded: true });
   const progress = new Progress(native, randomBytes(32));
-  const gate = new Gate(ledger, holder, clock, {
+  const facts: RunFacts = {
     manifestHash: hash,
     purpose: authority.grant.body.purpose,
     goal: config.goal,
     measure: "FILES",
     enforcement: "ADVISORY",
+  };
+  const gate = new Gate(ledger, holder, clock, facts, {
+    denied: denialReport(report),
+    finished: (action) => progress.record(action, clock.nowUs()),
   });
 
   const ca = await agentCa(config.keysFolder, genesis.instanceId, clock.nowUs());
@@ -163,8 +168,8 @@ export async function startSidecar(
   if (config.agent.length > 0) {
     void governor.firstLease.then(async () => {
       if (stopping) return;
-      const facts = { address: proxyAddress, credential, caFile, bundleFile };
-      agent = launchAgent(config.agent, agentEnvironment(process.env, facts));
+      const proxy = { address: proxyAddress, credential, caFile, bundleFile };
+      agent = launchAgent(config.agent, agentEnvironment(process.env, proxy));
       governor.beatNow();
       await stop(await agent.exited);
     });
@@ -185,6 +190,16 @@ async function measured({ manifestFile, agentFolder }: SidecarConfig): Promise<M
   } catch (error) {
     throw new ConfigError(`--manifest: ${manifestFile}: ${(error as Error).message}`);
   }
+}
+
+/** Tells each denial once: those counted in one receipt share its id. */
+function denialReport(report: Report): (denial: Denial) => void {
+  let last = "";
+  return ({ reason, message, receiptId, remedy }) => {
+    if (receiptId === last && receiptId !== "") return;
+    last = receiptId;
+    report("denied", { reason, message, receipt: receiptId, ...(remedy === "" ? {} : { remedy }) });
+  };
 }
 
 function readCredential(config: SidecarConfig): string {

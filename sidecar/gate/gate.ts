@@ -1,10 +1,12 @@
 import type { Refused } from "../../src/domain/authorize.ts";
+import { toHex } from "../../src/domain/bytes.ts";
 import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
 import type { Limits, Measure } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { openIntentsMax } from "../../src/domain/limits.ts";
 import { ActionBody, EvidenceBody, GoalBody, OutcomeBody } from "../../src/domain/payload.ts";
+import type { Finished } from "../../src/domain/progress.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
@@ -27,6 +29,12 @@ export interface RunFacts {
   readonly goal: string;
   readonly measure: Measure;
   readonly enforcement: Enforcement;
+}
+
+/** Who is told of what the gate did, after it did it: semantic progress, and people. */
+export interface GateObserver {
+  denied(denial: Denial): void;
+  finished(action: Finished): void;
 }
 
 /** An action that is being refused before anything was decided, as far as it could be read. */
@@ -58,6 +66,7 @@ export class Gate {
   readonly #authority: AuthorityHolder;
   readonly #clock: Clock;
   readonly #facts: RunFacts;
+  readonly #observer: GateObserver;
   readonly #spending: Spending;
   readonly #open = new Map<Permit, OpenAction>();
   /** Actions that are being decided, their intents made durable. */
@@ -66,11 +75,18 @@ export class Gate {
   /** Calls without a traceparent share one encoding. */
   readonly #plainGoal: Uint8Array;
 
-  constructor(ledger: GateLedger, authority: AuthorityHolder, clock: Clock, facts: RunFacts) {
+  constructor(
+    ledger: GateLedger,
+    authority: AuthorityHolder,
+    clock: Clock,
+    facts: RunFacts,
+    observer: GateObserver,
+  ) {
     this.#ledger = ledger;
     this.#authority = authority;
     this.#clock = clock;
     this.#facts = facts;
+    this.#observer = observer;
     this.#spending = new Spending(ledger);
     this.#plainGoal = this.#encodeGoal("");
     authority.onChange(() => this.#reconsider());
@@ -213,6 +229,7 @@ export class Gate {
         messages: response.messages,
       }),
     });
+    this.#observer.finished(finishedAction(action, ending));
     this.#tellIdle();
   }
 
@@ -265,7 +282,10 @@ export class Gate {
       // It stays refused; the ledger itself counts what it could not take.
       if (!(error instanceof LedgerUnavailable)) throw error;
     }
-    return told(refused, receiptId, lease?.body.leaseId ?? "");
+    const denial = told(refused, receiptId, lease?.body.leaseId ?? "");
+    this.#observer.denied(denial);
+    if (attempt.claim !== null) this.#observer.finished(refusedAction(attempt.claim, refused));
+    return denial;
   }
 
   #goal(traceparent: string): Uint8Array {
@@ -295,6 +315,26 @@ const told = (refused: Refused, receiptId: string, leaseId: string): Denial => (
 
 const cut = (permit: Permit, action: OpenAction, refused: Refused): void =>
   permit.cut(told({ ...refused, scope: action.scope }, permit.facts.receiptId, action.leaseId));
+
+/** What is work and what is mere activity shows by what was asked and what came of it. */
+const finishedAction = (
+  { claim, scope }: OpenAction,
+  { verdict, reason, status, request, response }: Ending,
+): Finished => ({
+  scope,
+  target: `${claim.protocol} ${claim.target}`,
+  shape: `${claim.verb} ${claim.path} ${request.headerNames.join(" ")}`,
+  outcome: `${reason} ${status} ${toHex(request.bodySha256)} ${toHex(response.bodySha256)}`,
+  completed: verdict === "COMPLETED",
+});
+
+const refusedAction = (claim: Claim, { scope, reason }: Refused): Finished => ({
+  scope,
+  target: `${claim.protocol} ${claim.target}`,
+  shape: `${claim.verb} ${claim.path}`,
+  outcome: reason,
+  completed: false,
+});
 
 const NONE: Limits = { maxActions: 0, maxBytes: 0, ratePerMinute: 0, maxConcurrent: 0 };
 

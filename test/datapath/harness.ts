@@ -127,10 +127,16 @@ export async function openRig(
 ): Promise<Rig> {
   const ledger = new MemoryLedger();
   const authority = new AuthorityHolder(clock, decide);
-  const gate = new Gate(real ?? ledger, authority, clock, {
-    manifestHash: new Uint8Array(32).fill(2),
-    ...{ purpose: "test", goal: "", measure: "FILES", enforcement: "ADVISORY" },
-  });
+  const gate = new Gate(
+    real ?? ledger,
+    authority,
+    clock,
+    {
+      manifestHash: new Uint8Array(32).fill(2),
+      ...{ purpose: "test", goal: "", measure: "FILES", enforcement: "ADVISORY" },
+    },
+    { denied() {}, finished() {} },
+  );
   authority.set({ manifestRecorded: true });
   authority.adopt(leaseFrom(clock.nowUs()));
   const ca = await createCa("Dragons test", { nowUs: Date.now() * 1000, ttlUs: 60 * MINUTE_US });
