@@ -147,7 +147,7 @@ export class Organisms {
   tick(nowUs: number): void {
     const before = this.#up.at(-1)?.fromUs;
     this.#up = observing(this.#up, nowUs);
-    for (const { instanceId, view } of [...this.#organisms.values()]) {
+    for (const { instanceId, view } of this.#organisms.values()) {
       if (view.state !== "STOPPED") this.#look(instanceId);
     }
     const resumed = before !== this.#up.at(-1)?.fromUs;
@@ -166,30 +166,29 @@ export class Organisms {
     this.#save(organism).catch(() => {});
   }
 
+  /** Known from the moment that its ledger is decided on, before that is durable. */
   #organism(instanceId: string): Organism {
-    const organism = this.#organisms.get(instanceId);
-    if (organism === undefined) throw new Error(`no organism ${instanceId}`);
-    return organism;
+    return this.#organisms.get(instanceId) ?? this.#add(this.#ledger(instanceId), null, null);
   }
 
-  #add(ledger: LedgerRecord, view: OrganismView | null, beat: SignedBytes | null): void {
+  #add(ledger: LedgerRecord, view: OrganismView | null, beat: SignedBytes | null): Organism {
     const { instanceId, manifestHash, grantRef, openedAtUs } = ledger;
     const grant = this.#tenant.grant(grantRef);
     if (grant === null) throw new Error(`ledger ${toHex(ledger.ledgerId)} has no grant`);
-    this.#organisms.set(instanceId, {
+    const organism: Organism = {
       instanceId,
       view: view ?? born(manifestHash, grant.artifact.body.liveness, openedAtUs),
       beat,
       pending: [],
-    });
+    };
+    this.#organisms.set(instanceId, organism);
+    return organism;
   }
 
   #recorded(event: RecordedEvent): void {
     for (const entry of event.entries) {
-      if (entry.what !== "genesis") continue;
-      const ledger = this.#tenant.ledger(entry.artifact.ref);
       // A successor is the same organism, in the state that it was in.
-      if (ledger !== null && !this.#organisms.has(ledger.instanceId)) this.#add(ledger, null, null);
+      if (entry.what === "genesis") this.#organism(entry.artifact.body.instanceId);
     }
   }
 

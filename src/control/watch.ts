@@ -119,11 +119,14 @@ export class WatchHub {
   readonly #tenant: Tenant;
   readonly #crypto: Crypto;
   readonly #clock: Clock;
+  /** Changes that may wait for one watcher. */
+  readonly #backlogMax: number;
   readonly #watchers = new Set<Queue<RecordedEvent>>();
   /** Revision up to which everybody was told. */
   #told: number;
 
-  constructor(tenant: Tenant, crypto: Crypto, clock: Clock) {
+  constructor(tenant: Tenant, crypto: Crypto, clock: Clock, backlogMax = watchBacklogMax) {
+    this.#backlogMax = backlogMax;
     this.#tenant = tenant;
     this.#crypto = crypto;
     this.#clock = clock;
@@ -152,7 +155,7 @@ export class WatchHub {
     if (this.#watchers.size >= watchersMax) {
       throw new StatusError("RESOURCE_EXHAUSTED", "OVERLOADED", `${watchersMax} watch already`);
     }
-    const events = new Queue<RecordedEvent>(watchBacklogMax);
+    const events = new Queue<RecordedEvent>(this.#backlogMax);
     const leave = () => events.end();
     signal.addEventListener("abort", leave, { once: true });
     this.#watchers.add(events);

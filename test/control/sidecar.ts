@@ -157,7 +157,12 @@ export class SimSidecar {
     return attachment;
   }
 
-  async beat(epoch: number, counter: number, more: Partial<HeartbeatBody> = {}) {
+  async beat(
+    epoch: number,
+    counter: number,
+    more: Partial<HeartbeatBody> = {},
+    key: Signer = this.ledgerKey,
+  ) {
     const { clock } = this.world;
     const head = this.chain.head();
     return signBody(
@@ -183,7 +188,7 @@ export class SimSidecar {
         enforcement: "ADVISORY",
         ...more,
       },
-      [this.ledgerKey],
+      [key],
     );
   }
 }

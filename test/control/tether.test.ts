@@ -222,8 +222,7 @@ test("a successor takes the older ledger's place", async () => {
 
 test("beats that are not this ledger's, or of a session not granted, end the stream", async () => {
   const a = await sidecar.attach();
-  const forged = { ...sidecar, ledgerKey: newSigner() };
-  const beat = await SimSidecar.prototype.beat.call(forged as SimSidecar, 1, 1);
+  const beat = await sidecar.beat(1, 1, {}, newSigner());
   a.up.push({ message: { case: "heartbeat", value: beat } });
   expect(await refusalOf(a.next("heartbeatAck"))).toMatchObject({ reason: "E_KEY_UNKNOWN" });
   const b = await sidecar.attach();

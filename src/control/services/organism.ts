@@ -243,7 +243,7 @@ async function* pulses(all: Fleet, tenant: Tenant, only: string, { signal }: Cal
   try {
     for (const { instanceId } of fleet.tenant.instances()) tell(instanceId);
     for await (const _ of wake) {
-      for (const instanceId of [...changed]) {
+      for (const instanceId of changed) {
         changed.delete(instanceId);
         const pulse = await pulseOf(fleet, found(fleet.tenant, instanceId));
         if (pulse !== null) yield pulse;

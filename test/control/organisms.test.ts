@@ -1,0 +1,295 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { Organisms } from "../../src/control/organisms.ts";
+import { DirectiveBody } from "../../src/domain/directive.ts";
+import { verifyGenesis } from "../../src/domain/genesis.ts";
+import { isInvalid } from "../../src/domain/invalid.ts";
+import { TransitionBody } from "../../src/domain/transition.ts";
+import { verifyTransition } from "../../src/domain/verify-transition.ts";
+import { ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
+import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
+import { native } from "../../src/native/crypto.ts";
+import { fromWire } from "../../src/wire/artifacts.ts";
+import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
+import {
+  genesis,
+  grantBody,
+  type House,
+  makeHouse,
+  refusalOf,
+  requestId,
+  startWorld,
+  type World,
+} from "./world.ts";
+
+const SECOND_US = 1_000_000;
+let world: World;
+let house: House;
+let berth: Berth;
+let sidecar: SimSidecar;
+let a: Attachment;
+let houses = 0;
+
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.end());
+beforeEach(async () => {
+  house = await makeHouse(world, `organisms-${++houses}`);
+  berth = await makeBerth(world, house);
+  sidecar = await SimSidecar.dock(world, house, berth);
+  a = await sidecar.attach();
+});
+
+const organisms = () => world.client(OrganismService);
+const get = async () => {
+  const { instanceId } = sidecar;
+  const answer = await organisms().getOrganism({ instanceId }, await house.as("VIEWER"));
+  if (answer.organism === undefined) throw new Error("no organism");
+  return { ...answer.organism, pulse: answer.pulse };
+};
+const transitions = async (): Promise<TransitionBody[]> => {
+  const { instanceId } = sidecar;
+  const viewer = await house.as("VIEWER");
+  const bodies: TransitionBody[] = [];
+  for (let pageToken = ""; ; ) {
+    const page = await organisms().listTransitions({ instanceId, pageSize: 2, pageToken }, viewer);
+    bodies.push(...page.transitions.map((t) => TransitionBody.decode(t.body)));
+    pageToken = page.nextPageToken;
+    if (pageToken === "") return bodies;
+  }
+};
+const path = async () => (await transitions()).map((t) => `${t.to} ${t.cause} ${t.condition}`);
+
+/** Time passes second by second, as the control plane's own timer sees it. */
+async function pass(seconds: number, each: (second: number) => Promise<unknown> = async () => {}) {
+  for (let second = 1; second <= seconds; second++) {
+    world.clock.advance(SECOND_US);
+    await each(second);
+  }
+  await world.running.tenants.settled();
+}
+/** A beat every ten seconds, judged: then the lease that the one before earned is given. */
+const beating = async (second: number) => {
+  if (second % 10 !== 0) return;
+  await a.beat();
+  await a.next("cosigned");
+};
+async function running(): Promise<void> {
+  await a.earn();
+  await a.beat();
+  await a.next("heartbeatAck");
+  expect((await get()).state).toBe(OrganismState.RUNNING);
+}
+const command = async (more: object = {}) => ({
+  request: { requestId: requestId(), instanceId: sidecar.instanceId, reason: "looks odd", ...more },
+  operator: await house.as("OPERATOR"),
+});
+test("docked, then running with its first beat under a lease; each transition signed", async () => {
+  expect(await get()).toMatchObject({ state: OrganismState.DOCKED, name: "reconciler" });
+  await running();
+  expect(await path()).toEqual(["RUNNING FIRST_BEAT UNSPECIFIED"]);
+  const tenant = world.running.tenants.get(house.tenantId);
+  const signed = fromWire((await get()).transition, "transition");
+  if (tenant === null || isInvalid(signed)) throw new Error("nothing to verify");
+  const judged = verifyTransition(native, signed, tenant.keyset(), world.clock.nowUs());
+  if (isInvalid(judged)) throw new Error(judged.detail);
+  expect(judged.body.ledgerId).toEqual(sidecar.ledgerId);
+});
+
+test("silence degrades, the end of its lease is told, and a beat with a lease brings it back", async () => {
+  await running();
+  await a.leave();
+  await pass(90);
+  expect((await get()).state).toBe(OrganismState.DEGRADED);
+  const [, degraded] = await transitions();
+  expect(degraded).toMatchObject({ to: "DEGRADED", cause: "CONDITION", condition: "SILENT" });
+  // What it was judged by stands in it, for anybody to judge again.
+  expect(degraded?.observerUp.length).toBeGreaterThan(0);
+  expect((degraded?.atUs ?? 0) - (degraded?.dueUs ?? 0)).toBeGreaterThanOrEqual(
+    degraded?.thresholdUs ?? Infinity,
+  );
+  a = await sidecar.attach();
+  await a.earn();
+  await pass(30, beating);
+  expect((await path()).at(-1)).toBe("RUNNING CONDITIONS_CLEARED UNSPECIFIED");
+});
+
+test("the control plane's own absence is never an organism's silence", async () => {
+  const liveness = {
+    ...grantBody(world, house).liveness,
+    silentBeyondLease: "STOP" as const,
+  };
+  sidecar = await SimSidecar.dock(world, house, await makeBerth(world, house, { liveness }));
+  a = await sidecar.attach();
+  await running();
+  // Minutes in which nobody listened; it is back for less than the time to connect again.
+  world.clock.setWall(world.clock.nowUs() + 300 * SECOND_US);
+  await world.restart();
+  await pass(20);
+  const silences = (await path()).filter((p) => p.includes("SILENT"));
+  expect(silences).toEqual([]);
+  // Once it has listened for longer than that, silence is silence.
+  await pass(120);
+  expect((await path()).at(-1)).toBe("STOPPED UNCONFIRMED SILENT");
+});
+
+test("while it beats, time alone changes nothing", async () => {
+  await running();
+  await pass(300, beating);
+  expect(await path()).toEqual(["RUNNING FIRST_BEAT UNSPECIFIED"]);
+});
+
+test("an operator's quarantine takes the lease back and tells the sidecar; a release gives it back", async () => {
+  await running();
+  const { request, operator } = await command();
+  const held = await organisms().quarantine(request, operator);
+  expect(held.organism).toMatchObject({ state: OrganismState.QUARANTINED });
+  await a.next("revocation");
+  expect(DirectiveBody.decode((await a.next("directive")).body)).toMatchObject({
+    kind: "QUARANTINE",
+    sessionEpoch: 1,
+    reason: "looks odd",
+  });
+  // The same request again is the same answer, and no second transition.
+  expect((await organisms().quarantine(request, operator)).organism).toEqual(held.organism);
+  expect((await get()).revision).toBe(held.organism?.revision);
+  expect(await path()).toHaveLength(2);
+  await a.beat();
+  await a.next("leaseWithheld");
+
+  const other = await command({ conditions: [ConditionType.DRIFT] });
+  expect(await refusalOf(organisms().release(other.request, operator))).toMatchObject({
+    code: "FAILED_PRECONDITION",
+    metadata: { refusal: "NOT_HELD" },
+  });
+  const mild = await command({ conditions: [ConditionType.HELD], reason: "it was us" });
+  world.clock.advance(SECOND_US);
+  const released = await organisms().release(mild.request, operator);
+  expect(released.organism).toMatchObject({ state: OrganismState.DEGRADED });
+  expect(DirectiveBody.decode((await a.next("directive")).body).kind).toBe("RELEASE");
+  await a.earn();
+  await pass(30, beating);
+  expect((await get()).state).toBe(OrganismState.RUNNING);
+  const actors = (await transitions()).filter((t) => t.cause === "OPERATOR");
+  expect(actors.map((t) => t.reason)).toEqual(["looks odd", "it was us"]);
+});
+
+test("a quarantined sidecar that attaches again is told again, and so is a released one", async () => {
+  await running();
+  const { request, operator } = await command();
+  await organisms().quarantine(request, operator);
+  a = await sidecar.attach();
+  expect(a.attached.state).toBe(OrganismState.QUARANTINED);
+  expect(DirectiveBody.decode((await a.next("directive")).body)).toMatchObject({
+    kind: "QUARANTINE",
+    sessionEpoch: 2,
+  });
+  const mild = await command({ conditions: [ConditionType.HELD] });
+  await organisms().release(mild.request, operator);
+  a = await sidecar.attach();
+  expect(DirectiveBody.decode((await a.next("directive")).body)).toMatchObject({
+    kind: "RELEASE",
+    sessionEpoch: 3,
+  });
+});
+
+test("a fork is never released", async () => {
+  await a.beat();
+  await a.next("heartbeatAck");
+  await a.beat({ intentsHead: new Uint8Array(32).fill(9) });
+  await a.next("directive");
+  const { request, operator } = await command({ conditions: [ConditionType.FORK] });
+  expect(await refusalOf(organisms().release(request, operator))).toMatchObject({
+    code: "FAILED_PRECONDITION",
+    reason: "FORK_NOT_RELEASABLE",
+  });
+});
+
+test("a stop takes its authority at once, and is final when it is seen to have ended", async () => {
+  await running();
+  const { request, operator } = await command({ reason: "done with it" });
+  await organisms().stop(request, operator);
+  await a.next("revocation");
+  expect(DirectiveBody.decode((await a.next("directive")).body).kind).toBe("STOP");
+  await a.beat({ child: "EXITED", childExit: 1 });
+  await a.next("directive");
+  expect((await path()).at(-1)).toBe("STOPPED OPERATOR UNSPECIFIED");
+  expect(await refusalOf(sidecar.attach())).toMatchObject({ reason: "STOPPED" });
+  const again = await command();
+  expect(await refusalOf(organisms().stop(again.request, operator))).toMatchObject({
+    code: "FAILED_PRECONDITION",
+  });
+});
+
+test("state, conditions and the last beat outlive a restart", async () => {
+  await running();
+  const { request, operator } = await command();
+  await organisms().quarantine(request, operator);
+  const before = await get();
+  await world.restart();
+  const after = await get();
+  expect({ ...after, pulse: undefined }).toEqual({ ...before, pulse: undefined });
+  expect(after.pulse?.heartbeat).toEqual(before.pulse?.heartbeat);
+  expect(after.pulse?.attached).toBe(false);
+  a = await sidecar.attach();
+  expect(DirectiveBody.decode((await a.next("directive")).body).kind).toBe("QUARANTINE");
+  await a.beat();
+  await a.next("leaseWithheld");
+});
+
+test("everything decided stands in the tenant ledger, in the order in which it was decided", async () => {
+  await running();
+  const { request, operator } = await command();
+  await organisms().quarantine(request, operator);
+  const audit = world.client(AuditService);
+  const { records } = await audit.listRecords({ pageSize: 1000 }, await house.as("VIEWER"));
+  const what = records.map((r) => `${r.what}`);
+  expect(what.slice(what.indexOf("genesis"))).toEqual([
+    "genesis",
+    "head",
+    "lease",
+    "transition",
+    "transition",
+    "revocation",
+    "directive",
+  ]);
+});
+
+test("a command needs a reason, the right role, and an organism of one's own", async () => {
+  const { request, operator } = await command({ reason: "" });
+  expect(await refusalOf(organisms().quarantine(request, operator))).toMatchObject({
+    code: "INVALID_ARGUMENT",
+  });
+  const viewer = await house.as("VIEWER");
+  expect(
+    await refusalOf(organisms().quarantine({ ...request, reason: "mine now" }, viewer)),
+  ).toMatchObject({ code: "PERMISSION_DENIED" });
+  const stranger = await makeHouse(world, `stranger-${houses}`);
+  const theirs = await stranger.as("ADMIN");
+  const { instanceId } = sidecar;
+  for (const call of [
+    organisms().quarantine({ ...request, reason: "mine now" }, theirs),
+    organisms().stop({ ...request, reason: "mine now" }, theirs),
+    organisms().getOrganism({ instanceId }, theirs),
+    organisms().listTransitions({ instanceId }, theirs),
+    organisms().watchPulse({ instanceId }, theirs)[Symbol.asyncIterator]().next(),
+  ]) {
+    expect((await refusalOf(call as Promise<unknown>)).code).toBe("NOT_FOUND");
+  }
+  expect((await organisms().listOrganisms({}, theirs)).organisms).toEqual([]);
+});
+
+test("an organism is known from the moment that its ledger is decided on", async () => {
+  const tenant = world.running.tenants.get(house.tenantId);
+  const dock = tenant?.dock(berth.dockRef);
+  if (!tenant || !dock) throw new Error("nothing to dock at");
+  const known = await Organisms.open(tenant);
+  const born = await genesis(world, house, berth.dockRef, berth.join);
+  const verified = verifyGenesis(native, born.signed, dock.artifact);
+  if (isInvalid(verified)) throw new Error(verified.detail);
+  const durable = tenant.record({ entries: [{ what: "genesis", artifact: verified }] });
+  expect(known.view(born.body.instanceId).state).toBe("DOCKED");
+  await durable;
+  expect([...known.all()].filter((o) => o.instanceId === born.body.instanceId)).toHaveLength(1);
+});

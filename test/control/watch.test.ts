@@ -1,0 +1,253 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { WatchHub } from "../../src/control/watch.ts";
+import { OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import {
+  OrganismService,
+  WatchEvent,
+  type WatchRequestSchema,
+  type WatchResponse,
+} from "../../src/gen/dragons/v1/organism_pb.ts";
+import { native } from "../../src/native/crypto.ts";
+import { StatusError } from "../../src/wire/status.ts";
+import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
+import { type House, makeHouse, refusalOf, requestId, startWorld, type World } from "./world.ts";
+
+let world: World;
+let house: House;
+let berth: Berth;
+let sidecar: SimSidecar;
+let a: Attachment;
+let houses = 0;
+
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.end());
+beforeEach(async () => {
+  house = await makeHouse(world, `watch-${++houses}`);
+  berth = await makeBerth(world, house);
+  sidecar = await SimSidecar.dock(world, house, berth);
+  a = await sidecar.attach();
+  await a.earn();
+  await a.beat();
+  await a.next("heartbeatAck");
+});
+
+const organisms = () => world.client(OrganismService);
+class Watching {
+  readonly #answers: AsyncIterator<WatchResponse>;
+  token = "";
+  constructor(answers: AsyncIterable<WatchResponse>) {
+    this.#answers = answers[Symbol.asyncIterator]();
+  }
+  static async of(
+    h: House,
+    request: MessageInitShape<typeof WatchRequestSchema> = {},
+  ): Promise<Watching> {
+    return new Watching(organisms().watch(request, await h.as("VIEWER")));
+  }
+  async next(): Promise<WatchResponse> {
+    const { done, value } = await this.#answers.next();
+    if (done) throw new Error("the watch ended");
+    if (value.resumeToken !== "") this.token = value.resumeToken;
+    return value;
+  }
+  async until(event: WatchEvent): Promise<WatchResponse[]> {
+    const seen: WatchResponse[] = [];
+    for (;;) {
+      const answer = await this.next();
+      if (answer.event === event) return [...seen, answer];
+      seen.push(answer);
+    }
+  }
+  leave = () => this.#answers.return?.(undefined);
+}
+/** Back and forth: two transitions each. */
+async function flip(): Promise<void> {
+  const { instanceId } = sidecar;
+  const operator = await house.as("OPERATOR");
+  await organisms().quarantine({ requestId: requestId(), instanceId, reason: "flip" }, operator);
+  await organisms().release(
+    { requestId: requestId(), instanceId, reason: "flop", conditions: [12] },
+    operator,
+  );
+}
+const told = (answers: readonly WatchResponse[]) =>
+  answers.flatMap(({ organism: o }) => (o === undefined ? [] : [`${o.revision} ${o.state}`]));
+
+test("a snapshot, SYNCED, and then each change once, in order", async () => {
+  const other = await SimSidecar.dock(world, house, berth);
+  const watch = await Watching.of(house);
+  const snapshot = await watch.until(WatchEvent.SYNCED);
+  expect(new Set(snapshot.slice(0, -1).map((s) => s.organism?.instanceId))).toEqual(
+    new Set([sidecar.instanceId, other.instanceId]),
+  );
+  // Within the snapshot there is nothing to resume from: it is not whole.
+  expect(snapshot.slice(0, -1).every((s) => s.resumeToken === "")).toBe(true);
+  await flip();
+  const states = [(await watch.next()).organism?.state, (await watch.next()).organism?.state];
+  expect(states).toEqual([OrganismState.QUARANTINED, OrganismState.DEGRADED]);
+  await watch.leave();
+});
+
+test("what is watched live is what a resumed watch tells, and what a list shows at its end", async () => {
+  const live = await Watching.of(house);
+  await live.until(WatchEvent.SYNCED);
+  const from = live.token;
+  await flip();
+  await flip();
+  const seen: WatchResponse[] = [];
+  for (let i = 0; i < 4; i++) seen.push(await live.next());
+  await world.restart();
+  const resumed = await Watching.of(house, { resumeToken: from });
+  const replayed = (await resumed.until(WatchEvent.SYNCED)).slice(0, -1);
+  expect(replayed).toEqual(seen);
+  const { organisms: listed } = await organisms().listOrganisms({}, await house.as("VIEWER"));
+  expect(listed.find((o) => o.instanceId === sidecar.instanceId)).toEqual(seen.at(-1)?.organism);
+});
+
+test("a watch cut anywhere resumes without gap, duplicate or step back", async () => {
+  const first = await Watching.of(house);
+  await first.until(WatchEvent.SYNCED);
+  const start = first.token;
+  await first.leave();
+  const all: string[] = [];
+  let token = start;
+  for (let round = 0; round < 3; round++) {
+    await flip();
+    // Cut after one change of the two, and so in the middle.
+    const watch = await Watching.of(house, { resumeToken: token });
+    all.push(...told([await watch.next()]));
+    token = watch.token;
+    await watch.leave();
+    if (round === 1) await world.restart();
+  }
+  const rest = await Watching.of(house, { resumeToken: token });
+  all.push(...told(await rest.until(WatchEvent.SYNCED)));
+  const whole = await Watching.of(house, { resumeToken: start });
+  expect(all).toEqual(told(await whole.until(WatchEvent.SYNCED)));
+  expect(all).toHaveLength(6);
+});
+
+test("a list's token leads on from the list", async () => {
+  const { resumeToken, organisms: listed } = await organisms().listOrganisms(
+    {},
+    await house.as("VIEWER"),
+  );
+  await flip();
+  const watch = await Watching.of(house, { resumeToken });
+  const answers = (await watch.until(WatchEvent.SYNCED)).slice(0, -1);
+  expect(answers).toHaveLength(2);
+  for (const { revision } of answers) {
+    expect(revision).toBeGreaterThan(listed[0]?.revision as bigint);
+  }
+});
+
+test("filters by name, and by a state entered or left", async () => {
+  const running = await Watching.of(house, { state: OrganismState.RUNNING });
+  const held = await Watching.of(house, { state: OrganismState.QUARANTINED, name: "reconciler" });
+  const nobody = await Watching.of(house, { name: "nobody" });
+  expect(await running.until(WatchEvent.SYNCED)).toHaveLength(2);
+  expect(await held.until(WatchEvent.SYNCED)).toHaveLength(1);
+  expect(await nobody.until(WatchEvent.SYNCED)).toHaveLength(1);
+  await flip();
+  expect(told([await running.next()])[0]).toMatch(/ 5$/);
+  expect(told([await held.next(), await held.next()]).map((t) => t.at(-1))).toEqual(["5", "3"]);
+  // To the one who watches nobody it has been quiet.
+  world.clock.advance(31_000_000);
+  expect((await nobody.next()).event).toBe(WatchEvent.BOOKMARK);
+});
+
+test("in quiet times a bookmark moves the token on", async () => {
+  const watch = await Watching.of(house);
+  await watch.until(WatchEvent.SYNCED);
+  const before = watch.token;
+  // Leases and heads move the ledger and change no organism.
+  world.clock.advance(21_000_000);
+  await a.beat();
+  await a.next("lease");
+  world.clock.advance(31_000_000);
+  const bookmark = await watch.next();
+  expect(bookmark).toMatchObject({ event: WatchEvent.BOOKMARK });
+  expect(watch.token).not.toBe(before);
+});
+
+test("a token of another tenant, another method, or of nothing is refused; one from the future too", async () => {
+  const stranger = await makeHouse(world, `stranger-${houses}`);
+  const { resumeToken } = await organisms().listOrganisms({}, await house.as("VIEWER"));
+  for (const [h, token] of [
+    [stranger, resumeToken],
+    [house, "no token"],
+  ] as const) {
+    const watch = await Watching.of(h, { resumeToken: token });
+    expect(await refusalOf(watch.next())).toMatchObject({ code: "INVALID_ARGUMENT" });
+  }
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  const future = new WatchHub(tenant, native, world.clock).tokenAt(1_000_000);
+  const watch = await Watching.of(house, { resumeToken: future });
+  expect(await refusalOf(watch.next())).toMatchObject({
+    code: "OUT_OF_RANGE",
+    reason: "TOKEN_EXPIRED",
+  });
+});
+
+test("another tenant's changes are never told", async () => {
+  const stranger = await makeHouse(world, `stranger-${houses}`);
+  const watch = await Watching.of(stranger);
+  expect(await watch.until(WatchEvent.SYNCED)).toHaveLength(1);
+  await flip();
+  world.clock.advance(31_000_000);
+  expect((await watch.next()).event).toBe(WatchEvent.BOOKMARK);
+});
+
+test("a reader too slow is cut with the token from which nothing is lost", async () => {
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  const hub = new WatchHub(tenant, native, world.clock, 4);
+  const filter = { state: null, name: "" };
+  const slow = hub.watch("", filter, new AbortController().signal);
+  let synced = "";
+  for (;;) {
+    const { value } = await slow.next();
+    if (value?.event !== WatchEvent.SYNCED) continue;
+    synced = value.resumeToken ?? "";
+    break;
+  }
+  // The first change is taken by a reader that then reads no more; the others wait until none may.
+  const first = slow.next();
+  for (let i = 0; i < 5; i++) await flip();
+  const read = told([(await first).value as WatchResponse]);
+  let cut: unknown;
+  try {
+    for await (const answer of slow) read.push(...told([answer as WatchResponse]));
+  } catch (error) {
+    cut = error;
+  }
+  expect(cut).toBeInstanceOf(StatusError);
+  expect(cut).toMatchObject({ code: "RESOURCE_EXHAUSTED", reason: "READER_TOO_SLOW" });
+  const { resume_token: resumeToken = "" } = (cut as StatusError).metadata;
+  const rest = await Watching.of(house, { resumeToken });
+  read.push(...told(await rest.until(WatchEvent.SYNCED)));
+  const whole = await Watching.of(house, { resumeToken: synced });
+  expect(read).toEqual(told(await whole.until(WatchEvent.SYNCED)));
+});
+
+test("the pulse is the latest, and tells of beats, leases and sessions", async () => {
+  const { instanceId } = sidecar;
+  const stream = organisms().watchPulse({ instanceId }, await house.as("VIEWER"));
+  const pulses = stream[Symbol.asyncIterator]();
+  const { value: first } = await pulses.next();
+  expect(first?.pulse).toMatchObject({ attached: true, heldSize: 0n });
+  expect(first?.pulse?.lease).toBeDefined();
+  const signed = await a.beat();
+  const { value: second } = await pulses.next();
+  expect(second?.pulse?.heartbeat?.body).toEqual(signed.body);
+  await a.leave();
+  for (;;) {
+    const { value } = await pulses.next();
+    if (value?.pulse?.attached === false) break;
+  }
+  await pulses.return?.(undefined);
+});
