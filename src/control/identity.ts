@@ -27,18 +27,19 @@ export interface Identity {
 /** Files of the data folder, by what they hold. */
 export const dataFiles = (data: string) => ({
   id: join(data, "id"),
-  bootstrapToken: join(data, "bootstrap.token"),
-  tls: join(data, "tls"),
-  ca: join(data, "tls", "ca.pem"),
-  caKey: join(data, "tls", "ca.key"),
-  keys: join(data, "keys"),
+  ca: join(data, "ca.pem"),
   store: join(data, "store"),
+  // Secrets lie beside the data and never in it, so that a copy of the data gives no key away.
+  secrets: `${data}.keys`,
+  bootstrapToken: join(`${data}.keys`, "bootstrap.token"),
+  caKey: join(`${data}.keys`, "ca.key"),
+  keys: join(`${data}.keys`, "tenants"),
 });
 
 /** @throws ConfigError when a file is there and cannot be used. */
 export async function openIdentity(data: string, nowUs: number): Promise<Identity> {
   const files = dataFiles(data);
-  await mkdir(files.tls, { recursive: true, mode: 0o700 });
+  await mkdir(files.secrets, { recursive: true, mode: 0o700 });
   const id = await kept(files.id, 0o644, /^dcp_[0-9a-f]{32}$/, () => `dcp_${toHex(random(16))}`);
   const bootstrapToken = await kept(
     files.bootstrapToken,

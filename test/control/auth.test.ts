@@ -164,10 +164,10 @@ describe("a control plane's own files", () => {
     const { data, bootstrapTokenFile, controlCa } = world.running.ready;
     const secrets = [
       bootstrapTokenFile,
-      `${data}/tls/ca.key`,
-      `${data}/keys/acme/issuer.seed`,
-      `${data}/keys/acme/cosigner.seed`,
-      `${data}/keys/acme/control-ledger.seed`,
+      `${data}.keys/ca.key`,
+      `${data}.keys/tenants/acme/issuer.seed`,
+      `${data}.keys/tenants/acme/cosigner.seed`,
+      `${data}.keys/tenants/acme/control-ledger.seed`,
     ];
     for (const file of secrets) expect((await stat(file)).mode & 0o777, file).toBe(0o600);
     const before = [await readFile(bootstrapTokenFile), await readFile(controlCa)];
