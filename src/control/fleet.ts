@@ -6,6 +6,7 @@ import { ARRIVALS, type Arrival, type ArrivalLog, HeldLedger } from "./heads.ts"
 import { Issuer } from "./issuer.ts";
 import { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
+import { Remedies } from "./remedies.ts";
 import { Sessions } from "./sessions.ts";
 import type { Tenant } from "./tenant.ts";
 import type { Tenants } from "./tenants.ts";
@@ -25,6 +26,7 @@ export class TenantFleet {
   readonly organisms: Organisms;
   readonly issuer: Issuer;
   readonly sessions: Sessions;
+  readonly remedies: Remedies;
   readonly watch: WatchHub;
   /** Instances whose pulse changed. */
   readonly pulse = new Signal<string>();
@@ -54,6 +56,7 @@ export class TenantFleet {
       issuer: this.issuer,
       onPulse: (instanceId) => this.pulse.tell(instanceId),
     });
+    this.remedies = new Remedies(tenant, organisms);
     this.watch = new WatchHub(tenant, crypto, clock);
     let last = arrivals;
     this.#arrivals = { next: () => ++last, publish: (arrival) => this.arrived.tell(arrival) };
@@ -124,7 +127,10 @@ export class Fleet {
 
   #watchClock(): void {
     const nowUs = this.parts.clock.nowUs();
-    for (const { organisms } of this.#opened) organisms.tick(nowUs);
+    for (const { organisms, remedies } of this.#opened) {
+      organisms.tick(nowUs);
+      remedies.tick(nowUs);
+    }
     this.#timer = this.parts.clock.after(observeEveryUs, () => this.#watchClock());
   }
 }

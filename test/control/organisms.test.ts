@@ -140,6 +140,38 @@ test("while it beats, time alone changes nothing", async () => {
   expect(await path()).toEqual(["RUNNING FIRST_BEAT UNSPECIFIED"]);
 });
 
+/** Beats with a ledger that fails, until `seconds` have passed. */
+const faulty =
+  (more: object = { ledgerHealth: "FULL" }) =>
+  async (second: number) => {
+    if (second % 10 !== 0) return;
+    await a.beat(more);
+    await a.next("heartbeatAck");
+  };
+
+test("what persists is treated; what then works brings it back", async () => {
+  await running();
+  await pass(40, faulty());
+  expect((await get()).state).toBe(OrganismState.AUTOHEALING);
+  expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("RESYNC");
+  await pass(40, beating);
+  expect(await path()).toEqual([
+    "RUNNING FIRST_BEAT UNSPECIFIED",
+    "DEGRADED CONDITION LEDGER_FAULT",
+    "AUTOHEALING REMEDY_STARTED LEDGER_FAULT",
+    "RUNNING RECOVERED UNSPECIFIED",
+  ]);
+});
+
+test("what no remedy cures, and is unsafe to leave, is quarantined", async () => {
+  await running();
+  await pass(170, faulty());
+  expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("RESYNC");
+  expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("REATTACH");
+  expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("QUARANTINE");
+  expect((await path()).at(-1)).toBe("QUARANTINED REMEDIES_SPENT LEDGER_FAULT");
+});
+
 test("an operator's quarantine takes the lease back and tells the sidecar; a release gives it back", async () => {
   await running();
   const { request, operator } = await command();

@@ -234,6 +234,14 @@ export class Attachment {
     }
   }
 
+  /** The first of this kind that was put aside, or else the next. */
+  async take<C extends Down>(kind: C): Promise<Message<C>> {
+    const at = this.skipped.findIndex((m) => m.case === kind);
+    if (at < 0) return this.next(kind);
+    const [found] = this.skipped.splice(at, 1);
+    return found?.value as Message<C>;
+  }
+
   /** Sends a beat. */
   async beat(more: Partial<HeartbeatBody> = {}): Promise<SignedBytes> {
     const signed = await this.sidecar.beat(this.epoch, ++this.#counter, more);

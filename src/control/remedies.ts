@@ -1,0 +1,133 @@
+import type { DirectiveBody } from "../domain/directive.ts";
+import type { OrganismView } from "../domain/organism.ts";
+import { CONDITION_TYPES, type Condition, type ConditionType } from "../domain/transition.ts";
+import type { Organisms } from "./organisms.ts";
+import type { LedgerRecord } from "./projection.ts";
+import type { Tenant } from "./tenant.ts";
+
+/** What is tried for a condition, mildest first. Conditions without a row have no remedy. */
+const REMEDIES: Partial<Record<ConditionType, readonly DirectiveBody["kind"][]>> = {
+  LEASE_ZERO: ["RESYNC", "REATTACH"],
+  SYNC_LAG: ["RESYNC", "REATTACH"],
+  LEDGER_FAULT: ["RESYNC", "REATTACH"],
+  STALLED: ["RESTART_AGENT", "REATTACH"],
+  LOOPING: ["RESTART_AGENT"],
+  DENIAL_STORM: ["RESTART_AGENT"],
+};
+
+const SECOND_US = 1_000_000;
+/** Microseconds that a condition lasts before anything is tried: most pass by themselves. */
+const PATIENCE_US = 30 * SECOND_US;
+/** Microseconds that one remedy has to work. */
+const REMEDY_US = 60 * SECOND_US;
+/** Microseconds before all of them are tried again; doubled each time, up to the last. */
+const BACKOFF_MIN_US = 300 * SECOND_US;
+const BACKOFF_MAX_US = 3600 * SECOND_US;
+
+/** How the remedies of one organism stand. Forgotten at a restart: then the wait begins anew. */
+interface Course {
+  condition: ConditionType;
+  /** Remedies sent so far. */
+  sent: number;
+  /** When the last one must have worked, or the next course may begin. */
+  untilUs: number;
+  backoffUs: number;
+}
+
+/**
+ * Tries what may help organisms whose condition persists, by directives to their sidecars. The state
+ * machine says when one may be tried and what its outcome means; here is only the course of them.
+ */
+export class Remedies {
+  readonly #tenant: Tenant;
+  readonly #organisms: Organisms;
+  readonly #courses = new Map<string, Course>();
+
+  constructor(tenant: Tenant, organisms: Organisms) {
+    this.#tenant = tenant;
+    this.#organisms = organisms;
+  }
+
+  /** A look at everybody. At least every few seconds. */
+  tick(nowUs: number): void {
+    for (const { instanceId, view } of this.#organisms.all()) {
+      if (view.state === "DEGRADED") this.#begin(instanceId, view, nowUs);
+      else if (view.state === "AUTOHEALING") this.#goOn(instanceId, view, nowUs);
+      else if (view.state !== "RUNNING") this.#courses.delete(instanceId);
+    }
+  }
+
+  #begin(instanceId: string, view: OrganismView, nowUs: number): void {
+    const before = this.#courses.get(instanceId);
+    if (!view.facts.attached || nowUs < (before?.untilUs ?? 0)) return;
+    const ledger = this.#tenant.instance(instanceId);
+    const wrong = ledger === null ? undefined : curable(view, ledger, nowUs);
+    if (wrong === undefined) return;
+    const { type: condition, artifact } = wrong;
+    const started = { kind: "remedy", outcome: "STARTED", condition, artifact } as const;
+    if (this.#organisms.input(instanceId, started).refused !== null) return;
+    const backoffUs = before?.backoffUs ?? BACKOFF_MIN_US;
+    const course = { condition, sent: 0, untilUs: 0, backoffUs };
+    this.#courses.set(instanceId, course);
+    this.#send(instanceId, course, nowUs);
+  }
+
+  #goOn(instanceId: string, view: OrganismView, nowUs: number): void {
+    const course = this.#courses.get(instanceId) ?? resumed(view, nowUs);
+    this.#courses.set(instanceId, course);
+    const { condition, sent } = course;
+    const still = view.conditions.find((c) => c.type === condition);
+    const outcome = (of: "SUCCEEDED" | "EXHAUSTED") =>
+      this.#organisms.input(instanceId, {
+        kind: "remedy",
+        outcome: of,
+        condition,
+        artifact: still?.artifact ?? new Uint8Array(0),
+      });
+    if (still === undefined && view.conditions.length === 0) {
+      if (view.remedy !== "SUCCEEDED") outcome("SUCCEEDED");
+      return;
+    }
+    if (nowUs < course.untilUs) return;
+    if (sent < (REMEDIES[condition]?.length ?? 0)) {
+      this.#send(instanceId, course, nowUs);
+      return;
+    }
+    course.untilUs = nowUs + course.backoffUs;
+    course.backoffUs = Math.min(2 * course.backoffUs, BACKOFF_MAX_US);
+    outcome("EXHAUSTED");
+  }
+
+  #send(instanceId: string, course: Course, nowUs: number): void {
+    const kind = REMEDIES[course.condition]?.[course.sent];
+    if (kind === undefined) return;
+    course.sent += 1;
+    course.untilUs = nowUs + REMEDY_US;
+    this.#organisms.direct(instanceId, kind, `${course.condition} persists`).catch(() => {
+      // The tenant has failed for good, and its owner is told so.
+    });
+  }
+}
+
+/** After a restart nobody knows what was sent: what is under way gets its time, and then it is over. */
+function resumed(view: OrganismView, nowUs: number): Course {
+  const condition = view.conditions.find((c) => REMEDIES[c.type] !== undefined)?.type;
+  return {
+    condition: condition ?? "UNSPECIFIED",
+    sent: CONDITION_TYPES.length,
+    untilUs: nowUs + REMEDY_US,
+    backoffUs: BACKOFF_MIN_US,
+  };
+}
+
+/** The oldest condition that has lasted, and that a remedy may cure. */
+function curable(
+  view: OrganismView,
+  { lease }: LedgerRecord,
+  nowUs: number,
+): Condition | undefined {
+  return view.conditions
+    .filter((c) => REMEDIES[c.type] !== undefined && nowUs - c.sinceUs >= PATIENCE_US)
+    .filter((c) => c.type !== "LEASE_ZERO" || lease?.revokedEpoch === 0)
+    .sort((a, b) => a.sinceUs - b.sinceUs)[0];
+}
