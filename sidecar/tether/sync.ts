@@ -25,6 +25,7 @@ export class HeaderSync {
   #sent: number;
   #credit = 1;
   #underWay = 0;
+  #waiting: { readonly size: number; readonly resolve: () => void }[] = [];
 
   constructor(ledger: WorkLedger, heldSize: number) {
     this.#ledger = ledger;
@@ -52,9 +53,19 @@ export class HeaderSync {
     }
   }
 
+  /** Resolves once the centre holds all that is durable now. */
+  caughtUp(): Promise<void> {
+    const { size } = this.#ledger.head();
+    if (this.#ledger.acknowledgedSeq >= size) return Promise.resolve();
+    this.pump();
+    return new Promise((resolve) => this.#waiting.push({ size, resolve }));
+  }
+
   answered(response: SyncResponse): void {
     const held = Number(response.heldSize);
     this.#ledger.acknowledged(held);
+    for (const { size, resolve } of this.#waiting) if (held >= size) resolve();
+    this.#waiting = this.#waiting.filter(({ size }) => held < size);
     this.#underWay = Math.max(0, this.#underWay - 1);
     this.#credit = Math.max(1, response.credit) - this.#underWay;
     // Behind what was sent with nothing more under way: a gap. Go on from where the centre is.

@@ -25,6 +25,8 @@ import { HeaderSync } from "./sync.ts";
 /** Microseconds before the first try again; doubled up to the last, with full jitter. */
 const BACKOFF_MIN_US = 250_000;
 const BACKOFF_MAX_US = 10_000_000;
+/** Microseconds for the last beat and the last receipts when the sidecar ends. */
+const LAST_WORD_US = 3_000_000;
 /** Messages waiting to be sent; a control plane that reads none of them is as good as gone. */
 const WAITING_MAX = 64;
 /** A ledger that grew is synced this soon, so that a head is cosigned within the beat. */
@@ -102,6 +104,7 @@ class RunningTether implements Tether {
   readonly #stop = new AbortController();
   #session: Session | null = null;
   #done: Promise<void> = Promise.resolve();
+  #stopping = false;
 
   constructor(parts: TetherParts) {
     this.#parts = parts;
@@ -124,14 +127,20 @@ class RunningTether implements Tether {
   }
 
   async stop(): Promise<void> {
-    await this.#session?.lastWord();
+    // No further session, and for this one a bounded time to have heard the last of us.
+    this.#stopping = true;
+    await Promise.race([this.#session?.lastWord(), this.#after(LAST_WORD_US)]);
     this.#stop.abort();
     await this.#done;
   }
 
+  #after(us: number): Promise<void> {
+    return new Promise((resolve) => void this.#parts.clock.after(us, resolve));
+  }
+
   async #loop(): Promise<void> {
     let backoffUs = BACKOFF_MIN_US;
-    while (!this.#stop.signal.aborted) {
+    while (!this.#stopping) {
       const session = new Session(this.#parts, this.#stop.signal);
       this.#session = session;
       const why = await session.run();
@@ -140,7 +149,7 @@ class RunningTether implements Tether {
         backoffUs = BACKOFF_MIN_US;
         this.#parts.events.detached(why);
       }
-      if (this.#stop.signal.aborted) return;
+      if (this.#stopping) return;
       // Full jitter: a fleet that lost its control plane must not come back as one.
       await this.#pause(this.#parts.chance() * backoffUs);
       backoffUs = Math.min(backoffUs * 2, BACKOFF_MAX_US);
@@ -175,6 +184,7 @@ class Session {
   #syncTimer: Timer | null = null;
   #sync: HeaderSync | null = null;
   #beating: Promise<void> = Promise.resolve();
+  readonly #ended = Promise.withResolvers<void>();
   #why = "the stream ended";
 
   constructor(parts: TetherParts, stop: AbortSignal) {
@@ -207,6 +217,7 @@ class Session {
       this.#out.end();
       this.#sync?.requests.end();
       this.#abort.abort();
+      this.#ended.resolve();
     }
     return this.#why;
   }
@@ -217,12 +228,15 @@ class Session {
     this.#beating = this.#beating.then(() => this.#beat());
   }
 
-  /** Syncs what is durable and beats once more. */
+  /** Syncs what is durable, beats once more, and ends when the control plane has heard both. */
   async lastWord(): Promise<void> {
     if (this.epoch === 0) return;
-    this.#sync?.pump();
     this.beatNow();
     await this.#beating;
+    this.#timer?.cancel();
+    await this.#sync?.caughtUp();
+    this.#out.end();
+    await this.#ended.promise;
   }
 
   async #receive(message: AttachResponse["message"]): Promise<void> {

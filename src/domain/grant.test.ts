@@ -82,7 +82,6 @@ describe("a grant", () => {
     ["another tenant", { tenantId: "globex" }, "E_TENANT"],
     ["no id", { grantId: "grt_1" }, "E_FIELD"],
     ["no manifest", { manifestHash: new Uint8Array() }, "E_FIELD"],
-    ["no scopes", { scopes: [] }, "E_FIELD"],
     ["scopes out of order", { scopes: grantBody().scopes.reverse() }, "E_FIELD"],
     ["a scope twice", { scopes: [...scopes(1), ...scopes(1)] }, "E_FIELD"],
     ["a scope that is no name", { scopes: [{ name: "*", limits: FREE }] }, "E_FIELD"],

@@ -60,7 +60,7 @@ export const GrantBody = message("grant", {
   grantId: str(2),
   tenantId: str(3),
   manifestHash: bytes(4, 32),
-  /** Sorted by name; each a capability of the manifest. */
+  /** Sorted by name; each a capability of the manifest. None: an identity that may live and not act. */
   scopes: repeated(nested(5, ScopeGrant)),
   notBeforeUs: u64(6),
   notAfterUs: u64(7),
@@ -110,7 +110,6 @@ export function checkGrant(body: GrantBody): Invalid | null {
   return firstOf(
     () => must(isId("grt", body.grantId), "E_FIELD", "grant.grantId is not grt_ and an id"),
     () => must(isPresent(body.manifestHash), "E_FIELD", "grant.manifestHash is absent"),
-    () => must(body.scopes.length > 0, "E_FIELD", "grant.scopes are none"),
     () => checkScopes("grant", body.scopes),
     () => checkInterval("grant", body),
     () =>

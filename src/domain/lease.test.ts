@@ -56,7 +56,6 @@ describe("a lease", () => {
     ["another manifest", { manifestHash: hashOf(manifestBody({ name: "x" })) }, "E_MANIFEST"],
     ["another grant", { grantRef: sha("grant") }, "E_REF"],
     ["no place in the row", { leaseSeq: 0 }, "E_FIELD"],
-    ["no scopes", { scopes: [] }, "E_FIELD"],
     ["a scope not granted", { scopes: [{ name: "read:secrets", limits: FREE }] }, "E_WIDENED"],
     ["an interval that is none", { notAfterUs: NOW }, "E_FIELD"],
     ["an end beyond its longest", { notAfterUs: NOW + 60 * SECOND + 1 }, "E_WIDENED"],

@@ -173,7 +173,6 @@ function checkWithin(body: LeaseBody, grant: GrantBody): Invalid | null {
         "E_WIDENED",
         `lease lasts ${ttlUs} µs, and the grant allows ${grant.leaseTtlMaxUs}`,
       ),
-    () => must(body.scopes.length > 0, "E_FIELD", "lease.scopes are none"),
     () => checkScopes("lease", body.scopes),
     () => checkScopesWithin(body.scopes, grant.scopes),
   );

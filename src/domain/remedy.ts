@@ -60,7 +60,7 @@ const ruleOf = ({ protocol, target, verb, path }: Claim): Rule => ({
 });
 
 /** `read:payments` for `/payments.v1.Payments/GetAll`; null: no name comes to mind. */
-function suggestScope(claim: Claim): string | null {
+export function suggestScope(claim: Claim): string | null {
   const words = claim.path.split("/").filter((w) => w !== "");
   const [noun, method] =
     claim.protocol === "GRPC"

@@ -1,0 +1,280 @@
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { createInterface } from "node:readline/promises";
+import { parseArgs } from "node:util";
+import { fromHex, toHex } from "../../domain/bytes.ts";
+import { ClaimBody } from "../../domain/claim.ts";
+import { UNLIMITED } from "../../domain/grant.ts";
+import { type Capability, manifestLabel, type Rule } from "../../domain/manifest.ts";
+import { scopeLines, suggestScope } from "../../domain/remedy.ts";
+import { fileSigner } from "../../native/keys.ts";
+import { draftManifest, type Measured, measure } from "../../native/manifest-file.ts";
+import { createDock } from "../actions/dock.ts";
+import { createGrant, listGrants } from "../actions/grant.ts";
+import { generateKey, openSigner } from "../actions/keys.ts";
+import { recordManifest } from "../actions/manifest.ts";
+import { createToken, writeSecret } from "../actions/token.ts";
+import type { Control } from "../client.ts";
+import { Context } from "../context.ts";
+import { EXIT, Failure } from "../failure.ts";
+import { say } from "../output.ts";
+import { sidecar } from "./processes.ts";
+
+const USAGE = `dragons run [--manifest FILE] [--contain require|off] [options] -- CMD...
+
+Launches an unmodified agent under a sidecar of its own, and ends as it does: its exit code is ours.
+
+  --manifest FILE   dragon.yaml of the agent  [./dragon.yaml, else one is drafted: nothing allowed]
+  --allow RULE      allow this in a drafted manifest; may repeat:
+                    'grpc payments.v1.Payments/{Get,List}* at 127.0.0.1:50051'
+  --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
+  --goal TEXT       what this run is for; stands in every receipt
+  --yes             grant what the manifest asks for without a question
+  --profile FILE    which control plane and keys      [.dragons/profile.json]
+`;
+
+const DAY_US = 24 * 3_600_000_000;
+/** Runs of one identity at a time. */
+const INSTANCES_MAX = 16;
+/** Microseconds in which the sidecar that was just started must have docked. */
+const DOCK_US = 600_000_000;
+
+interface Wanted {
+  readonly manifest: string | null;
+  readonly allow: readonly Rule[];
+  readonly goal: string;
+  readonly yes: boolean;
+  readonly profile: string | undefined;
+  readonly command: readonly string[];
+}
+
+/** Runs an agent under a sidecar. Resolves with the agent's exit code. */
+export async function run(args: readonly string[]): Promise<number> {
+  const wanted = parse(args);
+  if (wanted === null) {
+    process.stdout.write(USAGE);
+    return EXIT.ok;
+  }
+  const context = new Context({ profile: wanted.profile }, process.env);
+  let sidecarArgs: string[];
+  try {
+    sidecarArgs = await admit(context, wanted);
+  } finally {
+    context.close();
+  }
+  return sidecar(sidecarArgs);
+}
+
+/** @throws Failure. null: help was asked for. */
+function parse(args: readonly string[]): Wanted | null {
+  const end = args.indexOf("--");
+  const own = end < 0 ? args : args.slice(0, end);
+  const command = end < 0 ? [] : args.slice(end + 1);
+  let values: ReturnType<typeof parseFlags>["values"];
+  try {
+    ({ values } = parseFlags(own));
+  } catch (error) {
+    throw new Failure(
+      EXIT.usage,
+      `${(error as Error).message}; the agent's command stands after --`,
+    );
+  }
+  if (values.help) return null;
+  if (command.length === 0) {
+    throw new Failure(EXIT.usage, "name the agent's command after --: dragons run … -- CMD");
+  }
+  const contain = values.contain ?? "require";
+  if (contain !== "require" && contain !== "off") {
+    throw new Failure(EXIT.usage, `--contain: ${contain} is neither require nor off`);
+  }
+  if (contain === "require") {
+    throw new Failure(
+      EXIT.config,
+      "sealing an agent is not in this version, so it could go round the sidecar. To run it advisory, " +
+        `and have every receipt say so, type: dragons run --contain off ${own.filter((a) => a !== "--contain" && a !== "require").join(" ")} -- ${command.join(" ")}`.replace(
+          / {2,}/g,
+          " ",
+        ),
+    );
+  }
+  return {
+    manifest: values.manifest ?? null,
+    allow: (values.allow ?? []).map(parseAllow),
+    goal: values.goal ?? "",
+    yes: values.yes ?? false,
+    profile: values.profile,
+    command,
+  };
+}
+
+const parseFlags = (args: readonly string[]) =>
+  parseArgs({
+    args: [...args],
+    strict: true,
+    options: {
+      manifest: { type: "string" },
+      allow: { type: "string", multiple: true },
+      contain: { type: "string" },
+      goal: { type: "string" },
+      yes: { type: "boolean" },
+      profile: { type: "string" },
+      help: { type: "boolean" },
+    },
+  });
+
+function parseAllow(text: string): Rule {
+  const match = /^grpc\s+(\S+)\s+at\s+(\S+)$/.exec(text.trim());
+  if (match === null) {
+    throw new Failure(EXIT.usage, `--allow: ${text} is not 'grpc SERVICE/METHOD at HOST:PORT'`);
+  }
+  const [, path, target] = match as unknown as [string, string, string];
+  return { protocol: "GRPC", target, verb: "", path: `/${path}`, when: "" };
+}
+
+/** Everything up to the start: the identity, its grant, a dock for this run. The sidecar's arguments. */
+async function admit(context: Context, wanted: Wanted): Promise<string[]> {
+  const control = await context.control();
+  const agents = join(dirname(context.profilePath), "agents");
+  const { file, folder, drafted } = await manifestOf(wanted, agents);
+  const measured = await measure(folder, await readFile(file, "utf8"));
+  const label = manifestLabel(measured.manifest);
+  if (drafted) {
+    say(`dragons: drafted ${file} for ${label}`);
+    if (measured.manifest.capabilities.length === 0) {
+      say("dragons: it allows nothing yet; each refusal prints what would allow it (see --allow)");
+    }
+  } else if (!wanted.yes) {
+    await ask(label, measured);
+  }
+  await recordManifest(control, measured);
+  const grantKey = context.required("grantKey");
+  const grantRef = await grantFor(control, grantKey, measured, wanted.goal);
+
+  const data = join(agents, measured.manifest.name, nextRun(join(agents, measured.manifest.name)));
+  const keys = `${data}.keys`;
+  const joinKeyFile = join(keys, "join.key");
+  const dock = await createDock(control, [await openSigner(grantKey)], {
+    ...{ grantRef, joinKey: await generateKey(joinKeyFile), ledgersMax: 1, forUs: DOCK_US },
+  });
+  const token = join(keys, "join.token");
+  const rootKey = (await fileSigner(context.required("rootKey"))).publicKey;
+  await writeSecret(
+    token,
+    await createToken({
+      ...{ tenantId: control.tenant, joinKeyFile, dockRef: dock.ref, rootKey },
+      manifestHash: measured.hash,
+      ...{ controlAddress: control.address, controlCa: control.ca },
+    }),
+  );
+  say(`dragons: ${label} runs advisory: --contain off means that it could go round the sidecar`);
+  return [
+    ...["--data", data, "--keys", keys, "--token", token, "--manifest", file, "--folder", folder],
+    ...["--proxy", "127.0.0.1:0", "--goal", wanted.goal, "--", ...wanted.command],
+  ];
+}
+
+/** The manifest to run by: the one given, the one here, or one drafted from the command. */
+async function manifestOf(wanted: Wanted, agents: string) {
+  const given = wanted.manifest ?? (existsSync("dragon.yaml") ? "dragon.yaml" : null);
+  if (given !== null) {
+    if (wanted.allow.length > 0) {
+      throw new Failure(EXIT.usage, `--allow: there is ${given}; write the rule into it instead`);
+    }
+    const file = resolve(given);
+    return { file, folder: dirname(file), drafted: false };
+  }
+  const script = wanted.command.slice(1).find((word) => isFile(word));
+  const folder = script === undefined ? process.cwd() : dirname(resolve(script));
+  const name = nameOf(script ?? (wanted.command[0] as string));
+  const text = await draftManifest({
+    name,
+    folder,
+    command: [wanted.command[0] as string, ...(script === undefined ? [] : [basename(script)])],
+    capabilities: capabilitiesFrom(wanted.allow),
+  });
+  mkdirSync(join(agents, name), { recursive: true, mode: 0o700 });
+  const file = join(agents, name, "dragon.yaml");
+  await writeFile(file, text);
+  return { file, folder, drafted: true };
+}
+
+/** One scope for each service and kind of method, named as a refusal would suggest it. */
+function capabilitiesFrom(rules: readonly Rule[]): Capability[] {
+  const scopes = new Map<string, Rule[]>();
+  for (const rule of rules) {
+    const { protocol, target, path } = rule;
+    const plain = { ...ClaimBody.empty(), protocol, target, path: path.replace(/[*{].*$/, "") };
+    const name = suggestScope(plain) ?? "use:allowed";
+    scopes.set(name, [...(scopes.get(name) ?? []), rule]);
+  }
+  return [...scopes].map(([name, of]) => ({ name, rules: of }));
+}
+
+/** What the manifest asks for, and whether whoever holds the grant key wants it. */
+async function ask(label: string, { manifest }: Measured): Promise<void> {
+  const lines = manifest.capabilities.flatMap((c) => scopeLines(c.name, c.rules));
+  say(`dragons: ${label} asks for\n${lines.join("\n")}`);
+  if (!process.stdin.isTTY) {
+    throw new Failure(
+      EXIT.notPermitted,
+      "nobody is there to grant it; say --yes to grant it as it is",
+    );
+  }
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await prompt.question("dragons: grant it for a day? [y/N] ");
+  prompt.close();
+  if (!/^y(?:es)?$/i.test(answer.trim())) {
+    throw new Failure(EXIT.notPermitted, "not granted, so nothing was started");
+  }
+}
+
+/** A grant of all that the manifest asks for: one in force, else a new one, signed here. */
+async function grantFor(
+  control: Control,
+  grantKey: string,
+  { manifest, hash }: Measured,
+  goal: string,
+): Promise<Uint8Array> {
+  const names = manifest.capabilities.map((c) => c.name).join();
+  const nowUs = control.clock.nowUs();
+  const held = (await listGrants(control)).find(
+    (g) =>
+      g.manifestHash === toHex(hash) &&
+      g.revokedEpoch === 0 &&
+      g.instancesMax === INSTANCES_MAX &&
+      g.notAfterUs - nowUs > DAY_US / 2 &&
+      g.scopes.map((s) => s.name).join() === names,
+  );
+  if (held !== undefined) return fromHex(held.ref);
+  const limits = {
+    ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
+    ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+  };
+  const grant = await createGrant(control, [await openSigner(grantKey)], {
+    manifest,
+    manifestHash: hash,
+    scopes: manifest.capabilities.map(({ name }) => ({ name, limits })),
+    purpose: goal === "" ? `dragons run ${manifest.name}` : goal,
+    forUs: DAY_US,
+    instancesMax: INSTANCES_MAX,
+  });
+  return grant.ref;
+}
+
+/** Each run is an instance of its own: one that has ended stays ended. */
+function nextRun(folder: string): string {
+  if (!existsSync(folder)) return "1";
+  const taken = readdirSync(folder).map((name) => Number.parseInt(name, 10));
+  return `${Math.max(0, ...taken.filter(Number.isSafeInteger)) + 1}`;
+}
+
+const isFile = (path: string): boolean => existsSync(path) && statSync(path).isFile();
+
+const nameOf = (path: string): string =>
+  basename(path)
+    .replace(/\.[^.]*$/, "")
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 63) || "agent";
