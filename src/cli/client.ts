@@ -133,8 +133,13 @@ async function bearer({ tenant, login }: ControlOptions, clock: Clock): Promise<
   const iat = Math.floor(clock.nowUs() / 1_000_000);
   const { operator, audience, signer } = login;
   const claims = {
-    ...{ iss: operator, sub: operator, aud: audience, tenant },
-    ...{ iat, exp: iat + loginTokenTtlUs / 1_000_000, jti: toHex(randomBytes(16)) },
+    iss: operator,
+    sub: operator,
+    aud: audience,
+    tenant,
+    iat,
+    exp: iat + loginTokenTtlUs / 1_000_000,
+    jti: toHex(randomBytes(16)),
   };
   return `Bearer ${await signToken(claims, signer)}`;
 }

@@ -111,7 +111,7 @@ function formatOf(value: unknown): Format {
   if (value === undefined) return "table";
   const format = FORMATS.find((f) => f === value);
   if (format !== undefined) return format;
-  throw new Failure(EXIT.usage, `--output: ${String(value)} is none of ${FORMATS.join(", ")}`);
+  throw new Failure(EXIT.usage, `--output: ${value as string} is none of ${FORMATS.join(", ")}`);
 }
 
 /** One line of a file that nobody else may read. */

@@ -21,8 +21,24 @@ import { EXIT } from "./failure.ts";
 import { say } from "./output.ts";
 
 const NOUNS = [
-  ...[tenant, trust, operator, manifest, grant, dock, token, lease, organism, receipt],
-  ...[ledger, why, evidence, verify, tamper, audit, sidecar, config],
+  tenant,
+  trust,
+  operator,
+  manifest,
+  grant,
+  dock,
+  token,
+  lease,
+  organism,
+  receipt,
+  ledger,
+  why,
+  evidence,
+  verify,
+  tamper,
+  audit,
+  sidecar,
+  config,
 ];
 
 /** Runs one command and leaves its exit code in `process.exitCode`. */
@@ -32,10 +48,11 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code !== "EPIPE") throw error;
     process.exit(process.exitCode ?? EXIT.ok);
   });
-  process.exitCode = await exitOf(argv);
+  process.exitCode = await runCommand(argv);
 }
 
-async function exitOf(argv: readonly string[]): Promise<number> {
+/** Runs one command. Resolves with its exit code; whatever went wrong has been said. */
+export async function runCommand(argv: readonly string[]): Promise<number> {
   try {
     const ended = await asProcess(argv);
     if (ended !== null) return ended;

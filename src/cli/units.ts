@@ -1,3 +1,4 @@
+import type { Claim } from "../domain/claim.ts";
 import { EXIT, Failure } from "./failure.ts";
 
 /** How times, lengths of time and hashes are typed and shown. */
@@ -53,3 +54,14 @@ export function showDuration(us: number): string {
 
 /** The beginning of a hash: enough to tell apart what stands in one table. */
 export const short = (hex: string): string => (hex === "" ? "-" : hex.slice(0, 16));
+
+/** `payments.v1.Payments/Refund at payments.internal:443` */
+export const showAction = ({
+  verb,
+  path,
+  target,
+}: Pick<Claim, "verb" | "path" | "target">): string =>
+  `${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
+
+/** `1 message`, `2 messages`. */
+export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;

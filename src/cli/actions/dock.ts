@@ -2,6 +2,7 @@ import { toHex } from "../../domain/bytes.ts";
 import type { Signer } from "../../domain/crypto.ts";
 import { checkDock, DOCK, DockBody } from "../../domain/dock.ts";
 import { newId } from "../../domain/ids.ts";
+import { clockSkewMaxUs } from "../../domain/limits.ts";
 import { refOf, signBody } from "../../domain/signing.ts";
 import { native } from "../../native/crypto.ts";
 import { idGenerator } from "../../native/ids.ts";
@@ -45,7 +46,8 @@ export async function createDock(
     tenantId: control.tenant,
     grantRef: wanted.grantRef,
     joinKeys: [{ key: wanted.joinKey, ledgersMax: wanted.ledgersMax }],
-    notBeforeUs: nowUs,
+    // From a moment ago: whoever uses it may have a clock that is behind ours.
+    notBeforeUs: nowUs - clockSkewMaxUs,
     notAfterUs: nowUs + wanted.forUs,
     issuedAtUs: nowUs,
   };

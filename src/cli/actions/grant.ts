@@ -13,7 +13,7 @@ import {
 } from "../../domain/grant.ts";
 import { newId } from "../../domain/ids.ts";
 import { isInvalid } from "../../domain/invalid.ts";
-import { leaseTtlDefaultUs } from "../../domain/limits.ts";
+import { clockSkewMaxUs, leaseTtlDefaultUs } from "../../domain/limits.ts";
 import { type Manifest, manifestLabel } from "../../domain/manifest.ts";
 import { checkRevocation, REVOCATION, RevocationBody } from "../../domain/revocation.ts";
 import type { Verified } from "../../domain/signed.ts";
@@ -78,7 +78,8 @@ export async function createGrant(
     tenantId: control.tenant,
     manifestHash: wanted.manifestHash,
     scopes: [...wanted.scopes].sort((a, b) => compare(utf8(a.name), utf8(b.name))),
-    notBeforeUs: nowUs,
+    // From a moment ago: whoever uses it may have a clock that is behind ours.
+    notBeforeUs: nowUs - clockSkewMaxUs,
     notAfterUs: nowUs + wanted.forUs,
     issuedAtUs: nowUs,
     leaseTtlMaxUs: wanted.leaseTtlMaxUs ?? leaseTtlDefaultUs,

@@ -1,4 +1,3 @@
-import { setTimeout } from "node:timers/promises";
 import { toHex } from "../../domain/bytes.ts";
 import { HeartbeatBody } from "../../domain/heartbeat.ts";
 import { LeaseBody } from "../../domain/lease.ts";
@@ -116,7 +115,8 @@ export async function* watchOrganisms(
       }
     } catch (error) {
       if (aborted(signal)) return;
-      resumeToken = resumeFrom(error, resumeToken);
+      const expired = error instanceof StatusError && error.code === "OUT_OF_RANGE";
+      resumeToken = expired ? "" : resumeFrom(error, resumeToken);
     }
     await pause(signal);
   }
@@ -124,7 +124,6 @@ export async function* watchOrganisms(
 
 /** Where a watch that broke off goes on. @throws what no other try would cure. */
 export function resumeFrom(error: unknown, token: string): string {
-  if (error instanceof StatusError && error.code === "OUT_OF_RANGE") return "";
   if (error instanceof StatusError && error.code === "RESOURCE_EXHAUSTED") {
     return error.metadata.resume_token ?? token;
   }
@@ -137,9 +136,16 @@ export function resumeFrom(error: unknown, token: string): string {
 
 /** Until the next try, or until nobody watches any more. Holds the process open meanwhile. */
 export const pause = (signal: AbortSignal | undefined): Promise<void> =>
-  setTimeout(watchRetryUs / 1000, undefined, signal === undefined ? {} : { signal }).catch(
-    () => {},
-  );
+  new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, watchRetryUs / 1000);
+    signal?.addEventListener("abort", end);
+    if (aborted(signal)) end();
+  });
 
 /** Asked anew each time: it changes while we wait. */
 export const aborted = (signal: AbortSignal | undefined): boolean => signal?.aborted === true;

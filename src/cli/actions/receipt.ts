@@ -1,5 +1,4 @@
 import { fromHex, toHex } from "../../domain/bytes.ts";
-import type { Claim } from "../../domain/claim.ts";
 import type { PayloadField } from "../../domain/payload.ts";
 import { ReceiptHeader, VERDICTS, type Verdict } from "../../domain/receipt.ts";
 import type { SignedBytes, Verdict as WireVerdict } from "../../gen/dragons/v1/artifacts_pb.ts";
@@ -69,11 +68,21 @@ export async function getReceipt(control: Control, receiptId: string): Promise<R
   return receiptView(receipt as SignedBytes);
 }
 
-/** Each receipt header once, as the control plane comes to hold it. Resumes where it broke off. */
+export interface ReceiptWatch {
+  /** Aborting it ends the watch. */
+  readonly signal?: AbortSignal;
+  /** Called when the control plane watches: whatever it comes to hold from now on is told. */
+  readonly begun?: () => void;
+}
+
+/**
+ * Each receipt header once, as the control plane comes to hold it. A lost stream is resumed where it
+ * broke off; where that is no longer known, this throws, since going on would leave some out.
+ */
 export async function* watchReceipts(
   control: Control,
   filter: ReceiptFilter,
-  signal?: AbortSignal,
+  { signal, begun = () => {} }: ReceiptWatch = {},
 ): AsyncGenerator<ReceiptView> {
   let resumeToken = "";
   const ledgerId = fromHex(filter.ledgerId ?? "");
@@ -82,7 +91,8 @@ export async function* watchReceipts(
       const request = { ledgerId, verdict: wireVerdict(filter), resumeToken };
       const options = signal === undefined ? {} : { signal };
       for await (const m of control.ledgers.watchReceipts(request, options)) {
-        if (m.receipt !== undefined) yield receiptView(m.receipt);
+        if (m.receipt === undefined) begun();
+        else yield receiptView(m.receipt);
         resumeToken = m.resumeToken;
       }
     } catch (error) {
@@ -127,10 +137,6 @@ export function openReceipt(entry: Entry): OpenReceipt {
   );
   return { ...receiptView(signed), header, contents, disclosed };
 }
-
-/** `payments.v1.Payments/Refund at payments.internal:443` */
-export const actionOf = ({ verb, path, target }: Claim): string =>
-  `${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
 
 export function receiptView(signed: SignedBytes): ReceiptView {
   const h = ReceiptHeader.decode(signed.body);

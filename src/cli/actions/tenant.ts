@@ -23,7 +23,10 @@ export async function createTenant(
   const nowUs = control.clock.nowUs();
   const made = await control.tenants.prepareTenant({ tenantId });
   const theirs = (role: NewKey["role"], key: Uint8Array): NewKey => ({
-    ...{ role, key, holder: "control plane", ttlUs: controlKeyTtlUs },
+    role,
+    key,
+    holder: "control plane",
+    ttlUs: controlKeyTtlUs,
   });
   const keys = [
     ...tenant.keys,

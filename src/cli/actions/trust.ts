@@ -22,7 +22,9 @@ export interface NewTrust {
 export async function writeTrust(path: string, trust: NewTrust): Promise<void> {
   const { tenant, rootKey, maxAgeSeconds } = trust;
   const file = {
-    ...{ format: TRUST_FORMAT, tenant, rootKey: toHex(rootKey) },
+    format: TRUST_FORMAT,
+    tenant,
+    rootKey: toHex(rootKey),
     ...(maxAgeSeconds === undefined ? {} : { maxAgeSeconds }),
   };
   await writeAtomic(path, `${JSON.stringify(file, null, 2)}\n`, 0o644);

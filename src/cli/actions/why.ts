@@ -11,8 +11,8 @@ import type { GetEntryResponse } from "../../gen/dragons/v1/evidence_pb.ts";
 import { native } from "../../native/crypto.ts";
 import type { SidecarClient } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
-import { showTime } from "../units.ts";
-import { actionOf, type OpenReceipt, openReceipt } from "./receipt.ts";
+import { showAction, showTime } from "../units.ts";
+import { type OpenReceipt, openReceipt } from "./receipt.ts";
 
 /** Why an action was allowed or refused, from the artifacts of its own receipt. */
 export interface Why {
@@ -52,7 +52,7 @@ export async function explainReceipt({ evidence }: SidecarClient, receiptId: str
   const { claim } = receipt.contents;
   return {
     receipt,
-    action: claim === null ? null : actionOf(claim),
+    action: claim === null ? null : showAction(claim),
     manifest: manifestLabel(manifest),
     lease: lease && {
       leaseId: lease.body.leaseId,
@@ -133,8 +133,10 @@ function permitted(
 }
 
 const refused = ({ detail, remedy }: Refused): Pick<Why, "rule" | "clause" | "remedy"> => ({
-  ...{ rule: null, clause: detail, remedy },
+  rule: null,
+  clause: detail,
+  remedy,
 });
 
-const ruleText = (scope: string, { protocol, verb, path, target }: Rule): string =>
-  `${scope}: ${protocol.toLowerCase()} ${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
+const ruleText = (scope: string, rule: Rule): string =>
+  `${scope}: ${rule.protocol.toLowerCase()} ${showAction(rule)}`;

@@ -6,6 +6,9 @@ import { type Rig, startRig, TENANT } from "../dev/rig.ts";
 import { tellStory } from "../dev/story.ts";
 import { EXIT } from "../failure.ts";
 
+/** An unmodified agent in Python; needs python3-grpcio. */
+const AGENT = "examples/payments/my_agent.py";
+
 /** Everything on this machine, with a story. Resolves with the exit code. */
 export async function dev(args: readonly string[]): Promise<number> {
   const config = parseDevArgs(args);
@@ -60,19 +63,25 @@ async function writeReady(path: string, { data }: DevConfig, rig: Rig): Promise<
 
 function next({ data }: DevConfig, rig: Rig, tell: Narrator): void {
   const dragons = "./bin/dragons";
-  const profile = relative(process.cwd(), rig.profileFile);
+  const profile = short(rig.profileFile);
   const at = profile === ".dragons/profile.json" ? "" : ` --profile ${profile}`;
-  const folder = relative(process.cwd(), data) || ".";
+  const folder = short(data);
   tell.title("It stays up. Try next, in another terminal:");
   for (const command of [
     `${dragons} organism list${at}`,
     `${dragons} receipt list${at}`,
     `${dragons} verify ${folder}/evidence.dragons --trust ${folder}/trust.json`,
-    `${dragons} run${at} --contain off -- python3 examples/payments/my_agent.py ${rig.upstream}`,
-    `${dragons} run${at} --contain off --allow 'grpc payments.v1.Payments/List* at ${rig.upstream}' -- python3 examples/payments/my_agent.py ${rig.upstream}`,
+    `${dragons} run${at} --contain off -- python3 ${AGENT} ${rig.upstream}`,
+    `${dragons} run${at} --contain off --allow 'grpc payments.v1.Payments/List* at ${rig.upstream}' -- python3 ${AGENT} ${rig.upstream}`,
     `${dragons} organism watch${at}`,
   ]) {
     tell.plain(`  ${command}`);
   }
   tell.plain("\nCtrl-C ends everything, in order.");
+}
+
+/** A path as one would type it from here. */
+function short(path: string): string {
+  const here = relative(process.cwd(), path);
+  return here === "" ? "." : here.startsWith("..") ? path : here;
 }

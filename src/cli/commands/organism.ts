@@ -127,12 +127,15 @@ async function stateOf({ state }: Filter) {
   return state === undefined ? undefined : parseChoice(state, "--state", STATES);
 }
 
+/** What operators want of it, where that is not what it was made for. */
+const DESIRED = { UNSPECIFIED: "?", RUN: "to run", HOLD: "held", STOP: "to stop" } as const;
+
 const row = (o: OrganismView): Row => ({
   name: o.instanceId,
   cells: {
     instance: o.instanceId,
     manifest: o.manifest,
-    state: o.state.toLowerCase(),
+    state: o.state.toLowerCase() + (o.desired === "RUN" ? "" : ` (${DESIRED[o.desired]})`),
     conditions: o.conditions.map((c) => c.type).join(", ") || "-",
     since: showTime(o.sinceUs),
     revision: `${o.revision}`,

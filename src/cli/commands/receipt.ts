@@ -2,8 +2,8 @@ import type { Command } from "commander";
 import type { OpenReceipt, ReceiptFilter, ReceiptView } from "../actions/receipt.ts";
 import { leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
-import { type Json, printEvent, printOne, printRows, type Row } from "../output.ts";
-import { parseChoice, parseCount, showTime } from "../units.ts";
+import { type Json, printEvent, printOne, printRows, type Row, say } from "../output.ts";
+import { parseChoice, parseCount, plural, showAction, showTime } from "../units.ts";
 
 interface Filter {
   instance?: string;
@@ -26,7 +26,8 @@ export function register(program: Command): void {
     run<Filter>(async (context, options) => {
       const { watchReceipts } = await import("../actions/receipt.ts");
       const filter = await filterOf(context, options);
-      for await (const r of watchReceipts(await context.control(), filter)) {
+      const begun = () => say("— watching —");
+      for await (const r of watchReceipts(await context.control(), filter, { begun })) {
         printEvent(context.format, row(r));
       }
     }),
@@ -138,8 +139,8 @@ const plain = (value: unknown): Json =>
 
 function openRow(r: OpenReceipt): Row {
   const base = row(r);
-  const action = r.contents.claim;
-  const asked = action === null ? "-" : `${action.verb} ${action.path} at ${action.target}`.trim();
+  const { claim } = r.contents;
+  const asked = claim === null ? "-" : showAction(claim);
   return { ...base, cells: { ...base.cells, action: asked }, data: openData(r) };
 }
 
@@ -167,17 +168,16 @@ function openDetail(r: OpenReceipt): Row {
   const cells = {
     ...detail(r).cells,
     goal: goal === null ? "not kept" : [goal.purpose, goal.goal].filter((g) => g !== "").join(": "),
-    claim:
-      claim === null
-        ? "not kept"
-        : `${claim.protocol.toLowerCase()} ${claim.verb} ${claim.path} at ${claim.target}`,
+    claim: claim === null ? "not kept" : `${claim.protocol.toLowerCase()} ${showAction(claim)}`,
     action:
-      action === null ? "not kept" : `${action.messages} messages, ${action.bodyBytes} bytes out`,
+      action === null
+        ? "not kept"
+        : `${plural(action.messages, "message")}, ${plural(action.bodyBytes, "byte")} out`,
     evidence: evidence === null ? "not kept" : `dialled ${evidence.dialled || "nothing"}`,
     outcome:
       outcome === null
         ? "not kept"
-        : `${outcome.status}; ${outcome.messages} messages, ${outcome.bodyBytes} bytes back`,
+        : `${outcome.status}; ${plural(outcome.messages, "message")}, ${plural(outcome.bodyBytes, "byte")} back`,
   };
   return { ...row(r), cells, data: openData(r) };
 }

@@ -49,7 +49,7 @@ function print(report: Report): void {
 }
 
 /** How far the reading is, on a terminal and nowhere else. */
-function progress(): { show(read: number, of: number): void; clear(): void } {
+function progress(): { show: (read: number, of: number) => void; clear: () => void } {
   const { stderr } = process;
   let shown = -1;
   return {

@@ -57,7 +57,7 @@ export interface Rig {
   readonly profileFile: string;
   readonly controlCa: string;
   readonly loginKey: string;
-  readonly children: { readonly control: Child; readonly sidecar: Child; readonly agent: Child };
+  readonly children: Readonly<Record<"control" | "sidecar" | "payments" | "agent", Child>>;
   /** Ends agent, sidecar, payments and control plane, in this order. */
   close(): Promise<void>;
 }
@@ -150,7 +150,10 @@ async function compose(
     ...{ control, sidecar, sidecarData, ready, measured, upstream, trustFile, profileFile },
     controlCa: where.controlCa,
     loginKey: profile.loginKey,
-    children: { control: controlChild, sidecar: sidecarChild, agent: agentChild },
+    children: {
+      ...{ control: controlChild, sidecar: sidecarChild },
+      ...{ payments: upstreamChild, agent: agentChild },
+    },
     async close() {
       sidecar.close();
       control.close();

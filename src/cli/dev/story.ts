@@ -176,7 +176,7 @@ async function evidence(rig: Rig, data: string, tell: Narrator): Promise<void> {
     exitCodeOf(report) === EXIT.ok,
     `the pack verifies: ${report.findings[0] ?? report.verdict}`,
   );
-  tell.shows(`${report.verdict}: ${report.findings[0] ?? ""}`);
+  tell.shows(report.findings[0] ?? report.verdict);
   tell.note(`${pack}, ${bytes} bytes`);
   const [third] = await latest(rig, (r) => r.verdict === "COMPLETED", 1);
   must(third !== undefined, "there is a receipt to tamper with");
