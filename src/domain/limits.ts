@@ -139,7 +139,7 @@ export const recoveryTail = 1000;
 /** Microseconds between heartbeats. */
 export const heartbeatIntervalUs = 10 * SECOND_US;
 /** Microseconds between heartbeats under `dragons dev`, where people watch. */
-export const heartbeatIntervalDevUs = 5 * SECOND_US;
+export const heartbeatIntervalDevUs = 1 * SECOND_US;
 /** Microseconds. A beat may not put the next one off further: silence must show within minutes. */
 export const heartbeatDeclaredUsMax = 5 * MINUTE_US;
 /** Microseconds. An organism may not teach us patience without end by beating ever more unevenly. */

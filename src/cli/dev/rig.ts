@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex } from "../../domain/bytes.ts";
 import { UNLIMITED } from "../../domain/grant.ts";
+import { heartbeatIntervalDevUs } from "../../domain/limits.ts";
 import { manifestLabel } from "../../domain/manifest.ts";
 import { writeAtomic } from "../../native/atomic-file.ts";
 import { fileSigner } from "../../native/keys.ts";
@@ -23,9 +24,8 @@ const DAY_US = 24 * 3600 * SECOND_US;
 export const TENANT = "dev";
 export const OPERATOR = "you";
 export const PURPOSE = "reconcile yesterday's payments";
-/** Short, so that a story need not wait: five seconds to a renewal, a beat a second. */
+/** Short, so that a story need not wait: five seconds to a renewal. */
 export const LEASE_TTL_US = 15 * SECOND_US;
-const HEARTBEAT_US = 1 * SECOND_US;
 
 const EXAMPLES = join(import.meta.dirname, "../../../examples/payments");
 
@@ -210,7 +210,7 @@ async function admit(parts: {
     purpose: PURPOSE,
     forUs: DAY_US,
     leaseTtlMaxUs: LEASE_TTL_US,
-    liveness: { heartbeatIntervalUs: HEARTBEAT_US },
+    liveness: { heartbeatIntervalUs: heartbeatIntervalDevUs },
   });
   const name = nextSidecar(data);
   const joinKeyFile = join(keys, `${name}.join.key`);
