@@ -1,0 +1,77 @@
+import { describe, expect, test } from "vitest";
+import { Failure } from "./failure.ts";
+import {
+  parseChoice,
+  parseCount,
+  parseDuration,
+  plural,
+  showAction,
+  showDuration,
+  showTime,
+} from "./units.ts";
+
+describe("what is typed", () => {
+  test.each([
+    ["1ms", 1000],
+    ["60s", 60_000_000],
+    ["30m", 1_800_000_000],
+    ["24h", 86_400_000_000],
+    ["365d", 31_536_000_000_000],
+  ])("%s is %d microseconds", (text, us) => {
+    expect(parseDuration(text, "--ttl")).toBe(us);
+  });
+
+  test.each(["", "60", "0s", "-1s", "1.5h", "1 h", "1w", "99999999999s", "1s "])(
+    "%j is no length of time, and the flag is named",
+    (text) => {
+      expect(() => parseDuration(text, "--ttl")).toThrow(/^--ttl: /);
+      expect(() => parseDuration(text, "--ttl")).toThrow(Failure);
+    },
+  );
+
+  test.each(["", "0", "-1", "1.0", "1e3", "0x10", "9999999999999999"])("%j is no count", (text) => {
+    expect(() => parseCount(text, "--limit")).toThrow(/^--limit: .* is no whole number from 1$/);
+  });
+
+  test("a count begins where it is said to", () => {
+    expect(parseCount("0", "--at", 0)).toBe(0);
+    expect(parseCount("42", "--limit")).toBe(42);
+  });
+
+  test("a choice may be typed in any case, with hyphens, but never as UNSPECIFIED", () => {
+    const states = ["UNSPECIFIED", "RUNNING", "LEASE_ZERO"] as const;
+    expect(parseChoice("running", "--state", states)).toBe("RUNNING");
+    expect(parseChoice("lease-zero", "--state", states)).toBe("LEASE_ZERO");
+    for (const wrong of ["unspecified", "", "run"]) {
+      expect(() => parseChoice(wrong, "--state", states)).toThrow(
+        /is none of running, lease_zero$/,
+      );
+    }
+  });
+});
+
+describe("what is shown", () => {
+  test("times to the second, and none as a dash", () => {
+    expect(showTime(1_795_388_248_597_000)).toBe("2026-11-22T22:57:28Z");
+    expect(showTime(0)).toBe("-");
+  });
+
+  test.each([
+    [250_000, "250ms"],
+    [1_500_000, "1.5s"],
+    [59_900_000, "60s"],
+    [90_000_000, "1.5m"],
+    [86_400_000_000, "1d"],
+    [0, "0ms"],
+  ])("%d microseconds as %s", (us, text) => {
+    expect(showDuration(us)).toBe(text);
+  });
+
+  test("actions and counts as people say them", () => {
+    expect(showAction({ verb: "", path: "/p.v1.P/Get", target: "p:443" })).toBe(
+      "p.v1.P/Get at p:443",
+    );
+    expect(showAction({ verb: "POST", path: "/v1", target: "l:80" })).toBe("POST v1 at l:80");
+    expect([plural(1, "byte"), plural(0, "byte")]).toEqual(["1 byte", "0 bytes"]);
+  });
+});
