@@ -121,8 +121,8 @@ export class Governor {
         holder.set({ quarantined: true });
         break;
       case "RELEASE":
-        // A drift is released only by files that are again what was recorded.
         holder.set({ quarantined: false });
+        void this.#forgiveDrift();
         break;
       case "STOP":
         holder.set({ stopped: true });
@@ -143,17 +143,29 @@ export class Governor {
     this.beatNow();
   }
 
+  /** manifest_hash of the agent's files as they are now. */
+  async #measureNow(): Promise<Uint8Array> {
+    try {
+      return await this.#parts.measure();
+    } catch (error) {
+      this.#parts.report("measuring failed", { detail: (error as Error).message });
+      // What cannot be measured is not what was recorded.
+      return new Uint8Array(32);
+    }
+  }
+
+  /** A drift is released only by files that are again what was recorded. */
+  async #forgiveDrift(): Promise<void> {
+    const { holder, manifestHash } = this.#parts;
+    if (!holder.standing.drifted) return;
+    this.#measured = await this.#measureNow();
+    if (equal(this.#measured, manifestHash)) holder.set({ drifted: false });
+  }
+
   /** Whether the agent's files are still those of its manifest; if not, authority ends here and now. */
   async #watchDrift(): Promise<void> {
-    const { holder, ledger, manifestHash: began, measure, report, clock } = this.#parts;
-    let now: Uint8Array;
-    try {
-      now = await measure();
-    } catch (error) {
-      report("measuring failed", { detail: (error as Error).message });
-      // What cannot be measured is not what was recorded.
-      now = new Uint8Array(32);
-    }
+    const { holder, ledger, manifestHash: began, report, clock } = this.#parts;
+    const now = await this.#measureNow();
     this.#measured = now;
     const drifted = !equal(now, began);
     // Latches: files that were put back have been something else in between.
@@ -170,6 +182,8 @@ export class Governor {
 
   async #beat(session: { epoch: number; counter: number; intervalUs: number }) {
     const { agent, authority, clock, holder, ledger, progress } = this.#parts;
+    // Without a lease nothing else would see that the files were put back.
+    if (holder.standing.drifted) this.#measured = await this.#measureNow();
     const asked = performance.now();
     await new Promise((resolve) => setImmediate(resolve));
     const loopLagUs = Math.round((performance.now() - asked) * 1000);

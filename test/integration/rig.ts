@@ -1,0 +1,366 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import grpc from "@grpc/grpc-js";
+import { parseSidecarArgs } from "../../sidecar/config.ts";
+import type { Report } from "../../sidecar/report.ts";
+import { startSidecar } from "../../sidecar/sidecar.ts";
+import { createDock } from "../../src/cli/actions/dock.ts";
+import { exportEvidence } from "../../src/cli/actions/evidence.ts";
+import { createGrant } from "../../src/cli/actions/grant.ts";
+import { generateKey } from "../../src/cli/actions/keys.ts";
+import { recordManifest } from "../../src/cli/actions/manifest.ts";
+import { createTenant } from "../../src/cli/actions/tenant.ts";
+import { createToken, writeSecret } from "../../src/cli/actions/token.ts";
+import { verifyPack } from "../../src/cli/actions/verify.ts";
+import {
+  type Control,
+  openControl,
+  openSidecar,
+  type SidecarClient,
+} from "../../src/cli/client.ts";
+import { Child, LAUNCHER } from "../../src/cli/dev/child.ts";
+import { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
+import type { SidecarReady } from "../../src/cli/dev/rig.ts";
+import { readConfig } from "../../src/control/config.ts";
+import { type RunningControl, runControl } from "../../src/control/main.ts";
+import { type LivenessPolicy, UNLIMITED } from "../../src/domain/grant.ts";
+import { systemClock } from "../../src/native/clock.ts";
+import { fileSigner } from "../../src/native/keys.ts";
+import { type Measured, measure } from "../../src/native/manifest-file.ts";
+import type { Report as Verdict } from "../../src/verifier/report.ts";
+import { type Client, echoClient, echoServer } from "../datapath/echo.ts";
+
+const SECOND_US = 1_000_000;
+const HOUR_US = 3600 * SECOND_US;
+/** Milliseconds in which something that was set going must show. */
+const WAIT_MS_MAX = 15_000;
+
+const TENANT = "acme";
+const OPERATOR = "ada";
+export const SCOPE = "use:echo";
+
+export interface WorldOptions {
+  /** Longest lease, microseconds. */
+  readonly leaseTtlUs?: number;
+  readonly liveness?: Partial<LivenessPolicy>;
+}
+
+/** Where a sidecar's token leads it, when not to the control plane itself. */
+export interface Door {
+  readonly address: string;
+  readonly ca: string;
+}
+
+/**
+ * A control plane with a tenant, an operator, a recorded agent and a grant, and an upstream for the
+ * agent to call: everything that a sidecar needs to come aboard. All of it real, all on loopback.
+ */
+export class World {
+  readonly folder: string;
+  readonly agentFolder: string;
+  readonly measured: Measured;
+  readonly grantRef: Uint8Array;
+  readonly rootKey: Uint8Array;
+  /** `127.0.0.1:port` of the upstream. */
+  readonly upstream: string;
+  control: RunningControl;
+  operator: Control;
+  readonly #closeUpstream: () => void;
+  readonly #open: (() => unknown)[] = [];
+  #admitted = 0;
+
+  private constructor(parts: {
+    folder: string;
+    agentFolder: string;
+    measured: Measured;
+    grantRef: Uint8Array;
+    rootKey: Uint8Array;
+    upstream: string;
+    control: RunningControl;
+    operator: Control;
+    closeUpstream: () => void;
+  }) {
+    this.folder = parts.folder;
+    this.agentFolder = parts.agentFolder;
+    this.measured = parts.measured;
+    this.grantRef = parts.grantRef;
+    this.rootKey = parts.rootKey;
+    this.upstream = parts.upstream;
+    this.control = parts.control;
+    this.operator = parts.operator;
+    this.#closeUpstream = parts.closeUpstream;
+  }
+
+  static async open({ leaseTtlUs, liveness }: WorldOptions = {}): Promise<World> {
+    const folder = await mkdtemp(join(tmpdir(), "dragons-it-"));
+    const { port, close } = await echoServer(grpc.ServerCredentials.createInsecure());
+    const upstream = `127.0.0.1:${port}`;
+    const control = await startControl(folder, 0);
+    const keys = join(folder, "keys");
+    const root = await generateKey(join(keys, "root.key"));
+    const grantKey = await generateKey(join(keys, "grant.key"));
+    const login = await generateKey(join(keys, "login.key"));
+    const holder = { holder: OPERATOR, ttlUs: HOUR_US };
+    const owner = await asOwner(control);
+    await createTenant(owner, {
+      tenantId: TENANT,
+      root: await fileSigner(join(keys, "root.key")),
+      keys: [
+        { ...holder, role: "OPERATOR_GRANT", key: grantKey },
+        { ...holder, role: "OPERATOR_LOGIN", key: login, loginRole: "ADMIN" },
+      ],
+    });
+    owner.close();
+    const operator = await asOperator(control, folder);
+    const agentFolder = join(folder, "agent");
+    await mkdir(agentFolder);
+    await writeFile(join(agentFolder, "agent.py"), "print('hello')\n");
+    await writeFile(join(agentFolder, "dragon.yaml"), manifestText(upstream));
+    const measured = await measure(agentFolder, manifestText(upstream));
+    await recordManifest(operator, measured);
+    const unlimited = {
+      ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
+      ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+    };
+    const grant = await createGrant(operator, [await fileSigner(join(keys, "grant.key"))], {
+      ...{ manifest: measured.manifest, manifestHash: measured.hash },
+      ...{ scopes: [{ name: SCOPE, limits: unlimited }], purpose: "echo what is said" },
+      ...{ forUs: HOUR_US, leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US, instancesMax: 8 },
+      liveness: { heartbeatIntervalUs: SECOND_US, ...liveness },
+    });
+    return new World({
+      ...{ folder, agentFolder, measured, upstream, control, operator },
+      ...{ grantRef: grant.ref, rootKey: root, closeUpstream: close },
+    });
+  }
+
+  /** A join token for one more instance, in a file. */
+  async token(door?: Door): Promise<string> {
+    const name = `${++this.#admitted}`;
+    const keys = join(this.folder, "keys");
+    const joinKeyFile = join(keys, `${name}.join.key`);
+    const joinKey = await generateKey(joinKeyFile);
+    const dock = await createDock(this.operator, [await fileSigner(join(keys, "grant.key"))], {
+      ...{ grantRef: this.grantRef, joinKey, ledgersMax: 1, forUs: HOUR_US },
+    });
+    const file = join(keys, `${name}.token`);
+    const text = await createToken({
+      ...{ tenantId: TENANT, joinKeyFile, dockRef: dock.ref, manifestHash: this.measured.hash },
+      rootKey: this.rootKey,
+      controlAddress: door?.address ?? this.control.ready.control,
+      controlCa: door?.ca ?? (await readFile(this.control.ready.controlCa, "utf8")),
+    });
+    await writeSecret(file, text);
+    return file;
+  }
+
+  /** What a sidecar is started with; `more` comes last. */
+  async flags(name: string, door?: Door, ...more: string[]): Promise<string[]> {
+    return [
+      ...["--data", join(this.folder, name), "--token", await this.token(door)],
+      ...["--manifest", join(this.agentFolder, "dragon.yaml"), "--proxy", "127.0.0.1:0"],
+      ...["--ready-file", join(this.folder, `${name}.ready.json`), ...more],
+    ];
+  }
+
+  /** A sidecar in this process: it can be watched from inside. */
+  async sidecar(flags: readonly string[]): Promise<RunningSidecar> {
+    const config = parseSidecarArgs(flags);
+    const log = new EventLog();
+    const stopped = new AbortController();
+    const sidecar = await startSidecar(config, systemClock, log.report, stopped.signal);
+    const ready = JSON.parse(await readFile(config.readyFile as string, "utf8")) as SidecarReady;
+    const running = new RunningSidecar(this, ready, config.dataFolder, log, async () => {
+      stopped.abort();
+      sidecar.stop("SIGTERM");
+      await sidecar.done;
+    });
+    this.#open.push(() => running.stop());
+    return running;
+  }
+
+  /** A sidecar as a process of its own: it can be killed. */
+  async sidecarProcess(flags: readonly string[]): Promise<{ child: Child; ready: SidecarReady }> {
+    const child = this.process("sidecar", flags);
+    const file = flags[flags.indexOf("--ready-file") + 1] as string;
+    return { child, ready: await child.ready<SidecarReady>(file) };
+  }
+
+  /** `dragons` with these words, as a process; what it says on standard error is in `log(name)`. */
+  process(name: string, words: readonly string[]): Child {
+    const child = new Child(
+      name,
+      [process.execPath, LAUNCHER, name, ...words],
+      join(this.folder, `${name}.log`),
+    );
+    this.#open.push(() => {
+      child.signal("SIGKILL");
+      return child.exited;
+    });
+    return child;
+  }
+
+  log(name: string): Promise<string> {
+    return readFile(join(this.folder, `${name}.log`), "utf8");
+  }
+
+  /** An unmodified gRPC client whose proxy is this sidecar. Closed with the world. */
+  agent(ready: SidecarReady): Client {
+    const proxy = `http://agent:${ready.credential}@${ready.proxy}`;
+    const client = echoClient(this.upstream, grpc.credentials.createInsecure(), proxy);
+    this.#open.push(() => client.close());
+    return client;
+  }
+
+  /** The organism's state as operators see it, and every change of it. Closed with the world. */
+  watch({ instanceId }: SidecarReady): OrganismWatch {
+    const watch = new OrganismWatch(this.operator, instanceId);
+    this.#open.push(() => watch.close());
+    return watch;
+  }
+
+  async stopControl(): Promise<void> {
+    await this.control.close();
+  }
+
+  /** The same control plane again: same data, same address. */
+  async startControl(): Promise<void> {
+    const port = Number(this.control.ready.control.split(":").at(-1));
+    this.control = await startControl(this.folder, port);
+    this.operator.close();
+    this.operator = await asOperator(this.control, this.folder);
+  }
+
+  /** Exports everything a sidecar has and verifies it, trusting the tenant's root and nothing else. */
+  async verdict(admin: SidecarClient): Promise<Verdict> {
+    const out = join(this.folder, "evidence.dragons");
+    await exportEvidence(admin, { out });
+    return verifyPack(out, this.trust, systemClock.nowUs());
+  }
+
+  get trust() {
+    return {
+      ...{ tenant: TENANT, rootKey: this.rootKey, keysetVersion: 1, cosigners: null },
+      ...{ witnesses: [], quorum: 0, knownHead: null, asOfUs: null, maxAgeUs: null },
+    };
+  }
+
+  async close(): Promise<void> {
+    for (const close of this.#open.reverse()) await close();
+    this.operator.close();
+    await this.control.close();
+    this.#closeUpstream();
+    await rm(this.folder, { recursive: true });
+  }
+}
+
+/** A sidecar that runs in this process. */
+export class RunningSidecar {
+  readonly ready: SidecarReady;
+  readonly data: string;
+  readonly log: EventLog;
+  /** Its own service. */
+  readonly admin: SidecarClient;
+  readonly agent: Client;
+  readonly #stop: () => Promise<void>;
+  #stopped: Promise<void> | null = null;
+
+  constructor(
+    world: World,
+    ready: SidecarReady,
+    data: string,
+    log: EventLog,
+    stop: () => Promise<void>,
+  ) {
+    this.ready = ready;
+    this.data = data;
+    this.log = log;
+    this.#stop = stop;
+    this.admin = openSidecar(ready.admin);
+    this.agent = world.agent(ready);
+  }
+
+  stop(): Promise<void> {
+    this.admin.close();
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+}
+
+export interface Said {
+  readonly event: string;
+  readonly facts: Readonly<Record<string, string | number>>;
+}
+
+/** What a sidecar reports, to be waited for. */
+export class EventLog {
+  readonly said: Said[] = [];
+  #wake: (() => void)[] = [];
+
+  readonly report: Report = (event, facts = {}) => {
+    this.said.push({ event, facts });
+    for (const wake of this.#wake.splice(0)) wake();
+  };
+
+  /** How many events there are: from there on is what comes next. */
+  get now(): number {
+    return this.said.length;
+  }
+
+  /** The first such event from a place on, once it is there. */
+  async until(
+    event: string,
+    { from = 0, where = () => true }: { from?: number; where?: (f: Said["facts"]) => boolean } = {},
+  ): Promise<Said> {
+    const late = Date.now() + WAIT_MS_MAX;
+    for (;;) {
+      const found = this.said.slice(from).find((s) => s.event === event && where(s.facts));
+      if (found !== undefined) return found;
+      const left = late - Date.now();
+      if (left <= 0) throw new Error(`no ${event}; said: ${JSON.stringify(this.said.slice(from))}`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        this.#wake.push(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      });
+    }
+  }
+}
+
+const startControl = (folder: string, port: number): Promise<RunningControl> =>
+  runControl(readConfig(["--data", join(folder, "control"), "--listen", `127.0.0.1:${port}`]), {
+    clock: systemClock,
+  });
+
+async function asOwner({ ready }: RunningControl): Promise<Control> {
+  return openControl({
+    ...{ address: ready.control, ca: await readFile(ready.controlCa, "utf8"), tenant: "" },
+    bootstrap: (await readFile(ready.bootstrapTokenFile, "utf8")).trim(),
+    login: null,
+  });
+}
+
+async function asOperator({ ready }: RunningControl, folder: string): Promise<Control> {
+  return openControl({
+    ...{ address: ready.control, ca: await readFile(ready.controlCa, "utf8"), tenant: TENANT },
+    bootstrap: null,
+    login: {
+      operator: OPERATOR,
+      audience: ready.audience,
+      signer: await fileSigner(join(folder, "keys", "login.key")),
+    },
+  });
+}
+
+const manifestText = (upstream: string): string => `name: echoer
+version: v1
+code: [agent.py]
+runtime: python3
+capabilities:
+  ${SCOPE}:
+    - grpc: test.Echo/*
+      at: ${upstream}
+`;
