@@ -7,11 +7,30 @@ describe("an address that a name resolved to", () => {
     ...["0.0.0.0", "198.18.0.7", "224.0.0.1", "255.255.255.255"],
     ...["::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1", "::ffff:7f00:1"],
     ...["64:ff9b::7f00:1", "2002:7f00:1::"],
-  ])("%s is forbidden", (address) => expect(isForbidden(address)).toBe(true));
+  ])("%s is forbidden", (address) => {
+    expect(isForbidden(address, "api.example.com")).toBe(true);
+  });
 
   test.each(["203.0.113.7", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111"])(
     "%s may be dialled",
-    (address) => expect(isForbidden(address)).toBe(false),
+    (address) => expect(isForbidden(address, "api.example.com")).toBe(false),
+  );
+});
+
+describe("a name that only exists at home", () => {
+  const own = ["10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "fd12::1"];
+  test.each(own)("may lead to %s", (address) => {
+    expect(isForbidden(address, "payments.internal")).toBe(false);
+    expect(isForbidden(address, "db.prod.svc.cluster.local")).toBe(false);
+  });
+  test.each(own)("and one that only sounds like it may not: %s", (address) => {
+    expect(isForbidden(address, "internal")).toBe(true);
+    expect(isForbidden(address, "payments.internal.example.com")).toBe(true);
+    expect(isForbidden(address, "notinternal")).toBe(true);
+  });
+  test.each(["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "fd00:ec2::254", "::ffff:10.0.0.1"])(
+    "never to %s",
+    (address) => expect(isForbidden(address, "payments.internal")).toBe(true),
   );
 });
 

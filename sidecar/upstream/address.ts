@@ -72,10 +72,38 @@ for (const [network, prefix] of [
   FORBIDDEN.addSubnet(network, prefix, "ipv6");
 }
 
-/** Whether a resolved address is loopback, private, link-local, metadata, multicast or reserved. */
-export function isForbidden(address: string): boolean {
-  if (isIPv4(address)) return FORBIDDEN.check(address, "ipv4");
-  const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return !isIPv4(mapped) || FORBIDDEN.check(mapped, "ipv4");
-  return FORBIDDEN.check(address, "ipv6");
+/** Networks of one's own, which a name that only exists at home may lead to. */
+const PRIVATE = new BlockList();
+for (const [network, prefix] of [
+  ["10.0.0.0", 8],
+  ["100.64.0.0", 10],
+  ["172.16.0.0", 12],
+  ["192.168.0.0", 16],
+] as const) {
+  PRIVATE.addSubnet(network, prefix, "ipv4");
 }
+PRIVATE.addSubnet("fc00::", 7, "ipv6");
+
+/** In the private range, and yet the metadata service of a cloud. */
+const METADATA_V6 = "fd00:ec2::254";
+
+/**
+ * Names that nobody can register in the public DNS (reserved by ICANN, RFC 8375, RFC 6762, and what
+ * Kubernetes serves), so that whoever answers for them is at home already.
+ */
+const isPrivateName = (host: string): boolean =>
+  /\.(?:internal|home\.arpa|local|cluster\.local)$/.test(host);
+
+/**
+ * Whether an address that `host` resolved to must not be dialled: loopback, link-local, metadata,
+ * multicast and reserved ones never; private ones only for names that are private themselves.
+ */
+export function isForbidden(address: string, host: string): boolean {
+  if (isPrivateName(host) && inList(PRIVATE, address) && address !== METADATA_V6) return false;
+  const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
+  if (mapped !== undefined) return !isIPv4(mapped) || inList(FORBIDDEN, mapped);
+  return inList(FORBIDDEN, address);
+}
+
+const inList = (list: BlockList, address: string): boolean =>
+  list.check(address, isIPv4(address) ? "ipv4" : "ipv6");

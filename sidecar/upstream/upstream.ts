@@ -76,7 +76,7 @@ export class Upstream {
       return refused("UPSTREAM_UNREACHABLE", `${host} does not resolve: ${told(error)}`);
     }
     if (!permit.facts.namesAddress) {
-      const bad = addresses.find(isForbidden);
+      const bad = addresses.find((a) => isForbidden(a, host));
       if (bad !== undefined) {
         return refused("TARGET_FORBIDDEN", `${host} resolves to ${bad}, which is not public`);
       }
