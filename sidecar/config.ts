@@ -1,5 +1,6 @@
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
+import { normaliseAuthority } from "../src/domain/claim.ts";
 
 /** A setting that cannot be used: names it and says what would do. The process exits 78. */
 export class ConfigError extends Error {
@@ -62,7 +63,7 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --stdin-eof          end when standard input ends
 `;
 
-export function parseAddress(text: string, field: string): Address {
+function parseAddress(text: string, field: string): Address {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) {
@@ -82,12 +83,10 @@ function parseRoute(text: string): Route {
       `--route: upstream ${upstream} must be http://HOST:PORT or https://HOST:PORT`,
     );
   }
-  parseAddress(match[2] as string, "--route");
-  return {
-    listen: parseAddress(listen, "--route"),
-    scheme: match[1] as "http" | "https",
-    target: match[2] as string,
-  };
+  const scheme = match[1] as "http" | "https";
+  const target = normaliseAuthority(match[2] as string, scheme === "https" ? 443 : 80);
+  if (typeof target !== "string") throw new ConfigError(`--route: ${upstream}: ${target.detail}`);
+  return { listen: parseAddress(listen, "--route"), scheme, target };
 }
 
 /** @throws ConfigError */

@@ -1,8 +1,10 @@
 import { systemClock } from "../src/native/clock.ts";
 import { FolderHeld } from "../src/native/hold.ts";
 import { KeyError } from "../src/native/keys.ts";
+import { StorageFailed } from "../src/storage/store.ts";
 import { ConfigError, parseSidecarArgs, SIDECAR_USAGE } from "./config.ts";
 import { LedgerBroken } from "./ledger/open-ledger.ts";
+import { LedgerUnavailable } from "./ledger/work-ledger.ts";
 import { stderrReport } from "./report.ts";
 import { type Sidecar, startSidecar } from "./sidecar.ts";
 
@@ -32,9 +34,12 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
       return EXIT_CONFIG;
     }
     if (error instanceof LedgerBroken) {
-      process.stderr.write(
-        `dragons: the ledger does not verify and is not continued: ${error.message}\n`,
-      );
+      const what = "the ledger does not verify and is not continued";
+      process.stderr.write(`dragons: ${what}: ${error.message}\n`);
+      return EXIT_STORAGE;
+    }
+    if (error instanceof StorageFailed || error instanceof LedgerUnavailable) {
+      process.stderr.write(`dragons: the ledger cannot be kept: ${error.message}\n`);
       return EXIT_STORAGE;
     }
     throw error;
