@@ -44,7 +44,7 @@ const heldKey = (ledgerId: Uint8Array): string => `held/${toHex(ledgerId)}`;
 const cosignedKey = (ledgerId: Uint8Array): string => `cosigned/${toHex(ledgerId)}`;
 
 /** What cosignatures are made under; a label, what counts is the key. */
-export const COSIGNER_NAME = "control";
+const COSIGNER_NAME = "control";
 
 /** Receipts newly held, durable. */
 export interface Arrival {
@@ -199,8 +199,7 @@ export class HeldLedger {
   ): Promise<void> {
     const { ledgerId } = this.record;
     const tree = new Frontier(this.#crypto, this.#base.size, this.#base.nodes());
-    const leaves = [...this.#leaves, ...fresh.map((f) => f.leaf)];
-    for (const leaf of leaves) tree.append(leaf);
+    for (const leaf of [...this.#leaves, ...fresh.map((f) => f.leaf)]) tree.append(leaf);
     const fromSeq = (fresh[0] as (typeof fresh)[number]).header.seq;
     const arrival = this.#arrivals.next();
     const log = receiptLog(ledgerId);
@@ -224,15 +223,19 @@ export class HeldLedger {
       ],
     });
     this.#row = row;
-    this.#remember(leaves);
+    // Judging may have forgotten some meanwhile.
+    this.#remember([...this.#leaves, ...fresh.map((f) => f.leaf)]);
     this.#arrivals.publish({ arrival, ledgerId, fromSeq, receipts: fresh.map((f) => f.signed) });
   }
 
   #remember(leaves: Uint8Array[]): void {
-    const forget =
-      leaves.length <= leavesRememberedMax ? 0 : leaves.length - leavesRememberedMax / 2;
-    for (const leaf of leaves.slice(0, forget)) this.#base.append(leaf);
-    this.#leaves = leaves.slice(forget);
+    this.#leaves = leaves;
+    if (leaves.length > leavesRememberedMax) this.#forget(leaves.length - leavesRememberedMax / 2);
+  }
+
+  #forget(count: number): void {
+    for (const leaf of this.#leaves.slice(0, count)) this.#base.append(leaf);
+    this.#leaves = this.#leaves.slice(count);
   }
 
   /** RFC 6962 root over the first `size` receipts; null: forgotten, or not held. */
@@ -249,7 +252,11 @@ export class HeldLedger {
     if (size > this.size) return { standing: "AHEAD" };
     const known = this.rootAt(size);
     if (known === null) return { standing: "BEHIND" };
-    if (equal(known, root)) return { standing: "HELD" };
+    if (equal(known, root)) {
+      // No head goes back behind this one, so the leaves up to it are needed no more.
+      this.#forget(size - this.#base.size);
+      return { standing: "HELD" };
+    }
     const first = size === 0 ? this.record.genesis.signed : await this.#receiptAt(size, []);
     return { standing: "FORK", proof: this.#proof("ROOT", first, beat.signed) };
   }

@@ -33,7 +33,7 @@ const RENEW_AT = 1 / 3;
 const BEATS_PER_LEASE = 6;
 
 /** How long a lease of this grant lasts, in microseconds. */
-export const ttlOf = (grant: GrantRecord): number =>
+const ttlOf = (grant: GrantRecord): number =>
   Math.min(leaseTtlDefaultUs, grant.artifact.body.leaseTtlMaxUs);
 
 /** How often a sidecar must beat for its leases to be renewed in time. */

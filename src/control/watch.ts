@@ -70,7 +70,7 @@ interface Change {
 }
 
 /** An organism as the tenant ledger tells it: the same message whenever it is told. */
-export function organismAt(
+function organismAt(
   tenant: Tenant,
   { ledger, transition, seq }: Change,
 ): MessageInitShape<typeof OrganismSchema> {

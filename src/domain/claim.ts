@@ -7,7 +7,7 @@ export const PROTOCOLS = ["UNSPECIFIED", "GRPC", "HTTP", "MCP", "OPAQUE"] as con
 export type Protocol = (typeof PROTOCOLS)[number];
 
 /** A value that a condition read, typed and spelled one way: `42`, `true`, or the text itself. */
-const Input = message("input", {
+export const Input = message("input", {
   name: str(1),
   type: oneOf(2, ["UNSPECIFIED", "INT", "STRING", "BOOL"] as const),
   value: str(3),

@@ -18,7 +18,7 @@ import {
 } from "./verify.ts";
 
 /** A join key opens ledgers under the dock; its private half is the join token. */
-const JoinKey = message("joinKey", {
+export const JoinKey = message("joinKey", {
   key: bytes(1, 32),
   ledgersMax: u32(2),
 });

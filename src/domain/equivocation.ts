@@ -7,7 +7,7 @@ import { SignedBytes } from "./signed.ts";
  * - HEADS: two heartbeats with one size and two roots, or one count of intents and two heads of them.
  * - ROOT: a receipt, and a heartbeat of its size whose root is not that of the receipts up to it.
  */
-export const EQUIVOCATIONS = ["UNSPECIFIED", "RECEIPTS", "CHAIN", "HEADS", "ROOT"] as const;
+const EQUIVOCATIONS = ["UNSPECIFIED", "RECEIPTS", "CHAIN", "HEADS", "ROOT"] as const;
 
 /**
  * Two things that one ledger key signed and that cannot both be true: proof of two histories, to

@@ -34,7 +34,7 @@ export const Novelty = message("novelty", {
   actions: u32(4),
 });
 
-const DirectiveResult = message("directiveResult", {
+export const DirectiveResult = message("directiveResult", {
   directiveId: str(1),
   outcome: oneOf(2, ["UNSPECIFIED", "DONE", "FAILED", "IGNORED"] as const),
   detail: str(3),

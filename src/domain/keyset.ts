@@ -38,7 +38,7 @@ export const KeyEntry = message("key", {
 export type KeyEntry = ReturnType<typeof KeyEntry.decode>;
 
 /** How many distinct keys of a role must sign; absent roles need one. */
-const Threshold = message("threshold", {
+export const Threshold = message("threshold", {
   role: oneOf(1, KEY_ROLES),
   signatures: u32(2),
 });

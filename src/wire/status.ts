@@ -28,28 +28,26 @@ export const STATUS_CODES = [
 export type StatusCode = (typeof STATUS_CODES)[number];
 
 /** Refusals of the API itself, beside the reasons of the gate and the codes of artifacts. */
-export const API_REASONS = [
-  "ARGUMENT_INVALID",
-  "CREDENTIAL_INVALID",
-  "ROLE_INSUFFICIENT",
-  "NO_SUCH_OBJECT",
-  "ALREADY_RECORDED",
-  "REQUEST_ID_REUSED",
-  "CONFLICT",
-  "EPOCH_TAKEN",
-  "QUOTA_REACHED",
-  "TOKEN_EXPIRED",
-  "READER_TOO_SLOW",
-  "SESSION_UNKNOWN",
-  "SESSION_SUPERSEDED",
-  "FORK",
-  "REGRESS",
-  "FORK_NOT_RELEASABLE",
-  "STATE_UNFIT",
-  "SHUTTING_DOWN",
-  "INTERNAL",
-] as const;
-export type ApiReason = (typeof API_REASONS)[number];
+export type ApiReason =
+  | "ARGUMENT_INVALID"
+  | "CREDENTIAL_INVALID"
+  | "ROLE_INSUFFICIENT"
+  | "NO_SUCH_OBJECT"
+  | "ALREADY_RECORDED"
+  | "REQUEST_ID_REUSED"
+  | "CONFLICT"
+  | "EPOCH_TAKEN"
+  | "QUOTA_REACHED"
+  | "TOKEN_EXPIRED"
+  | "READER_TOO_SLOW"
+  | "SESSION_UNKNOWN"
+  | "SESSION_SUPERSEDED"
+  | "FORK"
+  | "REGRESS"
+  | "FORK_NOT_RELEASABLE"
+  | "STATE_UNFIT"
+  | "SHUTTING_DOWN"
+  | "INTERNAL";
 
 const DOMAIN = "dragons.dev";
 

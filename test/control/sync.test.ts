@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { toHex } from "../../src/domain/bytes.ts";
+import { toBase64, toHex } from "../../src/domain/bytes.ts";
 import { leafHash } from "../../src/domain/chain.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
 import { rootOf } from "../../src/domain/merkle.ts";
@@ -108,6 +108,32 @@ test("what was acknowledged is held after a restart, and the tree goes on from t
   await sync.held();
   sync.send(3, sidecar.receipts.slice(2, 6));
   expect(await sync.held()).toBe(15);
+});
+
+test("heads are cosigned while receipts pour in, and the tree is the same as if they had not", async () => {
+  const sync = a.sync();
+  await sync.held();
+  for (let size = 10; size <= 200; size += 10) {
+    sync.send(size - 9, sidecar.receipts.slice(size - 10, size));
+    await a.beat();
+    await sidecar.work(10);
+  }
+  for (let batch = 0; batch < 20; batch++) await sync.held();
+  sync.send(201, sidecar.receipts.slice(200));
+  expect(await sync.held()).toBe(210);
+  world.clock.advance(30_000_000);
+  await a.beat();
+  const root = rootOf(
+    native,
+    sidecar.receipts.map((r) => leafHash(native, r.body)),
+  );
+  for (;;) {
+    const { note } = await a.next("cosigned");
+    if (note.split("\n")[1] !== "210") continue;
+    expect(note.split("\n")[2]).toBe(toBase64(root));
+    break;
+  }
+  expect(await state()).not.toBe(OrganismState.QUARANTINED);
 });
 
 const refusedBatch = async (fromSeq: number, receipts: readonly SignedBytes[]) => {

@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   create,
@@ -12,35 +12,94 @@ import { reflect } from "@bufbuild/protobuf/reflect";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Codec } from "../../src/domain/canonical.ts";
+import { ClaimBody, Input, LimitState } from "../../src/domain/claim.ts";
+import { DirectiveBody } from "../../src/domain/directive.ts";
+import { DockBody, JoinKey } from "../../src/domain/dock.ts";
+import { EquivocationBody } from "../../src/domain/equivocation.ts";
+import { GenesisBody } from "../../src/domain/genesis.ts";
+import { GrantBody, Limits, LivenessPolicy, ScopeGrant } from "../../src/domain/grant.ts";
+import { DirectiveResult, HeartbeatBody, Novelty, ScopeCount } from "../../src/domain/heartbeat.ts";
+import { IntentBody } from "../../src/domain/intent.ts";
+import { KeyEntry, KeysetBody, Threshold } from "../../src/domain/keyset.ts";
+import { LeaseBody } from "../../src/domain/lease.ts";
+import { Capability, FileDigest, ManifestBody, Rule } from "../../src/domain/manifest.ts";
+import {
+  ActionBody,
+  EvidenceBody,
+  GoalBody,
+  Opening,
+  OutcomeBody,
+  PayloadRow,
+} from "../../src/domain/payload.ts";
+import { ReceiptHeader } from "../../src/domain/receipt.ts";
+import { RecordBody } from "../../src/domain/record.ts";
+import { RevocationBody } from "../../src/domain/revocation.ts";
+import { Signature, SignedBytes } from "../../src/domain/signed.ts";
+import { Condition, Interval, TransitionBody } from "../../src/domain/transition.ts";
 import { file_dragons_v1_artifacts } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 
 /**
  * Any proto3 library reads and writes the signed bodies: what the strict codec makes, protobuf-es
- * reads, and makes again byte for byte. Both sides are found, not listed, so none can be forgotten.
+ * reads, and makes again byte for byte.
  */
 
 type AnyCodec = Codec<Record<string, unknown>>;
 
-const DOMAIN = join(import.meta.dirname, "../../src/domain");
-/** Rows that one process keeps for itself: never signed, never on the wire. */
-const KEPT = new Set(["RecordRow", "Rhythm", "Facts", "OrganismView", "Order"]);
+/** Each under its name in the contract. One that is missing here is missed by the first test. */
+const CODECS = {
+  ActionBody,
+  Capability,
+  ClaimBody,
+  Condition,
+  DirectiveBody,
+  DirectiveResult,
+  DockBody,
+  EquivocationBody,
+  EvidenceBody,
+  FileDigest,
+  GenesisBody,
+  GoalBody,
+  GrantBody,
+  HeartbeatBody,
+  Input,
+  IntentBody,
+  Interval,
+  JoinKey,
+  KeyEntry,
+  KeysetBody,
+  LeaseBody,
+  LimitState,
+  Limits,
+  LivenessPolicy,
+  ManifestBody,
+  Novelty,
+  Opening,
+  OutcomeBody,
+  PayloadRow,
+  ReceiptHeader,
+  RecordBody,
+  RevocationBody,
+  Rule,
+  ScopeCount,
+  ScopeGrant,
+  Signature,
+  SignedBytes,
+  Threshold,
+  TransitionBody,
+};
 /** Closed lists that the domain spells in lower case. */
 const LOWER = new Set(["Recorded"]);
 
-const codecs = new Map<string, AnyCodec>();
-for (const file of readdirSync(DOMAIN)) {
-  if (!file.endsWith(".ts") || file.endsWith(".test.ts")) continue;
-  const exported: Record<string, unknown> = await import(join(DOMAIN, file));
-  for (const [name, value] of Object.entries(exported)) {
-    const isCodec = typeof value === "object" && value !== null && "writeTo" in value;
-    if (isCodec && !KEPT.has(name)) codecs.set(name, value as never);
-  }
-}
+const DOMAIN = join(import.meta.dirname, "../../src/domain");
+const codecs = new Map(Object.entries(CODECS) as unknown as [string, AnyCodec][]);
 const schemas = new Map(file_dragons_v1_artifacts.messages.map((m) => [m.name, m]));
 
 test("the contract and the domain know the same bodies", () => {
   expect([...codecs.keys()].sort()).toEqual([...schemas.keys()].sort());
-  expect(codecs.size).toBeGreaterThan(35);
+  const sources = readdirSync(DOMAIN).map((file) => readFileSync(join(DOMAIN, file), "utf8"));
+  const declared = sources.flatMap((s) => [...s.matchAll(/^export const (\w+Body) = message\(/gm)]);
+  expect(declared.length).toBeGreaterThan(15);
+  for (const [, name] of declared) expect([...codecs.keys()]).toContain(name);
 });
 
 const codecOf = (desc: DescMessage): AnyCodec => codecs.get(desc.name) as AnyCodec;
