@@ -151,6 +151,8 @@ class GrpcCall {
   async run(noBody: boolean): Promise<void> {
     const { gate, upstream } = this.#services;
     this.#askedAll = noBody;
+    // From the start: a body that is empty may end before the call is admitted.
+    this.#down.once("end", () => this.#agentEnded());
     const admitted = await gate.admit(this.#request);
     if ("denied" in admitted) {
       if (!this.#down.destroyed && !this.#down.closed) {
@@ -218,11 +220,12 @@ class GrpcCall {
       return;
     }
     this.#down.on("data", (chunk: Uint8Array) => this.#fromAgent(chunk));
-    this.#down.on("end", () => {
-      this.#askedAll = true;
-      if (!this.#askedMessages.atBoundary) this.#deny("FRAMING_INVALID", "ends inside a message");
-      else this.#up?.end();
-    });
+  }
+
+  #agentEnded(): void {
+    this.#askedAll = true;
+    if (!this.#askedMessages.atBoundary) this.#deny("FRAMING_INVALID", "ends inside a message");
+    else this.#up?.end();
   }
 
   #fromAgent(chunk: Uint8Array): void {
