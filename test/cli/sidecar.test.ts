@@ -205,6 +205,12 @@ describe("receipt", () => {
     expect(two.out).toBe(`${idAt(1)}\n${idAt(2)}\n`);
   });
 
+  test("--central asks the control plane, though a sidecar is set", async () => {
+    const { code, err } = await ask("receipt", "list", "--central");
+    expect(code).toBe(78);
+    expect(err).toMatch(/^dragons: tenant is not set/);
+  });
+
   test("show lays open what the tenant kept", async () => {
     const { out } = await ask("receipt", "show", idAt(2));
     expect(terminal.plain(out)).toMatchInlineSnapshot(`

@@ -14,6 +14,8 @@ export interface Ran {
 /** A folder to work in, and commands that are typed there: in this process, since starting one is slow. */
 export class Terminal {
   readonly folder: string;
+  /** Everything that any command has said, to either stream. */
+  said = "";
   readonly #home = process.cwd();
 
   private constructor(folder: string) {
@@ -48,6 +50,7 @@ export class Terminal {
     });
     try {
       const code = await runCommand(argv);
+      this.said += out + err;
       return { code, out, err };
     } finally {
       stdout.mockRestore();

@@ -430,7 +430,7 @@ describe("an operator's first hour", () => {
     await writeFile(signer, KMS);
     const seed = terminal.path(".dragons/keys/grant.key");
     const { publicKey } = await fileSigner(seed);
-    const grant = (script: string, key: string) =>
+    const grant = (key: string, ...command: string[]) =>
       terminal.dragons(
         "grant",
         "create",
@@ -438,17 +438,21 @@ describe("an operator's first hour", () => {
         "--scope=read:payments",
         "--unlimited",
         "--purpose=signed elsewhere",
-        `--grant-key=exec:${key} ${process.execPath} ${script} ${seed}`,
+        `--grant-key=exec:${key} ${command.join(" ")}`,
       );
-    expect(await grant(signer, toHex(publicKey))).toMatchObject({ code: 0, err: "" });
-    const other = await grant(
-      signer,
-      toHex((await fileSigner(".dragons/keys/login.key")).publicKey),
-    );
+    const kms = [process.execPath, signer, seed];
+    expect(await grant(toHex(publicKey), ...kms)).toMatchObject({ code: 0, err: "" });
+    const login = await fileSigner(".dragons/keys/login.key");
+    const other = await grant(toHex(login.publicKey), ...kms);
     expect(other).toMatchObject({ code: 78, out: "" });
     expect(other.err).toMatch(/^dragons: signer .* answered 64 bytes that are no signature by /);
-    expect(await grant("/nowhere.mjs", toHex(publicKey))).toMatchObject({ code: 78, out: "" });
-    expect((await grant(signer, "abc")).err).toMatch(/^dragons: key: abc is no Ed25519 public key/);
+    const failed = await grant(toHex(publicKey), "/bin/false");
+    expect(failed).toMatchObject({ code: 78, out: "" });
+    expect(failed.err).toBe("dragons: signer /bin/false failed (exit 1)\n");
+    expect((await grant("abc", ...kms)).err).toMatch(/^dragons: key: abc is no Ed25519 public key/);
+    expect((await grant(toHex(publicKey))).err).toMatch(
+      /^dragons: key: exec: wants the public key/,
+    );
   });
 });
 
@@ -563,5 +567,21 @@ describe("what cannot be done says why, and ends with the code for it", () => {
       [exit 2]
       "
     `);
+  });
+
+  test("no secret was said on the way: no seed, no join token, no owner's token", async () => {
+    const secrets = await Promise.all(
+      [
+        ...["root", "grant", "login"].map((name) => `.dragons/keys/${name}.key`),
+        "join.key",
+        "bob.key",
+        "sidecar.token",
+        control.ready.bootstrapTokenFile,
+      ].map((path) => readFile(path, "utf8")),
+    );
+    expect(terminal.said.length).toBeGreaterThan(1000);
+    for (const secret of secrets) expect(terminal.said).not.toContain(secret.trim());
+    // Not even the beginning of one.
+    expect(terminal.said).not.toMatch(/dg[jb]_[A-Za-z0-9]/);
   });
 });

@@ -52,6 +52,22 @@ describe("verify", () => {
     expect(out).toBe("ANCHORED\n");
   });
 
+  test("--timeline tells each receipt that holds, and none after a break", async () => {
+    const seqs = async (): Promise<number[]> =>
+      (await readFile("time.jsonl", "utf8"))
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line).seq);
+    await verify("good.dragons", "--trust", "trust.json", "--timeline", "time.jsonl");
+    expect(await seqs()).toEqual([1, 2, 3, 4, 5]);
+    await terminal.dragons("tamper", "good.dragons", "--receipt", "3", "-o", "third.dragons");
+    await verify("third.dragons", "--trust", "trust.json", "--timeline", "time.jsonl");
+    expect(await seqs()).toEqual([1, 2]);
+    expect(
+      await verify("good.dragons", "--trust", "trust.json", "--timeline", "no/such/folder"),
+    ).toMatchObject({ code: 64, out: "" });
+  });
+
   test("2: broken, with the code, the receipt, and from where on nothing can be relied on", async () => {
     const tampered = await terminal.dragons("tamper", "good.dragons", "--receipt", "3");
     expect(tampered.code).toBe(0);

@@ -4,24 +4,38 @@ import { native } from "../../native/crypto.ts";
 import { PackError } from "../../verifier/pack.ts";
 import type { Report } from "../../verifier/report.ts";
 import { locateReceiptByte, tamper } from "../../verifier/tamper.ts";
+import { type TimelineEntry, timelineEntry } from "../../verifier/timeline.ts";
 import type { TrustFile } from "../../verifier/trust-file.ts";
 import { verify } from "../../verifier/verify.ts";
 import { EXIT, Failure } from "../failure.ts";
 
+/** Who wants to know while it goes on. */
+export interface Told {
+  /** How many bytes of how many were read. */
+  readonly onProgress?: (read: number, of: number) => void;
+  /** Each receipt that holds, in order; those after the first break are not among them. */
+  readonly onReceipt?: (entry: TimelineEntry) => void;
+}
+
 /**
- * Verifies a pack in one pass over its file. `onProgress` is told how many bytes of how many were read.
+ * Verifies a pack in one pass over its file.
  * @throws Failure, usage, when the file cannot be read.
  */
 export async function verifyPack(
   path: string,
   trust: TrustFile | null,
   nowUs: number,
-  onProgress: (read: number, of: number) => void = () => {},
+  told: Told = {},
 ): Promise<Report> {
   const { size } = await stat(path).catch((error: Error) => {
     throw unreadable(error);
   });
-  return verify(native, chunks(path, size, onProgress), { trust, nowUs });
+  const { onProgress = () => {}, onReceipt = () => {} } = told;
+  return verify(native, chunks(path, size, onProgress), {
+    trust,
+    nowUs,
+    onReceipt: (ledger, proven) => onReceipt(timelineEntry(ledger, proven)),
+  });
 }
 
 async function* chunks(path: string, size: number, onProgress: (read: number, of: number) => void) {

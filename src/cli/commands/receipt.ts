@@ -10,6 +10,7 @@ interface Filter {
   ledger?: string;
   verdict?: string;
   limit: string;
+  central?: boolean;
 }
 
 export function register(program: Command): void {
@@ -19,6 +20,7 @@ export function register(program: Command): void {
     leaf(receipt, "list", "list receipts: headers, or with --sidecar what they commit to", sources),
   )
     .option("--limit <n>", "at most so many", "100")
+    .option(...CENTRAL)
     .action(run<Filter>(listReceipts));
   filtered(
     leaf(receipt, "watch", "show each receipt as the control plane comes to hold it", OPERATOR),
@@ -32,22 +34,25 @@ export function register(program: Command): void {
       }
     }),
   );
-  leaf(
-    receipt,
-    "show <receipt>",
-    "show one: its header, or with --sidecar all of it",
-    sources,
-  ).action(
-    run(async (context, _options, [id = ""]) => {
-      const { getReceipt, openReceipt } = await import("../actions/receipt.ts");
-      if (context.optional("sidecar") === null) {
-        return printOne(context.format, detail(await getReceipt(await context.control(), id)));
-      }
-      const { entry } = await (await context.sidecar()).evidence.getEntry({ receiptId: id });
-      if (entry !== undefined) printOne(context.format, openDetail(openReceipt(entry)));
-    }),
-  );
+  leaf(receipt, "show <receipt>", "show one: its header, or with --sidecar all of it", sources)
+    .option(...CENTRAL)
+    .action(
+      run<Pick<Filter, "central">>(async (context, options, [id = ""]) => {
+        const { getReceipt, openReceipt } = await import("../actions/receipt.ts");
+        if (!asksSidecar(context, options)) {
+          return printOne(context.format, detail(await getReceipt(await context.control(), id)));
+        }
+        const { entry } = await (await context.sidecar()).evidence.getEntry({ receiptId: id });
+        if (entry !== undefined) printOne(context.format, openDetail(openReceipt(entry)));
+      }),
+    );
 }
+
+const CENTRAL = ["--central", "the control plane's headers, even where a sidecar is set"] as const;
+
+/** The sidecar, where one is set, knows more; the control plane has the headers alone. */
+const asksSidecar = (context: Context, { central }: Pick<Filter, "central">): boolean =>
+  central !== true && context.optional("sidecar") !== null;
 
 const filtered = (command: Command): Command =>
   command
@@ -59,7 +64,7 @@ async function listReceipts(context: Context, options: Filter): Promise<void> {
   const limit = parseCount(options.limit, "--limit");
   const { listEntries, listReceipts } = await import("../actions/receipt.ts");
   const rows: Row[] = [];
-  if (context.optional("sidecar") !== null) {
+  if (asksSidecar(context, options)) {
     const verdict = await verdictOf(options);
     for await (const r of listEntries(await context.sidecar())) {
       if (verdict !== undefined && r.verdict !== verdict) continue;
@@ -101,7 +106,7 @@ const row = (r: ReceiptView): Row => ({
     receipt: r.receiptId,
     seq: `${r.seq}`,
     kind: r.kind.toLowerCase(),
-    verdict: r.verdict.toLowerCase(),
+    verdict: r.verdict === "UNSPECIFIED" ? "-" : r.verdict.toLowerCase(),
     reason: r.reason === "UNSPECIFIED" ? "-" : r.reason,
     scope: r.scope || "-",
     opened: showTime(r.openedAtUs),

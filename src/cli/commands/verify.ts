@@ -1,16 +1,20 @@
+import { closeSync, openSync, writeSync } from "node:fs";
 import type { Command } from "commander";
 import type { Report } from "../../verifier/report.ts";
+import type { TimelineEntry } from "../../verifier/timeline.ts";
 import { leaf, run } from "../command.ts";
+import { EXIT, Failure } from "../failure.ts";
 import { type Json, printOne, say } from "../output.ts";
 
 export function register(program: Command): void {
   leaf(program, "verify <pack>", "check an evidence pack, offline, against a trust file", ["trust"])
+    .option("--timeline <file>", "write each receipt that holds as a line of JSON")
     .addHelpText(
       "after",
       "\nExit codes: 0 anchored or witnessed, 2 broken, 3 intact only, 64 usage, 78 bad or missing trust file.",
     )
     .action(
-      run(async (context, _options, [pack = ""]) => {
+      run<{ timeline?: string }>(async (context, options, [pack = ""]) => {
         const { readTrust } = await import("../actions/trust.ts");
         const { verifyPack } = await import("../actions/verify.ts");
         const { exitCodeOf } = await import("../../verifier/report.ts");
@@ -18,9 +22,14 @@ export function register(program: Command): void {
         const file = context.optional("trust");
         const trust = file === null ? null : await readTrust(file);
         const meter = progress();
-        const report = await verifyPack(pack, trust, systemClock.nowUs(), meter.show).finally(
-          meter.clear,
-        );
+        const lines = timeline(options.timeline);
+        const report = await verifyPack(pack, trust, systemClock.nowUs(), {
+          onProgress: meter.show,
+          onReceipt: lines.write,
+        }).finally(() => {
+          meter.clear();
+          lines.close();
+        });
         if (context.format === "table") print(report);
         else {
           const data = report as unknown as Json;
@@ -46,6 +55,24 @@ function print(report: Report): void {
     ...report.doesNotProve.map((line) => `  ${line}`),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** Lines as they are proven, so that a long ledger is never held whole. */
+function timeline(file: string | undefined) {
+  if (file === undefined) return { write: () => {}, close: () => {} };
+  const fd = opened(file);
+  return {
+    write: (entry: TimelineEntry): void => void writeSync(fd, `${JSON.stringify(entry)}\n`),
+    close: (): void => closeSync(fd),
+  };
+}
+
+function opened(file: string): number {
+  try {
+    return openSync(file, "w");
+  } catch (error) {
+    throw new Failure(EXIT.usage, `--timeline: ${(error as Error).message}`);
+  }
 }
 
 /** How far the reading is, on a terminal and nowhere else. */
