@@ -84,7 +84,7 @@ function table(rows: readonly Readonly<Record<string, string>>[]): string[] {
 }
 
 /** YAML of plain data: every string quoted as JSON quotes it, which YAML reads alike. */
-export function yaml(data: Json, indent = ""): string {
+function yaml(data: Json, indent = ""): string {
   if (Array.isArray(data)) {
     if (data.length === 0) return `${indent}[]`;
     return data

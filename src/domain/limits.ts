@@ -134,6 +134,11 @@ export const unsignedReceiptsBrake = 1024;
 /** Receipts whose signatures and links are verified at every start; `ledger check` verifies all. */
 export const recoveryTail = 1000;
 
+/** Bytes of each half of the journal; both are allocated at the first start, and read whole at every one. */
+export const journalHalfBytes = 1 * MIB;
+/** Bytes in the journal from which on they move to the store beneath: some 150 actions in one commit. */
+export const journalApplyBytes = 256 * KIB;
+
 // Signs of life
 
 /** Microseconds between heartbeats. */
@@ -232,6 +237,10 @@ export const watchersMax = 1024;
 
 /** Microseconds that one call of a command may take; streams take as long as they are watched. */
 export const commandCallUs = 30 * SECOND_US;
+/** Microseconds that a sidecar may take to walk its whole ledger: at 20,000 receipts a second, 70 million. */
+export const ledgerCheckUs = 60 * MINUTE_US;
+/** Tries at a revocation's epoch that others may take first. */
+export const revocationTriesMax = 5;
 /** Microseconds between tries of a watch whose stream was lost. */
 export const watchRetryUs = 1 * SECOND_US;
 /** Microseconds that a key added by a command is good for when it is not said: operators change. */

@@ -3,6 +3,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { toHex } from "../../domain/bytes.ts";
 import { LeaseBody } from "../../domain/lease.ts";
+import { ledgerCheckUs } from "../../domain/limits.ts";
 import type { PayloadField } from "../../domain/payload.ts";
 import { REASONS } from "../../domain/reason.ts";
 import type { SidecarClient } from "../client.ts";
@@ -58,8 +59,7 @@ export interface LedgerCheck {
 }
 
 export async function checkLedger({ evidence }: SidecarClient): Promise<LedgerCheck> {
-  // Every signature of a long ledger takes its time, so there is no deadline but the caller's patience.
-  const answer = await evidence.checkLedger({}, { timeoutUs: CHECK_US });
+  const answer = await evidence.checkLedger({}, { timeoutUs: ledgerCheckUs });
   return {
     size: Number(answer.size),
     root: toHex(answer.root),
@@ -67,9 +67,6 @@ export async function checkLedger({ evidence }: SidecarClient): Promise<LedgerCh
     fault: answer.fault === "" ? null : { detail: answer.fault, seq: Number(answer.faultSeq) },
   };
 }
-
-/** Microseconds: an hour is a few hundred million receipts. */
-const CHECK_US = 3_600_000_000;
 
 /** How a sidecar is. Hashes in hex, times in microseconds. */
 export interface SidecarStatus {

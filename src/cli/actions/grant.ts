@@ -13,7 +13,7 @@ import {
 } from "../../domain/grant.ts";
 import { newId } from "../../domain/ids.ts";
 import { isInvalid } from "../../domain/invalid.ts";
-import { clockSkewMaxUs, leaseTtlDefaultUs } from "../../domain/limits.ts";
+import { clockSkewMaxUs, leaseTtlDefaultUs, revocationTriesMax } from "../../domain/limits.ts";
 import { type Manifest, manifestLabel } from "../../domain/manifest.ts";
 import { checkRevocation, REVOCATION, RevocationBody } from "../../domain/revocation.ts";
 import type { Verified } from "../../domain/signed.ts";
@@ -207,9 +207,6 @@ function grantView({ signed, revokedEpoch }: Grant): GrantView {
   };
 }
 
-/** Tries at an epoch that others may take first. */
-const REVOKE_TRIES = 5;
-
 /** Takes a grant back for good: signed with operators' grant keys, as the tenant's next epoch. */
 export async function revokeGrant(
   control: Control,
@@ -241,7 +238,7 @@ export async function revokeGrant(
       return { epoch: body.epoch };
     } catch (error) {
       const taken = error instanceof StatusError && error.reason === "EPOCH_TAKEN";
-      if (!taken || tries === REVOKE_TRIES) throw error;
+      if (!taken || tries === revocationTriesMax) throw error;
     }
   }
 }

@@ -5,7 +5,7 @@ import { writeAtomic } from "../../native/atomic-file.ts";
 import type { Profile } from "../profile.ts";
 
 /** Writes a profile, whole or not at all. It names secrets, and holds none. */
-export async function writeProfile(path: string, profile: Profile): Promise<void> {
+async function writeProfile(path: string, profile: Profile): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await writeAtomic(path, `${JSON.stringify(profile, null, 2)}\n`, 0o600);
 }

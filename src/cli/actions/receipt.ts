@@ -138,7 +138,7 @@ export function openReceipt(entry: Entry): OpenReceipt {
   return { ...receiptView(signed), header, contents, disclosed };
 }
 
-export function receiptView(signed: SignedBytes): ReceiptView {
+function receiptView(signed: SignedBytes): ReceiptView {
   const h = ReceiptHeader.decode(signed.body);
   return {
     receiptId: h.receiptId,
