@@ -237,7 +237,7 @@ export const watchersMax = 1024;
 
 /** Microseconds that one call of a command may take; streams take as long as they are watched. */
 export const commandCallUs = 30 * SECOND_US;
-/** Microseconds that a sidecar may take to walk its whole ledger: at 20,000 receipts a second, 70 million. */
+/** Microseconds that a sidecar may take to walk its whole ledger: every signature of it is verified. */
 export const ledgerCheckUs = 60 * MINUTE_US;
 /** Tries at a revocation's epoch that others may take first. */
 export const revocationTriesMax = 5;
