@@ -1,0 +1,51 @@
+import { describe, expect, test } from "vitest";
+import { ConfigError, parseSidecarArgs } from "./config.ts";
+
+const NEEDED = ["--data", "/var/lib/x/", "--manifest", "/srv/agent/dragon.yaml"];
+
+test("what is not said has its default: keys beside the data, the manifest's folder, loopback", () => {
+  expect(parseSidecarArgs(NEEDED)).toMatchObject({
+    dataFolder: "/var/lib/x",
+    keysFolder: "/var/lib/x.keys",
+    agentFolder: "/srv/agent",
+    proxy: { host: "127.0.0.1", port: 7071 },
+    routes: [],
+    agent: [],
+  });
+});
+
+test("what follows -- is the agent's, flags and all", () => {
+  expect(parseSidecarArgs([...NEEDED, "--", "python3", "-u", "--data"]).agent).toEqual([
+    "python3",
+    "-u",
+    "--data",
+  ]);
+});
+
+test("a route is normalised once, as claims are", () => {
+  const { routes } = parseSidecarArgs([
+    ...NEEDED,
+    ...["--route", "127.0.0.1:9000=https://Payments.Internal.:443"],
+    ...["--route", "[::1]:9001=http://[0:0::1]:8080"],
+  ]);
+  expect(routes).toEqual([
+    { listen: { host: "127.0.0.1", port: 9000 }, scheme: "https", target: "payments.internal:443" },
+    { listen: { host: "::1", port: 9001 }, scheme: "http", target: "[::1]:8080" },
+  ]);
+});
+
+describe("what cannot be used is refused, naming the flag", () => {
+  test.each([
+    [["--manifest", "m"], /--data is missing/],
+    [["--data", "d"], /--manifest is missing/],
+    [[...NEEDED, "--proxy", "7071"], /--proxy: 7071 is not HOST:PORT/],
+    [[...NEEDED, "--proxy", "127.0.0.1:70000"], /--proxy/],
+    [[...NEEDED, "--route", "9000"], /--route: 9000 is not LISTEN=UPSTREAM/],
+    [[...NEEDED, "--route", "127.0.0.1:1=ftp://x:1"], /--route: upstream ftp:/],
+    [[...NEEDED, "--route", "127.0.0.1:1=http://0x7f.1:80"], /--route/],
+    [[...NEEDED, "--unknown"], /--unknown/],
+  ])("%j", (args, message) => {
+    expect(() => parseSidecarArgs(args)).toThrow(ConfigError);
+    expect(() => parseSidecarArgs(args)).toThrow(message);
+  });
+});

@@ -1,0 +1,83 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+const LAUNCHER = join(import.meta.dirname, "../../bin/dragons");
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "dragons-story-"));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+});
+
+function dragons(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [LAUNCHER, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let out = "";
+    let err = "";
+    child.stdout.on("data", (chunk: Buffer) => (out += chunk));
+    child.stderr.on("data", (chunk: Buffer) => (err += chunk));
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, out, err }));
+  });
+}
+
+test("the story comes true, says what it should, and leaves evidence that verifies", async () => {
+  const readyFile = join(folder, "ready.json");
+  const data = join(folder, "data");
+  const told = await dragons(
+    ...["dev", "--once", "--data", data, "--port-base", "0", "--ready-file", readyFile],
+  );
+  expect(told.err).toBe("");
+  expect(told.code).toBe(0);
+  for (const beat of [
+    "identity recorded: reconciler@v7",
+    "lease issued: lse_",
+    "COMPLETED in read:payments",
+    "refused before a byte left: SCOPE_NOT_GRANTED",
+    "dragons grant create --manifest",
+    "stream cut after",
+    "silence is a signal: DEGRADED",
+    "ANCHORED: ",
+    "BROKEN, E_RECEIPT_SIG at receipt",
+  ]) {
+    expect(told.out).toContain(beat);
+  }
+  const ready = JSON.parse(await readFile(readyFile, "utf8"));
+  for (const field of [
+    "control",
+    "proxy",
+    "admin",
+    "controlCa",
+    "agentCa",
+    "operatorKey",
+    "tenant",
+  ]) {
+    expect(ready[field], field).toBeTypeOf("string");
+  }
+  const pack = join(data, "evidence.dragons");
+  const good = await dragons("verify", pack, "--trust", join(data, "trust.json"));
+  expect(good.code).toBe(0);
+  const unpinned = await dragons("verify", pack);
+  expect(unpinned.code).toBe(78);
+  const tampered = join(data, "evidence.tampered.dragons");
+  const broken = await dragons("verify", tampered, "--trust", join(data, "trust.json"));
+  expect(broken.code).toBe(2);
+  // Nothing that was started is still there.
+  for (const pid of Object.values(ready.pids as Record<string, number>)) {
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
+  }
+}, 90_000);
+
+test("without --contain off nothing is launched: exit 78, and what to type", async () => {
+  const { code, out, err } = await dragons("run", "--", "echo", "hello");
+  expect(code).toBe(78);
+  expect(out).toBe("");
+  expect(err).toContain("--contain off -- echo hello");
+});
