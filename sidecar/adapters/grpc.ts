@@ -16,7 +16,7 @@ import type { Clock, Timer } from "../../src/native/clock.ts";
 import { mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
-import type { Connection } from "../upstream/connection.ts";
+import { abandon, type Connection } from "../upstream/connection.ts";
 import type { Unreachable, Upstream } from "../upstream/upstream.ts";
 import type { Denial, Ending, Ingress } from "./exchange.ts";
 import { denialTrailers } from "./grpc-denial.ts";
@@ -34,7 +34,6 @@ import { BodyMeter } from "./passage.ts";
 import { problem } from "./problem.ts";
 
 const {
-  NGHTTP2_CANCEL: CANCEL,
   NGHTTP2_FLAG_END_STREAM: END_STREAM,
   NGHTTP2_INTERNAL_ERROR: INTERNAL_ERROR,
   NGHTTP2_NO_ERROR: NO_ERROR,
@@ -223,6 +222,8 @@ class GrpcCall {
   }
 
   #agentEnded(): void {
+    // A reset ends what can be read, too.
+    if (this.#down.closed || this.#down.aborted) return;
     this.#askedAll = true;
     if (!this.#askedMessages.atBoundary) this.#deny("FRAMING_INVALID", "ends inside a message");
     else this.#up?.end();
@@ -427,7 +428,7 @@ class GrpcCall {
     this.#deadline?.cancel();
     this.#replay = null;
     const up = this.#up;
-    if (up !== null && !up.destroyed && !up.closed && !up.readableEnded) up.close(CANCEL);
+    if (up !== null && !up.destroyed && !up.closed && !up.readableEnded) abandon(up);
     const answer = this.#answer ?? [];
     const trailersOnly = this.#trailers === this.#answer;
     this.#services.gate.settle(this.#permit, {

@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { once } from "node:events";
 import http2, { type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
 import { connect as connectTcp, isIP, type Socket } from "node:net";
+import { addAbortSignal } from "node:stream";
 import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
 import {
   handshakeUs,
@@ -94,6 +95,14 @@ export class Connection {
   destroy(): void {
     this.#session.destroy();
   }
+}
+
+/**
+ * Ends a call that will not be completed, with RST_STREAM (CANCEL) and nothing before it. Node's own
+ * `close` would first end our side, and a body cut short would look whole to its upstream.
+ */
+export function abandon(stream: ClientHttp2Stream): void {
+  addAbortSignal(AbortSignal.abort(), stream);
 }
 
 /**
