@@ -1,8 +1,8 @@
 // Installs the locked dependencies if they are not there yet, or not those of the lockfile.
 // Runs on whatever Node the machine has; no dependency's install script is run.
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 
 const MARK = "node_modules/.installed";
 const lock = createHash("sha256").update(readFileSync("package-lock.json")).digest("hex");

@@ -8,7 +8,13 @@ const folder = mkdtempSync(join(tmpdir(), "dragons-test-"));
 const report = join(folder, "report.json");
 const run = spawnSync(
   "vitest",
-  ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...process.argv.slice(2)],
+  [
+    "run",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+    ...process.argv.slice(2),
+  ],
   { stdio: "inherit" },
 );
 let counts = null;

@@ -12,8 +12,7 @@ export function splitTarget(target: string): { host: string; port: number } {
 }
 
 /** The name itself says that this machine is meant. */
-export const isLocalName = (host: string): boolean =>
-  host === "localhost" || host.endsWith(".localhost");
+const isLocalName = (host: string): boolean => host === "localhost" || host.endsWith(".localhost");
 
 /** Whether the target's own text says which address is meant. */
 export function namesAddress(target: string): boolean {

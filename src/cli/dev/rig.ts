@@ -22,7 +22,7 @@ import type { DevConfig } from "./config.ts";
 const SECOND_US = 1_000_000;
 const DAY_US = 24 * 3600 * SECOND_US;
 export const TENANT = "dev";
-export const OPERATOR = "you";
+const OPERATOR = "you";
 export const PURPOSE = "reconcile yesterday's payments";
 /** Short, so that a story need not wait: five seconds to a renewal. */
 export const LEASE_TTL_US = 15 * SECOND_US;
