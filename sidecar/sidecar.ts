@@ -112,7 +112,14 @@ export async function startSidecar(
   let agent: Agent | null = null;
   const governor = new Governor({
     client: control.tether,
-    ...{ authority, ledger, ledgerSigner, holder, leases, clock, report, measure },
+    authority,
+    ledger,
+    ledgerSigner,
+    holder,
+    leases,
+    clock,
+    report,
+    measure,
     manifestHash: hash,
     progress,
     agent: () => agent,
@@ -120,10 +127,17 @@ export async function startSidecar(
   const adminPath = join(config.dataFolder, "admin.sock");
   const admin = await openAdmin(adminPath, {
     crypto: native,
-    ...{ ledger, authority, holder, leases },
+    ledger,
+    authority,
+    holder,
+    leases,
     tether: () => governor.tether,
     checkpoint: () => governor.checkpoint,
-    onFault: (error, method) => report("fault", { method, detail: String(error) }),
+    onFault: (error, method) =>
+      report("fault", {
+        method,
+        detail: String(error),
+      }),
   });
   governor.start();
 

@@ -126,6 +126,12 @@ function claimOf(request: IncomingMessage, ingress: Ingress): Claim | null {
   if (typeof target !== "string") return null;
   const verb = request.method ?? "";
   return {
-    ...{ version: 1, protocol: "HTTP", target, verb, path: "", inputs: [], limitState: [] },
+    version: 1,
+    protocol: "HTTP",
+    target,
+    verb,
+    path: "",
+    inputs: [],
+    limitState: [],
   };
 }

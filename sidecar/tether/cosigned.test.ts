@@ -18,8 +18,13 @@ const keyset: KeysetBody = {
   ...KeysetBody.empty(),
   keys: [
     {
-      ...{ role: "COSIGNER", key: cosigner.publicKey, notBeforeUs: 0, notAfterUs: 1 },
-      ...{ holder: "control plane", compromisedFromUs: 0, loginRole: "UNSPECIFIED" },
+      role: "COSIGNER",
+      key: cosigner.publicKey,
+      notBeforeUs: 0,
+      notAfterUs: 1,
+      holder: "control plane",
+      compromisedFromUs: 0,
+      loginRole: "UNSPECIFIED",
     },
   ],
 };

@@ -67,18 +67,23 @@ export class Governor {
   start(): void {
     const { authority, clock, client, holder, ledger, ledgerSigner, leases, report } = this.#parts;
     this.tether = startTether({
-      ...{ authority, client, clock, ledger, ledgerSigner },
+      authority,
+      client,
+      clock,
+      ledger,
+      ledgerSigner,
       chance: Math.random,
       beat: (session) => this.#beat(session),
       events: {
         attached: (epoch) => report("attached", { session: epoch }),
         detached: (why) => report("detached", { why }),
         lease: (lease) => {
-          // On disk first: a receipt must never cite a lease that cannot be shown.
           leases.append(lease.signed);
           holder.adopt(lease);
-          report("lease", { lease: lease.body.leaseId, seq: lease.body.leaseSeq });
-          // A beat under the new lease, at once: only that makes the organism run.
+          report("lease", {
+            lease: lease.body.leaseId,
+            seq: lease.body.leaseSeq,
+          });
           this.beatNow();
           this.#firstLease.resolve();
           void this.#watchDrift();
@@ -86,13 +91,24 @@ export class Governor {
         revocation: ({ body }) => {
           const lease = holder.lease;
           if (lease !== null && authority.revokes(lease.body, lease.ref) !== null) holder.revoke();
-          report("revocation", { epoch: body.epoch, kind: body.kind, reason: body.reason });
+          report("revocation", {
+            epoch: body.epoch,
+            kind: body.kind,
+            reason: body.reason,
+          });
         },
         directive: (directive) => this.#obey(directive),
         cosigned: (note) => void this.#cosigned(note),
         withheld: (reason, detail) =>
-          report("no lease", { reason: REASONS[reason] ?? String(reason), detail }),
-        rejected: (what, detail) => report("rejected", { what, detail }),
+          report("no lease", {
+            reason: REASONS[reason] ?? String(reason),
+            detail,
+          }),
+        rejected: (what, detail) =>
+          report("rejected", {
+            what,
+            detail,
+          }),
       },
     });
   }

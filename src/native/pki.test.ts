@@ -49,15 +49,25 @@ test("a client certificate names its holder to a server that asks for one", asyn
     options,
   );
   const listener = createServer({
-    ...{ cert: server.certPem, key: server.keyPem, ca: ca.certPem },
-    ...{ requestCert: true, rejectUnauthorized: true },
+    cert: server.certPem,
+    key: server.keyPem,
+    ca: ca.certPem,
+    requestCert: true,
+    rejectUnauthorized: true,
   });
   listener.listen(0, "127.0.0.1");
   await once(listener, "listening");
   const { port } = listener.address() as { port: number };
   const socket = connect({
-    ...{ port, host: "127.0.0.1", ca: ca.certPem, servername: "localhost" },
-    ...{ cert: client.certPem, key: keys.privateKey.export({ type: "pkcs8", format: "pem" }) },
+    port,
+    host: "127.0.0.1",
+    ca: ca.certPem,
+    servername: "localhost",
+    cert: client.certPem,
+    key: keys.privateKey.export({
+      type: "pkcs8",
+      format: "pem",
+    }),
   });
   const [accepted] = (await once(listener, "secureConnection")) as [TLSSocket];
   expect(accepted.getPeerCertificate().subjectaltname).toBe("URI:dragons:instance/abc");

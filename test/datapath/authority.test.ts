@@ -208,12 +208,23 @@ describe("the clock", () => {
 describe("limits", () => {
   const limited = (limits: Partial<ReturnType<typeof all>>) =>
     leaseFrom(clock.nowUs(), {
-      ...{ leaseSeq: 2, grantRef: new Uint8Array(32).fill(4) },
-      scopes: [{ name: "use:echo", limits: { ...all(), ...limits } }],
+      leaseSeq: 2,
+      grantRef: new Uint8Array(32).fill(4),
+      scopes: [
+        {
+          name: "use:echo",
+          limits: {
+            ...all(),
+            ...limits,
+          },
+        },
+      ],
     });
   const all = () => ({
-    ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
-    ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+    maxActions: UNLIMITED,
+    maxBytes: UNLIMITED,
+    ratePerMinute: UNLIMITED,
+    maxConcurrent: UNLIMITED,
   });
   const status = async () => {
     const seen = await client.call("/test.Echo/Unary", HI);

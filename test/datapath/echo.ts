@@ -2,9 +2,13 @@ import grpc from "@grpc/grpc-js";
 
 const raw = (b: Buffer): Buffer => b;
 const method = (path: string, requestStream: boolean, responseStream: boolean) => ({
-  ...{ path, requestStream, responseStream },
-  ...{ requestSerialize: raw, requestDeserialize: raw },
-  ...{ responseSerialize: raw, responseDeserialize: raw },
+  path,
+  requestStream,
+  responseStream,
+  requestSerialize: raw,
+  requestDeserialize: raw,
+  responseSerialize: raw,
+  responseDeserialize: raw,
 });
 
 export const ECHO = {
@@ -112,7 +116,9 @@ export function call(
     const end = (status: grpc.StatusObject) =>
       resolve({
         ...told,
-        ...{ code: status.code, details: status.details, trailers: entries(status.metadata) },
+        code: status.code,
+        details: status.details,
+        trailers: entries(status.metadata),
       });
     const take = (m: Buffer | undefined) => {
       if (m !== undefined) told.messages.push(m.toString("latin1"));

@@ -78,18 +78,37 @@ export const MINUTE_US = 60_000_000;
 
 export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verified<LeaseBody> {
   const limits = {
-    ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
-    ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+    maxActions: UNLIMITED,
+    maxBytes: UNLIMITED,
+    ratePerMinute: UNLIMITED,
+    maxConcurrent: UNLIMITED,
   };
   const body: LeaseBody = {
-    ...{ version: 1, leaseId: "lse_1", tenantId: "acme", instanceId: "i", leaseSeq: 1 },
-    ...{ ledgerId: new Uint8Array(32).fill(1), manifestHash: new Uint8Array(32).fill(2) },
+    version: 1,
+    leaseId: "lse_1",
+    tenantId: "acme",
+    instanceId: "i",
+    leaseSeq: 1,
+    ledgerId: new Uint8Array(32).fill(1),
+    manifestHash: new Uint8Array(32).fill(2),
     grantRef: new Uint8Array(32).fill(3),
-    scopes: [{ name: "use:echo", limits }],
-    ...{ notBeforeUs: nowUs, notAfterUs: nowUs + MINUTE_US, issuedAtUs: nowUs },
-    ...{ headSize: 0, headRoot: new Uint8Array(32), intentsOpened: 0 },
-    ...{ intentsHead: new Uint8Array(32), revocationEpoch: 0, sessionEpoch: 1 },
-    ...{ controlSize: 0, controlRoot: new Uint8Array(32) },
+    scopes: [
+      {
+        name: "use:echo",
+        limits,
+      },
+    ],
+    notBeforeUs: nowUs,
+    notAfterUs: nowUs + MINUTE_US,
+    issuedAtUs: nowUs,
+    headSize: 0,
+    headRoot: new Uint8Array(32),
+    intentsOpened: 0,
+    intentsHead: new Uint8Array(32),
+    revocationEpoch: 0,
+    sessionEpoch: 1,
+    controlSize: 0,
+    controlRoot: new Uint8Array(32),
     ...over,
   };
   const ref = new Uint8Array(32).fill(body.leaseSeq + 10);
@@ -100,8 +119,18 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
 const decide: Decide = (held, claim, nowUs) => {
   const rule = { protocol: "GRPC", target: claim.target, verb: "", path: "/test.Echo/*", when: "" };
   const manifest: Manifest = {
-    ...{ version: 1, name: "test", agentVersion: "v1", code: [], config: [], runtime: "" },
-    capabilities: [{ name: "use:echo", rules: [rule as Rule] }],
+    version: 1,
+    name: "test",
+    agentVersion: "v1",
+    code: [],
+    config: [],
+    runtime: "",
+    capabilities: [
+      {
+        name: "use:echo",
+        rules: [rule as Rule],
+      },
+    ],
   };
   const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
   const scopes = compileScopes(manifest);
@@ -133,7 +162,10 @@ export async function openRig(
     clock,
     {
       manifestHash: new Uint8Array(32).fill(2),
-      ...{ purpose: "test", goal: "", measure: "FILES", enforcement: "ADVISORY" },
+      purpose: "test",
+      goal: "",
+      measure: "FILES",
+      enforcement: "ADVISORY",
     },
     { denied() {}, finished() {} },
   );
@@ -142,14 +174,19 @@ export async function openRig(
   const ca = await createCa("Dragons test", { nowUs: Date.now() * 1000, ttlUs: 60 * MINUTE_US });
   const stack = await openStack({
     config: {
-      proxy: { host: "127.0.0.1", port: 0 },
+      proxy: {
+        host: "127.0.0.1",
+        port: 0,
+      },
       credential: CREDENTIAL,
       routes: [],
       agentUid: process.getuid?.() ?? -1,
       upstreamCa: "",
       ...config,
     },
-    ...{ gate, ca, clock },
+    gate,
+    ca,
+    clock,
     resolve,
   });
   const close = async () => {
@@ -231,8 +268,18 @@ export class RawClient {
   /** Fields given here come after the usual ones; a name given here replaces a usual one. */
   start(path: string, fields: string[] = [], options: http2.ClientSessionRequestOptions = {}) {
     const usual = [
-      ...[":method", "POST", ":scheme", "http", ":path", path, ":authority", this.#authority],
-      ...["content-type", "application/grpc", "te", "trailers"],
+      ":method",
+      "POST",
+      ":scheme",
+      "http",
+      ":path",
+      path,
+      ":authority",
+      this.#authority,
+      "content-type",
+      "application/grpc",
+      "te",
+      "trailers",
     ];
     const given = new Set(fields.filter((_, i) => i % 2 === 0));
     const kept: string[] = [];

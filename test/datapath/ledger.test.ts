@@ -14,7 +14,11 @@ afterAll(() => rm(folder, { recursive: true }));
 test("an allowed and a refused call are each one signed receipt in the real ledger", async () => {
   const { ledgerId, tenantId, manifestHash } = leaseFrom(0).body;
   const ledger = await openWorkLedger({
-    ...{ folder: join(folder, "ledger"), seed: generateSeed(), ledgerId, tenantId, manifestHash },
+    folder: join(folder, "ledger"),
+    seed: generateSeed(),
+    ledgerId,
+    tenantId,
+    manifestHash,
   });
   const rig = await openRig({}, undefined, undefined, ledger);
   const upstream = await rawUpstream((s) => {

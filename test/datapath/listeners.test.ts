@@ -175,7 +175,10 @@ describe("one port", () => {
 test("a TLS server name other than the tunnel's is AUTHORITY_MISMATCH", async () => {
   const socket = await tunnel(rig.stack.proxyAddress.port, "payments.example:443");
   const secure = connectTls({
-    ...{ socket, servername: "evil.example", ca: rig.ca.certPem, ALPNProtocols: ["h2"] },
+    socket,
+    servername: "evil.example",
+    ca: rig.ca.certPem,
+    ALPNProtocols: ["h2"],
   });
   await once(secure, "secureConnect");
   const client = new RawClient(secure, "payments.example:443");

@@ -32,7 +32,14 @@ test("the story comes true, says what it should, and leaves evidence that verifi
   const readyFile = join(folder, "ready.json");
   const data = join(folder, "data");
   const told = await dragons(
-    ...["dev", "--once", "--data", data, "--port-base", "0", "--ready-file", readyFile],
+    "dev",
+    "--once",
+    "--data",
+    data,
+    "--port-base",
+    "0",
+    "--ready-file",
+    readyFile,
   );
   expect(told.err).toBe("");
   expect(told.code).toBe(0);

@@ -155,22 +155,43 @@ async function admit(context: Context, wanted: Wanted): Promise<string[]> {
   const keys = `${data}.keys`;
   const joinKeyFile = join(keys, "join.key");
   const dock = await createDock(control, [await openSigner(grantKey)], {
-    ...{ grantRef, joinKey: await generateKey(joinKeyFile), ledgersMax: 1, forUs: DOCK_US },
+    grantRef,
+    joinKey: await generateKey(joinKeyFile),
+    ledgersMax: 1,
+    forUs: DOCK_US,
   });
   const token = join(keys, "join.token");
   const rootKey = (await fileSigner(context.required("rootKey"))).publicKey;
   await writeSecret(
     token,
     await createToken({
-      ...{ tenantId: control.tenant, joinKeyFile, dockRef: dock.ref, rootKey },
+      tenantId: control.tenant,
+      joinKeyFile,
+      dockRef: dock.ref,
+      rootKey,
       manifestHash: measured.hash,
-      ...{ controlAddress: control.address, controlCa: control.ca },
+      controlAddress: control.address,
+      controlCa: control.ca,
     }),
   );
   say(`dragons: ${label} runs advisory: --contain off means that it could go round the sidecar`);
   return [
-    ...["--data", data, "--keys", keys, "--token", token, "--manifest", file, "--folder", folder],
-    ...["--proxy", "127.0.0.1:0", "--goal", wanted.goal, "--", ...wanted.command],
+    "--data",
+    data,
+    "--keys",
+    keys,
+    "--token",
+    token,
+    "--manifest",
+    file,
+    "--folder",
+    folder,
+    "--proxy",
+    "127.0.0.1:0",
+    "--goal",
+    wanted.goal,
+    "--",
+    ...wanted.command,
   ];
 }
 
@@ -248,8 +269,10 @@ async function grantFor(
   );
   if (held !== undefined) return fromHex(held.ref);
   const limits = {
-    ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
-    ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+    maxActions: UNLIMITED,
+    maxBytes: UNLIMITED,
+    ratePerMinute: UNLIMITED,
+    maxConcurrent: UNLIMITED,
   };
   const grant = await createGrant(control, [await openSigner(grantKey)], {
     manifest,

@@ -90,8 +90,16 @@ async function compose(
 
   const controlFile = join(data, "control-ready.json");
   const controlChild = start("control", [
-    ...[node, LAUNCHER, "control", "--data", join(data, "control")],
-    ...["--listen", `127.0.0.1:${ports.control}`, "--ready-file", controlFile, "--stdin-eof"],
+    node,
+    LAUNCHER,
+    "control",
+    "--data",
+    join(data, "control"),
+    "--listen",
+    `127.0.0.1:${ports.control}`,
+    "--ready-file",
+    controlFile,
+    "--stdin-eof",
   ]);
   const upstreamChild = start("payments", [
     node,
@@ -105,8 +113,15 @@ async function compose(
   await foundTenant(where, ca, keys);
   const login = await fileSigner(join(keys, "login.key"));
   const control = openControl({
-    ...{ address: where.control, ca, tenant: TENANT, bootstrap: null },
-    login: { operator: OPERATOR, audience: where.audience, signer: login },
+    address: where.control,
+    ca,
+    tenant: TENANT,
+    bootstrap: null,
+    login: {
+      operator: OPERATOR,
+      audience: where.audience,
+      signer: login,
+    },
   });
   const root = await fileSigner(join(keys, "root.key"));
   const trustFile = join(data, "trust.json");
@@ -121,8 +136,13 @@ async function compose(
 
   const profileFile = join(data, "profile.json");
   const profile = {
-    ...{ control: where.control, controlCa: where.controlCa, audience: where.audience },
-    ...{ tenant: TENANT, operator: OPERATOR, trust: trustFile, sidecar: sidecarData },
+    control: where.control,
+    controlCa: where.controlCa,
+    audience: where.audience,
+    tenant: TENANT,
+    operator: OPERATOR,
+    trust: trustFile,
+    sidecar: sidecarData,
     loginKey: join(keys, "login.key"),
     grantKey: join(keys, "grant.key"),
     rootKey: join(keys, "root.key"),
@@ -132,9 +152,24 @@ async function compose(
 
   const sidecarFile = join(data, "sidecar-ready.json");
   const sidecarChild = start("sidecar", [
-    ...[node, LAUNCHER, "sidecar", "--data", sidecarData, "--token", token],
-    ...["--manifest", manifestFile, "--folder", EXAMPLES, "--proxy", `127.0.0.1:${ports.proxy}`],
-    ...["--goal", "close the books", "--ready-file", sidecarFile, "--stdin-eof"],
+    node,
+    LAUNCHER,
+    "sidecar",
+    "--data",
+    sidecarData,
+    "--token",
+    token,
+    "--manifest",
+    manifestFile,
+    "--folder",
+    EXAMPLES,
+    "--proxy",
+    `127.0.0.1:${ports.proxy}`,
+    "--goal",
+    "close the books",
+    "--ready-file",
+    sidecarFile,
+    "--stdin-eof",
   ]);
   const ready = await sidecarChild.ready<SidecarReady>(sidecarFile);
   const sidecar = openSidecar(ready.admin);
@@ -147,17 +182,25 @@ async function compose(
   });
 
   return {
-    ...{ control, sidecar, sidecarData, ready, measured, upstream, trustFile, profileFile },
+    control,
+    sidecar,
+    sidecarData,
+    ready,
+    measured,
+    upstream,
+    trustFile,
+    profileFile,
     controlCa: where.controlCa,
     loginKey: profile.loginKey,
     children: {
-      ...{ control: controlChild, sidecar: sidecarChild },
-      ...{ payments: upstreamChild, agent: agentChild },
+      control: controlChild,
+      sidecar: sidecarChild,
+      payments: upstreamChild,
+      agent: agentChild,
     },
     async close() {
       sidecar.close();
       control.close();
-      // Agent first, control plane last: each still has whom it speaks to.
       const order = [agentChild, sidecarChild, upstreamChild, controlChild];
       for (const child of order.filter((c) => started.includes(c))) await child.end();
     },
@@ -200,8 +243,10 @@ async function admit(parts: {
   await recordManifest(control, measured);
   const signers = [await fileSigner(join(keys, "grant.key"))];
   const unlimited = {
-    ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
-    ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+    maxActions: UNLIMITED,
+    maxBytes: UNLIMITED,
+    ratePerMinute: UNLIMITED,
+    maxConcurrent: UNLIMITED,
   };
   const grant = await createGrant(control, signers, {
     manifest: measured.manifest,
@@ -216,14 +261,22 @@ async function admit(parts: {
   const joinKeyFile = join(keys, `${name}.join.key`);
   const joinKey = await generateKey(joinKeyFile);
   const dock = await createDock(control, signers, {
-    ...{ grantRef: grant.ref, joinKey, ledgersMax: 1, forUs: 600 * SECOND_US },
+    grantRef: grant.ref,
+    joinKey,
+    ledgersMax: 1,
+    forUs: 600 * SECOND_US,
   });
   const token = join(keys, `${name}.token`);
   await writeSecret(
     token,
     await createToken({
-      ...{ tenantId: TENANT, joinKeyFile, dockRef: dock.ref, manifestHash: measured.hash },
-      ...{ rootKey: root.publicKey, controlAddress: control.address, controlCa: ca },
+      tenantId: TENANT,
+      joinKeyFile,
+      dockRef: dock.ref,
+      manifestHash: measured.hash,
+      rootKey: root.publicKey,
+      controlAddress: control.address,
+      controlCa: ca,
     }),
   );
   return { sidecarData: join(data, "sidecars", name), token };
