@@ -11,6 +11,7 @@ import { native } from "../../src/native/crypto.ts";
 import { holdFolder } from "../../src/native/hold.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Seed } from "../../src/native/keys.ts";
+import { openJournaled } from "../../src/storage/journaled.ts";
 import { type Broken, checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
 import { type LedgerState, type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
@@ -60,7 +61,7 @@ export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLe
     opened.defer(() => hold.release());
     const refusals = refusalsIn(folder);
     opened.defer(() => refusals.close());
-    const store = ledgerStore(openLmdb(folder));
+    const store = ledgerStore(await openJournaled(folder, openLmdb(folder)));
     opened.defer(() => store.close());
     const signer = await workerSigner(seed);
     opened.defer(() => signer.close());

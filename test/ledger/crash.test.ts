@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { openJournaled } from "../../src/storage/journaled.ts";
 import { ledgerStore } from "../../src/storage/ledger-store.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
 import { check, headerOf } from "./fixture.ts";
@@ -75,7 +76,7 @@ test(
       size = Math.max(size, told.size, told.ready?.size ?? 0);
     }
 
-    const store = openLmdb(folder);
+    const store = await openJournaled(folder, openLmdb(folder));
     try {
       expect(check(store)).toBeNull();
       const ledger = ledgerStore(store);

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { openJournaled } from "../../src/storage/journaled.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
 import { check } from "./fixture.ts";
 
@@ -86,65 +87,62 @@ describe("one process holds a ledger", () => {
   });
 });
 
-/** Attaches after the start, so that only what happens from now on is disturbed. */
-async function disturb(pid: number | undefined, injection: string): Promise<Child> {
+/** Attaches after the start, so that only the journal's writes from now on are disturbed. */
+async function disturb(pid: number | undefined, fault: string): Promise<Child> {
   const strace = new Child(
-    "strace",
-    "-f",
-    "-p",
-    `${pid}`,
-    "-e",
-    "trace=fdatasync",
-    "-e",
-    injection,
+    ...(["strace", "-f", "-p", `${pid}`, "-P", join(folder, "journal")] as const),
+    ...["-e", "trace=pwrite64", "-e", `inject=pwrite64:${fault}`],
   );
   await strace.line(/attached/);
   return strace;
 }
 
-describe.skipIf(!canTrace)("an fsync that misbehaves (skipped: strace cannot trace here)", () => {
-  test("EIO: refused at once, the process ends with 70, the next one verifies", async () => {
-    const child = ledgerIn(folder, "once");
-    await child.line(/^ready/);
-    const strace = await disturb(child.process.pid, "inject=fdatasync:error=EIO");
-    child.process.stdin.write("go\n");
-    const told = await child.line(/^(opened|refused)/);
-    expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the ledger cannot be written/);
-    expect(Number(told.split(" ")[2])).toBeLessThan(1000);
-    expect(await child.exit).toBe(70);
-    expect(child.lines.filter((l) => l.startsWith("unhandled"))).toEqual([]);
-    await strace.exit;
-    const next = ledgerIn(folder, "once");
-    await next.line(/^ready/);
-    next.process.stdin.write("go\n");
-    expect(await next.line(/^(opened|refused)/)).toBe("opened");
-    expect(await next.exit).toBe(0);
-    expect(await brokenIn(folder)).toBeNull();
-  });
+describe.skipIf(!canTrace)(
+  "a durable write that misbehaves (skipped: strace cannot trace here)",
+  () => {
+    test("EIO: refused at once, the process ends with 70, the next one verifies", async () => {
+      const child = ledgerIn(folder, "once");
+      await child.line(/^ready/);
+      const strace = await disturb(child.process.pid, "error=EIO");
+      child.process.stdin.write("go\n");
+      const told = await child.line(/^(opened|refused)/);
+      expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the ledger cannot be written/);
+      expect(Number(told.split(" ")[2])).toBeLessThan(1000);
+      expect(await child.exit).toBe(70);
+      expect(child.lines.filter((l) => l.startsWith("unhandled"))).toEqual([]);
+      await strace.exit;
+      const next = ledgerIn(folder, "once");
+      await next.line(/^ready/);
+      next.process.stdin.write("go\n");
+      expect(await next.line(/^(opened|refused)/)).toBe("opened");
+      expect(await next.exit).toBe(0);
+      expect(await brokenIn(folder)).toBeNull();
+    });
 
-  test("hung: refused at the deadline, not before it and not for ever", async () => {
-    const child = ledgerIn(folder, "once");
-    await child.line(/^ready/);
-    const strace = await disturb(child.process.pid, "inject=fdatasync:delay_enter=30s");
-    child.process.stdin.write("go\n");
-    const told = await child.line(/^(opened|refused)/);
-    expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the disk is late/);
-    const milliseconds = Number(told.split(" ")[2]);
-    expect(milliseconds).toBeGreaterThanOrEqual(999);
-    expect(milliseconds).toBeLessThan(5000);
-    child.process.kill("SIGKILL");
-    strace.process.kill("SIGKILL");
-    await Promise.all([child.exit, strace.exit]);
-  });
-});
+    test("hung: refused at the deadline, not before it and not for ever", async () => {
+      const child = ledgerIn(folder, "once");
+      await child.line(/^ready/);
+      const strace = await disturb(child.process.pid, "delay_enter=30s");
+      child.process.stdin.write("go\n");
+      const told = await child.line(/^(opened|refused)/);
+      expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the disk is late/);
+      const milliseconds = Number(told.split(" ")[2]);
+      expect(milliseconds).toBeGreaterThanOrEqual(999);
+      expect(milliseconds).toBeLessThan(5000);
+      child.process.kill("SIGKILL");
+      strace.process.kill("SIGKILL");
+      await Promise.all([child.exit, strace.exit]);
+    });
+  },
+);
 
 describe.skipIf(!canMount)("a full disk (skipped: no tmpfs can be mounted here)", () => {
   test("refused at once, the process ends with 70, what was told before is all there", async () => {
     // The mount lives and dies with the process that sees it; the copy is what survives it.
     const script = [
-      `mount -t tmpfs -o size=600k tmpfs ${folder}`,
+      `mount -t tmpfs -o size=4m tmpfs ${folder}`,
       // An intent larger than what is left.
-      `"${process.execPath}" "${CHILD}" ${folder}/ledger once 700000`,
+      `"${process.execPath}" "${CHILD}" ${folder}/ledger once 4000000`,
       "echo exit $?",
       `"${process.execPath}" "${CHILD}" ${folder}/ledger once 10`,
     ].join("\n");
@@ -163,7 +161,7 @@ describe.skipIf(!canMount)("a full disk (skipped: no tmpfs can be mounted here)"
 });
 
 async function brokenIn(path: string) {
-  const store = openLmdb(path);
+  const store = await openJournaled(path, openLmdb(path));
   try {
     return check(store);
   } finally {
