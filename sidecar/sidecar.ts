@@ -165,6 +165,8 @@ export async function startSidecar(
     if (stopping) return;
     stopping = true;
     await stack.close(DRAIN_MS);
+    // The last word tells what is durable; a ledger that fails now is told of by `failed`.
+    await ledger.flushed().catch(() => {});
     await governor.stop();
     await admin.close(1_000_000);
     await ledger.shutdown();

@@ -78,12 +78,14 @@ export class Governor {
         attached: (epoch) => report("attached", { session: epoch }),
         detached: (why) => report("detached", { why }),
         lease: (lease) => {
+          // On disk first: a receipt must never cite a lease that cannot be shown.
           leases.append(lease.signed);
           holder.adopt(lease);
           report("lease", {
             lease: lease.body.leaseId,
             seq: lease.body.leaseSeq,
           });
+          // A beat under the new lease, at once: only that makes the organism run.
           this.beatNow();
           this.#firstLease.resolve();
           void this.#watchDrift();

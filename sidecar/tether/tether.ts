@@ -228,13 +228,16 @@ class Session {
     this.#beating = this.#beating.then(() => this.#beat());
   }
 
-  /** Syncs what is durable, beats once more, and ends when the control plane has heard both. */
+  /**
+   * Syncs what is durable, beats once more, and ends when the control plane has heard both. In this
+   * order: the last beat says that nothing is owed any more.
+   */
   async lastWord(): Promise<void> {
     if (this.epoch === 0) return;
+    await this.#sync?.caughtUp();
     this.beatNow();
     await this.#beating;
     this.#timer?.cancel();
-    await this.#sync?.caughtUp();
     this.#out.end();
     await this.#ended.promise;
   }

@@ -103,7 +103,9 @@ test("a file that changed denies at the next renewal and quarantines; put back a
   expect(conditions.map((c) => c.type)).toContain("DRIFT");
   // A release alone changes nothing: what runs is still not what was granted.
   const { revision } = await release(world.operator, {
-    ...{ instanceId, reason: "looks harmless", conditions: ["DRIFT"] },
+    instanceId,
+    reason: "looks harmless",
+    conditions: ["DRIFT"],
   });
   const again = (o: { state: string; revision: number }) =>
     o.state === "QUARANTINED" && o.revision > revision;

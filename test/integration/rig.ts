@@ -1,6 +1,9 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import grpc from "@grpc/grpc-js";
 import { parseSidecarArgs } from "../../sidecar/config.ts";
 import type { Report } from "../../sidecar/report.ts";
@@ -19,12 +22,13 @@ import {
   openSidecar,
   type SidecarClient,
 } from "../../src/cli/client.ts";
-import { Child, LAUNCHER } from "../../src/cli/dev/child.ts";
+import { LAUNCHER } from "../../src/cli/dev/child.ts";
 import { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
 import type { SidecarReady } from "../../src/cli/dev/rig.ts";
 import { readConfig } from "../../src/control/config.ts";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { type LivenessPolicy, UNLIMITED } from "../../src/domain/grant.ts";
+import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { systemClock } from "../../src/native/clock.ts";
 import { fileSigner } from "../../src/native/keys.ts";
 import { type Measured, measure } from "../../src/native/manifest-file.ts";
@@ -120,18 +124,31 @@ export class World {
     const measured = await measure(agentFolder, manifestText(upstream));
     await recordManifest(operator, measured);
     const unlimited = {
-      ...{ maxActions: UNLIMITED, maxBytes: UNLIMITED },
-      ...{ ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED },
+      maxActions: UNLIMITED,
+      maxBytes: UNLIMITED,
+      ratePerMinute: UNLIMITED,
+      maxConcurrent: UNLIMITED,
     };
     const grant = await createGrant(operator, [await fileSigner(join(keys, "grant.key"))], {
-      ...{ manifest: measured.manifest, manifestHash: measured.hash },
-      ...{ scopes: [{ name: SCOPE, limits: unlimited }], purpose: "echo what is said" },
-      ...{ forUs: HOUR_US, leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US, instancesMax: 8 },
+      manifest: measured.manifest,
+      manifestHash: measured.hash,
+      scopes: [{ name: SCOPE, limits: unlimited }],
+      purpose: "echo what is said",
+      forUs: HOUR_US,
+      leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US,
+      instancesMax: 8,
       liveness: { heartbeatIntervalUs: SECOND_US, ...liveness },
     });
     return new World({
-      ...{ folder, agentFolder, measured, upstream, control, operator },
-      ...{ grantRef: grant.ref, rootKey: root, closeUpstream: close },
+      folder,
+      agentFolder,
+      measured,
+      upstream,
+      control,
+      operator,
+      grantRef: grant.ref,
+      rootKey: root,
+      closeUpstream: close,
     });
   }
 
@@ -142,11 +159,17 @@ export class World {
     const joinKeyFile = join(keys, `${name}.join.key`);
     const joinKey = await generateKey(joinKeyFile);
     const dock = await createDock(this.operator, [await fileSigner(join(keys, "grant.key"))], {
-      ...{ grantRef: this.grantRef, joinKey, ledgersMax: 1, forUs: HOUR_US },
+      grantRef: this.grantRef,
+      joinKey,
+      ledgersMax: 1,
+      forUs: HOUR_US,
     });
     const file = join(keys, `${name}.token`);
     const text = await createToken({
-      ...{ tenantId: TENANT, joinKeyFile, dockRef: dock.ref, manifestHash: this.measured.hash },
+      tenantId: TENANT,
+      joinKeyFile,
+      dockRef: dock.ref,
+      manifestHash: this.measured.hash,
       rootKey: this.rootKey,
       controlAddress: door?.address ?? this.control.ready.control,
       controlCa: door?.ca ?? (await readFile(this.control.ready.controlCa, "utf8")),
@@ -181,28 +204,31 @@ export class World {
   }
 
   /** A sidecar as a process of its own: it can be killed. */
-  async sidecarProcess(flags: readonly string[]): Promise<{ child: Child; ready: SidecarReady }> {
-    const child = this.process("sidecar", flags);
-    const file = flags[flags.indexOf("--ready-file") + 1] as string;
-    return { child, ready: await child.ready<SidecarReady>(file) };
-  }
-
-  /** `dragons` with these words, as a process; what it says on standard error is in `log(name)`. */
-  process(name: string, words: readonly string[]): Child {
-    const child = new Child(
-      name,
-      [process.execPath, LAUNCHER, name, ...words],
-      join(this.folder, `${name}.log`),
-    );
-    this.#open.push(() => {
-      child.signal("SIGKILL");
-      return child.exited;
+  async sidecarProcess(flags: readonly string[]): Promise<SidecarProcess> {
+    const process = this.dragons("sidecar", ...flags);
+    const accepting = process.log.until("accepting calls");
+    const gone = process.exited.then((code) => {
+      throw new Error(`the sidecar ended with ${code}: ${process.said}`);
     });
-    return child;
+    // Whichever loses must not be an unhandled rejection.
+    gone.catch(() => {});
+    accepting.catch(() => {});
+    await Promise.race([accepting, gone]);
+    const file = flags[flags.indexOf("--ready-file") + 1] as string;
+    const ready = JSON.parse(await readFile(file, "utf8")) as SidecarReady;
+    const admin = openSidecar(ready.admin);
+    this.#open.push(() => admin.close());
+    return { process, ready, log: process.log, admin, agent: this.agent(ready) };
   }
 
-  log(name: string): Promise<string> {
-    return readFile(join(this.folder, `${name}.log`), "utf8");
+  /** `dragons` with these words, as a process. Killed with the world. */
+  dragons(...words: string[]): Dragons {
+    const process = new Dragons(words);
+    this.#open.push(() => {
+      process.kill();
+      return process.exited;
+    });
+    return process;
   }
 
   /** An unmodified gRPC client whose proxy is this sidecar. Closed with the world. */
@@ -218,6 +244,13 @@ export class World {
     const watch = new OrganismWatch(this.operator, instanceId);
     this.#open.push(() => watch.close());
     return watch;
+  }
+
+  /** Takes a file away, for as long as it is not restored. */
+  async hide(name: string): Promise<{ restore(): Promise<void> }> {
+    const path = join(this.folder, name);
+    await rename(path, `${path}.hidden`);
+    return { restore: () => rename(`${path}.hidden`, path) };
   }
 
   async stopControl(): Promise<void> {
@@ -239,10 +272,28 @@ export class World {
     return verifyPack(out, this.trust, systemClock.nowUs());
   }
 
+  /**
+   * The verdict on a sidecar's evidence once all of it so far is under a countersigned head. Every
+   * lease is earned by one; the second from now on by a head of now.
+   */
+  async anchored({ admin, log }: Pick<RunningSidecar, "admin" | "log">): Promise<Verdict> {
+    const from = log.now;
+    const { facts } = await log.until("lease", { from });
+    await log.until("lease", { from, where: (f) => Number(f.seq) > Number(facts.seq) });
+    return this.verdict(admin);
+  }
+
   get trust() {
     return {
-      ...{ tenant: TENANT, rootKey: this.rootKey, keysetVersion: 1, cosigners: null },
-      ...{ witnesses: [], quorum: 0, knownHead: null, asOfUs: null, maxAgeUs: null },
+      tenant: TENANT,
+      rootKey: this.rootKey,
+      keysetVersion: 1,
+      cosigners: null,
+      witnesses: [],
+      quorum: 0,
+      knownHead: null,
+      asOfUs: null,
+      maxAgeUs: null,
     };
   }
 
@@ -285,6 +336,60 @@ export class RunningSidecar {
     this.admin.close();
     this.#stopped ??= this.#stop();
     return this.#stopped;
+  }
+}
+
+/** A sidecar that runs in a process of its own. */
+export interface SidecarProcess {
+  readonly process: Dragons;
+  readonly ready: SidecarReady;
+  readonly log: EventLog;
+  readonly admin: SidecarClient;
+  readonly agent: Client;
+}
+
+/** The real program, started as a person starts it. */
+export class Dragons {
+  readonly log = new EventLog();
+  /** Resolves with its exit code, 128 and more for a signal. */
+  readonly exited: Promise<number>;
+  readonly #process: ChildProcess;
+  #said = "";
+
+  constructor(words: readonly string[]) {
+    const stdio = ["ignore", "ignore", "pipe"] as const;
+    this.#process = spawn(process.execPath, [LAUNCHER, ...words], { stdio: [...stdio] });
+    const lines = createInterface({ input: this.#process.stderr as Readable });
+    lines.on("line", (line) => {
+      this.#said += `${line}\n`;
+      if (!line.startsWith("{")) return;
+      const { event, ...facts } = JSON.parse(line) as { event: string } & Said["facts"];
+      this.log.report(event, facts);
+    });
+    this.exited = new Promise((resolve) => {
+      this.#process.once("close", (code, signal) =>
+        resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
+      );
+    });
+  }
+
+  get pid(): number {
+    return this.#process.pid as number;
+  }
+
+  /** Everything that it said on standard error. */
+  get said(): string {
+    return this.#said;
+  }
+
+  /** As a power cut does. */
+  kill(): void {
+    this.#process.kill("SIGKILL");
+  }
+
+  /** As a person does. */
+  terminate(): void {
+    this.#process.kill("SIGTERM");
   }
 }
 
@@ -335,9 +440,24 @@ const startControl = (folder: string, port: number): Promise<RunningControl> =>
     clock: systemClock,
   });
 
+/** Every receipt that a sidecar has, in order. */
+export async function receiptsOf({ evidence }: SidecarClient): Promise<ReceiptHeader[]> {
+  const headers: ReceiptHeader[] = [];
+  for (let fromSeq = 1n; fromSeq > 0n; ) {
+    const page = await evidence.listEntries({ fromSeq });
+    for (const { receipt } of page.entries) {
+      headers.push(ReceiptHeader.decode((receipt as { body: Uint8Array }).body));
+    }
+    fromSeq = page.nextSeq;
+  }
+  return headers;
+}
+
 async function asOwner({ ready }: RunningControl): Promise<Control> {
   return openControl({
-    ...{ address: ready.control, ca: await readFile(ready.controlCa, "utf8"), tenant: "" },
+    address: ready.control,
+    ca: await readFile(ready.controlCa, "utf8"),
+    tenant: "",
     bootstrap: (await readFile(ready.bootstrapTokenFile, "utf8")).trim(),
     login: null,
   });
@@ -345,7 +465,9 @@ async function asOwner({ ready }: RunningControl): Promise<Control> {
 
 async function asOperator({ ready }: RunningControl, folder: string): Promise<Control> {
   return openControl({
-    ...{ address: ready.control, ca: await readFile(ready.controlCa, "utf8"), tenant: TENANT },
+    address: ready.control,
+    ca: await readFile(ready.controlCa, "utf8"),
+    tenant: TENANT,
     bootstrap: null,
     login: {
       operator: OPERATOR,
