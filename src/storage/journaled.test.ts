@@ -53,7 +53,7 @@ const secondHalf = BLOCK + journalHalfBytes;
 
 function spoil(at: number, bytes = 1): void {
   const file = readFileSync(journal);
-  file.subarray(at, at + bytes).forEach((b, i) => file.writeUInt8(b ^ 0xff, at + i));
+  for (let i = at; i < at + bytes; i++) file.writeUInt8(file.readUInt8(i) ^ 0xff, i);
   writeFileSync(journal, file);
 }
 

@@ -90,8 +90,16 @@ describe("one process holds a ledger", () => {
 /** Attaches after the start, so that only the journal's writes from now on are disturbed. */
 async function disturb(pid: number | undefined, fault: string): Promise<Child> {
   const strace = new Child(
-    ...(["strace", "-f", "-p", `${pid}`, "-P", join(folder, "journal")] as const),
-    ...["-e", "trace=pwrite64", "-e", `inject=pwrite64:${fault}`],
+    "strace",
+    "-f",
+    "-p",
+    `${pid}`,
+    "-P",
+    join(folder, "journal"),
+    "-e",
+    "trace=pwrite64",
+    "-e",
+    `inject=pwrite64:${fault}`,
   );
   await strace.line(/attached/);
   return strace;
