@@ -175,7 +175,16 @@ class GrpcCall {
       );
     }
     const connected = upstream.connect(admitted, this.#scheme);
-    this.#forward(connected instanceof Promise ? await connected : connected);
+    if (connected instanceof Promise) this.#forwardLate(await connected);
+    else this.#forward(connected);
+  }
+
+  /** Reaching the upstream took time, in which leave may have ended: what did not leave yet stays. */
+  #forwardLate(connected: Connection | Unreachable): void {
+    const permit = this.#permit as Permit;
+    this.#services.gate.recheck(permit);
+    if (permit.cutBy === null) this.#forward(connected);
+    else this.#endDenied(permit.cutBy);
   }
 
   #forward(connected: Connection | Unreachable): void {
@@ -258,15 +267,25 @@ class GrpcCall {
     this.#firstByteUs = this.#services.clock.nowUs();
     if ((flags & END_STREAM) !== 0) {
       this.#trailers = raw;
-      down.respond(raw as string[], ENDING);
-      this.#finish();
+      if (this.#passes(() => down.respond(raw as string[], ENDING))) this.#finish();
       return;
     }
     if (single(raw, ":status") === "200") {
       const encoding = single(raw, "grpc-encoding") ?? "identity";
       this.#answeredMessages = new MessageMeter(messageBytesMax, encoding !== "identity");
     }
-    down.respond(raw as string[], FLOWING);
+    this.#passes(() => down.respond(raw as string[], FLOWING));
+  }
+
+  /** HTTP/2 lets an upstream say more than node:http2 will repeat; that fails its call, no other. */
+  #passes(tell: () => void): boolean {
+    try {
+      tell();
+      return true;
+    } catch (error) {
+      this.#abort("UPSTREAM_FAILED", (error as Error).message, INTERNAL_ERROR);
+      return false;
+    }
   }
 
   #fromUpstream(up: ClientHttp2Stream, chunk: Uint8Array): void {
@@ -319,7 +338,7 @@ class GrpcCall {
     this.#down.pause();
     this.#up = null;
     const connected = this.#services.upstream.connect(this.#permit as Permit, this.#scheme);
-    void Promise.resolve(connected).then((c) => this.#forward(c));
+    void Promise.resolve(connected).then((c) => this.#forwardLate(c));
   }
 
   /** The agent sees the reset that it would have seen without us. */
@@ -335,7 +354,8 @@ class GrpcCall {
     if (this.#down.destroyed || this.#down.closed) return;
     const denial = this.#cutting;
     const trailers = denial === null ? this.#trailers : denialTrailers(denial);
-    this.#down.sendTrailers(trailers === null ? {} : trailerObject(trailers));
+    const fields = trailers === null ? {} : trailerObject(trailers);
+    if (!this.#passes(() => this.#down.sendTrailers(fields))) return;
     if (denial === null) this.#finish();
     else discard(this.#down);
   }

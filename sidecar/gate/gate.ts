@@ -184,6 +184,14 @@ export class Gate {
     return this.#deny(attempt, why(reason, detail, ""));
   }
 
+  /** Looks again at an action that has not begun though it was admitted: cut, if leave is gone. */
+  recheck(permit: Permit): void {
+    const action = this.#open.get(permit);
+    if (action === undefined) return;
+    const decision = this.#authority.decide(action.claim);
+    if (!decision.allowed) cut(permit, action, decision);
+  }
+
   /** Tells how a permitted action ended. A second telling changes nothing. */
   settle(permit: Permit, ending: Ending): void {
     const action = this.#open.get(permit);
