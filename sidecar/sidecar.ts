@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync } from "node:fs";
-
 import { join, resolve } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
+import { drainUs } from "../src/domain/limits.ts";
 import { manifestLabel } from "../src/domain/manifest.ts";
 import { Progress } from "../src/domain/progress.ts";
 import { writeAtomic } from "../src/native/atomic-file.ts";
@@ -27,8 +27,6 @@ import { type ControlClient, controlClient, dockWhenReached } from "./tether/con
 import { Governor } from "./tether/governor.ts";
 import { dnsResolve } from "./upstream/address.ts";
 
-/** Milliseconds that calls in flight get to end when the sidecar is told to. */
-const DRAIN_MS = 10_000;
 const EXIT_STORAGE = 70;
 
 /** A running sidecar. */
@@ -164,7 +162,7 @@ export async function startSidecar(
   const stop = async (exit: number): Promise<void> => {
     if (stopping) return;
     stopping = true;
-    await stack.close(DRAIN_MS);
+    await stack.close(drainUs / 1000);
     // The last word tells what is durable; a ledger that fails now is told of by `failed`.
     await ledger.flushed().catch(() => {});
     await governor.stop();

@@ -1,11 +1,9 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { agentCaTtlUs } from "../../src/domain/limits.ts";
 import { writeAtomic } from "../../src/native/atomic-file.ts";
 import { type CertificateAuthority, createCa, loadCa } from "../../src/native/pki.ts";
-
-/** Microseconds: an authority lives as long as its instance, which is not expected to see this end. */
-const CA_TTL_US = 365 * 24 * 3_600_000_000;
 
 /**
  * The certificate authority that stands in for upstreams inside this instance's TLS tunnels. It
@@ -23,7 +21,7 @@ export async function agentCa(
     if (ca.notAfterUs > nowUs) return ca;
   }
   const name = `dragons sidecar ${instanceId.slice(-8)}`;
-  const ca = await createCa(name, { nowUs, ttlUs: CA_TTL_US });
+  const ca = await createCa(name, { nowUs, ttlUs: agentCaTtlUs });
   await writeAtomic(certFile, ca.certPem, 0o644);
   await writeAtomic(keyFile, ca.keyPem, 0o600);
   return ca;

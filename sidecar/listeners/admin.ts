@@ -1,5 +1,11 @@
 import { rmSync } from "node:fs";
 import type { Crypto } from "../../src/domain/crypto.ts";
+import {
+  adminServer,
+  entriesPageMax,
+  packChunkBytes,
+  socketPathMax,
+} from "../../src/domain/limits.ts";
 import { PAYLOAD_FIELDS, type PayloadField } from "../../src/domain/payload.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
@@ -20,24 +26,6 @@ import type { LeaseLog } from "../identity/lease-log.ts";
 import type { StoredReceipt, WorkLedger } from "../ledger/work-ledger.ts";
 import type { Tether } from "../tether/tether.ts";
 
-/** Characters of a unix socket's path that Linux takes. */
-const SOCKET_PATH_MAX = 107;
-/** Receipts of one page, at most. */
-const PAGE_MAX = 500;
-/** Bytes of a pack that make one message. */
-const CHUNK_BYTES = 64 * 1024;
-
-const LIMITS = {
-  messageBytesMax: 8 * 1024 * 1024,
-  streamsPerConnectionMax: 64,
-  sessionMemoryMb: 64,
-  idleUs: 300_000_000,
-  ageUs: 3_600_000_000,
-  ageGraceUs: 60_000_000,
-  keepaliveUs: 60_000_000,
-  keepaliveTimeoutUs: 20_000_000,
-};
-
 export interface AdminParts {
   readonly crypto: Crypto;
   readonly ledger: WorkLedger;
@@ -55,14 +43,14 @@ export interface AdminParts {
  * enter the folder may ask. The folder is 0700, so that is the sidecar's user and root.
  */
 export async function openAdmin(path: string, parts: AdminParts): Promise<RpcServer> {
-  if (path.length > SOCKET_PATH_MAX) {
+  if (path.length > socketPathMax) {
     throw new ConfigError(
-      `--data: ${path} is longer than the ${SOCKET_PATH_MAX} characters of a unix socket; use a shorter folder`,
+      `--data: ${path} is longer than the ${socketPathMax} characters of a unix socket; use a shorter folder`,
     );
   }
   // Left by a process that was killed; the ledger's lock says that none lives.
   rmSync(path, { force: true });
-  const server = openServer({ tls: null, limits: LIMITS, onFault: parts.onFault });
+  const server = openServer({ tls: null, limits: adminServer, onFault: parts.onFault });
   serve(server, EvidenceService, handlers(parts));
   await server.listen(`unix:${path}`);
   return server;
@@ -92,7 +80,7 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
     },
 
     async listEntries({ fromSeq, pageSize }) {
-      const limit = pageSize <= 0 ? PAGE_MAX : Math.min(pageSize, PAGE_MAX);
+      const limit = pageSize <= 0 ? entriesPageMax : Math.min(pageSize, entriesPageMax);
       const entries = ledger.read(Math.max(1, Number(fromSeq)), limit);
       const last = entries.at(-1)?.seq ?? 0;
       const more = last > 0 && last < ledger.head().size;
@@ -183,7 +171,7 @@ async function* chunks(pack: AsyncIterable<Uint8Array>) {
   for await (const part of pack) {
     held.push(part);
     size += part.length;
-    if (size < CHUNK_BYTES) continue;
+    if (size < packChunkBytes) continue;
     yield { chunk: new Uint8Array(Buffer.concat(held)) };
     held = [];
     size = 0;
@@ -199,8 +187,8 @@ const entryOf = ({ seq, signed, row }: StoredReceipt) => ({
 
 /** Ids are given in opening order, receipts stand in closing order: near each other, not alike. */
 function findReceipt(ledger: WorkLedger, receiptId: string): StoredReceipt | null {
-  for (let seq = ledger.head().size; seq > 0; seq -= PAGE_MAX) {
-    const from = Math.max(1, seq - PAGE_MAX + 1);
+  for (let seq = ledger.head().size; seq > 0; seq -= entriesPageMax) {
+    const from = Math.max(1, seq - entriesPageMax + 1);
     const page = ledger.read(from, seq - from + 1);
     const hit = page.find(
       (r) => ReceiptHeader.decode(SignedBytes.decode(r.signed).body).receiptId === receiptId,

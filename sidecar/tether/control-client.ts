@@ -1,5 +1,11 @@
 import { isInvalid } from "../../src/domain/invalid.ts";
 import type { JoinToken } from "../../src/domain/join-token.ts";
+import {
+  controlMessageBytesMax,
+  dockCallUs,
+  dockRetryUs,
+  tetherKeepaliveUs,
+} from "../../src/domain/limits.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
@@ -11,13 +17,6 @@ import { ConfigError } from "../config.ts";
 import type { DockCall } from "../identity/instance.ts";
 import type { Report } from "../report.ts";
 import type { TetherClient } from "./tether.ts";
-
-/** Bytes of one message from the control plane: a manifest of 10,000 files is the largest. */
-const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
-/** Microseconds: a dead connection is noticed within two of these. */
-const KEEPALIVE_US = 10_000_000;
-/** Microseconds that docking may take. */
-const DOCK_US_MAX = 10_000_000;
 
 /** The control plane as a sidecar calls it. */
 export interface ControlClient {
@@ -31,16 +30,16 @@ export function controlClient(token: JoinToken): ControlClient {
   const channel = openChannel({
     address: token.controlAddress,
     tls: { ca: new TextEncoder().encode(token.controlCa) },
-    messageBytesMax: MESSAGE_BYTES_MAX,
-    keepaliveUs: KEEPALIVE_US,
-    keepaliveTimeoutUs: KEEPALIVE_US,
+    messageBytesMax: controlMessageBytesMax,
+    keepaliveUs: tetherKeepaliveUs,
+    keepaliveTimeoutUs: tetherKeepaliveUs,
   });
   const docks = createClient(DockService, channel);
   const tether = createClient(TetherService, channel);
   const ledgers = createClient(LedgerService, channel);
   return {
     async dock(genesis) {
-      const answer = await docks.dock({ genesis: toWire(genesis) }, { timeoutUs: DOCK_US_MAX });
+      const answer = await docks.dock({ genesis: toWire(genesis) }, { timeoutUs: dockCallUs });
       const signed = (name: "keyset" | "grant" | "dock") => {
         const found = fromWire(answer[name], name);
         if (isInvalid(found)) throw new StatusError("DATA_LOSS", found.code, found.detail);
@@ -62,9 +61,6 @@ export function controlClient(token: JoinToken): ControlClient {
   };
 }
 
-/** Microseconds between tries to dock. */
-const RETRY_US = 1_000_000;
-
 /** Docks, however long the control plane takes to be there; anything but its absence is final. */
 export function dockWhenReached(
   dock: DockCall,
@@ -80,7 +76,7 @@ export function dockWhenReached(
           throw new ConfigError(`docking was refused: ${error.message}`);
         }
         report("control plane not reached", { detail: error.message });
-        await new Promise<void>((resolve) => void clock.after(RETRY_US, resolve));
+        await new Promise<void>((resolve) => void clock.after(dockRetryUs, resolve));
         if (stopped.aborted) throw new ConfigError("stopped before it could dock");
       }
     }

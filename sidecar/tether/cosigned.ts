@@ -3,10 +3,8 @@ import { openNote, signCheckpoint } from "../../src/domain/checkpoint.ts";
 import type { Crypto, Signer } from "../../src/domain/crypto.ts";
 import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import type { KeysetBody } from "../../src/domain/keyset.ts";
+import { headsRememberedMax } from "../../src/domain/limits.ts";
 import type { LedgerHead } from "../ledger/work-ledger.ts";
-
-/** Heads remembered: more beats than a control plane can owe an answer for. */
-const HEADS_MAX = 256;
 
 /**
  * The heads that this sidecar has beaten with, and the notes that came back. A note that speaks of
@@ -28,7 +26,7 @@ export class CosignedHeads {
   remember({ size, root }: Pick<LedgerHead, "size" | "root">): void {
     this.#roots.set(size, root);
     for (const oldest of this.#roots.keys()) {
-      if (this.#roots.size <= HEADS_MAX) break;
+      if (this.#roots.size <= headsRememberedMax) break;
       this.#roots.delete(oldest);
     }
   }

@@ -52,10 +52,18 @@ export class Governor {
   #results: HeartbeatBody["directiveResults"] = [];
   #measured: Uint8Array;
   readonly #heads: CosignedHeads;
+  /**
+   * When the beat before the last was made, by the monotonic clock. A lease answers the last beat or
+   * that one: its length counts from there, so that one held up on its way gains nothing.
+   */
+  #beatBefore: number;
+  #lastBeat: number;
 
   constructor(parts: GovernorParts) {
     this.#parts = parts;
     this.#measured = parts.manifestHash;
+    this.#lastBeat = parts.clock.monotonicUs();
+    this.#beatBefore = this.#lastBeat;
     this.#heads = new CosignedHeads(native, parts.ledger.ledgerId, parts.ledgerSigner);
   }
 
@@ -80,7 +88,7 @@ export class Governor {
         lease: (lease) => {
           // On disk first: a receipt must never cite a lease that cannot be shown.
           leases.append(lease.signed);
-          holder.adopt(lease);
+          holder.adopt(lease, this.#beatBefore);
           report("lease", {
             lease: lease.body.leaseId,
             seq: lease.body.leaseSeq,
@@ -227,6 +235,8 @@ export class Governor {
       directiveResults: this.#results,
     });
     this.#heads.remember(body);
+    this.#beatBefore = this.#lastBeat;
+    this.#lastBeat = body.monotonicUs;
     return fitHeartbeat(body);
   }
 }

@@ -1,16 +1,12 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { isInvalid } from "../../src/domain/invalid.ts";
+import { syncBatchMax, tetherWaitingMax } from "../../src/domain/limits.ts";
 import { decodeSigned } from "../../src/domain/signing.ts";
 import type { SyncRequestSchema, SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 
 type SyncRequest = MessageInitShape<typeof SyncRequestSchema>;
-
-/** Batches waiting to be sent: more than any credit. */
-const BATCHES_MAX = 64;
-/** Receipts in one batch; the control plane refuses more. */
-const BATCH_MAX = 64;
 
 /**
  * Sends receipt headers of one session, and nothing else of them: signed bytes as they stand in the
@@ -19,7 +15,7 @@ const BATCH_MAX = 64;
  * it holds more, back when it saw a gap.
  */
 export class HeaderSync {
-  readonly requests = new Queue<SyncRequest>(BATCHES_MAX);
+  readonly requests = new Queue<SyncRequest>(tetherWaitingMax);
   readonly #ledger: WorkLedger;
   /** Sent up to here. */
   #sent: number;
@@ -36,7 +32,7 @@ export class HeaderSync {
   /** Sends what is there and there is credit for. Call it when the ledger grew. */
   pump(): void {
     while (this.#credit > 0 && this.#sent < this.#ledger.head().size) {
-      const batch = this.#ledger.headers(this.#sent + 1, BATCH_MAX);
+      const batch = this.#ledger.headers(this.#sent + 1, syncBatchMax);
       const first = batch[0];
       if (first === undefined) return;
       this.requests.push({

@@ -5,6 +5,13 @@ import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { type Invalid, isInvalid } from "../../src/domain/invalid.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
+import {
+  attachBackoffMaxUs,
+  attachBackoffMinUs,
+  lastWordUs,
+  syncEveryUs,
+  tetherWaitingMax,
+} from "../../src/domain/limits.ts";
 import type { RevocationBody } from "../../src/domain/revocation.ts";
 import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
 import { signBody } from "../../src/domain/signing.ts";
@@ -21,16 +28,6 @@ import { Queue } from "../../src/wire/queue.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 import { HeaderSync } from "./sync.ts";
-
-/** Microseconds before the first try again; doubled up to the last, with full jitter. */
-const BACKOFF_MIN_US = 250_000;
-const BACKOFF_MAX_US = 10_000_000;
-/** Microseconds for the last beat and the last receipts when the sidecar ends. */
-const LAST_WORD_US = 3_000_000;
-/** Messages waiting to be sent; a control plane that reads none of them is as good as gone. */
-const WAITING_MAX = 64;
-/** A ledger that grew is synced this soon, so that a head is cosigned within the beat. */
-const SYNC_EVERY_US = 100_000;
 
 /** The two streams of a session. */
 export interface TetherClient {
@@ -129,7 +126,7 @@ class RunningTether implements Tether {
   async stop(): Promise<void> {
     // No further session, and for this one a bounded time to have heard the last of us.
     this.#stopping = true;
-    await Promise.race([this.#session?.lastWord(), this.#after(LAST_WORD_US)]);
+    await Promise.race([this.#session?.lastWord(), this.#after(lastWordUs)]);
     this.#stop.abort();
     await this.#done;
   }
@@ -139,20 +136,20 @@ class RunningTether implements Tether {
   }
 
   async #loop(): Promise<void> {
-    let backoffUs = BACKOFF_MIN_US;
+    let backoffUs = attachBackoffMinUs;
     while (!this.#stopping) {
       const session = new Session(this.#parts, this.#stop.signal);
       this.#session = session;
       const why = await session.run();
       this.#session = null;
       if (session.epoch > 0) {
-        backoffUs = BACKOFF_MIN_US;
+        backoffUs = attachBackoffMinUs;
         this.#parts.events.detached(why);
       }
       if (this.#stopping) return;
       // Full jitter: a fleet that lost its control plane must not come back as one.
       await this.#pause(this.#parts.chance() * backoffUs);
-      backoffUs = Math.min(backoffUs * 2, BACKOFF_MAX_US);
+      backoffUs = Math.min(backoffUs * 2, attachBackoffMaxUs);
     }
   }
 
@@ -175,7 +172,7 @@ class RunningTether implements Tether {
 class Session {
   epoch = 0;
   readonly #parts: TetherParts;
-  readonly #out = new Queue<MessageInitShape<typeof AttachRequestSchema>>(WAITING_MAX);
+  readonly #out = new Queue<MessageInitShape<typeof AttachRequestSchema>>(tetherWaitingMax);
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   #counter = 0;
@@ -350,7 +347,7 @@ class Session {
 
   #keepSyncing(): void {
     this.#sync?.pump();
-    this.#syncTimer = this.#parts.clock.after(SYNC_EVERY_US, () => this.#keepSyncing());
+    this.#syncTimer = this.#parts.clock.after(syncEveryUs, () => this.#keepSyncing());
   }
 
   async #beat(): Promise<void> {

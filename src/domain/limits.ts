@@ -258,3 +258,44 @@ export const packFrameBytesMax = 4 * MIB;
 export const trustFileMax = 64 * KIB;
 /** Ranges that a flag lists in a report; those beyond are counted. */
 export const flagRangesMax = 1000;
+
+// The tether, seen from the sidecar
+
+/** Microseconds: a connection to the control plane that died is noticed within two of these. */
+export const tetherKeepaliveUs = 10 * SECOND_US;
+/** Microseconds that docking may take, and between two tries while nobody answers. */
+export const dockCallUs = 10 * SECOND_US;
+export const dockRetryUs = 1 * SECOND_US;
+/** Microseconds before the first try to attach again; doubled up to the last, with full jitter. */
+export const attachBackoffMinUs = SECOND_US / 4;
+export const attachBackoffMaxUs = 10 * SECOND_US;
+/** Messages waiting to be sent; a control plane that reads none of them is as good as gone. */
+export const tetherWaitingMax = 64;
+/** Microseconds: a ledger that grew is synced this soon, so that its head is cosigned within a beat. */
+export const syncEveryUs = SECOND_US / 10;
+/** Microseconds for the last beat and the last receipts when a sidecar ends. */
+export const lastWordUs = 3 * SECOND_US;
+/** Heads that we beat with and remember: more than a control plane can owe an answer for. */
+export const headsRememberedMax = 256;
+/** Microseconds: the authority in an agent's tunnels lives as long as its instance should. */
+export const agentCaTtlUs = 365 * 24 * 60 * MINUTE_US;
+
+// The sidecar's admin socket: one user, one machine
+
+/** Characters of a unix socket's path that Linux takes. */
+export const socketPathMax = 107;
+/** Receipts with openings in one page: some 700 KB. */
+export const entriesPageMax = 500;
+/** Bytes of an evidence pack that are sent as one message. */
+export const packChunkBytes = 64 * KIB;
+/** See ServerLimits of the gRPC adapter for the units. */
+export const adminServer = {
+  messageBytesMax: 8 * MIB,
+  streamsPerConnectionMax: 64,
+  sessionMemoryMb: 64,
+  idleUs: 5 * MINUTE_US,
+  ageUs: 60 * MINUTE_US,
+  ageGraceUs: 1 * MINUTE_US,
+  keepaliveUs: 1 * MINUTE_US,
+  keepaliveTimeoutUs: 20 * SECOND_US,
+} as const;
