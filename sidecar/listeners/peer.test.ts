@@ -27,3 +27,8 @@ test("an owner that is not there, or could be either of two, is not known", () =
   expect(ownerIn(HEAD, 0xc001, 0x1ba0)).toBeNull();
   expect(ownerIn("", 0xc001, 0x1ba0)).toBeNull();
 });
+
+test("a socket that nobody holds any more has no owner, whatever uid its row says", () => {
+  const orphan = row("0100007F:C001", "0100007F:1BA0", 0).replace(" 12345 1", " 0 1");
+  expect(ownerIn(`${HEAD}\n${orphan}`, 0xc001, 0x1ba0)).toBeNull();
+});
