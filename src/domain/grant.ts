@@ -35,6 +35,14 @@ export type Limits = ReturnType<typeof Limits.decode>;
 
 export const UNLIMITED = Number.MAX_SAFE_INTEGER;
 
+/** Every limit said to be none. */
+export const NO_LIMITS: Limits = {
+  maxActions: UNLIMITED,
+  maxBytes: UNLIMITED,
+  ratePerMinute: UNLIMITED,
+  maxConcurrent: UNLIMITED,
+};
+
 /** One scope of the manifest, by name, with what may be spent in it. */
 export const ScopeGrant = message("scope", {
   name: str(1),

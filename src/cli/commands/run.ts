@@ -1,20 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, statSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { fromHex, toHex } from "../../domain/bytes.ts";
 import { ClaimBody } from "../../domain/claim.ts";
-import { UNLIMITED } from "../../domain/grant.ts";
+import { NO_LIMITS } from "../../domain/grant.ts";
 import { type Capability, manifestLabel, type Rule } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
-import { fileSigner } from "../../native/keys.ts";
 import { draftManifest, type Measured, measure } from "../../native/manifest-file.ts";
-import { createDock } from "../actions/dock.ts";
+import { bringAboard } from "../actions/aboard.ts";
 import { createGrant, listGrants } from "../actions/grant.ts";
-import { generateKey, openSigner } from "../actions/keys.ts";
+import { openSigner } from "../actions/keys.ts";
 import { recordManifest } from "../actions/manifest.ts";
-import { createToken, writeSecret } from "../actions/token.ts";
+import { readTrust } from "../actions/trust.ts";
 import type { Control } from "../client.ts";
 import { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
@@ -37,8 +36,6 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
 const DAY_US = 24 * 3_600_000_000;
 /** Runs of one identity at a time. */
 const INSTANCES_MAX = 16;
-/** Microseconds in which the sidecar that was just started must have docked. */
-const DOCK_US = 600_000_000;
 
 interface Wanted {
   readonly manifest: string | null;
@@ -151,48 +148,24 @@ async function admit(context: Context, wanted: Wanted): Promise<string[]> {
   const grantKey = context.required("grantKey");
   const grantRef = await grantFor(control, grantKey, measured, wanted.goal);
 
-  const data = join(agents, measured.manifest.name, nextRun(join(agents, measured.manifest.name)));
-  const keys = `${data}.keys`;
-  const joinKeyFile = join(keys, "join.key");
-  const dock = await createDock(control, [await openSigner(grantKey)], {
+  const aboard = await bringAboard(control, {
+    signers: [await openSigner(grantKey)],
     grantRef,
-    joinKey: await generateKey(joinKeyFile),
-    ledgersMax: 1,
-    forUs: DOCK_US,
+    manifestHash: measured.hash,
+    rootKey: (await readTrust(context.required("trust"))).rootKey,
+    folder: join(agents, measured.manifest.name),
   });
-  const token = join(keys, "join.token");
-  const rootKey = (await fileSigner(context.required("rootKey"))).publicKey;
-  await writeSecret(
-    token,
-    await createToken({
-      tenantId: control.tenant,
-      joinKeyFile,
-      dockRef: dock.ref,
-      rootKey,
-      manifestHash: measured.hash,
-      controlAddress: control.address,
-      controlCa: control.ca,
-    }),
-  );
   say(`dragons: ${label} runs advisory: --contain off means that it could go round the sidecar`);
-  return [
-    "--data",
-    data,
-    "--keys",
-    keys,
-    "--token",
-    token,
-    "--manifest",
-    file,
-    "--folder",
-    folder,
-    "--proxy",
-    "127.0.0.1:0",
-    "--goal",
-    wanted.goal,
-    "--",
-    ...wanted.command,
-  ];
+  const flags = {
+    "--data": aboard.data,
+    "--keys": aboard.keys,
+    "--token": aboard.token,
+    "--manifest": file,
+    "--folder": folder,
+    "--proxy": "127.0.0.1:0",
+    "--goal": wanted.goal,
+  };
+  return [...Object.entries(flags).flat(), "--", ...wanted.command];
 }
 
 /** The manifest to run by: the one given, the one here, or one drafted from the command. */
@@ -268,28 +241,15 @@ async function grantFor(
       g.scopes.map((s) => s.name).join() === names,
   );
   if (held !== undefined) return fromHex(held.ref);
-  const limits = {
-    maxActions: UNLIMITED,
-    maxBytes: UNLIMITED,
-    ratePerMinute: UNLIMITED,
-    maxConcurrent: UNLIMITED,
-  };
   const grant = await createGrant(control, [await openSigner(grantKey)], {
     manifest,
     manifestHash: hash,
-    scopes: manifest.capabilities.map(({ name }) => ({ name, limits })),
+    scopes: manifest.capabilities.map(({ name }) => ({ name, limits: NO_LIMITS })),
     purpose: goal === "" ? `dragons run ${manifest.name}` : goal,
     forUs: DAY_US,
     instancesMax: INSTANCES_MAX,
   });
   return grant.ref;
-}
-
-/** Each run is an instance of its own: one that has ended stays ended. */
-function nextRun(folder: string): string {
-  if (!existsSync(folder)) return "1";
-  const taken = readdirSync(folder).map((name) => Number.parseInt(name, 10));
-  return `${Math.max(0, ...taken.filter(Number.isSafeInteger)) + 1}`;
 }
 
 const isFile = (path: string): boolean => existsSync(path) && statSync(path).isFile();

@@ -1,19 +1,17 @@
-import { existsSync, readdirSync } from "node:fs";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex } from "../../domain/bytes.ts";
-import { UNLIMITED } from "../../domain/grant.ts";
+import { NO_LIMITS } from "../../domain/grant.ts";
 import { heartbeatIntervalDevUs } from "../../domain/limits.ts";
 import { manifestLabel } from "../../domain/manifest.ts";
 import { writeAtomic } from "../../native/atomic-file.ts";
 import { fileSigner } from "../../native/keys.ts";
 import { type Measured, measure } from "../../native/manifest-file.ts";
-import { createDock } from "../actions/dock.ts";
+import { bringAboard } from "../actions/aboard.ts";
 import { createGrant } from "../actions/grant.ts";
-import { generateKey, keptKey } from "../actions/keys.ts";
+import { keptKey } from "../actions/keys.ts";
 import { recordManifest } from "../actions/manifest.ts";
 import { createTenant, listTenants } from "../actions/tenant.ts";
-import { createToken, writeSecret } from "../actions/token.ts";
 import { writeTrust } from "../actions/trust.ts";
 import { type Control, openControl, openSidecar, type SidecarClient } from "../client.ts";
 import { Child, LAUNCHER } from "./child.ts";
@@ -49,7 +47,6 @@ export interface SidecarReady {
 export interface Rig {
   readonly control: Control;
   readonly sidecar: SidecarClient;
-  readonly sidecarData: string;
   readonly ready: SidecarReady;
   readonly measured: Measured;
   readonly upstream: string;
@@ -89,18 +86,13 @@ async function compose(
   const node = process.execPath;
 
   const controlFile = join(data, "control-ready.json");
-  const controlChild = start("control", [
-    node,
-    LAUNCHER,
-    "control",
-    "--data",
-    join(data, "control"),
-    "--listen",
-    `127.0.0.1:${ports.control}`,
-    "--ready-file",
-    controlFile,
-    "--stdin-eof",
-  ]);
+  const controlFlags = {
+    "--data": join(data, "control"),
+    "--listen": `127.0.0.1:${ports.control}`,
+    "--ready-file": controlFile,
+  };
+  const controlArgs = [...Object.entries(controlFlags).flat(), "--stdin-eof"];
+  const controlChild = start("control", [node, LAUNCHER, "control", ...controlArgs]);
   const upstreamChild = start("payments", [
     node,
     join(EXAMPLES, "upstream.ts"),
@@ -132,7 +124,7 @@ async function compose(
   await mkdir(join(data, "agent"), { recursive: true });
   await writeFile(manifestFile, text);
   const measured = await measure(EXAMPLES, text);
-  const { sidecarData, token } = await admit({ control, data, keys, ca, measured, root });
+  const aboard = await admit({ control, data, keys }, measured, root.publicKey);
 
   const profileFile = join(data, "profile.json");
   const profile = {
@@ -142,7 +134,7 @@ async function compose(
     tenant: TENANT,
     operator: OPERATOR,
     trust: trustFile,
-    sidecar: sidecarData,
+    sidecar: aboard.data,
     loginKey: join(keys, "login.key"),
     grantKey: join(keys, "grant.key"),
     rootKey: join(keys, "root.key"),
@@ -151,26 +143,18 @@ async function compose(
   await writeAtomic(profileFile, `${JSON.stringify(profile, null, 2)}\n`, 0o600);
 
   const sidecarFile = join(data, "sidecar-ready.json");
-  const sidecarChild = start("sidecar", [
-    node,
-    LAUNCHER,
-    "sidecar",
-    "--data",
-    sidecarData,
-    "--token",
-    token,
-    "--manifest",
-    manifestFile,
-    "--folder",
-    EXAMPLES,
-    "--proxy",
-    `127.0.0.1:${ports.proxy}`,
-    "--goal",
-    "close the books",
-    "--ready-file",
-    sidecarFile,
-    "--stdin-eof",
-  ]);
+  const sidecarFlags = {
+    "--data": aboard.data,
+    "--keys": aboard.keys,
+    "--token": aboard.token,
+    "--manifest": manifestFile,
+    "--folder": EXAMPLES,
+    "--proxy": `127.0.0.1:${ports.proxy}`,
+    "--goal": "close the books",
+    "--ready-file": sidecarFile,
+  };
+  const sidecarArgs = [...Object.entries(sidecarFlags).flat(), "--stdin-eof"];
+  const sidecarChild = start("sidecar", [node, LAUNCHER, "sidecar", ...sidecarArgs]);
   const ready = await sidecarChild.ready<SidecarReady>(sidecarFile);
   const sidecar = openSidecar(ready.admin);
   // All that the agent is given: a proxy, in the variable that gRPC clients read anyway.
@@ -184,7 +168,6 @@ async function compose(
   return {
     control,
     sidecar,
-    sidecarData,
     ready,
     measured,
     upstream,
@@ -231,63 +214,29 @@ async function foundTenant(where: ControlReady, ca: string, keys: string): Promi
 }
 
 /** Records the identity, grants it what it says it needs, and opens a dock for one instance. */
-async function admit(parts: {
-  control: Control;
-  data: string;
-  keys: string;
-  ca: string;
-  measured: Measured;
-  root: { publicKey: Uint8Array };
-}): Promise<{ sidecarData: string; token: string }> {
-  const { control, data, keys, ca, measured, root } = parts;
+async function admit(
+  { control, data, keys }: { control: Control; data: string; keys: string },
+  measured: Measured,
+  rootKey: Uint8Array,
+) {
   await recordManifest(control, measured);
   const signers = [await fileSigner(join(keys, "grant.key"))];
-  const unlimited = {
-    maxActions: UNLIMITED,
-    maxBytes: UNLIMITED,
-    ratePerMinute: UNLIMITED,
-    maxConcurrent: UNLIMITED,
-  };
   const grant = await createGrant(control, signers, {
     manifest: measured.manifest,
     manifestHash: measured.hash,
-    scopes: [{ name: "read:payments", limits: unlimited }],
+    scopes: [{ name: "read:payments", limits: NO_LIMITS }],
     purpose: PURPOSE,
     forUs: DAY_US,
     leaseTtlMaxUs: LEASE_TTL_US,
     liveness: { heartbeatIntervalUs: heartbeatIntervalDevUs },
   });
-  const name = nextSidecar(data);
-  const joinKeyFile = join(keys, `${name}.join.key`);
-  const joinKey = await generateKey(joinKeyFile);
-  const dock = await createDock(control, signers, {
+  return bringAboard(control, {
+    signers,
     grantRef: grant.ref,
-    joinKey,
-    ledgersMax: 1,
-    forUs: 600 * SECOND_US,
+    manifestHash: measured.hash,
+    rootKey,
+    folder: join(data, "sidecars"),
   });
-  const token = join(keys, `${name}.token`);
-  await writeSecret(
-    token,
-    await createToken({
-      tenantId: TENANT,
-      joinKeyFile,
-      dockRef: dock.ref,
-      manifestHash: measured.hash,
-      rootKey: root.publicKey,
-      controlAddress: control.address,
-      controlCa: ca,
-    }),
-  );
-  return { sidecarData: join(data, "sidecars", name), token };
-}
-
-/** A folder becomes one instance for good, so each start gets one of its own: 1, 2, 3, … */
-function nextSidecar(data: string): string {
-  const folder = join(data, "sidecars");
-  if (!existsSync(folder)) return "1";
-  const taken = readdirSync(folder).map(Number).filter(Number.isSafeInteger);
-  return `${Math.max(0, ...taken) + 1}`;
 }
 
 const manifestText = (upstream: string): string => `name: reconciler
