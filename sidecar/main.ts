@@ -10,6 +10,7 @@ import { type Sidecar, startSidecar } from "./sidecar.ts";
 
 const EXIT_CONFIG = 78;
 const EXIT_STORAGE = 70;
+const EXIT_RETRY = 75;
 
 /** The sidecar as a process: resolves with its exit code. */
 export async function sidecarMain(args: readonly string[]): Promise<number> {
@@ -29,9 +30,13 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
     sidecar = await startSidecar(config, systemClock, stderrReport, stopped.signal);
     stopped.onStop((signal) => sidecar.stop(signal));
   } catch (error) {
-    if (error instanceof ConfigError || error instanceof KeyError || error instanceof FolderHeld) {
+    if (error instanceof ConfigError || error instanceof KeyError) {
       process.stderr.write(`dragons: ${error.message}\n`);
       return EXIT_CONFIG;
+    }
+    if (error instanceof FolderHeld) {
+      process.stderr.write(`dragons: ${error.message}\n`);
+      return EXIT_RETRY;
     }
     if (error instanceof LedgerBroken) {
       const what = "the ledger does not verify and is not continued";
@@ -44,7 +49,10 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
     }
     throw error;
   }
-  return sidecar.done;
+  const code = await sidecar.done;
+  // Its listeners still hold the process: on a ledger that failed nothing is drained.
+  if (code === EXIT_STORAGE) process.exit(code);
+  return code;
 }
 
 /** SIGTERM, SIGINT, or the end of standard input when a parent holds it; a second signal exits. */

@@ -1,5 +1,5 @@
-import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync } from "node:fs";
+import { randomBytes, X509Certificate } from "node:crypto";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
 import { drainUs } from "../src/domain/limits.ts";
@@ -8,6 +8,7 @@ import { Progress } from "../src/domain/progress.ts";
 import { writeAtomic } from "../src/native/atomic-file.ts";
 import type { Clock } from "../src/native/clock.ts";
 import { native } from "../src/native/crypto.ts";
+import { holdFolder } from "../src/native/hold.ts";
 import { type Measured, measure as measureFolder } from "../src/native/manifest-file.ts";
 import type { Denial } from "./adapters/exchange.ts";
 import { agentEnvironment, caBundle } from "./agent/environment.ts";
@@ -28,6 +29,8 @@ import { Governor } from "./tether/governor.ts";
 import { dnsResolve } from "./upstream/address.ts";
 
 const EXIT_STORAGE = 70;
+/** Microseconds that whoever asks the sidecar something gets for the answer when it ends. */
+const ADMIN_GRACE_US = 1_000_000;
 
 /** A running sidecar. */
 export interface Sidecar {
@@ -38,8 +41,7 @@ export interface Sidecar {
 }
 
 /**
- * Composes one sidecar, in the order in which things come to stand on each other: what is measured,
- * who this is, what it remembers, what it may do, and only then anything that listens.
+ * Starts one sidecar. What was opened is closed again if anything fails, and when it has stopped.
  *
  * @throws ConfigError, KeyError, FolderHeld, LedgerBroken, StorageFailed
  */
@@ -49,8 +51,31 @@ export async function startSidecar(
   report: Report,
   stopped: AbortSignal,
 ): Promise<Sidecar> {
-  mkdirSync(config.dataFolder, { recursive: true, mode: 0o700 });
-  mkdirSync(config.keysFolder, { recursive: true, mode: 0o700 });
+  const opened = new AsyncDisposableStack();
+  try {
+    return await compose(config, clock, report, stopped, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+/**
+ * In the order in which things come to stand on each other: whose folder this is, what is measured,
+ * who this is, what it remembers, what it may do, and only then anything that listens.
+ */
+async function compose(
+  config: SidecarConfig,
+  clock: Clock,
+  report: Report,
+  stopped: AbortSignal,
+  opened: AsyncDisposableStack,
+): Promise<Sidecar> {
+  ownFolder("--data", config.dataFolder);
+  ownFolder("--keys", config.keysFolder);
+  // Before anything is read there: two that begin at once must not both found the instance.
+  const hold = holdFolder(config.dataFolder);
+  opened.defer(() => hold.release());
 
   const measure = async () => (await measured(config)).hash;
   const hash = await measure();
@@ -60,6 +85,8 @@ export async function startSidecar(
     return dockWhenReached(control.dock, { clock, report, stopped });
   });
   control ??= controlClient(instance.token);
+  const { close: closeControl } = control;
+  opened.defer(() => closeControl());
   const { authority, ledgerSigner, seed } = instance;
   const genesis = authority.genesis.body;
 
@@ -70,8 +97,11 @@ export async function startSidecar(
     tenantId: genesis.tenantId,
     manifestHash: hash,
   });
+  opened.defer(() => ledger.shutdown());
   const leases = LeaseLog.open(native, join(config.dataFolder, "leases"));
+  opened.defer(() => leases.close());
   const holder = new AuthorityHolder(clock, authorityDecider(authority));
+  opened.defer(() => holder.close());
   holder.set({ manifestRecorded: true });
   const progress = new Progress(native, randomBytes(32));
   const facts: RunFacts = {
@@ -98,13 +128,16 @@ export async function startSidecar(
       credential,
       routes: config.routes,
       agentUid: process.getuid?.() ?? 0,
-      upstreamCa: config.upstreamCaFile === null ? "" : readFileSync(config.upstreamCaFile, "utf8"),
+      upstreamCa: readUpstreamCa(config),
     },
     gate,
     ca,
     clock,
     resolve: dnsResolve(),
+  }).catch((error: unknown) => {
+    throw unlistenable(error);
   });
+  opened.defer(() => stack.close(0));
   const proxyAddress = `${stack.proxyAddress.host}:${stack.proxyAddress.port}`;
 
   let agent: Agent | null = null;
@@ -137,6 +170,7 @@ export async function startSidecar(
         detail: String(error),
       }),
   });
+  opened.defer(() => admin.close(ADMIN_GRACE_US));
   governor.start();
 
   const ready = {
@@ -153,7 +187,8 @@ export async function startSidecar(
   };
   if (config.readyFile !== null) {
     // Not for everybody: it holds the proxy password of this launch.
-    await writeAtomic(config.readyFile, `${JSON.stringify(ready, null, 2)}\n`, 0o600);
+    const text = `${JSON.stringify(ready, null, 2)}\n`;
+    await writeAtomic(config.readyFile, text, 0o600).catch(unusable("--ready-file"));
   }
   report("accepting calls", { proxy: proxyAddress, instance: genesis.instanceId });
 
@@ -166,11 +201,7 @@ export async function startSidecar(
     // The last word tells what is durable; a ledger that fails now is told of by `failed`.
     await ledger.flushed().catch(() => {});
     await governor.stop();
-    await admin.close(1_000_000);
-    await ledger.shutdown();
-    leases.close();
-    holder.close();
-    control?.close();
+    await opened.disposeAsync();
     done.resolve(exit);
   };
   // Not by the way out that flushes: nothing may be promised on a disk that failed.
@@ -218,9 +249,58 @@ function denialReport(report: Report): (denial: Denial) => void {
 
 function readCredential(config: SidecarConfig): string {
   if (config.credentialFile === null) return toHex(randomBytes(16));
-  const text = readFileSync(config.credentialFile, "utf8").trim();
+  const text = readSetting("--credential", config.credentialFile).trim();
   if (!/^[A-Za-z0-9_-]{16,128}$/.test(text)) {
     throw new ConfigError("--credential: the file must hold 16 to 128 letters, digits, - or _");
   }
   return text;
+}
+
+/** Certificates, not merely a file: what OpenSSL cannot read it would leave out without a word. */
+function readUpstreamCa({ upstreamCaFile }: SidecarConfig): string {
+  if (upstreamCaFile === null) return "";
+  const text = readSetting("--upstream-ca", upstreamCaFile);
+  const certificates = text.match(/-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----/gs);
+  try {
+    for (const pem of certificates ?? [text]) new X509Certificate(pem);
+  } catch {
+    throw new ConfigError(`--upstream-ca: ${upstreamCaFile} does not hold certificates in PEM`);
+  }
+  return text;
+}
+
+function readSetting(flag: string, file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new ConfigError(`${flag}: ${(error as Error).message}`);
+  }
+}
+
+/** A folder for this user alone: whoever may enter it may ask the sidecar, or read its secrets. */
+function ownFolder(flag: string, folder: string): void {
+  let mode: number;
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    ({ mode } = statSync(folder));
+  } catch (error) {
+    throw new ConfigError(`${flag}: ${(error as Error).message}`);
+  }
+  if ((mode & 0o077) !== 0) {
+    const octal = (mode & 0o777).toString(8).padStart(4, "0");
+    throw new ConfigError(
+      `${flag}: ${folder} is open to others (mode ${octal}); fix it with: chmod 700 ${folder}`,
+    );
+  }
+}
+
+const unusable = (flag: string) => (error: Error) => {
+  throw new ConfigError(`${flag}: ${error.message}`);
+};
+
+/** Whoever else has the port, or no such address: a setting, and no fault of ours. */
+function unlistenable(error: unknown): unknown {
+  const { syscall, message } = error as NodeJS.ErrnoException;
+  if (syscall !== "listen" && syscall !== "getaddrinfo") return error;
+  return new ConfigError(`--proxy or --route cannot be listened on: ${message}`);
 }

@@ -61,6 +61,12 @@ export function controlClient(token: JoinToken): ControlClient {
   };
 }
 
+/** Nobody answered, or what is in between broke off: without a reason it was not the control plane. */
+const isAbsence = ({ code, reason }: StatusError): boolean =>
+  code === "UNAVAILABLE" ||
+  code === "DEADLINE_EXCEEDED" ||
+  (reason === "" && (code === "INTERNAL" || code === "CANCELLED"));
+
 /** Docks, however long the control plane takes to be there; anything but its absence is final. */
 export function dockWhenReached(
   dock: DockCall,
@@ -72,7 +78,7 @@ export function dockWhenReached(
         return await dock(genesis);
       } catch (error) {
         if (!(error instanceof StatusError)) throw error;
-        if (error.code !== "UNAVAILABLE" && error.code !== "DEADLINE_EXCEEDED") {
+        if (!isAbsence(error)) {
           throw new ConfigError(`docking was refused: ${error.message}`);
         }
         report("control plane not reached", { detail: error.message });

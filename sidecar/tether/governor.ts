@@ -84,6 +84,7 @@ export class Governor {
       beat: (session) => this.#beat(session),
       events: {
         attached: (epoch) => report("attached", { session: epoch }),
+        refused: (why) => report("not attached", { why }),
         detached: (why) => report("detached", { why }),
         lease: (lease) => {
           // On disk first: a receipt must never cite a lease that cannot be shown.

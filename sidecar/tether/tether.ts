@@ -46,6 +46,8 @@ export interface TetherClient {
 export interface TetherEvents {
   /** A session was granted, with this interval between beats. */
   attached(sessionEpoch: number): void;
+  /** No session was granted; it is tried again. Told once for each reason. */
+  refused(why: string): void;
   /** The session ended: authority lasts as long as the lease does. */
   detached(why: string): void;
   lease(lease: Verified<LeaseBody>): void;
@@ -137,13 +139,20 @@ class RunningTether implements Tether {
 
   async #loop(): Promise<void> {
     let backoffUs = attachBackoffMinUs;
+    let refused = "";
     while (!this.#stopping) {
       const session = new Session(this.#parts, this.#stop.signal);
       this.#session = session;
       const why = await session.run();
       this.#session = null;
-      if (session.epoch > 0) {
-        backoffUs = attachBackoffMinUs;
+      if (session.epoch === 0) {
+        // Once for each reason: it is tried for as long as it takes.
+        if (why !== refused && !this.#stopping) this.#parts.events.refused(why);
+        refused = why;
+      } else {
+        refused = "";
+        // Whoever is superseded has a twin, and must not fight it for the tether as fast as it can.
+        if (!session.superseded) backoffUs = attachBackoffMinUs;
         this.#parts.events.detached(why);
       }
       if (this.#stopping) return;
@@ -155,15 +164,14 @@ class RunningTether implements Tether {
 
   #pause(us: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = this.#parts.clock.after(us, resolve);
-      this.#stop.signal.addEventListener(
-        "abort",
-        () => {
-          timer.cancel();
-          resolve();
-        },
-        { once: true },
-      );
+      const { signal } = this.#stop;
+      const done = (): void => {
+        timer.cancel();
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = this.#parts.clock.after(us, done);
+      signal.addEventListener("abort", done);
     });
   }
 }
@@ -171,6 +179,8 @@ class RunningTether implements Tether {
 /** One attachment, from Hello to its end. */
 class Session {
   epoch = 0;
+  /** Another session of this ledger took over. */
+  superseded = false;
   readonly #parts: TetherParts;
   readonly #out = new Queue<MessageInitShape<typeof AttachRequestSchema>>(tetherWaitingMax);
   readonly #abort = new AbortController();
@@ -182,7 +192,8 @@ class Session {
   #sync: HeaderSync | null = null;
   #beating: Promise<void> = Promise.resolve();
   readonly #ended = Promise.withResolvers<void>();
-  #why = "the stream ended";
+  /** Empty: nobody has said yet. */
+  #why = "";
 
   constructor(parts: TetherParts, stop: AbortSignal) {
     this.#parts = parts;
@@ -207,7 +218,7 @@ class Session {
         await this.#receive(message);
       }
     } catch (error) {
-      this.#why = (error as Error).message;
+      this.#why ||= (error as Error).message;
     } finally {
       this.#timer?.cancel();
       this.#syncTimer?.cancel();
@@ -216,7 +227,7 @@ class Session {
       this.#abort.abort();
       this.#ended.resolve();
     }
-    return this.#why;
+    return this.#why || "the stream ended";
   }
 
   beatNow(): void {
@@ -270,6 +281,7 @@ class Session {
       case "leaseWithheld":
         return events.withheld(message.value.reason, message.value.detail);
       case "superseded":
+        this.superseded = true;
         this.#why = `superseded by session ${message.value.sessionEpoch}`;
         this.#abort.abort();
         return;
@@ -337,9 +349,9 @@ class Session {
   async #syncing(responses: AsyncIterable<SyncResponse>): Promise<void> {
     try {
       for await (const response of responses) this.#sync?.answered(response);
-      this.#why = "the sync stream ended";
+      this.#why ||= "the sync stream ended";
     } catch (error) {
-      this.#why = `sync: ${(error as Error).message}`;
+      this.#why ||= `sync: ${(error as Error).message}`;
     }
     // Without sync no head is cosigned and no lease earned: better to attach anew.
     this.#abort.abort();

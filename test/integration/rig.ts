@@ -40,8 +40,8 @@ const HOUR_US = 3600 * SECOND_US;
 /** Milliseconds in which something that was set going must show. */
 const WAIT_MS_MAX = 15_000;
 
-const TENANT = "acme";
-const OPERATOR = "ada";
+export const TENANT = "acme";
+export const OPERATOR = "ada";
 export const SCOPE = "use:echo";
 
 export interface WorldOptions {
@@ -98,8 +98,8 @@ export class World {
 
   static async open({ leaseTtlUs, liveness }: WorldOptions = {}): Promise<World> {
     const folder = await mkdtemp(join(tmpdir(), "dragons-it-"));
-    const { port, close } = await echoServer(grpc.ServerCredentials.createInsecure());
-    const upstream = `127.0.0.1:${port}`;
+    const echo = await echoServer(grpc.ServerCredentials.createInsecure());
+    const upstream = `127.0.0.1:${echo.port}`;
     const control = await startControl(folder, 0);
     const keys = join(folder, "keys");
     const root = await generateKey(join(keys, "root.key"));
@@ -148,7 +148,7 @@ export class World {
       operator,
       grantRef: grant.ref,
       rootKey: root,
-      closeUpstream: close,
+      closeUpstream: () => echo.close(),
     });
   }
 
@@ -180,11 +180,12 @@ export class World {
 
   /** What a sidecar is started with; `more` comes last. */
   async flags(name: string, door?: Door, ...more: string[]): Promise<string[]> {
-    return [
-      ...["--data", join(this.folder, name), "--token", await this.token(door)],
-      ...["--manifest", join(this.agentFolder, "dragon.yaml"), "--proxy", "127.0.0.1:0"],
-      ...["--ready-file", join(this.folder, `${name}.ready.json`), ...more],
-    ];
+    const folder = join(this.folder, name);
+    const token = await this.token(door);
+    const manifest = join(this.agentFolder, "dragon.yaml");
+    const ready = `${folder}.ready.json`;
+    const own = ["--data", folder, "--token", token, "--manifest", manifest];
+    return [...own, "--proxy", "127.0.0.1:0", "--ready-file", ready, ...more];
   }
 
   /** A sidecar in this process: it can be watched from inside. */

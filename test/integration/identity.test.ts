@@ -1,0 +1,116 @@
+import { cp } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { listTransitions, release } from "../../src/cli/actions/organism.ts";
+import { pages } from "../../src/cli/client.ts";
+import { equal } from "../../src/domain/bytes.ts";
+import { EquivocationBody } from "../../src/domain/equivocation.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { ask } from "./calls.ts";
+import { World } from "./rig.ts";
+
+let world: World;
+
+beforeEach(async () => {
+  world = await World.open({ leaseTtlUs: 3_000_000 });
+});
+afterEach(() => world.close());
+
+/** The same flags for a folder that somebody copied, secrets and all. */
+async function copied(flags: readonly string[]): Promise<string[]> {
+  const one = join(world.folder, "one");
+  await cp(one, join(world.folder, "two"), { recursive: true });
+  await cp(`${one}.keys`, join(world.folder, "two.keys"), { recursive: true });
+  return flags.map((f) => (f.startsWith(one) ? f.replace(one, join(world.folder, "two")) : f));
+}
+
+test("a second process on one folder is refused and told who has it; the first is not disturbed", async () => {
+  const flags = await world.flags("one");
+  const first = await world.sidecarProcess(flags);
+  await first.log.until("lease");
+  const second = world.dragons("sidecar", ...flags);
+  expect(await second.exited).toBe(75);
+  expect(second.said).toBe(
+    `dragons: ${join(world.folder, "one")} is held by process ${first.process.pid}\n`,
+  );
+  expect(await ask(first.agent, "hello")).toMatchObject({ code: 0 });
+});
+
+test("of two first starts on one folder one founds the instance, and it can be started again", async () => {
+  const flags = await world.flags("one");
+  const both = [world.dragons("sidecar", ...flags), world.dragons("sidecar", ...flags)] as const;
+  const lost = await Promise.race(both.map((p) => p.exited));
+  expect(lost).toBe(75);
+  const won = await Promise.race(both.map((p) => p.log.until("lease").then(() => p)));
+  won.terminate();
+  expect(await won.exited).toBe(0);
+  const again = await world.sidecar(flags);
+  await again.log.until("lease");
+});
+
+test("a copied folder, both running: the older session is superseded, the fork is proven and both heads are kept", async () => {
+  const flags = await world.flags("one");
+  const before = await world.sidecar(flags);
+  await before.log.until("lease");
+  await before.stop();
+  const copy = await copied(flags);
+
+  const original = await world.sidecar(flags);
+  await original.log.until("lease");
+  const organism = world.watch(original.ready);
+  const thief = await world.sidecar(copy);
+  await original.log.until("detached", { where: (f) => /superseded/.test(String(f.why)) });
+
+  const { conditions } = await organism.until("quarantined", (o) => o.state === "QUARANTINED");
+  expect(conditions.map((c) => c.type)).toContain("FORK");
+  for (const { agent, log } of [thief, original]) {
+    await log.until("directive", { where: (f) => f.kind === "QUARANTINE" });
+    expect(await ask(agent, "hello")).toMatchObject({ code: 7, reason: "QUARANTINED" });
+  }
+
+  const [proof] = await equivocations();
+  expect(proof?.kind).toBe("HEADS");
+  const [one, other] = [proof?.first, proof?.second].map((signed) =>
+    HeartbeatBody.decode(signed?.body ?? new Uint8Array(0)),
+  );
+  expect(one?.size).toBe(other?.size);
+  expect(equal(one?.root ?? new Uint8Array(0), other?.root ?? new Uint8Array(0))).toBe(false);
+
+  // No word of an operator makes one history of two.
+  const { instanceId } = original.ready;
+  await expect(
+    release(world.operator, { instanceId, reason: "never mind", conditions: ["FORK"] }),
+  ).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });
+});
+
+test("a copy that was left behind is not attached: its ledger is shorter than what is held", async () => {
+  const flags = await world.flags("one");
+  const before = await world.sidecar(flags);
+  await before.log.until("lease");
+  await before.stop();
+  const copy = await copied(flags);
+  const original = await world.sidecar(flags);
+  await original.log.until("lease");
+  for (const word of ["one", "two", "three"]) await ask(original.agent, word);
+  // Its end is synced, so that all of this is held.
+  await original.stop();
+
+  const thief = await world.sidecar(copy);
+  const { facts } = await thief.log.until("not attached");
+  expect(facts.why).toMatch(/this ledger has \d+ receipts, and \d+ are held/);
+  expect(await ask(thief.agent, "hello")).toMatchObject({ code: 7, reason: "NO_LEASE" });
+  const history = await listTransitions(world.operator, thief.ready.instanceId);
+  expect(history.at(-1)).toMatchObject({ to: "QUARANTINED", condition: "REGRESS" });
+});
+
+/** Proofs of two histories in the tenant's record. */
+async function equivocations() {
+  const found: ReturnType<typeof EquivocationBody.decode>[] = [];
+  const { audit } = world.operator;
+  for await (const { records } of pages((pageToken) => audit.listRecords({ pageToken }))) {
+    for (const { what, artifact } of records) {
+      if (what === "equivocation") found.push(EquivocationBody.decode(artifact));
+    }
+  }
+  return found;
+}
