@@ -75,6 +75,8 @@ export function serveGrpc(
 
 function refuse(stream: ServerHttp2Stream, request: Unreadable, gate: Gate): void {
   const denial = gate.refuse(request, request.reason, request.detail);
+  // Frames behind the head, read with it, may have broken the connection before anybody saw this.
+  if (isOver(stream)) return;
   if (request.grpc) {
     respondOnly(stream, denialTrailers(denial));
   } else {
@@ -84,6 +86,9 @@ function refuse(stream: ServerHttp2Stream, request: Unreadable, gate: Gate): voi
     discard(stream);
   }
 }
+
+/** Nothing can be said on it any more. */
+const isOver = (stream: ServerHttp2Stream): boolean => stream.destroyed || stream.closed;
 
 /** Trailers-only, and the rest of what the client sends is not wanted. */
 function respondOnly(stream: ServerHttp2Stream, trailers: RawHeaders): void {
