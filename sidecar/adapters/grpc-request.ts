@@ -37,6 +37,8 @@ export function readRequest(
     ...{ unreadable: true, reason, detail, claim, traceparent, grpc },
   });
 
+  // Without a claim: strangers' words are alike, so that no flood of them fills the ledger.
+  if (ingress.fault !== null) return no(ingress.fault.reason, ingress.fault.detail);
   const said = single(raw, ":authority") ?? single(raw, "host") ?? "";
   const target = ingress.reverse
     ? ingress.target
@@ -50,7 +52,6 @@ export function readRequest(
     verb: grpc ? "" : (single(raw, ":method") ?? ""),
     path: typeof path === "string" ? path : "",
   };
-  if (ingress.fault !== null) return no(ingress.fault.reason, ingress.fault.detail);
   if (!grpc)
     return no("PROTOCOL_UNSUPPORTED", "only gRPC is carried: content-type application/grpc");
   if (typeof path !== "string") return no("REQUEST_NOT_NORMAL", path.detail);

@@ -113,6 +113,11 @@ export class Demux {
     this.#sessions.add(session);
     session.on("error", () => session.destroy());
     session.once("close", () => this.#sessions.delete(session));
+    if (ingress.fault !== null) {
+      // It is told why all its calls are refused, and holds one of the agent's places no longer.
+      const late = this.#clock.after(handshakeUs, () => session.destroy());
+      session.once("close", () => late.cancel());
+    }
     session.on("stream", (stream, _headers, flags, raw) =>
       this.#handlers.onStream(stream, flags, raw as unknown as string[], ingress),
     );

@@ -112,10 +112,11 @@ function answer(socket: Socket, denial: Denial): void {
 
 function deny(gate: Gate, request: IncomingMessage, ingress: Ingress, identified: boolean) {
   const fault = identified ? (ingress.target === "" ? null : ingress.fault) : UNBOUND.fault;
-  const attempt = { claim: claimOf(request, ingress), traceparent: "" };
-  return fault === null
-    ? gate.refuse(attempt, "PROTOCOL_UNSUPPORTED", "HTTP/1 requests are not carried yet, only gRPC")
-    : gate.refuse(attempt, fault.reason, fault.detail);
+  const attempt = (claim: Claim | null) => ({ claim, traceparent: "" });
+  // Strangers' words are alike, whatever they say, so that no flood of them fills the ledger.
+  if (fault !== null) return gate.refuse(attempt(null), fault.reason, fault.detail);
+  const detail = "HTTP/1 requests are not carried yet, only gRPC";
+  return gate.refuse(attempt(claimOf(request, ingress)), "PROTOCOL_UNSUPPORTED", detail);
 }
 
 /** As much of a plain request as can be read without doubt; null: its target cannot. */

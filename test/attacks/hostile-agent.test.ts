@@ -1,7 +1,9 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { openRig, type Rig, tunnel } from "../datapath/harness.ts";
+import { handshakeUs } from "../../src/domain/limits.ts";
+import { ManualClock } from "../../src/native/clock.ts";
+import { framed, openRig, RawClient, type Rig, tunnel } from "../datapath/harness.ts";
 import { block, END_HEADERS, FRAME, frame, headers, PREFACE, SETTINGS } from "./h2-frames.ts";
 
 let rig: Rig;
@@ -55,4 +57,33 @@ describe.each(WHO)("%s", (_, open) => {
       expect(rig.ledger.opened).toEqual([]);
     },
   );
+});
+
+describe("a stranger", () => {
+  test("that stays holds none of the agent's places for longer than it takes to be refused", async () => {
+    const clock = new ManualClock(1_800_000_000_000_000);
+    const own = await openRig({}, clock);
+    const socket = connect(own.stack.proxyAddress.port, "127.0.0.1");
+    socket.write(Buffer.concat([PREFACE, SETTINGS]));
+    // Our settings: the connection is taken for what it is.
+    await once(socket, "data");
+    const closed = once(socket, "close");
+    clock.advance(handshakeUs);
+    await closed;
+    await own.close();
+  });
+
+  test("that says something else each time is counted as one and the same", async () => {
+    const client = await RawClient.open(rig, TARGET, "wrong");
+    for (const path of ["/test.Echo/A", "/test.Echo/B"]) {
+      await client.call(path, framed(Buffer.from("x")));
+    }
+    const socket = connect(rig.stack.proxyAddress.port, "127.0.0.1");
+    socket.write("GET /elsewhere HTTP/1.1\r\nhost: elsewhere.example\r\n\r\n");
+    await once(socket.resume(), "close");
+    expect(rig.ledger.recorded.map((r) => [r.reason, r.claim.length])).toEqual(
+      Array.from({ length: 3 }, () => ["CALLER_UNIDENTIFIED", 0]),
+    );
+    client.close();
+  });
 });
