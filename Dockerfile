@@ -7,8 +7,9 @@ WORKDIR /dragons
 COPY package.json package-lock.json ./
 # The images bring their own Node, so the one that npm scripts use is left out.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
- && npm install --no-save --ignore-scripts --no-audit --no-fund \
-      "@lmdb/lmdb-linux-$(node -p process.arch)@$(node -p "require('./package-lock.json').packages['node_modules/lmdb'].version")"
+ && npm install --no-save --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
+      "@lmdb/lmdb-linux-$(node -p process.arch)@$(node -p "require('./package-lock.json').packages['node_modules/lmdb'].version")" \
+ && mkdir /var/lib/dragons
 
 FROM gcr.io/distroless/nodejs24-debian13:nonroot AS base
 WORKDIR /dragons
@@ -18,7 +19,8 @@ COPY bin/dragons ./bin/dragons
 COPY proto ./proto
 COPY src ./src
 COPY sidecar ./sidecar
-# The only place that is written to: mount a volume here, owned by 65532.
+# The only place that is written to, owned by the user that runs: uid 65532.
+COPY --from=dependencies --chown=65532:65532 /var/lib/dragons /var/lib/dragons
 VOLUME /var/lib/dragons
 ENV NODE_ENV=production
 
