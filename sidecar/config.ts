@@ -1,6 +1,8 @@
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { normaliseAuthority } from "../src/domain/claim.ts";
+import { purposeMax } from "../src/domain/limits.ts";
+import { isPrintable } from "../src/domain/manifest.ts";
 
 /** A setting that cannot be used: names it and says what would do. The process exits 78. */
 export class ConfigError extends Error {
@@ -89,6 +91,12 @@ function parseRoute(text: string): Route {
   return { listen: parseAddress(listen, "--route"), scheme, target };
 }
 
+/** It is shown whole, in receipts and on terminals, beside the grant's purpose. */
+function goalOf(text: string): string {
+  if (text.length <= purposeMax && (text === "" || isPrintable(text))) return text;
+  throw new ConfigError(`--goal: must be one line of at most ${purposeMax} printable characters`);
+}
+
 /** @throws ConfigError */
 export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
   let values: ReturnType<typeof parse>["values"];
@@ -115,7 +123,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     credentialFile: values.credential ?? null,
     routes: (values.route ?? []).map(parseRoute),
     upstreamCaFile: values["upstream-ca"] ?? null,
-    goal: values.goal ?? "",
+    goal: goalOf(values.goal ?? ""),
     readyFile: values["ready-file"] ?? null,
     stdinEof: values["stdin-eof"] ?? false,
     agent: positionals,

@@ -1,6 +1,6 @@
 import { randomBytes, X509Certificate } from "node:crypto";
-import { mkdirSync, readFileSync, statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { accessSync, constants, mkdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
 import { drainUs } from "../src/domain/limits.ts";
 import { manifestLabel } from "../src/domain/manifest.ts";
@@ -21,7 +21,7 @@ import { agentCa } from "./identity/agent-ca.ts";
 import { openInstance } from "./identity/instance.ts";
 import { LeaseLog } from "./identity/lease-log.ts";
 import { openWorkLedger } from "./ledger/open-ledger.ts";
-import { openAdmin } from "./listeners/admin.ts";
+import { adminSocket, openAdmin } from "./listeners/admin.ts";
 import type { Report } from "./report.ts";
 import { openStack } from "./stack.ts";
 import { type ControlClient, controlClient, dockWhenReached } from "./tether/control-client.ts";
@@ -85,10 +85,23 @@ async function compose(
     return dockWhenReached(control.dock, { clock, report, stopped });
   });
   control ??= controlClient(instance.token);
-  const { close: closeControl } = control;
-  opened.defer(() => closeControl());
+  const centre = control;
+  opened.defer(() => centre.close());
   const { authority, ledgerSigner, seed } = instance;
   const genesis = authority.genesis.body;
+
+  // Whatever may be wrong with the settings, before the ledger writes that it began again.
+  const adminPath = adminSocket(config.dataFolder);
+  const upstreamCa = readUpstreamCa(config);
+  const ca = await agentCa(config.keysFolder, genesis.instanceId, clock.nowUs());
+  const caFile = join(config.dataFolder, "agent-ca.pem");
+  const bundleFile = join(config.dataFolder, "agent-ca-bundle.pem");
+  await writeAtomic(caFile, ca.certPem, 0o644);
+  await writeAtomic(bundleFile, caBundle(ca.certPem), 0o644);
+  const credential = readCredential(config);
+  if (config.readyFile !== null) canBeWritten("--ready-file", config.readyFile);
+  const leases = LeaseLog.open(native, join(config.dataFolder, "leases"));
+  opened.defer(() => leases.close());
 
   const ledger = await openWorkLedger({
     folder: join(config.dataFolder, "ledger"),
@@ -98,8 +111,6 @@ async function compose(
     manifestHash: hash,
   });
   opened.defer(() => ledger.shutdown());
-  const leases = LeaseLog.open(native, join(config.dataFolder, "leases"));
-  opened.defer(() => leases.close());
   const holder = new AuthorityHolder(clock, authorityDecider(authority));
   opened.defer(() => holder.close());
   holder.set({ manifestRecorded: true });
@@ -116,19 +127,13 @@ async function compose(
     finished: (action) => progress.record(action, clock.nowUs()),
   });
 
-  const ca = await agentCa(config.keysFolder, genesis.instanceId, clock.nowUs());
-  const caFile = join(config.dataFolder, "agent-ca.pem");
-  const bundleFile = join(config.dataFolder, "agent-ca-bundle.pem");
-  await writeAtomic(caFile, ca.certPem, 0o644);
-  await writeAtomic(bundleFile, caBundle(ca.certPem), 0o644);
-  const credential = readCredential(config);
   const stack = await openStack({
     config: {
       proxy: config.proxy,
       credential,
       routes: config.routes,
       agentUid: process.getuid?.() ?? 0,
-      upstreamCa: readUpstreamCa(config),
+      upstreamCa,
     },
     gate,
     ca,
@@ -142,7 +147,7 @@ async function compose(
 
   let agent: Agent | null = null;
   const governor = new Governor({
-    client: control.tether,
+    client: centre.tether,
     authority,
     ledger,
     ledgerSigner,
@@ -155,7 +160,6 @@ async function compose(
     progress,
     agent: () => agent,
   });
-  const adminPath = join(config.dataFolder, "admin.sock");
   const admin = await openAdmin(adminPath, {
     crypto: native,
     ledger,
@@ -188,7 +192,7 @@ async function compose(
   if (config.readyFile !== null) {
     // Not for everybody: it holds the proxy password of this launch.
     const text = `${JSON.stringify(ready, null, 2)}\n`;
-    await writeAtomic(config.readyFile, text, 0o600).catch(unusable("--ready-file"));
+    await writeAtomic(config.readyFile, text, 0o600);
   }
   report("accepting calls", { proxy: proxyAddress, instance: genesis.instanceId });
 
@@ -294,9 +298,13 @@ function ownFolder(flag: string, folder: string): void {
   }
 }
 
-const unusable = (flag: string) => (error: Error) => {
-  throw new ConfigError(`${flag}: ${error.message}`);
-};
+function canBeWritten(flag: string, file: string): void {
+  try {
+    accessSync(dirname(file), constants.W_OK);
+  } catch (error) {
+    throw new ConfigError(`${flag}: ${(error as Error).message}`);
+  }
+}
 
 /** Whoever else has the port, or no such address: a setting, and no fault of ours. */
 function unlistenable(error: unknown): unknown {

@@ -13,16 +13,16 @@ import { ConfigError } from "../config.ts";
  * from the pinned root again at every start: a file is no more to be believed than the network.
  */
 export class ArtifactFiles {
-  readonly #folder: string;
+  readonly folder: string;
 
   constructor(folder: string) {
-    this.#folder = folder;
+    this.folder = folder;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   }
 
   /** null: there is none. @throws ConfigError when it is there and unreadable. */
   async read(name: string): Promise<Uint8Array | null> {
-    const path = join(this.#folder, name);
+    const path = join(this.folder, name);
     try {
       return new Uint8Array(await readFile(path));
     } catch (error) {
@@ -37,14 +37,14 @@ export class ArtifactFiles {
     const signed = decodeSigned(bytes);
     if (isInvalid(signed)) {
       throw new ConfigError(
-        `${join(this.#folder, name)}: ${signed.detail}; restore it from a backup`,
+        `${join(this.folder, name)}: ${signed.detail}; restore it from a backup`,
       );
     }
     return signed;
   }
 
   write(name: string, bytes: Uint8Array): Promise<void> {
-    return writeAtomic(join(this.#folder, name), bytes, 0o600);
+    return writeAtomic(join(this.folder, name), bytes, 0o600);
   }
 
   writeSigned(name: string, signed: SignedBytes): Promise<void> {

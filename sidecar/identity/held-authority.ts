@@ -1,4 +1,5 @@
 import { equal } from "../../src/domain/bytes.ts";
+import { CodecError } from "../../src/domain/canonical.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { type DirectiveBody, verifyDirective } from "../../src/domain/directive.ts";
 import { type DockBody, verifyDock } from "../../src/domain/dock.ts";
@@ -77,7 +78,8 @@ export class HeldAuthority {
     const keyset = verifyKeyset(crypto, chain.keyset, rootKey, 1);
     if (isInvalid(keyset)) return keyset;
     const hash = manifestHash(crypto, chain.manifest);
-    const manifest = ManifestBody.decode(chain.manifest);
+    const manifest = decodeManifest(chain.manifest);
+    if (isInvalid(manifest)) return manifest;
     const grant = verifyGrant(crypto, chain.grant, keyset, manifest, nowUs);
     if (isInvalid(grant)) return grant;
     if (!equal(grant.body.manifestHash, hash)) {
@@ -189,5 +191,14 @@ export class HeldAuthority {
     const revocation = verifyRevocation(this.#crypto, signed, this.#keyset, nowUs);
     if (isInvalid(revocation)) return revocation;
     return checkEpoch(this.#revocations.at(-1) ?? null, revocation) ?? revocation;
+  }
+}
+
+function decodeManifest(bytes: Uint8Array): Manifest | Invalid {
+  try {
+    return ManifestBody.decode(bytes);
+  } catch (error) {
+    if (error instanceof CodecError) return invalid("E_MANIFEST", error.message);
+    throw error;
   }
 }

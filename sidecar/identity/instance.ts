@@ -1,12 +1,13 @@
-import { randomBytes } from "node:crypto";
+import { randomBytes, X509Certificate } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { equal, toHex } from "../../src/domain/bytes.ts";
+import { CodecError } from "../../src/domain/canonical.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { GENESIS } from "../../src/domain/genesis.ts";
 import { newInstanceId } from "../../src/domain/ids.ts";
-import { isInvalid } from "../../src/domain/invalid.ts";
+import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import { formatJoinToken, type JoinToken, parseJoinToken } from "../../src/domain/join-token.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { signBody } from "../../src/domain/signing.ts";
@@ -68,14 +69,18 @@ export async function openInstance(
   const seed = await readSeedFile(keyFile);
   const ledgerSigner = seedSigner(seed);
   const genesis = await foundGenesis(files, token, ledgerSigner, nowUs);
-  // From here on the join key is not needed, so it is not kept.
-  const pin = formatJoinToken({ ...token, joinSeed: new Uint8Array(0) });
-  await files.write("pin", new TextEncoder().encode(pin));
-  const chain = (await storedChain(files, genesis)) ?? { genesis, ...(await dock(token)(genesis)) };
+  const stored = await storedChain(files, genesis);
+  const chain = stored ?? { genesis, ...(await dock(token)(genesis)) };
   const authority = HeldAuthority.verify(native, token.rootKey, files, chain, nowUs);
   if (isInvalid(authority)) {
+    const fix = stored === null ? "" : `; restore ${files.folder} from a backup`;
     throw new ConfigError(
-      `the chain of authority does not hold: ${authority.detail} (${authority.code})`,
+      `the chain of authority does not hold: ${authority.detail} (${authority.code})${fix}`,
+    );
+  }
+  if (!equal(authority.genesis.body.ledgerKey, ledgerSigner.publicKey)) {
+    throw new ConfigError(
+      `${keyFile} is not the key of this instance; restore it, or dock anew in another folder`,
     );
   }
   if (!equal(authority.manifestHash, measuredHash)) {
@@ -83,7 +88,7 @@ export async function openInstance(
       "the control plane handed out another manifest than the one measured here",
     );
   }
-  await storeChain(files, chain);
+  await storeChain(files, chain, token);
   const broken = await authority.restore(nowUs);
   if (broken !== null) throw new ConfigError(`a stored revocation does not hold: ${broken.detail}`);
   return { token, seed, ledgerSigner, authority };
@@ -91,21 +96,53 @@ export async function openInstance(
 
 async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<JoinToken> {
   const stored = await files.read("pin");
-  let text = stored === null ? null : new TextDecoder().decode(stored);
-  if (text === null) {
-    if (config.tokenFile === null) {
-      throw new ConfigError("--token is missing: this instance has not docked yet");
+  if (stored !== null) {
+    const pin = checkedToken(new TextDecoder().decode(stored));
+    if (isInvalid(pin)) {
+      throw new ConfigError(
+        `${join(files.folder, "pin")}: ${pin.detail}; restore it from a backup`,
+      );
     }
-    try {
-      text = (await readFile(config.tokenFile, "utf8")).trim();
-    } catch (error) {
-      throw new ConfigError(`--token: ${(error as Error).message}`);
-    }
+    return pin;
   }
-  const token = parseJoinToken(text);
-  if (isInvalid(token)) throw new ConfigError(token.detail);
+  if (config.tokenFile === null) {
+    throw new ConfigError("--token is missing: this instance has not docked yet");
+  }
+  let text: string;
+  try {
+    text = (await readFile(config.tokenFile, "utf8")).trim();
+  } catch (error) {
+    throw new ConfigError(`--token: ${(error as Error).message}`);
+  }
+  const token = checkedToken(text);
+  const problem = isInvalid(token) ? token.detail : absence(token, "joinSeed");
+  if (isInvalid(token) || problem !== null) throw new ConfigError(`--token: ${problem}`);
   return token;
 }
+
+/** A token that can be worked with: everything is there, and means what it should. */
+function checkedToken(text: string): JoinToken | Invalid {
+  const token = parseJoinToken(text);
+  if (isInvalid(token)) return token;
+  for (const field of ["tenantId", "dockRef", "manifestHash", "rootKey"] as const) {
+    const absent = absence(token, field);
+    if (absent !== null) return invalid("E_FIELD", absent);
+  }
+  if (!/^(\[[0-9a-fA-F:.]+\]|[^:\s[\]/]+):\d{1,5}$/.test(token.controlAddress)) {
+    return invalid("E_FIELD", "joinToken.controlAddress: is not HOST:PORT");
+  }
+  try {
+    new X509Certificate(token.controlCa);
+  } catch {
+    return invalid("E_FIELD", "joinToken.controlCa: is no certificate in PEM");
+  }
+  return token;
+}
+
+const absence = (token: JoinToken, field: keyof JoinToken): string | null => {
+  const value = token[field];
+  return typeof value === "number" || value.length > 0 ? null : `joinToken.${field}: is absent`;
+};
 
 /** The genesis is on disk before it is sent, so that a lost answer never makes two ledgers. */
 async function foundGenesis(
@@ -115,7 +152,9 @@ async function foundGenesis(
   nowUs: number,
 ): Promise<SignedBytes> {
   const stored = await files.readSigned("genesis");
-  if (stored !== null) return stored;
+  const docked = token.joinSeed.length === 0;
+  // One that was made for another token, and refused, is nobody's.
+  if (stored !== null && (docked || isFor(token, stored))) return stored;
   const joinSigner = seedSigner(token.joinSeed);
   const genesis = await signBody(
     GENESIS,
@@ -138,6 +177,20 @@ async function foundGenesis(
   return genesis;
 }
 
+function isFor(token: JoinToken, { body }: SignedBytes): boolean {
+  try {
+    const { tenantId, dockRef, manifestHash } = GENESIS.body.decode(body);
+    return (
+      tenantId === token.tenantId &&
+      equal(dockRef, token.dockRef) &&
+      equal(manifestHash, token.manifestHash)
+    );
+  } catch (error) {
+    if (error instanceof CodecError) return false;
+    throw error;
+  }
+}
+
 async function storedChain(
   files: ArtifactFiles,
   genesis: SignedBytes,
@@ -152,9 +205,17 @@ async function storedChain(
   return { genesis, keyset, grant, dock, manifest };
 }
 
-async function storeChain(files: ArtifactFiles, chain: ChainOfAuthority): Promise<void> {
+/** With it the instance has docked: from here on its token is pinned. */
+async function storeChain(
+  files: ArtifactFiles,
+  chain: ChainOfAuthority,
+  token: JoinToken,
+): Promise<void> {
   await files.writeSigned("grant", chain.grant);
   await files.writeSigned("dock", chain.dock);
   await files.write("manifest", chain.manifest);
+  // The join key is not needed any more, so it is not kept.
+  const pin = formatJoinToken({ ...token, joinSeed: new Uint8Array(0) });
+  await files.write("pin", new TextEncoder().encode(pin));
   await files.writeSigned("keyset", chain.keyset);
 }

@@ -1,7 +1,16 @@
-import { closeSync, fsyncSync, openSync, readFileSync, truncateSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  truncateSync,
+  writeSync,
+} from "node:fs";
 import { equal } from "../../src/domain/bytes.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
+import { leaseFrameBytesMax } from "../../src/domain/limits.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { decodeSigned, encodeSigned, refOf } from "../../src/domain/signing.ts";
 import { ConfigError } from "../config.ts";
@@ -24,12 +33,17 @@ export class LeaseLog {
 
   /** @throws ConfigError when a whole frame is not SignedBytes: somebody wrote here. */
   static open(crypto: Crypto, path: string): LeaseLog {
-    const fd = openSync(path, "a+", 0o600);
-    const bytes = readFileSync(path);
+    const bytes = existsSync(path) ? readFileSync(path) : Buffer.alloc(0);
     const entries: SignedBytes[] = [];
     let at = 0;
     while (at + 4 <= bytes.length) {
-      const end = at + 4 + bytes.readUInt32BE(at);
+      const length = bytes.readUInt32BE(at);
+      if (length > leaseFrameBytesMax) {
+        throw new ConfigError(
+          `${path}: no lease is ${length} bytes long, at byte ${at}; restore it from a backup`,
+        );
+      }
+      const end = at + 4 + length;
       if (end > bytes.length) break;
       const signed = decodeSigned(new Uint8Array(bytes.subarray(at + 4, end)));
       if (isInvalid(signed)) {
@@ -39,6 +53,7 @@ export class LeaseLog {
       at = end;
     }
     if (at < bytes.length) truncateSync(path, at);
+    const fd = openSync(path, "a", 0o600);
     return new LeaseLog(crypto, fd, entries);
   }
 

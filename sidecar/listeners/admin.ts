@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import {
   adminServer,
@@ -38,16 +39,20 @@ export interface AdminParts {
   readonly onFault: (error: unknown, method: string) => void;
 }
 
+/** Where the sidecar of a data folder is asked. @throws ConfigError when no socket can be there. */
+export function adminSocket(dataFolder: string): string {
+  const path = join(dataFolder, "admin.sock");
+  if (path.length <= socketPathMax) return path;
+  throw new ConfigError(
+    `--data: ${path} is longer than the ${socketPathMax} characters of a unix socket; use a shorter folder`,
+  );
+}
+
 /**
  * Serves what never leaves the tenant, on a unix socket in the instance's own folder: whoever may
  * enter the folder may ask. The folder is 0700, so that is the sidecar's user and root.
  */
 export async function openAdmin(path: string, parts: AdminParts): Promise<RpcServer> {
-  if (path.length > socketPathMax) {
-    throw new ConfigError(
-      `--data: ${path} is longer than the ${socketPathMax} characters of a unix socket; use a shorter folder`,
-    );
-  }
   // Left by a process that was killed; the ledger's lock says that none lives.
   rmSync(path, { force: true });
   const server = openServer({ tls: null, limits: adminServer, onFault: parts.onFault });

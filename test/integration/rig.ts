@@ -136,7 +136,7 @@ export class World {
       purpose: "echo what is said",
       forUs: HOUR_US,
       leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US,
-      instancesMax: 8,
+      instancesMax: 64,
       liveness: { heartbeatIntervalUs: SECOND_US, ...liveness },
     });
     return new World({

@@ -53,7 +53,7 @@ export class Stranger {
     const stream = this.#client.makeServerStreamRequest(
       "/dragons.v1.OrganismService/Watch",
       (value: JsonObject) => Buffer.from(toBinary(asked, fromJson(asked, value))),
-      (bytes: Buffer) => toJson(answered, fromBinary(answered, bytes)) as JsonObject,
+      (bytes: Buffer) => toJson(answered, fromBinary(answered, bytes)) as unknown as Told,
       request,
       metadata,
     );
@@ -65,17 +65,25 @@ export class Stranger {
   }
 }
 
+/** WatchResponse as protobuf's JSON spells it: 64-bit numbers are strings. */
+export interface Told {
+  readonly event: string;
+  readonly revision: string;
+  readonly resumeToken: string;
+  readonly organism?: { readonly instanceId: string; readonly state: string };
+}
+
 /** Events of one stream, one after the other. */
 export class Events {
-  readonly #iterator: AsyncIterator<JsonObject>;
+  readonly #iterator: AsyncIterator<Told>;
 
-  constructor(stream: grpc.ClientReadableStream<JsonObject>) {
-    this.#iterator = stream[Symbol.asyncIterator]() as AsyncIterator<JsonObject>;
+  constructor(stream: grpc.ClientReadableStream<Told>) {
+    this.#iterator = stream[Symbol.asyncIterator]() as AsyncIterator<Told>;
   }
 
   /** Everything up to and with the first event that is wanted. */
-  async upTo(wanted: (event: JsonObject) => boolean): Promise<JsonObject[]> {
-    const events: JsonObject[] = [];
+  async upTo(wanted: (event: Told) => boolean): Promise<Told[]> {
+    const events: Told[] = [];
     for (;;) {
       const { done, value } = await this.#iterator.next();
       if (done === true) throw new Error("the stream ended");

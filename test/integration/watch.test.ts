@@ -1,9 +1,8 @@
 import { join } from "node:path";
-import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { quarantine, release } from "../../src/cli/actions/organism.ts";
 import { OPERATOR, type RunningSidecar, TENANT, World } from "./rig.ts";
-import { Stranger } from "./stranger.ts";
+import { Stranger, type Told } from "./stranger.ts";
 
 let world: World;
 let sidecar: RunningSidecar;
@@ -30,10 +29,9 @@ afterAll(async () => {
   await world.close();
 });
 
-const stateOf = (event: JsonObject): string =>
-  String((event.organism as JsonObject | undefined)?.state ?? event.event);
-const is = (state: string) => (event: JsonObject) => stateOf(event) === `ORGANISM_STATE_${state}`;
-const synced = (event: JsonObject): boolean => event.event === "WATCH_EVENT_SYNCED";
+const stateOf = ({ organism, event }: Told): string => organism?.state ?? event;
+const is = (state: string) => (event: Told) => stateOf(event) === `ORGANISM_STATE_${state}`;
+const synced = (event: Told): boolean => event.event === "WATCH_EVENT_SYNCED";
 
 test("a stranger with nothing but the proto files sees what is there, then each change, across a reconnect", async () => {
   const { instanceId } = sidecar.ready;
@@ -53,7 +51,7 @@ test("a stranger with nothing but the proto files sees what is there, then each 
   const away = world.watch(sidecar.ready);
   await away.until("running again", (o) => o.state === "RUNNING");
 
-  const second = stranger.watch({ resumeToken: String(seen.at(-1)?.resumeToken) });
+  const second = stranger.watch({ resumeToken: seen.at(-1)?.resumeToken ?? "" });
   seen.push(...(await second.events.upTo(is("RUNNING"))));
   await quarantine(world.operator, { instanceId, reason: "seen again" });
   seen.push(...(await second.events.upTo(is("QUARANTINED"))));
@@ -64,10 +62,10 @@ test("a stranger with nothing but the proto files sees what is there, then each 
     ...(await whole.events.upTo(is("RUNNING"))),
     ...(await whole.events.upTo(is("QUARANTINED"))),
   ];
-  const told = (events: readonly JsonObject[]) =>
+  const told = (events: readonly Told[]) =>
     events
       .filter((e) => e.event === "WATCH_EVENT_ORGANISM")
-      .map((e) => `${String(e.revision)} ${stateOf(e)}`);
+      .map((e) => `${e.revision} ${stateOf(e)}`);
   expect(told(seen)).toEqual(told(changes));
   const revisions = changes.slice(snapshot.length).map((e) => Number(e.revision));
   expect(revisions).toEqual([...new Set(revisions)].sort((a, b) => a - b));
