@@ -18,6 +18,7 @@ import { AuthorityHolder } from "./gate/authority.ts";
 import { authorityDecider } from "./gate/decide.ts";
 import { Gate, type RunFacts } from "./gate/gate.ts";
 import { agentCa } from "./identity/agent-ca.ts";
+import { MEASURED } from "./identity/held-authority.ts";
 import { openInstance } from "./identity/instance.ts";
 import { LeaseLog } from "./identity/lease-log.ts";
 import { openWorkLedger } from "./ledger/open-ledger.ts";
@@ -119,7 +120,7 @@ async function compose(
     manifestHash: hash,
     purpose: authority.grant.body.purpose,
     goal: config.goal,
-    measure: "FILES",
+    measure: MEASURED,
     enforcement: "ADVISORY",
   };
   const gate = new Gate(ledger, holder, clock, facts, {

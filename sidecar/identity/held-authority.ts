@@ -4,14 +4,23 @@ import type { Crypto } from "../../src/domain/crypto.ts";
 import { type DirectiveBody, verifyDirective } from "../../src/domain/directive.ts";
 import { type DockBody, verifyDock } from "../../src/domain/dock.ts";
 import { type GenesisBody, verifyGenesis } from "../../src/domain/genesis.ts";
-import { type GrantBody, verifyGrant } from "../../src/domain/grant.ts";
+import { type GrantBody, type Measure, verifyGrant } from "../../src/domain/grant.ts";
 import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import { type KeysetBody, verifyKeyset } from "../../src/domain/keyset.ts";
 import { type LeaseBody, verifyLease } from "../../src/domain/lease.ts";
 import { type Manifest, ManifestBody, manifestHash } from "../../src/domain/manifest.ts";
-import { checkEpoch, type RevocationBody, verifyRevocation } from "../../src/domain/revocation.ts";
+import {
+  checkEpoch,
+  type RevocationBody,
+  RevocationBody as RevocationCodec,
+  verifyRevocation,
+} from "../../src/domain/revocation.ts";
 import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
+import { sameTenant } from "../../src/domain/verify.ts";
 import type { ArtifactFiles } from "./artifact-files.ts";
+
+/** How this version measures: it reads the files, and cannot vouch for what was started from them. */
+export const MEASURED: Measure = "FILES";
 
 /** What a sidecar was handed when it docked, still unbelieved. */
 export interface ChainOfAuthority {
@@ -111,7 +120,11 @@ export class HeldAuthority {
   async adoptKeyset(signed: SignedBytes): Promise<Verified<KeysetBody> | Invalid> {
     const held = this.#keyset.body.keysetVersion;
     const keyset = verifyKeyset(this.#crypto, signed, this.#rootKey, held);
-    if (isInvalid(keyset) || keyset.body.keysetVersion === held) return keyset;
+    if (isInvalid(keyset)) return keyset;
+    const { tenantId } = this.#keyset.body;
+    // One root may speak for several tenants; which one this is was settled at docking.
+    const foreign = sameTenant("keyset.tenantId", keyset.body.tenantId, tenantId);
+    if (foreign !== null || keyset.body.keysetVersion === held) return foreign ?? keyset;
     await this.#files.writeSigned("keyset", signed);
     this.#keyset = keyset;
     return keyset;
@@ -141,34 +154,36 @@ export class HeldAuthority {
   }
 
   /** Whether a revocation in force takes this lease back, alone or with all of its kind. */
-  revokes(lease: LeaseBody, leaseRef: Uint8Array): Verified<RevocationBody> | null {
+  revokes(lease: Verified<LeaseBody>): Verified<RevocationBody> | null {
+    const { grantRef, ledgerId, manifestHash: hash } = lease.body;
     const targets: Partial<Record<RevocationBody["kind"], Uint8Array>> = {
-      LEASE: leaseRef,
-      GRANT: lease.grantRef,
-      MANIFEST: lease.manifestHash,
-      INSTANCE: lease.ledgerId,
+      ...{ LEASE: lease.ref, GRANT: grantRef, MANIFEST: hash, INSTANCE: ledgerId },
     };
+    // Every key that the lease rests on: the operators' and the issuer's.
+    const signed = [this.grant, this.dock, lease].flatMap((a) => a.signed.signatures);
     const hit = this.#revocations.find(({ body }) => {
       if (body.kind === "TENANT") return true;
-      if (body.kind === "KEY")
-        return this.grant.signed.signatures.some((s) => equal(s.key, body.target));
+      if (body.kind === "KEY") return signed.some((s) => equal(s.key, body.target));
       const target = targets[body.kind];
       return target !== undefined && equal(target, body.target);
     });
     return hit ?? null;
   }
 
-  /** A lease for this very instance, within the grant, by the issuer, not taken back. */
+  /**
+   * A lease for this very instance, within the grant, by the issuer, not taken back. Grant and dock
+   * are judged anew, by the keyset held now: a key of theirs may have been given up since docking.
+   */
   verifyLease(signed: SignedBytes, nowUs: number): Verified<LeaseBody> | Invalid {
-    const lease = verifyLease(this.#crypto, signed, {
-      keyset: this.#keyset,
-      grant: this.grant,
-      genesis: this.genesis,
-      manifest: this.manifest,
-      nowUs,
-    });
+    const [keyset, { grant, dock, genesis, manifest }] = [this.#keyset, this];
+    const granted = verifyGrant(this.#crypto, grant.signed, keyset, null, nowUs);
+    if (isInvalid(granted)) return granted;
+    const docked = verifyDock(this.#crypto, dock.signed, keyset, grant, nowUs);
+    if (isInvalid(docked)) return docked;
+    const context = { keyset, grant, genesis, manifest, measured: MEASURED, nowUs };
+    const lease = verifyLease(this.#crypto, signed, context);
     if (isInvalid(lease)) return lease;
-    const revoked = this.revokes(lease.body, lease.ref);
+    const revoked = this.revokes(lease);
     if (revoked !== null) {
       return invalid("E_REVOKED", `lease: taken back by revocation ${revoked.body.epoch}`);
     }
@@ -188,7 +203,12 @@ export class HeldAuthority {
 
   /** The next link of the chain of revocations: none may be left out, none put in between. */
   #checkRevocation(signed: SignedBytes, nowUs: number): Verified<RevocationBody> | Invalid {
-    const revocation = verifyRevocation(this.#crypto, signed, this.#keyset, nowUs);
+    let revocation = verifyRevocation(this.#crypto, signed, this.#keyset, nowUs);
+    if (isInvalid(revocation) && revocation.code === "E_NOT_YET_VALID") {
+      // What takes away is never too early: a clock that is behind must not keep it out.
+      const { effectiveUs } = RevocationCodec.decode(signed.body);
+      revocation = verifyRevocation(this.#crypto, signed, this.#keyset, effectiveUs);
+    }
     if (isInvalid(revocation)) return revocation;
     return checkEpoch(this.#revocations.at(-1) ?? null, revocation) ?? revocation;
   }

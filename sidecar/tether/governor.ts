@@ -4,6 +4,8 @@ import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { fitHeartbeat, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { newId } from "../../src/domain/ids.ts";
+import { isInvalid } from "../../src/domain/invalid.ts";
+import { type LeaseBody, LeaseBody as LeaseCodec } from "../../src/domain/lease.ts";
 import type { Progress } from "../../src/domain/progress.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
@@ -58,10 +60,14 @@ export class Governor {
    */
   #beatBefore: number;
   #lastBeat: number;
+  /** Of the lease adopted last, restarts included; 0: none was. */
+  #leaseSeq: number;
 
   constructor(parts: GovernorParts) {
     this.#parts = parts;
     this.#measured = parts.manifestHash;
+    const last = parts.leases.entries().at(-1);
+    this.#leaseSeq = last === undefined ? 0 : LeaseCodec.decode(last.body).leaseSeq;
     this.#lastBeat = parts.clock.monotonicUs();
     this.#beatBefore = this.#lastBeat;
     this.#heads = new CosignedHeads(native, parts.ledger.ledgerId, parts.ledgerSigner);
@@ -73,7 +79,7 @@ export class Governor {
   }
 
   start(): void {
-    const { authority, clock, client, holder, ledger, ledgerSigner, leases, report } = this.#parts;
+    const { authority, clock, client, holder, ledger, ledgerSigner, report } = this.#parts;
     this.tether = startTether({
       authority,
       client,
@@ -86,22 +92,11 @@ export class Governor {
         attached: (epoch) => report("attached", { session: epoch }),
         refused: (why) => report("not attached", { why }),
         detached: (why) => report("detached", { why }),
-        lease: (lease) => {
-          // On disk first: a receipt must never cite a lease that cannot be shown.
-          leases.append(lease.signed);
-          holder.adopt(lease, this.#beatBefore);
-          report("lease", {
-            lease: lease.body.leaseId,
-            seq: lease.body.leaseSeq,
-          });
-          // A beat under the new lease, at once: only that makes the organism run.
-          this.beatNow();
-          this.#firstLease.resolve();
-          void this.#watchDrift();
-        },
+        lease: (lease) => this.#adopt(lease),
+        keyset: () => this.#judgeAgain(),
         revocation: ({ body }) => {
           const lease = holder.lease;
-          if (lease !== null && authority.revokes(lease.body, lease.ref) !== null) holder.revoke();
+          if (lease !== null && authority.revokes(lease) !== null) holder.revoke();
           report("revocation", {
             epoch: body.epoch,
             kind: body.kind,
@@ -131,6 +126,40 @@ export class Governor {
 
   async stop(): Promise<void> {
     await this.tether?.stop();
+  }
+
+  #adopt(lease: Verified<LeaseBody>): void {
+    const { holder, leases, report } = this.#parts;
+    const { leaseId, leaseSeq } = lease.body;
+    // An older one would take the place of what followed it; a second of one number, each signed,
+    // would make our own evidence speak against us.
+    if (leaseSeq <= this.#leaseSeq) {
+      const detail = `number ${leaseSeq} comes after number ${this.#leaseSeq}`;
+      report("rejected", { what: "lease", detail });
+      return;
+    }
+    // On disk first: a receipt must never cite a lease that cannot be shown.
+    leases.append(lease.signed);
+    this.#leaseSeq = leaseSeq;
+    holder.adopt(lease, this.#beatBefore);
+    report("lease", { lease: leaseId, seq: leaseSeq });
+    // A beat under the new lease, at once: only that makes the organism run.
+    this.beatNow();
+    this.#firstLease.resolve();
+    void this.#watchDrift();
+  }
+
+  /** A key that the lease in hand rests on may have been given up. */
+  #judgeAgain(): void {
+    const { authority, clock, holder, report } = this.#parts;
+    const { lease } = holder;
+    if (lease === null) return;
+    const judged = authority.verifyLease(lease.signed, clock.nowUs());
+    // Time is the gate's to judge, afresh at each action.
+    if (!isInvalid(judged) || judged.code === "E_EXPIRED" || judged.code === "E_NOT_YET_VALID")
+      return;
+    holder.revoke();
+    report("lease lost", { detail: judged.detail });
   }
 
   async #cosigned(note: string): Promise<void> {

@@ -4,6 +4,7 @@ import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { type Invalid, isInvalid } from "../../src/domain/invalid.ts";
+import type { KeysetBody } from "../../src/domain/keyset.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import {
   attachBackoffMaxUs,
@@ -51,6 +52,8 @@ export interface TetherEvents {
   /** The session ended: authority lasts as long as the lease does. */
   detached(why: string): void;
   lease(lease: Verified<LeaseBody>): void;
+  /** A newer keyset counts from now on, for what is held as well. */
+  keyset(keyset: Verified<KeysetBody>): void;
   /** Adopted already; what it takes back must stop now. */
   revocation(revocation: Verified<RevocationBody>): void;
   directive(directive: Verified<DirectiveBody>): void;
@@ -274,8 +277,7 @@ class Session {
         return;
       }
       case "keyset":
-        await this.#checked("keyset", message.value, (signed) => authority.adoptKeyset(signed));
-        return;
+        return this.#rekeyed(message.value);
       case "cosigned":
         return events.cosigned(message.value.note);
       case "leaseWithheld":
@@ -313,8 +315,8 @@ class Session {
   }
 
   async #attached(attached: Attached): Promise<void> {
-    const { authority, client, events, ledger } = this.#parts;
-    await this.#checked("keyset", attached.keyset, (signed) => authority.adoptKeyset(signed));
+    const { client, events, ledger } = this.#parts;
+    await this.#rekeyed(attached.keyset);
     for (const revocation of attached.revocations) await this.#revoked(revocation);
     this.epoch = Number(attached.sessionEpoch);
     this.#intervalUs = Number(attached.heartbeatIntervalUs);
@@ -324,6 +326,13 @@ class Session {
     events.attached(this.epoch);
     this.#beating = this.#beat();
     await this.#beating;
+  }
+
+  async #rekeyed(message: WireSigned | undefined): Promise<void> {
+    const { authority, events } = this.#parts;
+    const adopt = (signed: SignedBytes) => authority.adoptKeyset(signed);
+    const keyset = await this.#checked("keyset", message, adopt);
+    if (keyset !== null) events.keyset(keyset);
   }
 
   async #revoked(message: WireSigned): Promise<void> {
