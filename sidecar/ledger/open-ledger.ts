@@ -61,7 +61,7 @@ export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLe
     opened.defer(() => hold.release());
     const refusals = refusalsIn(folder);
     opened.defer(() => refusals.close());
-    const store = ledgerStore(await openJournaled(folder, openLmdb(folder)));
+    const store = ledgerStore(await openJournaled(folder, () => openLmdb(folder)));
     opened.defer(() => store.close());
     const signer = await workerSigner(seed);
     opened.defer(() => signer.close());

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
-import { journalHalfBytes } from "../domain/limits.ts";
+import { journalHalfBytes, mappedBytesMax } from "../domain/limits.ts";
 import { openJournaled } from "./journaled.ts";
 import { memoryStore } from "./memory.ts";
 import { StorageFailed, type Store, type Write } from "./store.ts";
@@ -40,7 +40,7 @@ beforeEach(() => {
 });
 
 /** As a process that was killed leaves it: nothing is closed. */
-const open = (): Promise<Store> => openJournaled(folder, beneath);
+const open = (): Promise<Store> => openJournaled(folder, () => beneath);
 
 const row = (n: number, size = 1): Write => ({
   key: Uint8Array.of(n >> 8 || 1, n & 255),
@@ -86,7 +86,7 @@ describe("a start", () => {
       writeFileSync(journal, whole);
       spoil(firstHalf + BLOCK + at);
       const fresh = memoryStore();
-      expect(rowsOf(await openJournaled(folder, fresh))).toHaveLength(1);
+      expect(rowsOf(await openJournaled(folder, () => fresh))).toHaveLength(1);
     }
   });
 
@@ -141,7 +141,7 @@ describe("both halves in turn", () => {
     const older = memoryStore();
     await older.commit([{ key: Uint8Array.of(0), value: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 1) }]);
     spoil(firstHalf + 100);
-    expect(rowsOf(await openJournaled(folder, older))).toEqual([[1, 2, FULL]]);
+    expect(rowsOf(await openJournaled(folder, () => older))).toEqual([[1, 2, FULL]]);
     expect(readFileSync(journal).readUInt32BE(secondHalf + 20)).toBe(2);
   });
 
@@ -161,6 +161,24 @@ describe("both halves in turn", () => {
     gate.resolve();
     await waits;
     expect(rowsOf(first)).toHaveLength(3);
+  });
+
+  test("the store beneath is opened anew now and then, and nobody notices", async () => {
+    let opened = 0;
+    const store = await openJournaled(folder, () => {
+      opened += 1;
+      return beneath;
+    });
+    const value = new Uint8Array(FULL - 100);
+    for (let written = 0; written < 2 * mappedBytesMax; written += FULL) {
+      await store.commit([{ key: Uint8Array.of(1), value }, row(2)]);
+      expect(rowsOf(store)).toEqual([
+        [1, value.length],
+        [1, 2, 1],
+      ]);
+    }
+    expect(opened).toBe(2);
+    await store.close();
   });
 
   test("a commit that no half takes goes beneath, after all that came before it", async () => {
@@ -220,7 +238,7 @@ test("rows above and beneath read as one: the same as a plain store, whatever is
         const path = mkdtempSync(join(tmpdir(), "dragons-journal-"));
         const rows = memoryStore();
         const plain = memoryStore();
-        const journaled = await openJournaled(path, rows);
+        const journaled = await openJournaled(path, () => rows);
         const wanted = { from: Uint8Array.of(from), below: Uint8Array.of(below), ...rest };
         // From 1: the store beneath keeps a row of its own below all keys.
         if (from === 0) wanted.from = Uint8Array.of(1);
@@ -228,7 +246,7 @@ test("rows above and beneath read as one: the same as a plain store, whatever is
           await Promise.all([journaled.commit(writes), plain.commit(writes)]);
           expect(journaled.range(wanted)).toEqual(plain.range(wanted));
         }
-        const again = await openJournaled(path, rows);
+        const again = await openJournaled(path, () => rows);
         expect(again.range(wanted)).toEqual(plain.range(wanted));
         await journaled.close();
         rmSync(path, { recursive: true });

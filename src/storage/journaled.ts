@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { journalApplyBytes, journalHalfBytes } from "../domain/limits.ts";
+import { journalApplyBytes, journalHalfBytes, mappedBytesMax } from "../domain/limits.ts";
 import { Journal } from "./journal.ts";
 import { decodeWrites, encodedBytes, encodeWrites } from "./journal-writes.ts";
 import {
@@ -33,12 +33,16 @@ type Overlay = Map<string, Write>;
  * last record in them change together, so a start knows which records are still to be applied.
  * A commit larger than half the journal goes beneath directly, after all that came before it.
  *
+ * @param openBeneath opens the store beneath, now and whenever as much was written to it as should
+ * stay mapped: a database that maps its file holds every page it ever touched, until it is closed.
  * @throws StorageFailed when the journal is damaged, or is not the one that this store had.
  */
-export async function openJournaled(folder: string, beneath: Store): Promise<Store> {
+export async function openJournaled(folder: string, openBeneath: () => Store): Promise<Store> {
   const path = join(folder, "journal");
   const { journal, records } = Journal.open(path, journalHalfBytes);
+  let beneath: Store | null = null;
   try {
+    beneath = openBeneath();
     const row = beneath.get(APPLIED);
     const applied = row === null ? 0 : Number(Buffer.from(row).readBigUInt64BE());
     if (journal.number < applied) {
@@ -53,16 +57,20 @@ export async function openJournaled(folder: string, beneath: Store): Promise<Sto
       for (const w of decodeWrites(record.body)) left.set(nameOf(w.key), w);
     }
     if (number > applied) await beneath.commit([...left.values(), appliedRow(number)]);
-    return new Journaled(journal, beneath);
+    return new Journaled(journal, beneath, openBeneath);
   } catch (error) {
     journal.close();
+    await beneath?.close();
     throw error;
   }
 }
 
 class Journaled implements Store {
   readonly #journal: Journal;
-  readonly #beneath: Store;
+  readonly #openBeneath: () => Store;
+  #beneath: Store;
+  /** Bytes written to it since it was opened. */
+  #mapped = 0;
   #queue: Commit[] = [];
   #writing = false;
   /** In the journal and not beneath. */
@@ -74,9 +82,10 @@ class Journaled implements Store {
   #closed = false;
   #idle: (() => void) | null = null;
 
-  constructor(journal: Journal, beneath: Store) {
+  constructor(journal: Journal, beneath: Store, openBeneath: () => Store) {
     this.#journal = journal;
     this.#beneath = beneath;
+    this.#openBeneath = openBeneath;
   }
 
   get(key: Uint8Array): Uint8Array | null {
@@ -183,18 +192,29 @@ class Journaled implements Store {
   #moveAll(): void {
     if (this.#moving !== null || this.#fresh.size === 0) return;
     const moving = this.#fresh;
+    const { number } = this.#journal;
     this.#moving = moving;
+    this.#mapped += this.#freshBytes;
     this.#fresh = new Map();
     this.#freshBytes = 0;
-    const { number } = this.#journal;
     this.#journal.turn();
-    this.#beneath.commit([...moving.values(), appliedRow(number)]).then(
+    this.#move([...moving.values(), appliedRow(number)]).then(
       () => {
         this.#moving = null;
         this.#pump();
       },
       (error: unknown) => this.#fail(error, []),
     );
+  }
+
+  async #move(writes: readonly Write[]): Promise<void> {
+    await this.#beneath.commit(writes);
+    if (this.#mapped < mappedBytesMax) return;
+    this.#mapped = 0;
+    // In a turn of its own, where nobody reads between closing and opening: neither waits for a disk.
+    await new Promise((resolve) => setImmediate(resolve));
+    await this.#beneath.close();
+    this.#beneath = this.#openBeneath();
   }
 
   #fail(error: unknown, commits: readonly Commit[]): void {

@@ -10,4 +10,4 @@ const folder = (): Promise<string> => mkdtemp(join(tmpdir(), "dragons-store-"));
 
 storeContract("memory", async () => memoryStore());
 storeContract("lmdb", async () => openLmdb(await folder()));
-storeContract("journaled", async () => openJournaled(await folder(), memoryStore()));
+storeContract("journaled", async () => openJournaled(await folder(), memoryStore));

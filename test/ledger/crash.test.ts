@@ -76,7 +76,7 @@ test(
       size = Math.max(size, told.size, told.ready?.size ?? 0);
     }
 
-    const store = await openJournaled(folder, openLmdb(folder));
+    const store = await openJournaled(folder, () => openLmdb(folder));
     try {
       expect(check(store)).toBeNull();
       const ledger = ledgerStore(store);

@@ -169,7 +169,7 @@ describe.skipIf(!canMount)("a full disk (skipped: no tmpfs can be mounted here)"
 });
 
 async function brokenIn(path: string) {
-  const store = await openJournaled(path, openLmdb(path));
+  const store = await openJournaled(path, () => openLmdb(path));
   try {
     return check(store);
   } finally {
