@@ -126,7 +126,7 @@ async function measure(subject: Subject, connections: number, streams: number) {
   const at = (q: number): number => took[Math.floor(took.length * q)] ?? Number.NaN;
   const measured: Measured = {
     ...{ perSecond, cpuUsPerCall, p50Us: at(0.5), p99Us: at(0.99) },
-    rssMb: process.rssMb(),
+    rssMb: process.memoryMb().resident,
   };
   return { measured, made: warm.calls + calls + timed };
 }
