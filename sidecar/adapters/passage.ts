@@ -1,4 +1,5 @@
-import { createHash, type Hash, hash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
+import { native } from "../../src/native/crypto.ts";
 
 /** Digests and counts a body as it passes. */
 export class BodyMeter {
@@ -22,8 +23,8 @@ export class BodyMeter {
   /** SHA-256 of everything so far. 32 bytes. To be called once, at the end. */
   sha256(): Uint8Array {
     if (this.#hash !== null) return this.#hash.digest();
-    return this.#first === null ? EMPTY : hash("sha256", this.#first, "buffer");
+    return this.#first === null ? EMPTY : native.sha256(this.#first);
   }
 }
 
-const EMPTY = hash("sha256", new Uint8Array(0), "buffer");
+const EMPTY = native.sha256(new Uint8Array(0));

@@ -37,7 +37,12 @@ export async function workerSigner(seed: Seed): Promise<BatchSigner> {
   // The worker is where the secret is used; it gets its own copy and nobody else does.
   const secret = seed.reveal();
   const publicKey = native.publicKey(secret);
-  const worker = new Worker(WORKER, { workerData: secret, stdin: true });
+  const worker = new Worker(WORKER, {
+    workerData: secret,
+    stdin: true,
+    // What it makes is short-lived and small; a heap grown to the default would only be resident.
+    resourceLimits: { maxYoungGenerationSizeMb: 6 },
+  });
   secret.fill(0);
   const waiting: {
     readonly resolve: (signatures: Uint8Array[]) => void;
