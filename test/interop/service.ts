@@ -214,7 +214,7 @@ async function openGzip(tls: ServiceTls | null, log: CallLog) {
   return { port: (server.address() as AddressInfo).port, close };
 }
 
-export const digest = (m: Uint8Array): string => `${m.length} ${hash("sha256", m)}`;
+const digest = (m: Uint8Array): string => `${m.length} ${hash("sha256", m)}`;
 
 class CallLog {
   #saw: Saw[] = [];
