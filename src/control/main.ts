@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { mkdir } from "node:fs/promises";
-import { resolve } from "node:path";
+import { access, constants, mkdir } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import {
   AuditService,
@@ -76,7 +76,11 @@ export async function runControl(
 ): Promise<RunningControl> {
   const data = resolve(config.data);
   const files = dataFiles(data);
-  await mkdir(files.store, { recursive: true, mode: 0o700 });
+  await mkdir(files.store, { recursive: true, mode: 0o700 }).catch(unusable("--data"));
+  // Before anybody is served, since a parent waits for this file.
+  if (config.readyFile !== null) {
+    await access(dirname(config.readyFile), constants.W_OK).catch(unusable("--ready-file"));
+  }
   const hold = holdFolder(data);
   try {
     // Certificates go by the machine's time, as TLS does on the other side.
@@ -171,6 +175,10 @@ async function listen(
     throw new ConfigError(`--listen: ${bracketed(host)}:${port} cannot be listened on: ${said}`);
   }
 }
+
+const unusable = (flag: string) => (error: Error) => {
+  throw new ConfigError(`${flag}: ${error.message}`);
+};
 
 const random = (n: number): Uint8Array => new Uint8Array(randomBytes(n));
 

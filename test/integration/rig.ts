@@ -66,11 +66,12 @@ export class World {
   readonly measured: Measured;
   readonly grantRef: Uint8Array;
   readonly rootKey: Uint8Array;
-  /** `127.0.0.1:port` of the upstream. */
+  /** The upstream, and what it saw. */
+  readonly echo: Awaited<ReturnType<typeof echoServer>>;
+  /** Its `127.0.0.1:port`. */
   readonly upstream: string;
   control: RunningControl;
   operator: Control;
-  readonly #closeUpstream: () => void;
   readonly #open: (() => unknown)[] = [];
   #admitted = 0;
 
@@ -83,7 +84,7 @@ export class World {
     upstream: string;
     control: RunningControl;
     operator: Control;
-    closeUpstream: () => void;
+    echo: Awaited<ReturnType<typeof echoServer>>;
   }) {
     this.folder = parts.folder;
     this.agentFolder = parts.agentFolder;
@@ -93,7 +94,7 @@ export class World {
     this.upstream = parts.upstream;
     this.control = parts.control;
     this.operator = parts.operator;
-    this.#closeUpstream = parts.closeUpstream;
+    this.echo = parts.echo;
   }
 
   static async open({ leaseTtlUs, liveness }: WorldOptions = {}): Promise<World> {
@@ -148,7 +149,7 @@ export class World {
       operator,
       grantRef: grant.ref,
       rootKey: root,
-      closeUpstream: () => echo.close(),
+      echo,
     });
   }
 
@@ -302,7 +303,7 @@ export class World {
     for (const close of this.#open.reverse()) await close();
     this.operator.close();
     await this.control.close();
-    this.#closeUpstream();
+    this.echo.close();
     await rm(this.folder, { recursive: true });
   }
 }
