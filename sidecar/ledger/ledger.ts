@@ -5,19 +5,20 @@ import type { Crypto } from "../../src/domain/crypto.ts";
 import { type IdGenerator, newId } from "../../src/domain/ids.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
 import * as limits from "../../src/domain/limits.ts";
-import { pae, SignedBytes } from "../../src/domain/signed.ts";
+import { pae } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Broken } from "../../src/storage/ledger-check.ts";
-import type { IntentRow, LedgerStep, LedgerStore } from "../../src/storage/ledger-store.ts";
+import type { IntentRow, LedgerStore } from "../../src/storage/ledger-store.ts";
 import { Committer } from "./committer.ts";
 import { Denials } from "./denials.ts";
 import { DurableView } from "./durable-view.ts";
 import { Intent } from "./intent.ts";
-import { type LifecycleEvent, lifecycleDraft, outcomeOf } from "./lifecycle.ts";
+import { crashed, type LifecycleEvent, lifecycleDraft, refusedAfterAll } from "./lifecycle.ts";
 import { makeReceipt, type Receipt } from "./receipt-maker.ts";
 import type { Refusals } from "./refusals.ts";
 import type { BatchSigner } from "./signer.ts";
 import { SigningQueue } from "./signing-queue.ts";
+import { rowsOf, type SignedReceipt, stateOf, type Waiting, withSignatures } from "./step.ts";
 import { ScopeCounts, Spendings } from "./tally.ts";
 import {
   type Closing,
@@ -53,24 +54,11 @@ export interface LedgerParts {
   readonly release: () => Promise<void>;
 }
 
-/** An intent whose caller waits until it is durable. */
-interface Waiting {
-  readonly intent: Intent;
-  readonly row: IntentRow;
-  readonly resolve: (intent: OpenIntent) => void;
-  readonly reject: (reason: LedgerUnavailable) => void;
-}
-
 interface Flushing {
   /** Resolves once this many receipts are durable. */
   readonly size: number;
   readonly resolve: () => void;
   readonly reject: (reason: LedgerUnavailable) => void;
-}
-
-interface SignedReceipt {
-  readonly receipt: Receipt;
-  readonly signed: Uint8Array;
 }
 
 export class Ledger implements WorkLedger {
@@ -300,16 +288,7 @@ export class Ledger implements WorkLedger {
     for (const intent of intents) {
       this.#open.add(intent);
       this.#view.reopen(intent);
-      this.close(intent, {
-        verdict: "INDETERMINATE",
-        reason: "CRASHED",
-        closedAtUs: clock.nowUs(),
-        egressLastUs: 0,
-        spentBytes: 0,
-        action: NOTHING,
-        evidence: NOTHING,
-        outcome: outcomeOf("unknown: the sidecar ended before it was told"),
-      });
+      this.close(intent, crashed(clock.nowUs()));
     }
     await this.#tell(event, `intents left open: ${intents.length}; refused: ${refusals.count}`);
   }
@@ -366,12 +345,7 @@ export class Ledger implements WorkLedger {
   }
 
   #keepSigned(receipts: readonly Receipt[], signatures: readonly Uint8Array[]): void {
-    const key = this.#parts.signer.publicKey;
-    receipts.forEach((receipt, i) => {
-      const value = signatures[i] as Uint8Array;
-      const signed = SignedBytes.encode({ body: receipt.body, signatures: [{ key, value }] });
-      this.#signed.push({ receipt, signed });
-    });
+    this.#signed.push(...withSignatures(receipts, this.#parts.signer.publicKey, signatures));
     const waited = this.#waiting.length > 0 || this.#flushing.length > 0;
     if (waited) this.#committer.now();
     else this.#committer.soon();
@@ -389,7 +363,16 @@ export class Ledger implements WorkLedger {
     this.#signed = [];
     this.#beingWritten = opened;
     const after = this.#after(signed);
-    await this.#parts.store.commit(this.#step(opened, signed, after, acknowledgedSeq));
+    for (const { receipt } of signed) {
+      const { scope, verdict, count } = receipt.header;
+      this.#counts.add(scope, verdict, count);
+    }
+    await this.#parts.store.commit({
+      ...rowsOf(opened, signed),
+      counts: this.#counts.changed(),
+      spent: this.#spendings.take(),
+      state: stateOf(after, this.#lastId, acknowledgedSeq),
+    });
     return () => {
       this.#counts.settle();
       this.#view.advance(
@@ -414,57 +397,13 @@ export class Ledger implements WorkLedger {
     return { ...receipts, intentsOpened, intentsHead };
   }
 
-  #step(
-    opened: readonly Waiting[],
-    signed: readonly SignedReceipt[],
-    after: ChainState,
-    acknowledgedSeq: number,
-  ): LedgerStep {
-    for (const { receipt } of signed) {
-      const { scope, verdict, count } = receipt.header;
-      this.#counts.add(scope, verdict, count);
-    }
-    return {
-      opened: opened.map(({ row }) => row),
-      receipts: signed.map(({ receipt, signed: bytes }) => ({
-        seq: receipt.header.seq,
-        signed: bytes,
-        row: receipt.payload,
-        closes: receipt.header.intentSeq,
-      })),
-      counts: this.#counts.changed(),
-      spent: this.#spendings.take(),
-      state: {
-        version: 1,
-        ledgerId: after.ledgerId,
-        tenantId: after.tenantId,
-        size: after.size,
-        lastHash: after.lastHash,
-        frontier: [...after.frontier],
-        intentsOpened: after.intentsOpened,
-        intentsHead: after.intentsHead,
-        lastId: this.#lastId,
-        acknowledgedSeq,
-      },
-    };
-  }
-
   #durablyOpen({ intent, resolve }: Waiting): void {
     if (!intent.abandoned) {
       resolve(intent);
       return;
     }
     // Its caller was told no, so it stands in the record as refused.
-    this.close(intent, {
-      verdict: "DENIED",
-      reason: "LEDGER_UNAVAILABLE",
-      closedAtUs: this.#parts.clock.nowUs(),
-      egressLastUs: 0,
-      spentBytes: 0,
-      action: NOTHING,
-      evidence: NOTHING,
-      outcome: outcomeOf(SLOW_DISK.message),
-    });
+    this.close(intent, refusedAfterAll(SLOW_DISK.message, this.#parts.clock.nowUs()));
   }
 
   #settleFlushing(): void {
@@ -531,6 +470,5 @@ export class Ledger implements WorkLedger {
   }
 }
 
-const NOTHING = new Uint8Array(0);
 const SLOW_DISK = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the disk is late");
 const SLOW_SIGNER = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the signer is late");

@@ -1,5 +1,5 @@
 import { ActionBody, GoalBody, OutcomeBody } from "../../src/domain/payload.ts";
-import type { RecordDraft } from "./work-ledger.ts";
+import type { Closing, RecordDraft } from "./work-ledger.ts";
 
 /** What a ledger writes about itself. Drift and adopted epochs are written by those who see them. */
 export type LifecycleEvent = "boot" | "restart" | "recovery" | "shutdown" | (string & {});
@@ -28,6 +28,29 @@ export function lifecycleDraft(
   };
 }
 
+/** How an intent ends that a crash left open. */
+export const crashed = (nowUs: number): Closing => ({
+  ...untold(nowUs, "unknown: the sidecar ended before it was told"),
+  verdict: "INDETERMINATE",
+  reason: "CRASHED",
+});
+
+/** How an intent ends that became durable after its caller was told no. */
+export const refusedAfterAll = (why: string, nowUs: number): Closing => ({
+  ...untold(nowUs, why),
+  verdict: "DENIED",
+  reason: "LEDGER_UNAVAILABLE",
+});
+
+const untold = (nowUs: number, status: string): Omit<Closing, "verdict" | "reason"> => ({
+  closedAtUs: nowUs,
+  egressLastUs: 0,
+  spentBytes: 0,
+  action: NOTHING,
+  evidence: NOTHING,
+  outcome: outcomeOf(status),
+});
+
 /** An outcome that is told in words alone. */
-export const outcomeOf = (status: string): Uint8Array =>
+const outcomeOf = (status: string): Uint8Array =>
   OutcomeBody.encode({ ...OutcomeBody.empty(), version: 1, status });
