@@ -32,7 +32,7 @@ export const LeaseBody = message("lease", {
   ledgerId: bytes(5, 32),
   manifestHash: bytes(6, 32),
   grantRef: bytes(7, 32),
-  /** From 1, one more at each renewal for this ledger. */
+  /** From 1, more at each renewal for this ledger: one, or two after a lease that never arrived. */
   leaseSeq: u64(8),
   /** A subset of the grant's scopes; limits are slabs within the grant's. Sorted by name. */
   scopes: repeated(nested(9, ScopeGrant)),
