@@ -25,7 +25,7 @@ export function frame(type: number, flags: number, stream: number, payload: Uint
 }
 
 export const SETTINGS = frame(FRAME.SETTINGS, 0, 0, new Uint8Array(0));
-export const SETTINGS_ACK = frame(FRAME.SETTINGS, 1, 0, new Uint8Array(0));
+const SETTINGS_ACK = frame(FRAME.SETTINGS, 1, 0, new Uint8Array(0));
 
 /** A header block of literals without indexing; names and values as they are, in latin1. */
 export function block(fields: readonly string[]): Buffer {
