@@ -89,7 +89,12 @@ export class Governor {
       chance: Math.random,
       beat: (session) => this.#beat(session),
       events: {
-        attached: (epoch) => report("attached", { session: epoch }),
+        attached: (epoch) => {
+          // No beat from before this session asks for a lease of it.
+          this.#lastBeat = clock.monotonicUs();
+          this.#beatBefore = this.#lastBeat;
+          report("attached", { session: epoch });
+        },
         refused: (why) => report("not attached", { why }),
         detached: (why) => report("detached", { why }),
         lease: (lease) => this.#adopt(lease),
@@ -129,8 +134,18 @@ export class Governor {
   }
 
   #adopt(lease: Verified<LeaseBody>): void {
-    const { holder, leases, report } = this.#parts;
-    const { leaseId, leaseSeq } = lease.body;
+    const { authority, clock, holder, leases, report } = this.#parts;
+    const { leaseId, leaseSeq, notBeforeUs, sessionEpoch } = lease.body;
+    const earlyUs = notBeforeUs - clock.nowUs();
+    if (earlyUs > 0) {
+      // Our clock is a little behind its issuer's. Until it begins, the one in hand goes on: taken
+      // over now, it would cut every stream.
+      clock.after(earlyUs, () => {
+        const over = sessionEpoch !== this.tether?.sessionEpoch;
+        if (!over && authority.revokes(lease) === null) this.#adopt(lease);
+      });
+      return;
+    }
     // An older one would take the place of what followed it; a second of one number, each signed,
     // would make our own evidence speak against us.
     if (leaseSeq <= this.#leaseSeq) {

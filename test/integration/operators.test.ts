@@ -5,6 +5,8 @@ import { sidecarStatus } from "../../src/cli/actions/evidence.ts";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
 import { listTransitions, quarantine, release, stop } from "../../src/cli/actions/organism.ts";
 import type { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
+import { equal } from "../../src/domain/bytes.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { ask, openChat } from "./calls.ts";
 import { type RunningSidecar, World } from "./rig.ts";
 
@@ -113,9 +115,18 @@ test("a file that changed denies at the next renewal and quarantines; put back a
   await denied("MANIFEST_DRIFT");
 
   await writeFile(file, was);
+  await heardOf(world.measured.hash);
   const from = sidecar.log.now;
   await release(world.operator, { instanceId, reason: "put back", conditions: ["DRIFT"] });
   await sidecar.log.until("lease", { from });
   await organism.until("running again", (o) => o.state === "RUNNING");
   await allowed();
 });
+
+/** Resolves when the centre has heard a beat by which this is what runs. */
+async function heardOf(manifestHash: Uint8Array): Promise<void> {
+  for await (const { pulse } of world.operator.organisms.watchPulse({ instanceId })) {
+    const beat = HeartbeatBody.decode(pulse?.heartbeat?.body ?? new Uint8Array(0));
+    if (equal(beat.manifestHash, manifestHash)) return;
+  }
+}
