@@ -1,0 +1,172 @@
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { AuthorityHolder } from "../../sidecar/gate/authority.ts";
+import { authorityDecider } from "../../sidecar/gate/decide.ts";
+import { ArtifactFiles } from "../../sidecar/identity/artifact-files.ts";
+import { HeldAuthority } from "../../sidecar/identity/held-authority.ts";
+import { LeaseLog } from "../../sidecar/identity/lease-log.ts";
+import type { WorkLedger } from "../../sidecar/ledger/work-ledger.ts";
+import { Governor } from "../../sidecar/tether/governor.ts";
+import type { TetherClient } from "../../sidecar/tether/tether.ts";
+import { KEYSET } from "../../src/domain/keyset.ts";
+import { ManifestBody } from "../../src/domain/manifest.ts";
+import { Progress } from "../../src/domain/progress.ts";
+import type { SignedBytes } from "../../src/domain/signed.ts";
+import { signBody } from "../../src/domain/signing.ts";
+import { AttachResponseSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
+import { ManualClock } from "../../src/native/clock.ts";
+import { native } from "../../src/native/crypto.ts";
+import { toWire } from "../../src/wire/artifacts.ts";
+import { Queue } from "../../src/wire/queue.ts";
+import * as f from "../fixtures/authority.ts";
+
+/** A sidecar's governor, and a control plane that says whatever the test says. */
+
+type Down = NonNullable<MessageInitShape<typeof AttachResponseSchema>["message"]>;
+
+let clock: ManualClock;
+let chain: Awaited<ReturnType<typeof f.makeChain>>;
+let holder: AuthorityHolder;
+let down: Queue<Down>;
+let governor: Governor;
+let leases: LeaseLog;
+let logFile: string;
+let said: string[];
+let waiting: { event: string; resolve: () => void }[];
+
+/** Resolves when the governor next says this. */
+const told = (event: string): Promise<void> =>
+  new Promise((resolve) => waiting.push({ event, resolve }));
+
+function report(event: string): void {
+  said.push(event);
+  for (const w of waiting.filter((w) => w.event === event)) w.resolve();
+  waiting = waiting.filter((w) => w.event !== event);
+}
+
+async function govern(): Promise<void> {
+  const { keyset, grant, dock, genesis, manifest } = chain;
+  const files = new ArtifactFiles(mkdtempSync(join(tmpdir(), "dragons-governor-")));
+  const signed = {
+    ...{ keyset: keyset.signed, grant: grant.signed, dock: dock.signed, genesis: genesis.signed },
+    manifest: ManifestBody.encode(manifest),
+  };
+  const root = f.keys.root.publicKey;
+  const authority = f.ok(HeldAuthority.verify(native, root, files, signed, clock.nowUs()));
+  leases = LeaseLog.open(native, logFile);
+  holder = new AuthorityHolder(clock, authorityDecider(authority));
+  holder.set({ manifestRecorded: true });
+  down = new Queue<Down>(16);
+  const client: TetherClient = {
+    async *attach(_requests, signal) {
+      signal.addEventListener("abort", () => down.end());
+      for await (const message of down) yield create(AttachResponseSchema, { message });
+    },
+    async *sync(_requests, _token, signal) {
+      await new Promise<void>((end) => signal.addEventListener("abort", () => end()));
+    },
+  };
+  const head = { size: 1, root: f.sha("root"), intentsOpened: 0, intentsHead: genesis.ref };
+  const stats = { scopes: [], openIntents: 0, oldestOpenedAtUs: 0, health: "OK" };
+  const ledger = {
+    ...{ ledgerId: genesis.ref, acknowledgedSeq: 1, head: () => head, headers: () => [] },
+    ...{ stats: () => ({ ...stats, unacknowledged: 0, lastReceiptId: "" }) },
+    ...{ acknowledged() {}, record: () => "rcp_1" },
+  } as unknown as WorkLedger;
+  governor = new Governor({
+    ...{ client, authority, holder, ledger, ledgerSigner: f.keys.ledger, leases, clock, report },
+    progress: new Progress(native, f.sha("novelty")),
+    manifestHash: authority.manifestHash,
+    measure: async () => authority.manifestHash,
+    agent: () => null,
+  });
+  governor.start();
+  const attached = told("attached");
+  const value = { sessionEpoch: 1n, sessionToken: f.sha("token"), heldSize: 1n };
+  const more = { keyset: toWire(keyset.signed), heartbeatIntervalUs: 10_000_000n };
+  down.push({ case: "attached", value: { ...value, ...more } });
+  await attached;
+}
+
+beforeEach(async () => {
+  clock = new ManualClock(f.NOW);
+  chain = await f.makeChain();
+  logFile = join(mkdtempSync(join(tmpdir(), "dragons-governor-")), "leases");
+  said = [];
+  waiting = [];
+  await govern();
+});
+afterEach(() => end());
+
+async function end(): Promise<void> {
+  down.end();
+  holder.close();
+  await governor.stop();
+  leases.close();
+}
+
+const lease = (leaseSeq: number, more: Parameters<typeof f.leaseBody>[2] = {}) =>
+  f.signLease(
+    f.leaseBody(chain.grant.ref, chain.genesis.ref, {
+      ...{ leaseSeq, leaseId: f.idNamed("lse", leaseSeq) },
+      ...more,
+    }),
+  );
+
+async function send(signed: SignedBytes, event: string): Promise<void> {
+  const heard = told(event);
+  down.push({ case: "lease", value: toWire(signed) });
+  await heard;
+}
+
+const GET = f.claimOf("/payments.v1.Payments/Get");
+
+test("an older lease, or another with its number, never takes the place of the one in hand", async () => {
+  await send(await lease(2), "lease");
+  for (const seq of [1, 2]) {
+    await send(await lease(seq, { leaseId: f.idNamed("lse", 9) }), "rejected");
+    expect(holder.lease?.body.leaseId).toBe(f.idNamed("lse", 2));
+  }
+  expect(leases.entries()).toHaveLength(1);
+
+  // A restart forgets nothing of it.
+  await end();
+  await govern();
+  await send(await lease(2), "rejected");
+  expect(holder.lease).toBeNull();
+});
+
+test("a lease that has yet to begin by our clock leaves the one in hand until then", async () => {
+  await send(await lease(1), "lease");
+  let allowed = true;
+  holder.onChange(() => {
+    allowed &&= holder.decide(GET).allowed;
+  });
+  const begins = f.NOW + 5_000;
+  const next = { notBeforeUs: begins, issuedAtUs: begins, notAfterUs: begins + 60 * f.SECOND };
+  const taken = told("lease");
+  down.push({ case: "lease", value: toWire(await lease(2, next)) });
+  // Told of in order: by then the lease has been looked at.
+  await send(await lease(1), "rejected");
+  expect(holder.lease?.body.leaseSeq).toBe(1);
+  clock.advance(5_000);
+  await taken;
+  expect([holder.lease?.body.leaseSeq, allowed]).toEqual([2, true]);
+});
+
+test("a keyset that gives up the key behind the lease in hand takes it back at once", async () => {
+  await send(await lease(1), "lease");
+  expect(holder.decide(GET).allowed).toBe(true);
+  const keys = f
+    .keysetBody()
+    .keys.map((k) => (k.role === "OPERATOR_GRANT" ? { ...k, compromisedFromUs: 1 } : k));
+  const body = f.keysetBody({ keysetVersion: 2, previous: chain.keyset.ref, keys });
+  const lost = told("lease lost");
+  const signed = await signBody(KEYSET, body, [f.keys.root]);
+  down.push({ case: "keyset", value: toWire(signed) });
+  await lost;
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+});
