@@ -23,7 +23,7 @@ import { type CertificateAuthority, createCa } from "../../src/native/pki.ts";
 export const CREDENTIAL = "launch-secret";
 
 /** A ledger that remembers in memory, and can be told to refuse. */
-export class MemoryLedger implements GateLedger {
+class MemoryLedger implements GateLedger {
   readonly opened: (IntentDraft & OpenIntent)[] = [];
   readonly closed: (Closing & { receiptId: string; draft: IntentDraft })[] = [];
   readonly recorded: RecordDraft[] = [];
