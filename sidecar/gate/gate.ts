@@ -54,6 +54,13 @@ interface OpenAction {
   readonly leases: Uint8Array[];
 }
 
+interface EndedAction {
+  readonly action: OpenAction;
+  readonly ending: Ending;
+  readonly spentBytes: number;
+  readonly closedAtUs: number;
+}
+
 const EMPTY = new Uint8Array(0);
 
 /**
@@ -71,6 +78,8 @@ export class Gate {
   readonly #open = new Map<Permit, OpenAction>();
   /** Actions that are being decided, their intents made durable. */
   #opening = 0;
+  /** Without a receipt yet. */
+  readonly #ended: EndedAction[] = [];
   readonly #waiting: (() => void)[] = [];
   /** Calls without a traceparent share one encoding. */
   readonly #plainGoal: Uint8Array;
@@ -192,19 +201,32 @@ export class Gate {
     if (!decision.allowed) cut(permit, action, decision);
   }
 
-  /** Tells how a permitted action ended. A second telling changes nothing. */
+  /**
+   * Takes how a permitted action ended: its place is free at once, its receipt is made once the answer
+   * has gone. A second telling changes nothing.
+   */
   settle(permit: Permit, ending: Ending): void {
     const action = this.#open.get(permit);
     if (action === undefined) return;
     this.#open.delete(permit);
+    const spentBytes = ending.request.bodyBytes + ending.response.bodyBytes;
+    action.reservation.end(spentBytes);
+    this.#ended.push({ action, ending, spentBytes, closedAtUs: this.#clock.nowUs() });
+    if (this.#ended.length === 1) setImmediate(() => this.#tellEnded());
+  }
+
+  #tellEnded(): void {
+    for (const ended of this.#ended.splice(0)) this.#close(ended);
+    this.#tellIdle();
+  }
+
+  #close({ action, ending, spentBytes, closedAtUs }: EndedAction): void {
     const { claim } = action;
     const { request, response } = ending;
-    const spentBytes = request.bodyBytes + response.bodyBytes;
-    action.reservation.end(spentBytes);
     this.#ledger.close(action.intent, {
       verdict: ending.verdict,
       reason: ending.reason,
-      closedAtUs: this.#clock.nowUs(),
+      closedAtUs,
       egressLastUs: ending.egressLastUs,
       spentBytes,
       action: ActionBody.encode({
@@ -238,7 +260,6 @@ export class Gate {
       }),
     });
     this.#observer.finished(finishedAction(action, ending));
-    this.#tellIdle();
   }
 
   /** Takes all leave back, whatever the authority: this process is about to end. */
@@ -255,7 +276,7 @@ export class Gate {
   }
 
   #tellIdle(): void {
-    if (this.#open.size + this.#opening > 0) return;
+    if (this.#open.size + this.#opening + this.#ended.length > 0) return;
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 
