@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
+import { type AddressInfo, connect, type Socket } from "node:net";
 import tls from "node:tls";
 import type { DescMethod } from "@bufbuild/protobuf";
 import grpc from "@grpc/grpc-js";
@@ -10,6 +10,7 @@ import { sidecarStatus } from "../../src/cli/actions/evidence.ts";
 import { listOrganisms } from "../../src/cli/actions/organism.ts";
 import { controlMessageBytesMax } from "../../src/domain/limits.ts";
 import { EvidenceService } from "../../src/gen/dragons/v1/evidence_pb.ts";
+import { createCa, issueServer } from "../../src/native/pki.ts";
 import { ask } from "./calls.ts";
 import { type RunningSidecar, World } from "./rig.ts";
 
@@ -56,6 +57,9 @@ const WORDS: [string, Buffer][] = [
     ),
   ],
 ];
+
+/** Of these, what a TLS client may hear. */
+const NONSENSE = WORDS.filter(([name]) => /zeroes|HPACK/.test(name));
 
 /** Says something, hangs up, and waits until the other side has done so too. */
 async function say(socket: Socket, words: Buffer): Promise<void> {
@@ -153,6 +157,39 @@ describe("the sidecar's own socket", () => {
     expect(await sidecarStatus(sidecar.admin)).toMatchObject({ standing: null });
   });
 });
+
+test.each(NONSENSE)(
+  "a sidecar lives through a centre that says %s, and docks once it talks sense",
+  async (_name, words) => {
+    const now = { nowUs: Date.now() * 1000, ttlUs: 3_600_000_000 };
+    const ca = await createCa("in between", now);
+    const { certPem, keyPem } = await issueServer(ca, ["localhost"], now);
+    let nonsense = 1;
+    const between = tls.createServer({ cert: certPem, key: keyPem, ALPNProtocols: ["h2"] });
+    between.on("secureConnection", (socket) => {
+      socket.on("error", () => socket.destroy());
+      if (nonsense-- > 0) {
+        socket.end(words);
+        return;
+      }
+      const trusted = readFileSync(world.control.ready.controlCa);
+      const options = { ...control(), ca: trusted, servername: "localhost", ALPNProtocols: ["h2"] };
+      const onward = tls.connect(options);
+      onward.on("error", () => socket.destroy());
+      onward.once("close", () => socket.destroy());
+      socket.once("close", () => onward.destroy());
+      socket.pipe(onward).pipe(socket);
+    });
+    between.listen(0, "127.0.0.1");
+    await once(between, "listening");
+    const { port } = between.address() as AddressInfo;
+    const door = { address: `127.0.0.1:${port}`, ca: ca.certPem };
+    const docked = await world.sidecar(await world.flags(`behind${port}`, door));
+    await docked.log.until("lease");
+    await docked.stop();
+    between.close();
+  },
+);
 
 /** What a server may say of a request that is none. */
 const CALLERS_FAULT = [

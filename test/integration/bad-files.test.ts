@@ -259,3 +259,20 @@ async function contents(): Promise<Record<string, string>> {
   }
   return found;
 }
+
+test.each([
+  ["sidecar", ["--data", "x"], /^dragons: --manifest is missing\n$/],
+  ["control", ["--listen", "nowhere"], /^dragons control: --data: [^\n]*\n$/],
+  ["control", ["--data", "/dev/null"], /^dragons control: --data: [^\n]*\n$/],
+])("dragons %s %j ends with 78 and one line", async (name, words, says) => {
+  const process = world.dragons(name, ...words);
+  expect(await process.exited).toBe(78);
+  expect(process.said).toMatch(says);
+});
+
+test("as a process, a refused sidecar has let go of everything and ends", async () => {
+  flags.push("--proxy", "192.0.2.1:7071");
+  const process = world.dragons("sidecar", ...flags);
+  expect(await process.exited).toBe(78);
+  expect(process.said.trim().split("\n").at(-1)).toMatch(/^dragons: --proxy.*EADDRNOTAVAIL/);
+});
