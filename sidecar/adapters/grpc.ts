@@ -180,16 +180,7 @@ class GrpcCall {
       );
     }
     const connected = upstream.connect(admitted, this.#scheme);
-    if (connected instanceof Promise) this.#forwardLate(await connected);
-    else this.#forward(connected);
-  }
-
-  /** Reaching the upstream took time, in which leave may have ended: what did not leave yet stays. */
-  #forwardLate(connected: Connection | Unreachable): void {
-    const permit = this.#permit as Permit;
-    this.#services.gate.recheck(permit);
-    if (permit.cutBy === null) this.#forward(connected);
-    else this.#endDenied(permit.cutBy);
+    this.#forward(connected instanceof Promise ? await connected : connected);
   }
 
   #forward(connected: Connection | Unreachable): void {
@@ -202,6 +193,7 @@ class GrpcCall {
     const fields = requestFields(this.#raw);
     const { deadlineUs, authority } = this.#request;
     const now = this.#services.clock.nowUs();
+    if (this.#lapsed(now)) return;
     if (deadlineUs !== 0) fields.push("grpc-timeout", formatTimeout(deadlineUs - now));
     const bodyless = this.#askedAll && this.#asked.bytes === 0;
     let up: ClientHttp2Stream;
@@ -235,6 +227,18 @@ class GrpcCall {
     this.#down.on("data", (chunk: Uint8Array) => this.#fromAgent(chunk));
   }
 
+  /**
+   * Nothing leaves after its lease, also in the moment before anybody is told of the end. It is the
+   * time that the receipt will state, so that no honest one says that bytes left too late.
+   */
+  #lapsed(nowUs: number): boolean {
+    const permit = this.#permit as Permit;
+    if (this.#services.gate.lapsed(nowUs)) this.#services.gate.recheck(permit);
+    if (permit.cutBy === null) return false;
+    if (this.#up === null) this.#endDenied(permit.cutBy);
+    return true;
+  }
+
   #agentEnded(): void {
     // A reset ends what can be read, too.
     if (this.#down.closed || this.#down.aborted) return;
@@ -246,6 +250,8 @@ class GrpcCall {
   #fromAgent(chunk: Uint8Array): void {
     const up = this.#up;
     if (this.#ended || this.#cutting !== null || up === null) return;
+    const now = this.#services.clock.nowUs();
+    if (this.#lapsed(now)) return;
     const fault = this.#askedMessages.push(chunk);
     if (fault !== null) {
       this.#deny(fault, `request message ${this.#askedMessages.messages + 1}: ${FAULTS[fault]}`);
@@ -257,7 +263,7 @@ class GrpcCall {
       else this.#replay.push(chunk);
     }
     if (up.destroyed || up.closed) return;
-    this.#egressLastUs = this.#services.clock.nowUs();
+    this.#egressLastUs = now;
     if (!up.write(chunk)) {
       this.#down.pause();
       up.once("drain", () => this.#down.resume());
@@ -343,7 +349,7 @@ class GrpcCall {
     this.#down.pause();
     this.#up = null;
     const connected = this.#services.upstream.connect(this.#permit as Permit, this.#scheme);
-    void Promise.resolve(connected).then((c) => this.#forwardLate(c));
+    void Promise.resolve(connected).then((c) => this.#forward(c));
   }
 
   /** The agent sees the reset that it would have seen without us. */

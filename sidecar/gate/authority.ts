@@ -61,6 +61,16 @@ export class AuthorityHolder {
     return Math.max(0, Math.min(wall, monotonic));
   }
 
+  /** Whether there is no lease that holds at this time, by the earlier of the two clocks. */
+  lapsed(nowUs: number): boolean {
+    const lease = this.#lease;
+    return (
+      lease === null ||
+      nowUs >= lease.body.notAfterUs ||
+      this.#clock.monotonicUs() >= this.#deadlineMonotonicUs
+    );
+  }
+
   /**
    * Takes over a lease that was verified. Calls in flight go on under it if it allows them.
    *

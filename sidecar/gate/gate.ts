@@ -193,7 +193,12 @@ export class Gate {
     return this.#deny(attempt, why(reason, detail, ""));
   }
 
-  /** Looks again at an action that has not begun though it was admitted: cut, if leave is gone. */
+  /** Whether the lease in hand has run out by now, though nobody may have been told. Cheap. */
+  lapsed(nowUs: number): boolean {
+    return this.#authority.lapsed(nowUs);
+  }
+
+  /** Looks at one admitted action again: cut, if leave for it is gone. */
   recheck(permit: Permit): void {
     const action = this.#open.get(permit);
     if (action === undefined) return;

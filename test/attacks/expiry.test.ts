@@ -1,6 +1,7 @@
+import { once } from "node:events";
 import { expect, test } from "vitest";
 import { ManualClock } from "../../src/native/clock.ts";
-import { MINUTE_US, openRig, RawClient, rawUpstream } from "../datapath/harness.ts";
+import { framed, MINUTE_US, openRig, RawClient, rawUpstream } from "../datapath/harness.ts";
 
 const NOW_US = 1_800_000_000_000_000;
 
@@ -34,6 +35,36 @@ test.each([
   ]);
   await call;
   expect(reached).toBe(0);
+  client.close();
+  await rig.close();
+  upstream.close();
+});
+
+test("no message leaves in the moment between a lease's end and the news of it", async () => {
+  const clock = new ManualClock(NOW_US);
+  const rig = await openRig({}, clock);
+  const got: Buffer[] = [];
+  const upstream = await rawUpstream((stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.on("data", (chunk: Buffer) => {
+      got.push(chunk);
+      stream.write(chunk);
+    });
+  });
+  const client = await RawClient.open(rig, `127.0.0.1:${upstream.port}`);
+  const { stream, closed } = client.start("/test.Echo/Chat");
+  const message = framed(Buffer.from("hi"));
+  stream.write(message);
+  await once(stream, "data");
+  // No timer has fired: what is here is a busy process, or a clock that was set.
+  clock.setWall(NOW_US + MINUTE_US);
+  stream.write(message);
+  await closed;
+  await rig.ledger.receipts(1);
+  expect(rig.ledger.closed).toMatchObject([
+    { verdict: "CUT", reason: "LEASE_EXPIRED", egressLastUs: NOW_US },
+  ]);
+  expect(Buffer.concat(got)).toEqual(message);
   client.close();
   await rig.close();
   upstream.close();
