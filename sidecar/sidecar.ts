@@ -147,6 +147,13 @@ async function compose(
   const proxyAddress = `${stack.proxyAddress.host}:${stack.proxyAddress.port}`;
 
   let agent: Agent | null = null;
+  const done = Promise.withResolvers<number>();
+  // Not by the way out that flushes: nothing may be promised on a disk that failed.
+  const storageFailed = (error: Error): void => {
+    report("ledger failed", { detail: error.message });
+    agent?.signal("SIGTERM");
+    done.resolve(EXIT_STORAGE);
+  };
   const governor = new Governor({
     client: centre.tether,
     authority,
@@ -160,6 +167,7 @@ async function compose(
     manifestHash: hash,
     progress,
     agent: () => agent,
+    storageFailed,
   });
   const admin = await openAdmin(adminPath, {
     crypto: native,
@@ -197,7 +205,6 @@ async function compose(
   }
   report("accepting calls", { proxy: proxyAddress, instance: genesis.instanceId });
 
-  const done = Promise.withResolvers<number>();
   let stopping = false;
   const stop = async (exit: number): Promise<void> => {
     if (stopping) return;
@@ -209,12 +216,7 @@ async function compose(
     await opened.disposeAsync();
     done.resolve(exit);
   };
-  // Not by the way out that flushes: nothing may be promised on a disk that failed.
-  void ledger.failed.then((error) => {
-    report("ledger failed", { detail: error.message });
-    agent?.signal("SIGTERM");
-    done.resolve(EXIT_STORAGE);
-  });
+  void ledger.failed.then(storageFailed);
   if (config.agent.length > 0) {
     void governor.firstLease.then(async () => {
       if (stopping) return;

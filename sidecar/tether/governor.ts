@@ -38,6 +38,8 @@ export interface GovernorParts {
   /** manifest_hash of the agent's files as they are now. Rejects when they cannot be measured. */
   readonly measure: () => Promise<Uint8Array>;
   readonly agent: () => Agent | null;
+  /** What must be kept cannot be: nothing more may be promised. */
+  readonly storageFailed: (error: Error) => void;
 }
 
 /**
@@ -95,6 +97,7 @@ export class Governor {
           this.#beatBefore = this.#lastBeat;
           report("attached", { session: epoch });
         },
+        failed: (error) => this.#parts.storageFailed(error),
         refused: (why) => report("not attached", { why }),
         detached: (why) => report("detached", { why }),
         lease: (lease) => this.#adopt(lease),
@@ -154,7 +157,12 @@ export class Governor {
       return;
     }
     // On disk first: a receipt must never cite a lease that cannot be shown.
-    leases.append(lease.signed);
+    try {
+      leases.append(lease.signed);
+    } catch (error) {
+      this.#parts.storageFailed(error as Error);
+      return;
+    }
     this.#leaseSeq = leaseSeq;
     holder.adopt(lease, this.#beatBefore);
     report("lease", { lease: leaseId, seq: leaseSeq });

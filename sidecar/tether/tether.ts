@@ -60,6 +60,8 @@ export interface TetherEvents {
   /** A note on one of our heads with the control plane's cosignature. */
   cosigned(note: string): void;
   withheld(reason: number, detail: string): void;
+  /** Something came that was verified and cannot be kept. */
+  failed(error: Error): void;
   /** Something came that does not verify; it was dropped. */
   rejected(what: string, detail: string): void;
 }
@@ -349,7 +351,15 @@ class Session {
     verify: (signed: SignedBytes) => T | Invalid | Promise<T | Invalid>,
   ): Promise<T | null> {
     const signed = fromWire(message, what);
-    const checked = isInvalid(signed) ? signed : await verify(signed);
+    let checked: T | Invalid;
+    try {
+      checked = isInvalid(signed) ? signed : await verify(signed);
+    } catch (error) {
+      // Verifying only ever answers: it was keeping it that failed. What takes authority away must
+      // not be lost to a disk.
+      this.#parts.events.failed(error as Error);
+      throw error;
+    }
     if (!isInvalid(checked)) return checked;
     this.#parts.events.rejected(what, checked.detail);
     return null;

@@ -82,6 +82,9 @@ async function govern(): Promise<void> {
     manifestHash: authority.manifestHash,
     measure: async () => authority.manifestHash,
     agent: () => null,
+    storageFailed: (error) => {
+      throw error;
+    },
   });
   governor.start();
   const attached = told("attached");

@@ -1,7 +1,14 @@
+import { spawn, spawnSync } from "node:child_process";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { revokeLease } from "../../src/cli/actions/lease.ts";
 import type { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { ask, openChat } from "./calls.ts";
 import { receiptsOf, World } from "./rig.ts";
+
+/** Makes a disk fail, where the machine has it and lets it. */
+const STRACE = "strace";
+const canTrace =
+  spawnSync(STRACE, ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
 
 let world: World;
 
@@ -91,3 +98,38 @@ test("an agent that ends by itself is told finished at once, with every receipt 
   const { cause } = await organism.until("stopped", (o) => o.state === "STOPPED");
   expect(cause).toBe("FINISHED");
 });
+
+test.skipIf(!canTrace)(
+  "a disk that does not keep a lease ends the sidecar with 70; it goes on from there",
+  async () => {
+    const flags = await world.flags("one");
+    const { process, log } = await world.sidecarProcess(flags);
+    await log.until("lease");
+    await failingDisk(process.pid);
+    expect(await process.exited).toBe(70);
+    expect(process.said).toMatch(/"ledger failed","detail":"EIO/);
+    const again = await world.sidecar(flags);
+    await again.log.until("lease");
+    expect(await ask(again.agent, "hello")).toMatchObject({ code: 0 });
+    expect(await world.anchored(again)).toMatchObject({ verdict: "ANCHORED", broken: null });
+  },
+);
+
+test.skipIf(!canTrace)("a disk that does not keep a revocation does not outlive it", async () => {
+  const flags = await world.flags("one");
+  const { process, log, ready } = await world.sidecarProcess(flags);
+  await log.until("lease");
+  await failingDisk(process.pid);
+  await revokeLease(world.operator, { which: ready.instanceId, reason: "at a bad moment" });
+  expect(await process.exited).toBe(70);
+});
+
+/** From when this resolves, every fsync of the process fails; ends with the process. */
+function failingDisk(pid: number): Promise<void> {
+  const strace = spawn(STRACE, ["-f", "-p", `${pid}`, "-e", "inject=fsync:error=EIO"]);
+  return new Promise((resolve) => {
+    strace.stderr.setEncoding("latin1").on("data", (said: string) => {
+      if (said.includes("attached")) resolve();
+    });
+  });
+}
