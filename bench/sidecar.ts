@@ -7,9 +7,11 @@
  * Ends by SIGTERM, and then prints what its ledger counted: {"completed": …, "failed": …, "denied": …}.
  */
 import { once } from "node:events";
+import { keepSmall } from "../sidecar/engine.ts";
 import { openSidecar } from "../test/interop/rig.ts";
 import { PATH } from "./load.ts";
 
+keepSmall();
 const target = `127.0.0.1:${process.argv[2]}`;
 const sidecar = await openSidecar({
   granted: { [target]: [PATH] },

@@ -3,6 +3,7 @@ import { FolderHeld } from "../src/native/hold.ts";
 import { KeyError } from "../src/native/keys.ts";
 import { StorageFailed } from "../src/storage/store.ts";
 import { ConfigError, parseSidecarArgs, SIDECAR_USAGE } from "./config.ts";
+import { keepSmall } from "./engine.ts";
 import { LedgerBroken } from "./ledger/open-ledger.ts";
 import { LedgerUnavailable } from "./ledger/work-ledger.ts";
 import { stderrReport } from "./report.ts";
@@ -18,6 +19,7 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
     process.stdout.write(SIDECAR_USAGE);
     return 0;
   }
+  keepSmall();
   // A promise that nobody waits for and that fails is a bug or broken storage: better gone than wrong.
   process.on("unhandledRejection", (error) => {
     stderrReport("fault", { detail: String((error as Error)?.stack ?? error) });

@@ -140,8 +140,8 @@ export const recoveryTail = 1000;
 export const journalHalfBytes = 1 * MIB;
 /** Bytes in the journal from which on they move to the store beneath: some 150 actions in one commit. */
 export const journalApplyBytes = 256 * KIB;
-/** Bytes written to the database beneath before it is opened anew, in 2 ms: a third of them stay mapped. */
-export const mappedBytesMax = 64 * MIB;
+/** Bytes written to the database beneath before it is opened anew, in 1 to 2 ms: a third of them stay mapped. */
+export const mappedBytesMax = 16 * MIB;
 
 // Signs of life
 
