@@ -105,9 +105,11 @@ export function proveAuthority(
     );
   }
 
+  const dock = docks.get(toHex(genesis.body.dockRef)) as Verified<DockBody>;
+  // What its operators granted this instance, at the dock where it came aboard: no other grant will do.
+  const grant = grants.get(toHex(dock.body.grantRef)) as Verified<GrantBody>;
   const leases = each("LEASE", frames.LEASE, LEASE, (signed, body) => {
-    const grant = grants.get(toHex(body.grantRef));
-    if (grant === undefined) {
+    if (!grants.has(toHex(body.grantRef))) {
       return broken(
         "LEASE",
         "E_GRANT_MISSING",
