@@ -184,6 +184,7 @@ async function compose(
     async close() {
       sidecar.close();
       control.close();
+      // Agent first, control plane last: each still has whom it speaks to.
       const order = [agentChild, sidecarChild, upstreamChild, controlChild];
       for (const child of order.filter((c) => started.includes(c))) await child.end();
     },
