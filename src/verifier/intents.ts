@@ -42,10 +42,13 @@ export class Intents {
   /** Something signed says that I at `opened` is `head`. False: it lies before what is shown. */
   state(opened: number, stated: Stated): boolean {
     if (opened < this.#known) return false;
-    const list = this.#stated.get(opened);
-    // Receipts that close while one call stays open all state the same head; one of them will do.
-    const twin = list?.some((s) => s.code === stated.code && equal(s.head, stated.head));
-    if (!twin) this.#stated.set(opened, [...(list ?? []), stated]);
+    const list = this.#stated.get(opened) ?? [];
+    const alike = list.filter((s) => s.code === stated.code);
+    // Receipts that close while one call stays open all state the same head; one of them will do. Of
+    // two that differ one is wrong, and more of them only cost time.
+    if (alike.length < 2 && !alike.some((s) => equal(s.head, stated.head))) {
+      this.#stated.set(opened, [...list, stated]);
+    }
     return true;
   }
 

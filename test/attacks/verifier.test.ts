@@ -1,6 +1,9 @@
 import { expect, test } from "vitest";
+import { u64be } from "../../src/domain/bytes.ts";
 import { GRANT } from "../../src/domain/grant.ts";
 import { encodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
+import { Flags } from "../../src/verifier/flags.ts";
+import { Intents } from "../../src/verifier/intents.ts";
 import { check, crypto, Story } from "../verifier/build.ts";
 
 /**
@@ -20,3 +23,12 @@ test("a lease cut from another grant than that of the instance's dock breaks the
   const report = await check(story, await story.pack({}, { grants }));
   expect(report.broken).toMatchObject({ code: "E_LEASE_REF", index: 0 });
 });
+
+test("a key holder who states another intent head in each receipt does not make the verifier slow", () => {
+  const intents = new Intents(crypto, new Flags(), 0, crypto.sha256(u64be(0)));
+  for (let i = 1; i <= 50_000; i++) {
+    const head = crypto.sha256(u64be(i));
+    intents.state(9, { head, code: "E_INTENT_CHAIN", index: i, who: `receipt ${i}` });
+  }
+  expect(intents.missing()).toBe(1);
+}, 5_000);
