@@ -62,6 +62,8 @@ export class Governor {
    */
   #beatBefore: number;
   #lastBeat: number;
+  /** Arrived, and yet to begin by our clock. */
+  #next: Verified<LeaseBody> | null = null;
   /** Of the lease adopted last, restarts included; 0: none was. */
   #leaseSeq: number;
 
@@ -103,8 +105,9 @@ export class Governor {
         lease: (lease) => this.#adopt(lease),
         keyset: () => this.#judgeAgain(),
         revocation: ({ body }) => {
-          const lease = holder.lease;
-          if (lease !== null && authority.revokes(lease) !== null) holder.revoke();
+          // Who takes back the lease to come means the one that it follows, too.
+          const hit = [holder.lease, this.#next].some((l) => l && authority.revokes(l) !== null);
+          if (hit) holder.revoke();
           report("revocation", {
             epoch: body.epoch,
             kind: body.kind,
@@ -143,12 +146,14 @@ export class Governor {
     if (earlyUs > 0) {
       // Our clock is a little behind its issuer's. Until it begins, the one in hand goes on: taken
       // over now, it would cut every stream.
+      this.#next = lease;
       clock.after(earlyUs, () => {
         const over = sessionEpoch !== this.tether?.sessionEpoch;
         if (!over && authority.revokes(lease) === null) this.#adopt(lease);
       });
       return;
     }
+    this.#next = null;
     // An older one would take the place of what followed it; a second of one number, each signed,
     // would make our own evidence speak against us.
     if (leaseSeq <= this.#leaseSeq) {

@@ -14,8 +14,9 @@ import type { TetherClient } from "../../sidecar/tether/tether.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
 import { Progress } from "../../src/domain/progress.ts";
+import { REVOCATION } from "../../src/domain/revocation.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
-import { signBody } from "../../src/domain/signing.ts";
+import { refOf, signBody } from "../../src/domain/signing.ts";
 import { AttachResponseSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -158,6 +159,25 @@ test("a lease that has yet to begin by our clock leaves the one in hand until th
   clock.advance(5_000);
   await taken;
   expect([holder.lease?.body.leaseSeq, allowed]).toEqual([2, true]);
+});
+
+test("whoever takes back a lease that has yet to begin takes back the one in hand", async () => {
+  await send(await lease(1), "lease");
+  const begins = f.NOW + 5_000;
+  const signed = await lease(2, { notBeforeUs: begins, issuedAtUs: begins });
+  down.push({ case: "lease", value: toWire(signed) });
+  const revoked = told("revocation");
+  const target = refOf(native, "lease", signed.body);
+  const body = {
+    ...{ version: 1, tenantId: "acme", epoch: 1, previous: new Uint8Array(0) },
+    ...{ kind: "LEASE" as const, target, effectiveUs: f.NOW, reason: "" },
+  };
+  const revocation = await signBody(REVOCATION, body, [f.keys.issuer]);
+  down.push({ case: "revocation", value: toWire(revocation) });
+  await revoked;
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+  clock.advance(5_000);
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
 });
 
 test("a keyset that gives up the key behind the lease in hand takes it back at once", async () => {
