@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -80,6 +81,55 @@ test("the story comes true, says what it should, and leaves evidence that verifi
   for (const pid of Object.values(ready.pids as Record<string, number>)) {
     expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
   }
+}, 90_000);
+
+test("a story that is broken off ends at once, says so, and leaves nobody behind", async () => {
+  const readyFile = join(folder, "broken-off.json");
+  const flags = ["--once", "--data", join(folder, "broken-off"), "--port-base", "0"];
+  const child = spawn(process.execPath, [LAUNCHER, "dev", ...flags, "--ready-file", readyFile], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let err = "";
+  child.stderr.on("data", (chunk: Buffer) => (err += chunk));
+  let out = "";
+  const ended = once(child, "close");
+  let askedMs = 0;
+  child.stdout.on("data", (chunk: Buffer) => {
+    out += chunk;
+    if (askedMs > 0 || !out.includes("the sidecar is held still")) return;
+    askedMs = performance.now();
+    child.kill("SIGINT");
+  });
+  expect(await ended).toEqual([1, null]);
+  // Those who wait in the story wait up to 30 s for what they were promised.
+  expect(performance.now() - askedMs).toBeLessThan(10_000);
+  expect(err).toBe("dragons: broken off; the story is not told\n");
+  const { pids } = JSON.parse(await readFile(readyFile, "utf8")) as { pids: object };
+  for (const pid of Object.values(pids) as number[]) {
+    expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
+  }
+}, 90_000);
+
+test("a process of the story that is killed ends it, by name", async () => {
+  const flags = ["--once", "--data", join(folder, "killed"), "--port-base", "0"];
+  const readyFile = join(folder, "killed.json");
+  const child = spawn(process.execPath, [LAUNCHER, "dev", ...flags, "--ready-file", readyFile], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let err = "";
+  child.stderr.on("data", (chunk: Buffer) => (err += chunk));
+  const ended = once(child, "close");
+  let out = "";
+  let killed = false;
+  for await (const chunk of child.stdout) {
+    out += chunk;
+    if (killed || !out.includes("What may it do?")) continue;
+    killed = true;
+    const ready = JSON.parse(await readFile(readyFile, "utf8")) as { pids: { agent: number } };
+    process.kill(ready.pids.agent, "SIGKILL");
+  }
+  expect(await ended).toEqual([1, null]);
+  expect(err).toBe("dragons: agent ended with code 137\n");
 }, 90_000);
 
 test("without --contain off nothing is launched: exit 78, and what to type", async () => {

@@ -4,7 +4,7 @@ import { DEV_USAGE, type DevConfig, parseDevArgs } from "../dev/config.ts";
 import { Narrator } from "../dev/narrator.ts";
 import { type Rig, startRig, TENANT } from "../dev/rig.ts";
 import { tellStory } from "../dev/story.ts";
-import { EXIT } from "../failure.ts";
+import { EXIT, Failure } from "../failure.ts";
 
 /** An unmodified agent in Python; needs python3-grpcio. */
 const AGENT = "examples/payments/my_agent.py";
@@ -17,8 +17,8 @@ export async function dev(args: readonly string[]): Promise<number> {
     tell.plain(DEV_USAGE);
     return EXIT.ok;
   }
-  const stop = Promise.withResolvers<void>();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop.resolve());
+  const asked = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => asked.abort());
   tell.title("Dragons: leases, receipts and signs of life for an agent that knows nothing of them");
   tell.plain("For trying out, not for production: all keys lie in one folder.");
   const began = performance.now();
@@ -29,15 +29,55 @@ export async function dev(args: readonly string[]): Promise<number> {
       `Four processes up after ${((performance.now() - began) / 1000).toFixed(1)} s: ` +
         `control plane ${rig.control.address}, sidecar ${rig.ready.proxy}, payments ${rig.upstream}, agent.`,
     );
-    await Promise.race([tellStory(rig, config.data, tell), stop.promise]);
-    if (!config.once) {
+    const whole = await story(rig, config, tell, asked.signal);
+    if (config.once && !whole) throw new Failure(EXIT.failed, "broken off; the story is not told");
+    if (!config.once && whole) {
       next(config, rig, tell);
-      await stop.promise;
+      await untilAsked(rig, tell, asked.signal);
     }
   } finally {
     await rig.close();
   }
   return EXIT.ok;
+}
+
+/**
+ * Tells the story. false: somebody broke it off, which is no failure of its own.
+ * @throws Failure when a beat did not come true, or a process of it ended
+ */
+async function story(
+  rig: Rig,
+  { data }: DevConfig,
+  tell: Narrator,
+  asked: AbortSignal,
+): Promise<boolean> {
+  const gone = new AbortController();
+  for (const child of Object.values(rig.children)) {
+    void child.exited.then((code) =>
+      gone.abort(new Failure(EXIT.failed, `${child.name} ended with code ${code}`)),
+    );
+  }
+  try {
+    asked.throwIfAborted();
+    await tellStory(rig, data, tell, AbortSignal.any([asked, gone.signal]));
+    return true;
+  } catch (error) {
+    if (asked.aborted) return false;
+    throw gone.signal.aborted ? gone.signal.reason : error;
+  }
+}
+
+/** Stays up, and says which process ended meanwhile: what becomes of the others is worth seeing. */
+async function untilAsked(rig: Rig, tell: Narrator, asked: AbortSignal): Promise<void> {
+  for (const child of Object.values(rig.children)) {
+    void child.exited.then((code) => {
+      if (!asked.aborted) tell.plain(`${child.name} ended with code ${code}; the others go on.`);
+    });
+  }
+  if (asked.aborted) return;
+  await new Promise<void>((resolve) => {
+    asked.addEventListener("abort", () => resolve(), { once: true });
+  });
 }
 
 async function writeReady(path: string, { data }: DevConfig, rig: Rig): Promise<void> {

@@ -20,6 +20,7 @@ export class AgentLine {
   readonly #child: Child;
   #heard: Did[] = [];
   #wake: (() => void) | null = null;
+  #closed = false;
 
   constructor(child: Child) {
     this.#child = child;
@@ -41,6 +42,7 @@ export class AgentLine {
     for (;;) {
       const found = this.#heard.find((d) => d.did === command && wanted(d));
       if (found !== undefined) return found;
+      if (this.#closed) throw new Failure(EXIT.failed, "the agent is not asked any more");
       const left = late - Date.now();
       if (left <= 0) throw new Failure(EXIT.failed, `the agent said nothing of \`${command}\``);
       await new Promise<void>((resolve) => {
@@ -56,5 +58,11 @@ export class AgentLine {
   ask(command: string): Promise<Did> {
     this.tell(command);
     return this.hear(command);
+  }
+
+  /** Whoever waits for the agent waits no longer. */
+  close(): void {
+    this.#closed = true;
+    this.#wake?.();
   }
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
@@ -40,7 +41,9 @@ export class Child {
         resolve(this.#code);
       };
       this.#process.once("error", () => end(127));
-      this.#process.once("exit", (code, signal) => end(signal === null ? (code ?? 1) : 128));
+      this.#process.once("exit", (code, signal) =>
+        end(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
+      );
     });
     this.#process.stdin?.on("error", () => {});
     if (this.#process.stdout) {

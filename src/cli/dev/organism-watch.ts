@@ -39,8 +39,11 @@ export class OrganismWatch {
     }
   }
 
+  /** Whoever waits for the organism waits no longer. */
   close(): void {
     this.#abort.abort();
+    this.#failure ??= new Failure(EXIT.failed, "the organism is not watched any more");
+    this.#wake?.();
   }
 
   async #follow(control: Control): Promise<void> {

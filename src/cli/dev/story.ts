@@ -22,10 +22,23 @@ const LOOK_MS = 50;
 /** Milliseconds in which a receipt must be there. */
 const RECEIPT_MS_MAX = 5_000;
 
-/** Every beat checks what it tells. A story that does not come true throws, naming the beat. */
-export async function tellStory(rig: Rig, data: string, tell: Narrator): Promise<void> {
+/**
+ * Every beat checks what it tells. A story that does not come true throws, naming the beat; so does
+ * one that is broken off, at once, so that nothing of it goes on while everything is ended.
+ */
+export async function tellStory(
+  rig: Rig,
+  data: string,
+  tell: Narrator,
+  brokenOff: AbortSignal,
+): Promise<void> {
   const agent = new AgentLine(rig.children.agent);
   const watch = new OrganismWatch(rig.control, rig.ready.instanceId);
+  const close = (): void => {
+    agent.close();
+    watch.close();
+  };
+  brokenOff.addEventListener("abort", close);
   try {
     await identity(rig, tell);
     const leaseId = await lease(rig, watch, tell);
@@ -35,7 +48,8 @@ export async function tellStory(rig: Rig, data: string, tell: Narrator): Promise
     await silence(rig, watch, agent, tell);
     await evidence(rig, data, tell);
   } finally {
-    watch.close();
+    brokenOff.removeEventListener("abort", close);
+    close();
   }
 }
 
