@@ -157,7 +157,10 @@ export class HeldAuthority {
   revokes(lease: Verified<LeaseBody>): Verified<RevocationBody> | null {
     const { grantRef, ledgerId, manifestHash: hash } = lease.body;
     const targets: Partial<Record<RevocationBody["kind"], Uint8Array>> = {
-      ...{ LEASE: lease.ref, GRANT: grantRef, MANIFEST: hash, INSTANCE: ledgerId },
+      LEASE: lease.ref,
+      GRANT: grantRef,
+      MANIFEST: hash,
+      INSTANCE: ledgerId,
     };
     // Every key that the lease rests on: the operators' and the issuer's.
     const signed = [this.grant, this.dock, lease].flatMap((a) => a.signed.signatures);

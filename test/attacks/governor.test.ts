@@ -52,7 +52,10 @@ async function govern(): Promise<void> {
   const { keyset, grant, dock, genesis, manifest } = chain;
   const files = new ArtifactFiles(mkdtempSync(join(tmpdir(), "dragons-governor-")));
   const signed = {
-    ...{ keyset: keyset.signed, grant: grant.signed, dock: dock.signed, genesis: genesis.signed },
+    keyset: keyset.signed,
+    grant: grant.signed,
+    dock: dock.signed,
+    genesis: genesis.signed,
     manifest: ManifestBody.encode(manifest),
   };
   const root = f.keys.root.publicKey;
@@ -73,12 +76,27 @@ async function govern(): Promise<void> {
   const head = { size: 1, root: f.sha("root"), intentsOpened: 0, intentsHead: genesis.ref };
   const stats = { scopes: [], openIntents: 0, oldestOpenedAtUs: 0, health: "OK" };
   const ledger = {
-    ...{ ledgerId: genesis.ref, acknowledgedSeq: 1, head: () => head, headers: () => [] },
-    ...{ stats: () => ({ ...stats, unacknowledged: 0, lastReceiptId: "" }) },
-    ...{ acknowledged() {}, record: () => "rcp_1" },
+    ledgerId: genesis.ref,
+    acknowledgedSeq: 1,
+    head: () => head,
+    headers: () => [],
+    stats: () => ({
+      ...stats,
+      unacknowledged: 0,
+      lastReceiptId: "",
+    }),
+    acknowledged() {},
+    record: () => "rcp_1",
   } as unknown as WorkLedger;
   governor = new Governor({
-    ...{ client, authority, holder, ledger, ledgerSigner: f.keys.ledger, leases, clock, report },
+    client,
+    authority,
+    holder,
+    ledger,
+    ledgerSigner: f.keys.ledger,
+    leases,
+    clock,
+    report,
     progress: new Progress(native, f.sha("novelty")),
     manifestHash: authority.manifestHash,
     measure: async () => authority.manifestHash,
@@ -115,7 +133,8 @@ async function end(): Promise<void> {
 const lease = (leaseSeq: number, more: Parameters<typeof f.leaseBody>[2] = {}) =>
   f.signLease(
     f.leaseBody(chain.grant.ref, chain.genesis.ref, {
-      ...{ leaseSeq, leaseId: f.idNamed("lse", leaseSeq) },
+      leaseSeq,
+      leaseId: f.idNamed("lse", leaseSeq),
       ...more,
     }),
   );
@@ -169,8 +188,14 @@ test("whoever takes back a lease that has yet to begin takes back the one in han
   const revoked = told("revocation");
   const target = refOf(native, "lease", signed.body);
   const body = {
-    ...{ version: 1, tenantId: "acme", epoch: 1, previous: new Uint8Array(0) },
-    ...{ kind: "LEASE" as const, target, effectiveUs: f.NOW, reason: "" },
+    version: 1,
+    tenantId: "acme",
+    epoch: 1,
+    previous: new Uint8Array(0),
+    kind: "LEASE" as const,
+    target,
+    effectiveUs: f.NOW,
+    reason: "",
   };
   const revocation = await signBody(REVOCATION, body, [f.keys.issuer]);
   down.push({ case: "revocation", value: toWire(revocation) });

@@ -25,7 +25,10 @@ const folder = (): ArtifactFiles => new ArtifactFiles(mkdtempSync(join(tmpdir(),
 async function hold(files: ArtifactFiles = folder()): Promise<HeldAuthority> {
   const { keyset, grant, dock, genesis } = chain;
   const signed = {
-    ...{ keyset: keyset.signed, grant: grant.signed, dock: dock.signed, genesis: genesis.signed },
+    keyset: keyset.signed,
+    grant: grant.signed,
+    dock: dock.signed,
+    genesis: genesis.signed,
     manifest: ManifestBody.encode(chain.manifest),
   };
   return f.ok(HeldAuthority.verify(native, f.keys.root.publicKey, files, signed, f.NOW));
@@ -78,8 +81,14 @@ describe("a revocation", () => {
     signBody(
       REVOCATION,
       {
-        ...{ version: 1, tenantId: "acme", epoch: 1, previous: new Uint8Array(0), kind: "KEY" },
-        ...{ target: f.keys.issuer.publicKey, effectiveUs: f.NOW, reason: "" },
+        version: 1,
+        tenantId: "acme",
+        epoch: 1,
+        previous: new Uint8Array(0),
+        kind: "KEY",
+        target: f.keys.issuer.publicKey,
+        effectiveUs: f.NOW,
+        reason: "",
         ...body,
       } as RevocationBody,
       [signer],

@@ -14,8 +14,16 @@ afterEach(() => rig.close());
 
 const TARGET = "127.0.0.1:1";
 const HEAD = [
-  ...[":method", "POST", ":scheme", "http", ":path", "/test.Other/Do", ":authority", TARGET],
-  ...["content-type", "application/grpc"],
+  ":method",
+  "POST",
+  ":scheme",
+  "http",
+  ":path",
+  "/test.Other/Do",
+  ":authority",
+  TARGET,
+  "content-type",
+  "application/grpc",
 ];
 const plain = HEAD.slice(0, -2);
 
