@@ -57,7 +57,9 @@ export function normaliseTarget(host: string, port: number): string | Invalid {
 export function normaliseAuthority(authority: string, defaultPort: number): string | Invalid {
   const parts = /^(\[[^\]]*\]|[^:[\]]*)(?::(0|[1-9][0-9]{0,4}))?$/.exec(authority);
   if (parts === null) {
-    return invalid("E_FIELD", `${JSON.stringify(authority.slice(0, 80))} is not host:port`);
+    // Nothing before an @: passwords stand there, and what is said here is logged.
+    const said = authority.replace(/^.*@/s, "…@").slice(0, 80);
+    return invalid("E_FIELD", `${JSON.stringify(said)} is not host:port`);
   }
   return normaliseTarget(
     parts[1] as string,
@@ -74,10 +76,9 @@ export function normaliseGrpcPath(path: string): string | Invalid {
     return invalid("E_FIELD", `path is longer than ${claimPathMax} characters`);
   }
   if (!GRPC_PATH.test(path)) {
-    return invalid(
-      "E_FIELD",
-      `path ${JSON.stringify(path.slice(0, 80))} is not /package.Service/Method`,
-    );
+    // Without its query: payloads stand there, and what is said here is logged.
+    const said = path.replace(/[?#].*$/s, "?…").slice(0, 80);
+    return invalid("E_FIELD", `path ${JSON.stringify(said)} is not /package.Service/Method`);
   }
   return path;
 }

@@ -17,6 +17,7 @@ import { Progress } from "../../src/domain/progress.ts";
 import { REVOCATION } from "../../src/domain/revocation.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
+import type { SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { AttachResponseSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -69,8 +70,10 @@ async function govern(): Promise<void> {
       signal.addEventListener("abort", () => down.end());
       for await (const message of down) yield create(AttachResponseSchema, { message });
     },
-    async *sync(_requests, _token, signal) {
-      await new Promise<void>((end) => signal.addEventListener("abort", () => end()));
+    sync(_requests, _token, signal) {
+      const answers = new Queue<SyncResponse>(1);
+      signal.addEventListener("abort", () => answers.end());
+      return answers;
     },
   };
   const head = { size: 1, root: f.sha("root"), intentsOpened: 0, intentsHead: genesis.ref };
