@@ -125,7 +125,10 @@ async function measure(subject: Subject, connections: number, streams: number) {
   const took = await loader.latencies(port, connections, streams, timed);
   const at = (q: number): number => took[Math.floor(took.length * q)] ?? Number.NaN;
   const measured: Measured = {
-    ...{ perSecond, cpuUsPerCall, p50Us: at(0.5), p99Us: at(0.99) },
+    perSecond,
+    cpuUsPerCall,
+    p50Us: at(0.5),
+    p99Us: at(0.99),
     rssMb: process.memoryMb().resident,
   };
   return { measured, made: warm.calls + calls + timed };

@@ -27,12 +27,15 @@ const ledger = new Map<string, JsonObject>(
 type Unary = ServerUnaryCall<JsonObject, JsonObject>;
 type Answer = sendUnaryData<JsonObject>;
 
+const idOf = ({ request }: Unary): string => (typeof request.id === "string" ? request.id : "");
+
 const server = new Server();
 server.addService(Payments, {
   getPayment(call: Unary, answer: Answer) {
-    const payment = ledger.get(String(call.request.id));
+    const id = idOf(call);
+    const payment = ledger.get(id);
     if (payment) answer(null, payment);
-    else answer({ code: status.NOT_FOUND, details: `no payment ${String(call.request.id)}` });
+    else answer({ code: status.NOT_FOUND, details: `no payment ${id}` });
   },
   listPayments(_call: Unary, answer: Answer) {
     answer(null, { payments: [...ledger.values()] });
@@ -45,7 +48,7 @@ server.addService(Payments, {
     call.on("cancelled", () => clearInterval(timer));
   },
   refundPayment(call: Unary, answer: Answer) {
-    answer(null, { id: String(call.request.id), state: "refunded" });
+    answer(null, { id: idOf(call), state: "refunded" });
   },
 });
 

@@ -38,8 +38,12 @@ export function denialTrailers(denial: Denial): string[] {
     details: [{ typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: info }],
   });
   const out = [
-    ...["grpc-status", String(code), "grpc-message", percentEncode(text)],
-    ...["grpc-status-details-bin", Buffer.from(details).toString("base64").replace(/=+$/, "")],
+    "grpc-status",
+    String(code),
+    "grpc-message",
+    percentEncode(text),
+    "grpc-status-details-bin",
+    Buffer.from(details).toString("base64").replace(/=+$/, ""),
   ];
   // Clients that retry what is unavailable are told not to: nothing changes within their backoff.
   if (code === UNAVAILABLE) out.push("grpc-retry-pushback-ms", "-1");

@@ -34,7 +34,12 @@ export function readRequest(
   const grpc = /^application\/grpc(?:[+;]|$)/.test(contentType);
   let claim: Claim | null = null;
   const no = (reason: Reason, detail: string): Unreadable => ({
-    ...{ unreadable: true, reason, detail, claim, traceparent, grpc },
+    unreadable: true,
+    reason,
+    detail,
+    claim,
+    traceparent,
+    grpc,
   });
 
   // Without a claim: strangers' words are alike, so that no flood of them fills the ledger.

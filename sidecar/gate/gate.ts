@@ -168,8 +168,14 @@ export class Gate {
     const again = this.#authority.decide(action.claim);
     if (!again.allowed) {
       this.#ledger.close(action.intent, {
-        ...{ verdict: "DENIED", reason: again.reason, closedAtUs: this.#clock.nowUs() },
-        ...{ egressLastUs: 0, spentBytes: 0, action: EMPTY, evidence: EMPTY, outcome: EMPTY },
+        verdict: "DENIED",
+        reason: again.reason,
+        closedAtUs: this.#clock.nowUs(),
+        egressLastUs: 0,
+        spentBytes: 0,
+        action: EMPTY,
+        evidence: EMPTY,
+        outcome: EMPTY,
       });
       action.reservation.end(0);
       return told(again, action.intent.receiptId, action.leaseId);
@@ -334,7 +340,11 @@ export class Gate {
 
 /** A refusal that is not the domain's. */
 const why = (reason: Reason, detail: string, scope: string): Refused => ({
-  ...{ allowed: false, reason, detail, scope, remedy: "" },
+  allowed: false,
+  reason,
+  detail,
+  scope,
+  remedy: "",
 });
 
 const told = (refused: Refused, receiptId: string, leaseId: string): Denial => ({

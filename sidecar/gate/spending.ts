@@ -16,7 +16,7 @@ class Account {
   bytes: number;
   concurrent = 0;
   /** Openings of the last 60 seconds, by second; counts a little too much, never too little. */
-  readonly #slices = new Array<number>(SLICES + 1).fill(0);
+  readonly #slices = Array.from({ length: SLICES + 1 }, () => 0);
   #slice = 0;
   #inWindow = 0;
 

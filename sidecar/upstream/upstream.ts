@@ -63,7 +63,9 @@ export class Upstream {
     const { clock } = this.#options;
     const { target } = permit.facts.claim;
     const refused = (reason: Reason, detail: string): Unreachable => ({
-      ...{ unreachable: true, reason, detail },
+      unreachable: true,
+      reason,
+      detail,
     });
     if (pool.connections.filter((c) => !c.gone).length >= connectionsPerUpstreamMax) {
       return refused("OVERLOADED", `all ${connectionsPerUpstreamMax} connections to it are full`);

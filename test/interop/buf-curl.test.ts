@@ -66,7 +66,7 @@ async function curl(port: number, method: string, input: string, fields: readonl
   const headers = fields.flatMap((f) => ["-H", f]);
   const argv = [BUF, "curl", "-v", ...options, ...headers, "-d", "@-", url] as const;
   const { exit, stdout, stderr } = await run([...argv], {}, input);
-  const answered = stderr.split("\n").filter((l) => /^buf: </.test(l) && !/ Date: /.test(l));
+  const answered = stderr.split("\n").filter((l) => l.startsWith("buf: <") && !/ Date: /.test(l));
   const [, status = ""] = stderr.split("Call complete\n");
   return { exit, stdout, status, answered };
 }

@@ -56,9 +56,15 @@ const make = (
   more: Partial<Case> = {},
 ): [Case, Expected] => [
   {
-    ...{ name, kind, path: method.startsWith("/") ? method : SERVICE + method },
+    name,
+    kind,
+    path: method.startsWith("/") ? method : SERVICE + method,
     requests: requests.map(base64),
-    ...{ metadata: [], pingPong: false, halfClose: true, cancelAfter: null, deadlineMs: null },
+    metadata: [],
+    pingPong: false,
+    halfClose: true,
+    cancelAfter: null,
+    deadlineMs: null,
     gzip: false,
     ...more,
   },

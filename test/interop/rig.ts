@@ -73,23 +73,34 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
     {
       manifestHash: authority.manifestHash,
       purpose: authority.grant.body.purpose,
-      ...{ goal: "", measure: "FILES", enforcement: "ADVISORY" },
+      goal: "",
+      measure: "FILES",
+      enforcement: "ADVISORY",
     },
     { denied() {}, finished() {} },
   );
   const ca = await createCa("Dragons of this test", { nowUs, ttlUs: HOUR_US });
   const stack = await openStack({
     config: {
-      proxy: { host: "127.0.0.1", port: 0 },
+      proxy: {
+        host: "127.0.0.1",
+        port: 0,
+      },
       credential: CREDENTIAL,
-      ...{ routes, upstreamCa },
+      routes,
+      upstreamCa,
       agentUid: process.getuid?.() ?? 0,
     },
-    ...{ gate, ca, clock },
+    gate,
+    ca,
+    clock,
     resolve: async () => ["127.0.0.1"],
   });
   return {
-    ...{ stack, gate, ledger, ca },
+    stack,
+    gate,
+    ledger,
+    ca,
     receipts: () =>
       ledger.headers(1, Number.MAX_SAFE_INTEGER).map(({ signed }) => {
         return RECEIPT.body.decode(fixture.ok(decodeSigned(signed)).body);
@@ -98,7 +109,10 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       holder.close();
       await stack.close(0);
       await ledger.shutdown();
-      rmSync(folder, { recursive: true, force: true });
+      rmSync(folder, {
+        recursive: true,
+        force: true,
+      });
     },
   };
 }
@@ -158,7 +172,9 @@ async function hold(
   const genesis = await signBody(
     GENESIS,
     fixture.genesisBody(dockRef, {
-      ...{ manifestHash: hash, ledgerKey: ledgerKey.publicKey, createdAtUs: nowUs },
+      manifestHash: hash,
+      ledgerKey: ledgerKey.publicKey,
+      createdAtUs: nowUs,
     }),
     [joinKey, ledgerKey],
   );
@@ -170,8 +186,15 @@ async function hold(
 async function lease(authority: HeldAuthority, nowUs: number) {
   const body = fixture.leaseBody(authority.grant.ref, authority.genesis.ref, {
     manifestHash: authority.manifestHash,
-    scopes: [{ name: SCOPE, limits: fixture.FREE }],
-    ...{ notBeforeUs: nowUs, notAfterUs: nowUs + HOUR_US, issuedAtUs: nowUs },
+    scopes: [
+      {
+        name: SCOPE,
+        limits: fixture.FREE,
+      },
+    ],
+    notBeforeUs: nowUs,
+    notAfterUs: nowUs + HOUR_US,
+    issuedAtUs: nowUs,
   });
   return fixture.ok(authority.verifyLease(await fixture.signLease(body), nowUs));
 }

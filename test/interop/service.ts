@@ -35,9 +35,13 @@ export interface ServiceTls {
 
 const raw = (b: Buffer): Buffer => b;
 const shape = (name: string, requestStream: boolean, responseStream: boolean) => ({
-  ...{ path: SERVICE + name, requestStream, responseStream },
-  ...{ requestSerialize: raw, requestDeserialize: raw },
-  ...{ responseSerialize: raw, responseDeserialize: raw },
+  path: SERVICE + name,
+  requestStream,
+  responseStream,
+  requestSerialize: raw,
+  requestDeserialize: raw,
+  responseSerialize: raw,
+  responseDeserialize: raw,
 });
 
 type Unary = grpc.ServerUnaryCall<Buffer, Buffer>;

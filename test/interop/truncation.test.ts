@@ -21,8 +21,10 @@ test.each([
   agent.on("error", () => {});
   try {
     const stream = agent.request({
-      ...{ ":method": "POST", ":path": "/test.Upload/Send" },
-      ...{ "content-type": "application/grpc", te: "trailers" },
+      ":method": "POST",
+      ":path": "/test.Upload/Send",
+      "content-type": "application/grpc",
+      te: "trailers",
     });
     stream.on("error", () => {});
     stream.write(Buffer.from([0, 0, 0, 0, 2, 1, 2]));
