@@ -116,11 +116,12 @@ export class Governor {
         },
         directive: (directive) => this.#obey(directive),
         cosigned: (note) => void this.#cosigned(note),
-        withheld: (reason, detail) =>
-          report("no lease", {
-            reason: REASONS[reason] ?? String(reason),
-            detail,
-          }),
+        withheld: (code, detail) => {
+          const reason = REASONS[code] ?? String(code);
+          // Revoked may be one that was lost on its way, whose predecessor is in hand.
+          if (reason === "LEASE_REVOKED" && holder.lease !== null) holder.revoke();
+          report("no lease", { reason, detail });
+        },
         rejected: (what, detail) =>
           report("rejected", {
             what,

@@ -14,9 +14,11 @@ import type { TetherClient } from "../../sidecar/tether/tether.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
 import { Progress } from "../../src/domain/progress.ts";
+import { REASONS } from "../../src/domain/reason.ts";
 import { REVOCATION } from "../../src/domain/revocation.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
+import type { Reason } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import type { SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { AttachResponseSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
@@ -206,6 +208,17 @@ test("whoever takes back a lease that has yet to begin takes back the one in han
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
   clock.advance(5_000);
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+});
+
+test("an instance whose lease was revoked on its way does not go on under the one before it", async () => {
+  await send(await lease(1), "lease");
+  const withheld = told("no lease");
+  const value = { reason: REASONS.indexOf("LEASE_REVOKED") as Reason, detail: "revoked" };
+  down.push({ case: "leaseWithheld", value });
+  await withheld;
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+  await send(await lease(2), "lease");
+  expect(holder.decide(GET).allowed).toBe(true);
 });
 
 test("a keyset that gives up the key behind the lease in hand takes it back at once", async () => {
