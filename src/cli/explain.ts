@@ -21,5 +21,9 @@ export function explain(error: unknown): Failure | null {
     const reason = error.reason === "" ? "" : ` (${error.reason})`;
     return new Failure(EXIT_OF[error.code] ?? EXIT.failed, `${error.message}${reason}`);
   }
+  // Files are somebody else's: one that cannot be read or written is told by its path.
+  const { code, path, message } = error as NodeJS.ErrnoException;
+  if (typeof code === "string" && typeof path === "string")
+    return new Failure(EXIT.config, message);
   return null;
 }

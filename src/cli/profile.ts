@@ -48,8 +48,9 @@ export function readProfile(path: string): Profile {
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);
-  } catch (error) {
-    throw new Failure(EXIT.config, `profile ${path} is not JSON: ${(error as Error).message}`);
+  } catch {
+    // What the parser says would quote the file, and it may be a key.
+    throw new Failure(EXIT.config, `profile ${path} is not JSON`);
   }
   if (parsed === null || typeof parsed !== "object" || Array.isArray(parsed)) {
     throw new Failure(EXIT.config, `profile ${path} must be a JSON object`);
@@ -79,7 +80,9 @@ export function readReady(path: string): Profile {
     const all = { control, controlCa, audience, bootstrap: bootstrapTokenFile };
     if (Object.values(all).every((v) => typeof v === "string")) return all as Profile;
   } catch (error) {
-    throw new Failure(EXIT.config, `--ready: ${(error as Error).message}`);
+    if (!(error instanceof SyntaxError)) {
+      throw new Failure(EXIT.config, `--ready: ${(error as Error).message}`);
+    }
   }
   throw new Failure(EXIT.config, `--ready: ${path} is no ready file of a control plane`);
 }

@@ -6,7 +6,7 @@ export const FLAGS = {
   UNANCHORED_TAIL: "receipts after the newest cosigned head",
   STALE_CHECKPOINT: "the newest cosigned head is older than the trust file allows",
   RANGE: "only part of the ledger is shown",
-  OPEN_INTENT: "an action was begun and its end is not recorded yet",
+  OPEN_INTENT: "an action was begun and its end is not among the receipts shown",
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
   WITHHELD: "a payload field is withheld",
   ERASED: "a payload field was erased, and a later receipt says so",

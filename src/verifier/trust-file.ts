@@ -99,8 +99,8 @@ function read(crypto: Crypto, source: string): TrustFile {
   let json: unknown;
   try {
     json = JSON.parse(source);
-  } catch (error) {
-    throw new Fault("file", `make it JSON: ${(error as Error).message}`);
+  } catch {
+    throw new Fault("file", "make it JSON");
   }
   const top = object("file", json, TOP);
   for (const key of TOP) {

@@ -211,6 +211,14 @@ describe("receipt", () => {
     expect(err).toMatch(/^dragons: tenant is not set/);
   });
 
+  test("--instance and --ledger ask it too: the sidecar has one ledger, which may be another", async () => {
+    for (const of of ["--instance", "--ledger"]) {
+      const { code, out, err } = await ask("receipt", "list", of, "0".repeat(64));
+      expect({ code, out }).toEqual({ code: 78, out: "" });
+      expect(err).toMatch(/^dragons: tenant is not set/);
+    }
+  });
+
   test("show lays open what the tenant kept", async () => {
     const { out } = await ask("receipt", "show", idAt(2));
     expect(terminal.plain(out)).toMatchInlineSnapshot(`
@@ -281,6 +289,12 @@ describe("evidence export", () => {
     expect(err).toBe("dragons: the ledger is not readable (LEDGER_UNAVAILABLE)\n");
     expect((await readdir(".")).sort()).toEqual(before);
     expect(await readFile("kept.dragons", "utf8")).toBe("the pack of yesterday");
+  });
+
+  test("64 for a file that cannot be written", async () => {
+    const { code, err } = await ask("evidence", "export", "--out", "no/such/folder/pack");
+    expect(code).toBe(64);
+    expect(err).toMatch(/^dragons: --out: ENOENT.*\n$/);
   });
 
   test("64 for a field that no receipt has", async () => {

@@ -486,10 +486,10 @@ describe("what cannot be done says why, and ends with the code for it", () => {
       dragons: key file nowhere.key cannot be read: ENOENT
       [exit 78]
       $ dragons operator list --trust agent/dragon.yaml
-      dragons: trust file agent/dragon.yaml: file: make it JSON: Unexpected token 'a', "name: recon"... is not valid JSON
+      dragons: trust file agent/dragon.yaml: file: make it JSON
       [exit 78]
       $ dragons grant list --profile agent/dragon.yaml
-      dragons: profile ~/agent/dragon.yaml is not JSON: Unexpected token 'a', "name: recon"... is not valid JSON
+      dragons: profile ~/agent/dragon.yaml is not JSON
       [exit 78]
       "
     `);
@@ -506,6 +506,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
         "lease revoke lse_0 --reason drill",
         "organism watch --state dreaming",
         "receipt list --limit none",
+        "receipt list --ledger nowhere",
       ),
     ).toMatchInlineSnapshot(`
       "
@@ -538,8 +539,82 @@ describe("what cannot be done says why, and ends with the code for it", () => {
       $ dragons receipt list --limit none
       dragons: --limit: none is no whole number from 1
       [exit 64]
+      $ dragons receipt list --ledger nowhere
+      dragons: --ledger: nowhere is not 64 hex digits; see: dragons organism show
+      [exit 64]
       "
     `);
+  });
+
+  test("run says what is wrong with a rule or a manifest before anything is recorded", async () => {
+    await writeFile("agent/broken.yaml", "name: broken\n");
+    expect(
+      await terminal.transcript(
+        'run --contain off --allow "grpc a.B/Get" -- true',
+        'run --contain off --allow "grpc a.B/Get at host" -- true',
+        'run --contain off --allow "grpc a.B at host:443" -- true',
+        "run --contain off --manifest nowhere.yaml -- true",
+        "run --contain off --manifest agent/broken.yaml --yes -- true",
+        "run --contain perhaps -- true",
+        "run --contain off",
+      ),
+    ).toMatchInlineSnapshot(`
+      "
+      $ dragons run --contain off --allow "grpc a.B/Get" -- true
+      dragons: --allow: grpc a.B/Get is not 'grpc SERVICE/METHOD at HOST:PORT'
+      [exit 64]
+      $ dragons run --contain off --allow "grpc a.B/Get at host" -- true
+      dragons: --allow: grpc a.B/Get at host has the target "host": port 0 is not from 1 to 65535
+      [exit 64]
+      $ dragons run --contain off --allow "grpc a.B at host:443" -- true
+      dragons: --allow: grpc a.B at host:443 has the path "/a.B", which no gRPC call has; write /package.Service/Method
+      [exit 64]
+      $ dragons run --contain off --manifest nowhere.yaml -- true
+      dragons: manifest: ENOENT: no such file or directory, open '~/nowhere.yaml'; draft one with: dragons manifest init
+      [exit 78]
+      $ dragons run --contain off --manifest agent/broken.yaml --yes -- true
+      dragons: manifest ~/agent/broken.yaml: has no \`version\`
+      [exit 78]
+      $ dragons run --contain perhaps -- true
+      dragons: --contain: perhaps is neither require nor off
+      [exit 64]
+      $ dragons run --contain off
+      dragons: name the agent's command after --: dragons run … -- CMD
+      [exit 64]
+      "
+    `);
+  });
+
+  test("what cannot be written is no bug of ours", async () => {
+    expect(
+      await terminal.transcript(
+        "manifest init --file no/such/folder/dragon.yaml",
+        "trust init ready.json/trust.json",
+      ),
+    ).toMatchInlineSnapshot(`
+      "
+      $ dragons manifest init --file no/such/folder/dragon.yaml
+      dragons: ENOENT: no such file or directory, open '~/no/such/folder/dragon.yaml'
+      [exit 78]
+      $ dragons trust init ready.json/trust.json
+      dragons: ENOTDIR: not a directory, lstat '~/ready.json/trust.json.<16 hex>.tmp'
+      [exit 78]
+      "
+    `);
+  });
+
+  test("a key given where settings are expected is not quoted", async () => {
+    const seed = (await readFile(".dragons/keys/login.key", "utf8")).slice(0, 8);
+    const key = ".dragons/keys/login.key";
+    for (const flags of [
+      ["grant", "list", "--profile", key],
+      ["operator", "list", "--trust", key],
+      ["tenant", "list", "--ready", key],
+    ]) {
+      const { code, err } = await terminal.dragons(...flags);
+      expect(code).toBe(78);
+      expect(err).not.toContain(seed);
+    }
   });
 
   test("a root key that the tenant does not have changes nothing", async () => {

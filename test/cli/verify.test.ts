@@ -122,6 +122,13 @@ describe("verify", () => {
 });
 
 describe("tamper", () => {
+  test("64: a copy that cannot be written", async () => {
+    const at = ["--at", "40", "-o", "no/such/folder/copy"];
+    const { code, err } = await terminal.dragons("tamper", "good.dragons", ...at);
+    expect(code).toBe(64);
+    expect(err).toMatch(/^dragons: --out: ENOENT.*\n$/);
+  });
+
   test("turns over one bit of the byte that is named, in a copy", async () => {
     const { code } = await terminal.dragons("tamper", "good.dragons", "--at", "40", "-o", "bad");
     expect(code).toBe(0);

@@ -7,6 +7,7 @@ import { ledgerCheckUs } from "../../domain/limits.ts";
 import type { PayloadField } from "../../domain/payload.ts";
 import { REASONS } from "../../domain/reason.ts";
 import type { SidecarClient } from "../client.ts";
+import { EXIT, Failure } from "../failure.ts";
 
 export interface Export {
   /** The pack's file. */
@@ -21,6 +22,7 @@ export interface Export {
 /**
  * Streams an evidence pack into a file, which is there whole or not at all: it is written aside, made
  * durable, and renamed. Returns its size in bytes.
+ * @throws Failure, usage, when the file cannot be written.
  */
 export async function exportEvidence(
   { evidence }: SidecarClient,
@@ -42,8 +44,9 @@ export async function exportEvidence(
     }
     await rename(partial, out);
   } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
+    await rm(partial, { force: true }).catch(() => {});
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    throw syscall === undefined ? error : new Failure(EXIT.usage, `--out: ${message}`);
   }
   return { bytes };
 }

@@ -15,9 +15,11 @@ export interface RecordedManifest extends Measured {
 
 /**
  * Measures the agent of a `dragon.yaml`, or of the folder that has one.
+ *
+ * @param folder where the agent's files are, if not beside its `dragon.yaml`
  * @throws Failure naming file and line.
  */
-export async function measureFile(path: string): Promise<Measured> {
+export async function measureFile(path: string, folder?: string): Promise<Measured> {
   const file = (await isFolder(path)) ? join(path, "dragon.yaml") : path;
   let text: string;
   try {
@@ -28,10 +30,11 @@ export async function measureFile(path: string): Promise<Measured> {
     throw new Failure(EXIT.config, `manifest: ${message}${fix}`);
   }
   try {
-    return await measure(dirname(file), text);
+    return await measure(folder ?? dirname(file), text);
   } catch (error) {
-    if (!(error instanceof ManifestFileError)) throw error;
-    throw new Failure(EXIT.config, `manifest ${file}: ${error.message}`);
+    const { syscall, message } = error as NodeJS.ErrnoException;
+    if (!(error instanceof ManifestFileError) && syscall === undefined) throw error;
+    throw new Failure(EXIT.config, `manifest ${file}: ${message}`);
   }
 }
 

@@ -67,12 +67,17 @@ export async function tamperPack(pack: string, where: Where, out: string): Promi
       throw unreadable(error);
     }),
   );
+  let at: number;
+  let changed: Uint8Array;
   try {
-    const at = "at" in where ? where.at : await locateReceiptByte(bytes, where.receipt);
-    await writeFile(out, tamper(bytes, at));
-    return at;
+    at = "at" in where ? where.at : await locateReceiptByte(bytes, where.receipt);
+    changed = tamper(bytes, at);
   } catch (error) {
     if (!(error instanceof RangeError) && !(error instanceof PackError)) throw error;
     throw new Failure(EXIT.usage, `${"at" in where ? "--at" : "--receipt"}: ${error.message}`);
   }
+  await writeFile(out, changed).catch((error: Error) => {
+    throw new Failure(EXIT.usage, `--out: ${error.message}`);
+  });
+  return at;
 }

@@ -15,7 +15,7 @@ interface Export {
 
 export function register(program: Command): void {
   const evidence = program.command("evidence").description("proof for whoever was not there");
-  leaf(evidence, "export", "write an evidence pack", ["sidecar"])
+  leaf(evidence, "export", "write an evidence pack", ["sidecar", "trust"])
     .option("--out <file>", "where to write it", "evidence.dragons")
     .option("--from <seq>", "first receipt [1]")
     .option("--to <seq>", "last receipt [the newest]")
@@ -25,6 +25,7 @@ export function register(program: Command): void {
         const { exportEvidence } = await import("../actions/evidence.ts");
         const disclose = await fieldsOf(options.disclose);
         const out = resolve(options.out);
+        const trust = context.optional("trust") ?? "FILE";
         const { bytes } = await exportEvidence(await context.sidecar(), {
           out,
           disclose,
@@ -33,7 +34,7 @@ export function register(program: Command): void {
         });
         printOne(context.format, {
           name: out,
-          cells: { pack: out, bytes: `${bytes}`, next: `dragons verify ${out} --trust trust.json` },
+          cells: { pack: out, bytes: `${bytes}`, next: `dragons verify ${out} --trust ${trust}` },
           data: { file: out, bytes },
         });
       }),

@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { OpenReceipt, ReceiptFilter, ReceiptView } from "../actions/receipt.ts";
 import { leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
+import { EXIT, Failure } from "../failure.ts";
 import { type Json, printEvent, printOne, printRows, type Row, say } from "../output.ts";
 import { parseChoice, parseCount, plural, showAction, showTime } from "../units.ts";
 
@@ -50,14 +51,20 @@ export function register(program: Command): void {
 
 const CENTRAL = ["--central", "the control plane's headers, even where a sidecar is set"] as const;
 
-/** The sidecar, where one is set, knows more; the control plane has the headers alone. */
-const asksSidecar = (context: Context, { central }: Pick<Filter, "central">): boolean =>
-  central !== true && context.optional("sidecar") !== null;
+/** The sidecar, where one is set, knows more; the control plane has the headers, and of every ledger. */
+const asksSidecar = (
+  context: Context,
+  { central, instance, ledger }: Pick<Filter, "central" | "instance" | "ledger">,
+): boolean =>
+  central !== true &&
+  instance === undefined &&
+  ledger === undefined &&
+  context.optional("sidecar") !== null;
 
 const filtered = (command: Command): Command =>
   command
-    .option("--instance <id>", "only of this instance")
-    .option("--ledger <id>", "only of this ledger")
+    .option("--instance <id>", "only of this instance, as the control plane has them")
+    .option("--ledger <id>", "only of this ledger, as the control plane has them")
     .option("--verdict <verdict>", "completed, failed, denied, cut or indeterminate");
 
 async function listReceipts(context: Context, options: Filter): Promise<void> {
@@ -89,8 +96,15 @@ async function verdictOf({ verdict }: Filter) {
 async function filterOf(context: Context, options: Filter): Promise<ReceiptFilter> {
   const { getOrganism } = await import("../actions/organism.ts");
   const verdict = await verdictOf(options);
+  const { ledger } = options;
+  if (ledger !== undefined && !/^[0-9a-f]{64}$/.test(ledger)) {
+    throw new Failure(
+      EXIT.usage,
+      `--ledger: ${ledger} is not 64 hex digits; see: dragons organism show`,
+    );
+  }
   const ledgerId =
-    options.ledger ??
+    ledger ??
     (options.instance === undefined
       ? undefined
       : (await getOrganism(await context.control(), options.instance)).organism.ledgerId);

@@ -1,18 +1,18 @@
 import { existsSync, mkdirSync, statSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { fromHex, toHex } from "../../domain/bytes.ts";
 import { ClaimBody } from "../../domain/claim.ts";
 import { NO_LIMITS } from "../../domain/grant.ts";
-import { type Capability, manifestLabel, type Rule } from "../../domain/manifest.ts";
+import { type Capability, manifestLabel, type Rule, ruleProblem } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
-import { draftManifest, type Measured, measure } from "../../native/manifest-file.ts";
+import { draftManifest, type Measured } from "../../native/manifest-file.ts";
 import { bringAboard } from "../actions/aboard.ts";
 import { createGrant, listGrants } from "../actions/grant.ts";
 import { openSigner } from "../actions/keys.ts";
-import { recordManifest } from "../actions/manifest.ts";
+import { measureFile, recordManifest } from "../actions/manifest.ts";
 import { readTrust } from "../actions/trust.ts";
 import type { Control } from "../client.ts";
 import { Context } from "../context.ts";
@@ -126,7 +126,10 @@ function parseAllow(text: string): Rule {
     throw new Failure(EXIT.usage, `--allow: ${text} is not 'grpc SERVICE/METHOD at HOST:PORT'`);
   }
   const [, path, target] = match as unknown as [string, string, string];
-  return { protocol: "GRPC", target, verb: "", path: `/${path}`, when: "" };
+  const rule: Rule = { protocol: "GRPC", target, verb: "", path: `/${path}`, when: "" };
+  const problem = ruleProblem(rule);
+  if (problem !== null) throw new Failure(EXIT.usage, `--allow: ${text} ${problem}`);
+  return rule;
 }
 
 /** Everything up to the start: the identity, its grant, a dock for this run. The sidecar's arguments. */
@@ -134,7 +137,7 @@ async function admit(context: Context, wanted: Wanted): Promise<string[]> {
   const control = await context.control();
   const agents = join(dirname(context.profilePath), "agents");
   const { file, folder, drafted } = await manifestOf(wanted, agents);
-  const measured = await measure(folder, await readFile(file, "utf8"));
+  const measured = await measureFile(file, folder);
   const label = manifestLabel(measured.manifest);
   if (drafted) {
     say(`dragons: drafted ${file} for ${label}`);
@@ -175,7 +178,7 @@ async function manifestOf(wanted: Wanted, agents: string) {
     if (wanted.allow.length > 0) {
       throw new Failure(EXIT.usage, `--allow: there is ${given}; write the rule into it instead`);
     }
-    const file = resolve(given);
+    const file = resolve(isFolder(given) ? join(given, "dragon.yaml") : given);
     return { file, folder: dirname(file), drafted: false };
   }
   const script = wanted.command.slice(1).find((word) => isFile(word));
@@ -253,6 +256,7 @@ async function grantFor(
 }
 
 const isFile = (path: string): boolean => existsSync(path) && statSync(path).isFile();
+const isFolder = (path: string): boolean => existsSync(path) && statSync(path).isDirectory();
 
 const nameOf = (path: string): string =>
   basename(path)

@@ -19,16 +19,17 @@ export function register(program: Command): void {
     .option("--receipt <seq>", "a byte of this receipt that leaves the pack readable")
     .option("-o, --out <file>", "where the changed copy goes [PACK with .tampered]")
     .action(
-      run<Tamper>(async (_context, options, [pack = ""]) => {
+      run<Tamper>(async (context, options, [pack = ""]) => {
         const { tamperPack } = await import("../actions/verify.ts");
         const extension = extname(pack);
         const stem = pack.slice(0, pack.length - extension.length);
         const out = resolve(options.out ?? `${stem}.tampered${extension}`);
         const at = await tamperPack(pack, where(options), out);
+        const trust = context.optional("trust") ?? "FILE";
         const cells = {
           pack: out,
           byte: `${at}`,
-          next: `dragons verify ${out} --trust trust.json`,
+          next: `dragons verify ${out} --trust ${trust}`,
         };
         printOne("table", { name: out, cells, data: { file: out, byte: at } });
       }),
