@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ownerIn } from "./peer.ts";
+import { ownerIn, shared } from "./peer.ts";
 
 const HEAD =
   "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode";
@@ -31,4 +31,19 @@ test("an owner that is not there, or could be either of two, is not known", () =
 test("a socket that nobody holds any more has no owner, whatever uid its row says", () => {
   const orphan = row("0100007F:C001", "0100007F:1BA0", 0).replace(" 12345 1", " 0 1");
   expect(ownerIn(`${HEAD}\n${orphan}`, 0xc001, 0x1ba0)).toBeNull();
+});
+
+test("one reading of the tables serves all who asked before it began, and no one later", async () => {
+  const readings: ((text: string) => void)[] = [];
+  const ask = shared(() => new Promise<string>((resolve) => readings.push(resolve)));
+  const before = [ask(), ask()];
+  await Promise.resolve();
+  expect(readings).toHaveLength(1);
+  const meanwhile = [ask(), ask(), ask()];
+  readings[0]?.("first");
+  expect(await Promise.all(before)).toEqual(["first", "first"]);
+  await Promise.resolve();
+  expect(readings).toHaveLength(2);
+  readings[1]?.("second");
+  expect(await Promise.all(meanwhile)).toEqual(["second", "second", "second"]);
 });

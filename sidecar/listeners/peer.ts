@@ -10,13 +10,39 @@ export async function peerUid(socket: Socket): Promise<number | null> {
   if (remoteAddress === undefined || remotePort === undefined || localPort === undefined) {
     return null;
   }
-  // Both, before anything is believed: an IPv6 socket reaches an IPv4 listener, so a stranger can
-  // take the agent's own port on another loopback address and stand in the second table alone.
-  const tables = ["/proc/net/tcp", "/proc/net/tcp6"].map((f) =>
-    readFile(f, "latin1").catch(() => ""),
-  );
-  return ownerIn((await Promise.all(tables)).join("\n"), remotePort, localPort);
+  return ownerIn(await tables(), remotePort, localPort);
 }
+
+/**
+ * Both tables, before anything is believed: an IPv6 socket reaches an IPv4 listener, so a stranger can
+ * take the agent's own port on another loopback address and stand in the second table alone.
+ */
+const readTables = async (): Promise<string> => {
+  const files = ["/proc/net/tcp", "/proc/net/tcp6"];
+  return (await Promise.all(files.map((f) => readFile(f, "latin1").catch(() => "")))).join("\n");
+};
+
+/**
+ * One reading for everybody who asked before it began. The kernel walks its whole table of sockets
+ * for each, some ten milliseconds on a large machine, and agents open connections by the dozen. A
+ * reading that has begun already may have passed by the place of a newer connection, so that who asks
+ * meanwhile waits for the next.
+ */
+export function shared<T>(read: () => Promise<T>): () => Promise<T> {
+  let running: Promise<unknown> = Promise.resolve();
+  let next: Promise<T> | null = null;
+  return () => {
+    next ??= running.then(() => {
+      next = null;
+      const reading = read();
+      running = reading.catch(() => {});
+      return reading;
+    });
+    return next;
+  };
+}
+
+const tables = shared(readTables);
 
 /**
  * The owner of the one socket that goes from `fromPort` to `toPort` on this machine. Rows:
