@@ -24,9 +24,13 @@ export function find(program: string): string | null {
   return null;
 }
 
-const taskset = availableParallelism() > 1 ? find("taskset") : null;
+const shares = process.argv.includes("--unpinned") || availableParallelism() < 2;
+const taskset = shares ? null : find("taskset");
 
-/** Load and upstream have one core, what is measured another; without taskset the kernel decides. */
+/**
+ * Load and upstream have one core, what is measured another. With `--unpinned`, or without taskset, the
+ * kernel decides: a sidecar has threads besides its main one, and nginx's worker has none.
+ */
 export const PINNED = taskset !== null;
 export type Core = "load" | "measured";
 const CORES: Record<Core, string> = { load: "0", measured: "1" };

@@ -2,7 +2,7 @@
  * What a sidecar costs, side by side in one run: calls made directly, through nginx's grpc_pass (which
  * enforces nothing), and through the sidecar with everything on.
  *
- *     npm run bench -- [--rounds 5] [--seconds 2] [-o results.json]
+ *     npm run bench -- [--rounds 5] [--seconds 2] [--unpinned] [-o results.json]
  *
  * Needs h2load (nghttp2-client); nginx is left out when it is not installed. Each round measures every
  * subject in every shape; the median round is told. Rates depend on the machine and on who else uses
@@ -43,6 +43,8 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "2" },
     output: { type: "string", short: "o" },
+    // Read where processes are started.
+    unpinned: { type: "boolean" },
   },
 });
 const rounds = Number(values.rounds);
