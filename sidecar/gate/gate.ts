@@ -165,11 +165,11 @@ export class Gate {
 
   /** The clock once more: making the intent durable took time. */
   #mint(action: OpenAction, opened: Verified<LeaseBody>): Permit | Denial {
-    const again = this.#authority.decide(action.claim);
-    if (!again.allowed) {
+    const objection = this.#objection(action);
+    if (objection !== null) {
       this.#ledger.close(action.intent, {
         verdict: "DENIED",
-        reason: again.reason,
+        reason: objection.reason,
         closedAtUs: this.#clock.nowUs(),
         egressLastUs: 0,
         spentBytes: 0,
@@ -178,7 +178,7 @@ export class Gate {
         outcome: EMPTY,
       });
       action.reservation.end(0);
-      return told(again, action.intent.receiptId, action.leaseId);
+      return told(objection, action.intent.receiptId, action.leaseId);
     }
     const now = this.#authority.lease as Verified<LeaseBody>;
     if (now !== opened) action.leases.push(now.ref);
@@ -208,8 +208,17 @@ export class Gate {
   recheck(permit: Permit): void {
     const action = this.#open.get(permit);
     if (action === undefined) return;
-    const decision = this.#authority.decide(action.claim);
-    if (!decision.allowed) cut(permit, action, decision);
+    const objection = this.#objection(action);
+    if (objection !== null) cut(permit, action, objection);
+  }
+
+  /** Why an admitted action may not go on; null: it may, in the very scope that it was opened in. */
+  #objection({ claim, scope }: OpenAction): Refused | null {
+    const decision = this.#authority.decide(claim);
+    if (!decision.allowed) return decision;
+    if (decision.scope === scope) return null;
+    // Another scope may allow it too, but its limits were never asked.
+    return why("SCOPE_NOT_GRANTED", `the lease in hand no longer holds ${scope}`, scope);
   }
 
   /**
@@ -295,8 +304,8 @@ export class Gate {
   #reconsider(): void {
     const lease = this.#authority.lease;
     for (const [permit, action] of this.#open) {
-      const decision = this.#authority.decide(action.claim);
-      if (!decision.allowed) cut(permit, action, decision);
+      const objection = this.#objection(action);
+      if (objection !== null) cut(permit, action, objection);
       else if (lease !== null && action.leases.at(-1) !== lease.ref) action.leases.push(lease.ref);
     }
   }

@@ -3,7 +3,7 @@ import { openNote, signCheckpoint } from "../../src/domain/checkpoint.ts";
 import type { Crypto, Signer } from "../../src/domain/crypto.ts";
 import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import type { KeysetBody } from "../../src/domain/keyset.ts";
-import { headsRememberedMax } from "../../src/domain/limits.ts";
+import { headsRememberedMax, noteSignaturesMax } from "../../src/domain/limits.ts";
 import type { LedgerHead } from "../ledger/work-ledger.ts";
 
 /**
@@ -34,7 +34,8 @@ export class CosignedHeads {
   /** The note with both lines, the ledger's own first, once the cosigner's is verified. */
   async complete(note: string, keyset: KeysetBody): Promise<string | Invalid> {
     const [text, lines] = note.split("\n\n") as [string, string | undefined];
-    const names = (lines ?? "").match(/(?<=^— )\S+/gmu) ?? [];
+    // No more lines than a note may have: the rest would be refused, but only after work on each.
+    const names = ((lines ?? "").match(/(?<=^— )\S+/gmu) ?? []).slice(0, noteSignaturesMax);
     const cosigners = keyset.keys.filter((k) => k.role === "COSIGNER");
     const keys = cosigners.flatMap(({ key }) =>
       [...new Set(names)].map((name) => ({ role: "COSIGNER" as const, name, key })),

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LedgerUnavailable } from "../../sidecar/ledger/work-ledger.ts";
+import type { Limits } from "../../src/domain/grant.ts";
 import { UNLIMITED } from "../../src/domain/grant.ts";
 import { EvidenceBody } from "../../src/domain/payload.ts";
 import { ManualClock } from "../../src/native/clock.ts";
@@ -135,6 +136,16 @@ describe("in mid-stream", () => {
     const { leases } = EvidenceBody.decode(receipt?.evidence ?? new Uint8Array());
     expect(leases.map((l) => l[0])).toEqual([11, 12]);
   });
+});
+
+test("a new lease that allows the call by another scope, whose limits nobody asked, cuts it", async () => {
+  const { closed } = await chat();
+  clock.advance(MINUTE_US / 3);
+  const [held] = leaseFrom(clock.nowUs()).body.scopes;
+  const scopes = [{ name: "use:other", limits: held?.limits as Limits }];
+  rig.authority.adopt(leaseFrom(clock.nowUs(), { leaseSeq: 2, scopes }));
+  expect(field((await closed).trailers, "grpc-message")).toContain("SCOPE_NOT_GRANTED");
+  expect(rig.ledger.closed[0]).toMatchObject({ verdict: "CUT", reason: "SCOPE_NOT_GRANTED" });
 });
 
 describe("an admitted unary call", () => {

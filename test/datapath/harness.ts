@@ -115,7 +115,7 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
   return { body, ref, signed: { body: new Uint8Array(), signatures: [] } };
 }
 
-/** The domain's own decision, under a manifest with one scope: all of test.Echo, wherever it is. */
+/** The domain's own decision, under a manifest with two scopes: all of test.Echo, wherever it is. */
 const decide: Decide = (held, claim, nowUs) => {
   const rule = { protocol: "GRPC", target: claim.target, verb: "", path: "/test.Echo/*", when: "" };
   const manifest: Manifest = {

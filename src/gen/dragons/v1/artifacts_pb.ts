@@ -694,7 +694,7 @@ export type LeaseBody = Message<"dragons.v1.LeaseBody"> & {
   grantRef: Uint8Array;
 
   /**
-   * From 1, one more at each renewal for this ledger.
+   * From 1, growing with each lease of this ledger; a lease lost on its way leaves a gap.
    *
    * @generated from field: uint64 lease_seq = 8;
    */
