@@ -125,12 +125,7 @@ const decide: Decide = (held, claim, nowUs) => {
     code: [],
     config: [],
     runtime: "",
-    capabilities: [
-      {
-        name: "use:echo",
-        rules: [rule as Rule],
-      },
-    ],
+    capabilities: ["use:echo", "use:other"].map((name) => ({ name, rules: [rule as Rule] })),
   };
   const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
   const scopes = compileScopes(manifest);
