@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { relative } from "node:path";
 import { writeAtomic } from "../../native/atomic-file.ts";
 import { DEV_USAGE, type DevConfig, parseDevArgs } from "../dev/config.ts";
@@ -6,8 +7,10 @@ import { type Rig, startRig, TENANT } from "../dev/rig.ts";
 import { tellStory } from "../dev/story.ts";
 import { EXIT, Failure } from "../failure.ts";
 
-/** An unmodified agent in Python; needs python3-grpcio. */
+/** An unmodified agent in Python; needs grpcio. */
 const AGENT = "examples/payments/my_agent.py";
+/** Where grpcio may be: in whichever Python comes first, or in the system's own. */
+const PYTHONS = ["python3", "/usr/bin/python3"];
 
 /** Everything on this machine, with a story. Resolves with the exit code. */
 export async function dev(args: readonly string[]): Promise<number> {
@@ -18,7 +21,13 @@ export async function dev(args: readonly string[]): Promise<number> {
     return EXIT.ok;
   }
   const asked = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => asked.abort());
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      // Asked twice: the others end by themselves, since their standard input does.
+      if (asked.signal.aborted) process.exit(EXIT.failed);
+      asked.abort();
+    });
+  }
   tell.title("Dragons: leases, receipts and signs of life for an agent that knows nothing of them");
   tell.plain("For trying out, not for production: all keys lie in one folder.");
   const began = performance.now();
@@ -85,6 +94,8 @@ async function writeReady(path: string, { data }: DevConfig, rig: Rig): Promise<
   const facts = {
     control: control.address,
     controlCa: rig.controlCa,
+    audience: rig.audience,
+    operator: rig.operator,
     proxy: ready.proxy,
     admin: ready.admin,
     agentCa: ready.agentCa,
@@ -106,17 +117,20 @@ function next({ data }: DevConfig, rig: Rig, tell: Narrator): void {
   const profile = short(rig.profileFile);
   const at = profile === ".dragons/profile.json" ? "" : ` --profile ${profile}`;
   const folder = short(data);
+  const python = PYTHONS.find((p) => spawnSync(p, ["-c", "import grpc"]).status === 0);
+  const agent = `${python ?? "python3"} ${AGENT} ${rig.upstream}`;
   tell.title("It stays up. Try next, in another terminal:");
   for (const command of [
     `${dragons} organism list${at}`,
     `${dragons} receipt list${at}`,
     `${dragons} verify ${folder}/evidence.dragons --trust ${folder}/trust.json`,
-    `${dragons} run${at} --contain off -- python3 ${AGENT} ${rig.upstream}`,
-    `${dragons} run${at} --contain off --allow 'grpc payments.v1.Payments/List* at ${rig.upstream}' -- python3 ${AGENT} ${rig.upstream}`,
+    `${dragons} run${at} --contain off -- ${agent}`,
+    `${dragons} run${at} --contain off --allow 'grpc payments.v1.Payments/List* at ${rig.upstream}' -- ${agent}`,
     `${dragons} organism watch${at}`,
   ]) {
     tell.plain(`  ${command}`);
   }
+  if (python === undefined) tell.plain(`  (${AGENT} needs grpcio; on Debian: python3-grpcio)`);
   tell.plain("\nCtrl-C ends everything, in order.");
 }
 

@@ -53,6 +53,10 @@ export interface Rig {
   readonly trustFile: string;
   readonly profileFile: string;
   readonly controlCa: string;
+  /** Id of the control plane. */
+  readonly audience: string;
+  /** Holder of the login key. */
+  readonly operator: string;
   readonly loginKey: string;
   readonly children: Readonly<Record<"control" | "sidecar" | "payments" | "agent", Child>>;
   /** Ends agent, sidecar, payments and control plane, in this order. */
@@ -174,6 +178,8 @@ async function compose(
     trustFile,
     profileFile,
     controlCa: where.controlCa,
+    audience: where.audience,
+    operator: OPERATOR,
     loginKey: profile.loginKey,
     children: {
       control: controlChild,
