@@ -54,7 +54,10 @@ server.addService(Payments, {
 
 const port = Number(process.argv[2] ?? 0);
 server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, bound) => {
-  if (error) throw error;
+  if (error) {
+    process.stderr.write(`port ${port} cannot be listened on: ${error.message}\n`);
+    process.exit(78);
+  }
   process.stdout.write(`${JSON.stringify({ address: `127.0.0.1:${bound}` })}\n`);
 });
 process.stdin.on("end", () => server.forceShutdown()).resume();

@@ -229,7 +229,9 @@ export class Organisms {
         ledgerId: this.#ledger(instanceId).ledgerId,
       };
       entries.push({ what: "transition", artifact: await this.#tenant.issue(TRANSITION, body) });
-      const why = pending.reason || `${pending.cause}: ${pending.condition}`;
+      const { cause, condition } = pending;
+      const why =
+        pending.reason || (condition === "UNSPECIFIED" ? cause : `${cause}: ${condition}`);
       if (pending.to === "QUARANTINED") {
         entries.push(...(await this.#takeAuthority(organism, "QUARANTINE", why)));
       } else if (pending.to === "STOPPED") {

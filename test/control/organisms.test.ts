@@ -238,6 +238,13 @@ test("a fork is never released", async () => {
   });
 });
 
+test("an agent that ended by itself: the directive says how, and no condition where there is none", async () => {
+  await running();
+  await a.beat({ child: "EXITED", childExit: 1 });
+  const { kind, reason } = DirectiveBody.decode((await a.next("directive")).body);
+  expect({ kind, reason }).toEqual({ kind: "STOP", reason: "FINISHED" });
+});
+
 test("a stop takes its authority at once, and is final when it is seen to have ended", async () => {
   await running();
   const { request, operator } = await command({ reason: "done with it" });
