@@ -81,6 +81,8 @@ export class Gate {
   /** Without a receipt yet. */
   readonly #ended: EndedAction[] = [];
   readonly #waiting: (() => void)[] = [];
+  /** The evidence of what was not carried out: how this run is measured and enforced, no more. */
+  readonly #nothingDone: Uint8Array;
   /** Calls without a traceparent share one encoding. */
   readonly #plainGoal: Uint8Array;
 
@@ -98,6 +100,13 @@ export class Gate {
     this.#observer = observer;
     this.#spending = new Spending(ledger);
     this.#plainGoal = this.#encodeGoal("");
+    const { measure, enforcement } = facts;
+    this.#nothingDone = EvidenceBody.encode({
+      ...EvidenceBody.empty(),
+      version: 1,
+      measure,
+      enforcement,
+    });
     authority.onChange(() => this.#reconsider());
   }
 
@@ -174,7 +183,7 @@ export class Gate {
         egressLastUs: 0,
         spentBytes: 0,
         action: EMPTY,
-        evidence: EMPTY,
+        evidence: this.#nothingDone,
         outcome: EMPTY,
       });
       action.reservation.end(0);
@@ -323,7 +332,7 @@ export class Gate {
         claim: attempt.claim === null ? EMPTY : ClaimBody.encode(attempt.claim),
         goal: this.#goal(attempt.traceparent),
         action: EMPTY,
-        evidence: EMPTY,
+        evidence: this.#nothingDone,
         outcome: EMPTY,
         openedAtUs: this.#clock.nowUs(),
       });
