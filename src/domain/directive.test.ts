@@ -13,8 +13,7 @@ import { native } from "../native/crypto.ts";
 import type { Signer } from "./crypto.ts";
 import { DIRECTIVE, type DirectiveBody, verifyDirective } from "./directive.ts";
 import { signBody } from "./signing.ts";
-import { TRANSITION, type TransitionBody } from "./transition.ts";
-import { verifyTransition } from "./verify-transition.ts";
+import { TRANSITION, type TransitionBody, verifyTransition } from "./transition.ts";
 
 const { keyset, genesis } = await makeChain();
 
@@ -92,7 +91,8 @@ describe("a transition", () => {
 
   test("is the issuer's to tell", async () => {
     ok(await verify({}));
-    ok(await verify({ cause: "OPERATOR", actor: keys.login.publicKey, reason: "drill" }));
+    const order = { to: "QUARANTINED", cause: "OPERATOR", reason: "drill" } as const;
+    ok(await verify({ ...order, actor: keys.login.publicKey }));
     expect(await verify({}, keys.ledger)).toMatchObject({ code: "E_KEY_UNKNOWN" });
   });
 
@@ -107,7 +107,7 @@ describe("a transition", () => {
     ["a life after the end", { from: "STOPPED" }, "E_FIELD"],
     ["no cause", { cause: "UNSPECIFIED" }, "E_FIELD"],
     ["no condition", { condition: "UNSPECIFIED" }, "E_FIELD"],
-    ["an operator unnamed", { cause: "OPERATOR" }, "E_FIELD"],
+    ["an operator unnamed", { to: "QUARANTINED", cause: "OPERATOR", reason: "drill" }, "E_FIELD"],
     ["an operator where none acted", { actor: keys.login.publicKey }, "E_FIELD"],
     ["a time to come", { atUs: NOW + 3600 * SECOND }, "E_NOT_YET_VALID"],
   ];

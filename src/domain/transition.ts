@@ -3,6 +3,8 @@ import type { Crypto } from "./crypto.ts";
 import { isId, isInstanceId } from "./ids.ts";
 import { type Invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
+import { purposeMax } from "./limits.ts";
+import { isPrintable } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import { checkIssued, firstOf, isPresent, must, openVersion1, sameTenant } from "./verify.ts";
 
@@ -143,6 +145,11 @@ export function checkTransition(body: TransitionBody): Invalid | null {
         MOVES[from][to]?.includes(cause) === true,
         `cause: ${cause} never led ${from} to ${to}`,
       ),
+    () =>
+      field(
+        cause !== "CONDITION" || body.condition !== "UNSPECIFIED",
+        "condition is absent, and the cause is one",
+      ),
     () => field(desired !== "UNSPECIFIED", "desired is absent"),
     () =>
       field(
@@ -155,10 +162,18 @@ export function checkTransition(body: TransitionBody): Invalid | null {
           (cause === "OPERATOR") === isPresent(body.actor),
         "actor and reason stand with OPERATOR, and only there",
       ),
+    () =>
+      field(
+        body.reason.length <= purposeMax && isPrintable(body.reason),
+        `reason is not printable text of at most ${purposeMax} characters`,
+      ),
   );
 }
 
-/** Verifies that the tenant's issuer recorded this change of state. */
+/**
+ * Verifies that the tenant's issuer recorded this change of state, and that it says all that its cause
+ * asks for. Whether it follows from the evidence that it cites is `step`'s to say, see lifecycle.ts.
+ */
 export function verifyTransition(
   crypto: Crypto,
   signed: SignedBytes,
