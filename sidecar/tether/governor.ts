@@ -100,7 +100,11 @@ export class Governor {
           report("attached", { session: epoch });
         },
         failed: (error) => this.#parts.storageFailed(error),
-        refused: (why) => report("not attached", { why }),
+        refused: (why, reason) => {
+          // Nothing else would tell it: directives come to those that are attached.
+          if (reason === "REGRESS") holder.set({ quarantined: true });
+          report("not attached", { why });
+        },
         detached: (why) => report("detached", { why }),
         lease: (lease) => this.#adopt(lease),
         keyset: () => this.#judgeAgain(),

@@ -26,6 +26,7 @@ import type {
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import { fromWire } from "../../src/wire/artifacts.ts";
 import { Queue } from "../../src/wire/queue.ts";
+import { StatusError } from "../../src/wire/status.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 import { HeaderSync } from "./sync.ts";
@@ -47,8 +48,11 @@ export interface TetherClient {
 export interface TetherEvents {
   /** A session was granted, with this interval between beats. */
   attached(sessionEpoch: number): void;
-  /** No session was granted; it is tried again. Told once for each reason. */
-  refused(why: string): void;
+  /**
+   * No session was granted; it is tried again. Told once for each `why`, a sentence; `reason` is the
+   * control plane's code, empty where it gave none or was not reached.
+   */
+  refused(why: string, reason: string): void;
   /** The session ended: authority lasts as long as the lease does. */
   detached(why: string): void;
   lease(lease: Verified<LeaseBody>): void;
@@ -152,7 +156,7 @@ class RunningTether implements Tether {
       this.#session = null;
       if (session.epoch === 0) {
         // Once for each reason: it is tried for as long as it takes.
-        if (why !== refused && !this.#stopping) this.#parts.events.refused(why);
+        if (why !== refused && !this.#stopping) this.#parts.events.refused(why, session.reason);
         refused = why;
       } else {
         refused = "";
@@ -186,6 +190,8 @@ class Session {
   epoch = 0;
   /** Another session of this ledger took over. */
   superseded = false;
+  /** The code of the refusal that ended it; empty: none did, or none was given. */
+  reason = "";
   readonly #parts: TetherParts;
   readonly #out = new Queue<MessageInitShape<typeof AttachRequestSchema>>(tetherWaitingMax);
   readonly #abort = new AbortController();
@@ -224,6 +230,7 @@ class Session {
       }
     } catch (error) {
       this.#why ||= (error as Error).message;
+      if (error instanceof StatusError) this.reason = error.reason;
     } finally {
       this.#timer?.cancel();
       this.#syncTimer?.cancel();
