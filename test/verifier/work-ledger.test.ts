@@ -38,6 +38,8 @@ const lease = (story: Story, ledger: WorkLedger) => {
 };
 
 async function act(story: Story, clock: ManualClock, ledger: WorkLedger) {
+  // This clock jumps while the signer works by the real one: it must not look late for it.
+  await ledger.flushed();
   clock.advance(SECOND);
   const claim = story.claim({});
   const { protocol, target, verb, path } = claim;
