@@ -10,6 +10,7 @@ import { forwardProxy, UNBOUND } from "./listeners/forward-proxy.ts";
 import { type ReverseRoute, reverseListener } from "./listeners/reverse.ts";
 import { TlsTerminator } from "./listeners/tls.ts";
 import type { Resolve } from "./upstream/address.ts";
+import { Reach } from "./upstream/reach.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
 export interface Address {
@@ -52,7 +53,8 @@ export async function openStack(options: {
   resolve: Resolve;
 }): Promise<Stack> {
   const { config, gate, ca, clock, resolve } = options;
-  const upstream = new Upstream({ clock, resolve, extraCa: config.upstreamCa });
+  const reach = new Reach({ resolve, extraCa: config.upstreamCa });
+  const upstream = new Upstream(clock, reach);
   const services = { gate, upstream, clock };
   const http1 = forwardProxy(gate, config.credential, () => demux);
   const demux: Demux = new Demux(clock, new TlsTerminator(ca, clock), http1, {

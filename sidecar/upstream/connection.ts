@@ -1,9 +1,7 @@
-import { hash } from "node:crypto";
 import { once } from "node:events";
 import http2, { type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
-import { connect as connectTcp, isIP, type Socket } from "node:net";
 import { addAbortSignal } from "node:stream";
-import { connect as connectTls, type SecureContext, type TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import {
   handshakeUs,
   headerListBytesMax,
@@ -12,9 +10,7 @@ import {
   streamWindowBytes,
 } from "../../src/domain/limits.ts";
 import type { Permit } from "../gate/permit.ts";
-import { splitTarget } from "./address.ts";
-
-export type Scheme = "http" | "https";
+import type { Reached, Scheme } from "./reach.ts";
 
 /** One HTTP/2 connection to one upstream, proven by its SETTINGS to speak HTTP/2. */
 export class Connection {
@@ -29,14 +25,17 @@ export class Connection {
   readonly #scheme: Scheme;
   #draining = false;
 
-  constructor(session: ClientHttp2Session, scheme: Scheme, dialled: string, nowUs: number) {
+  constructor(
+    session: ClientHttp2Session,
+    scheme: Scheme,
+    dialled: string,
+    peerCertificate: Uint8Array,
+    nowUs: number,
+  ) {
     this.#session = session;
     this.#scheme = scheme;
     this.dialled = dialled;
-    const certificate = (session.socket as TLSSocket).getPeerX509Certificate?.();
-    this.peerCertificate = certificate
-      ? hash("sha256", certificate.raw, "buffer")
-      : new Uint8Array();
+    this.peerCertificate = peerCertificate;
     this.openedMonotonicUs = nowUs;
     this.lastUsedMonotonicUs = nowUs;
     session.on("goaway", () => {
@@ -106,40 +105,18 @@ export function abandon(stream: ClientHttp2Stream): void {
 }
 
 /**
- * Dials one address. Rejects when it does not answer in time, or its certificate does not hold, or
- * it does not speak HTTP/2.
+ * What to make of a connection that was just opened. Rejects when its other end does not speak HTTP/2.
  */
-export async function dial(
+export async function openHttp2(
   scheme: Scheme,
   target: string,
-  address: string,
-  trust: () => SecureContext,
+  { socket, dialled, peerCertificate }: Reached,
   nowUs: () => number,
 ): Promise<Connection> {
-  const { host, port } = splitTarget(target);
-  const signal = AbortSignal.timeout(handshakeUs / 1000);
-  let socket: Socket;
-  if (scheme === "https") {
-    const secure = connectTls({
-      host: address,
-      port,
-      // An address is verified as such; SNI is for names alone.
-      ...(isIP(host) === 0 ? { servername: host } : {}),
-      secureContext: trust(),
-      minVersion: "TLSv1.2",
-      ALPNProtocols: ["h2"],
-    });
-    socket = secure;
-    await opened(socket, "secureConnect", signal);
-    if (secure.alpnProtocol !== "h2") {
-      socket.destroy();
-      throw new Error("the upstream does not offer HTTP/2 over TLS (ALPN h2)");
-    }
-  } else {
-    socket = connectTcp({ host: address, port });
-    await opened(socket, "connect", signal);
+  if (scheme === "https" && (socket as TLSSocket).alpnProtocol !== "h2") {
+    socket.destroy();
+    throw new Error("the upstream does not offer HTTP/2 over TLS (ALPN h2)");
   }
-  socket.setNoDelay(true);
   const session = http2.connect(`${scheme}://${target}`, {
     createConnection: () => socket,
     maxSessionMemory: sessionMemoryMb,
@@ -153,25 +130,10 @@ export async function dial(
   });
   session.on("error", () => {});
   try {
-    await once(session, "remoteSettings", { signal });
+    await once(session, "remoteSettings", { signal: AbortSignal.timeout(handshakeUs / 1000) });
   } catch (error) {
     session.destroy();
     throw new Error("the upstream does not speak HTTP/2", { cause: error });
   }
-  return new Connection(
-    session,
-    scheme,
-    `${address.includes(":") ? `[${address}]` : address}:${port}`,
-    nowUs(),
-  );
-}
-
-async function opened(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
-  try {
-    await once(socket, event, { signal });
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  }
-  socket.on("error", () => {});
+  return new Connection(session, scheme, dialled, peerCertificate, nowUs());
 }

@@ -1,43 +1,24 @@
-import { isIP } from "node:net";
-import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import {
   connectionsPerUpstreamMax,
   upstreamAgeUs,
   upstreamIdleUs,
 } from "../../src/domain/limits.ts";
-import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
-import { isForbidden, type Resolve, splitTarget } from "./address.ts";
-import { type Connection, dial, type Scheme } from "./connection.ts";
+import { type Connection, openHttp2 } from "./connection.ts";
+import { type Reach, type Scheme, type Unreachable, unreachable } from "./reach.ts";
 
-/** Why an upstream could not be reached. Expected, so a value. */
-export interface Unreachable {
-  readonly unreachable: true;
-  readonly reason: Reason;
-  readonly detail: string;
-}
-
-export interface UpstreamOptions {
-  readonly clock: Clock;
-  readonly resolve: Resolve;
-  /** Certificates trusted beside the system's, PEM; empty: none. */
-  readonly extraCa: string;
-}
-
-/**
- * The world as permits reach it: HTTP/2 connections, shared by all calls to one target. A name is
- * resolved once for each dial, and the address judged is the address dialled.
- */
+/** The world as permits reach it: HTTP/2 connections, shared by all calls to one target. */
 export class Upstream {
-  readonly #options: UpstreamOptions;
+  readonly #clock: Clock;
+  readonly #reach: Reach;
   readonly #pools = new Map<string, Pool>();
-  #trust: SecureContext | null = null;
   #sweep: Timer | null = null;
   #closed = false;
 
-  constructor(options: UpstreamOptions) {
-    this.#options = options;
+  constructor(clock: Clock, reach: Reach) {
+    this.#clock = clock;
+    this.#reach = reach;
   }
 
   /** A connection that takes the permitted call now, at once if there is one already. */
@@ -50,7 +31,7 @@ export class Upstream {
     }
     const usable = leastBusy(pool);
     if (usable !== null) {
-      usable.lastUsedMonotonicUs = this.#options.clock.monotonicUs();
+      usable.lastUsedMonotonicUs = this.#clock.monotonicUs();
       return usable;
     }
     pool.dialling ??= this.#dial(permit, scheme, pool).finally(() => {
@@ -60,66 +41,29 @@ export class Upstream {
   }
 
   async #dial(permit: Permit, scheme: Scheme, pool: Pool): Promise<Connection | Unreachable> {
-    const { clock } = this.#options;
-    const { target } = permit.facts.claim;
-    const refused = (reason: Reason, detail: string): Unreachable => ({
-      unreachable: true,
-      reason,
-      detail,
-    });
     if (pool.connections.filter((c) => !c.gone).length >= connectionsPerUpstreamMax) {
-      return refused("OVERLOADED", `all ${connectionsPerUpstreamMax} connections to it are full`);
+      const detail = `all ${connectionsPerUpstreamMax} connections to it are full`;
+      return unreachable("OVERLOADED", detail);
     }
-    const { host } = splitTarget(target);
-    let addresses: string[];
-    try {
-      addresses = isIP(host) === 0 ? await this.#options.resolve(host) : [host];
-    } catch (error) {
-      return refused("UPSTREAM_UNREACHABLE", `${host} does not resolve: ${told(error)}`);
+    const { target } = permit.facts.claim;
+    const connection = await this.#reach.connect(permit, scheme, "h2", (reached) =>
+      openHttp2(scheme, target, reached, () => this.#clock.monotonicUs()),
+    );
+    if ("unreachable" in connection) return connection;
+    if (this.#closed) {
+      connection.destroy();
+      return unreachable("UPSTREAM_UNREACHABLE", "the sidecar is shutting down");
     }
-    if (!permit.facts.namesAddress) {
-      const bad = addresses.find((a) => isForbidden(a, host));
-      if (bad !== undefined) {
-        return refused("TARGET_FORBIDDEN", `${host} resolves to ${bad}, which is not public`);
-      }
-    }
-    let last = "no address";
-    for (const address of addresses) {
-      try {
-        const connection = await dial(
-          ...([scheme, target, address] as const),
-          () => this.#trusted(),
-          () => clock.monotonicUs(),
-        );
-        if (this.#closed) {
-          connection.destroy();
-          return refused("UPSTREAM_UNREACHABLE", "the sidecar is shutting down");
-        }
-        pool.connections = pool.connections.filter((c) => !c.gone);
-        pool.connections.push(connection);
-        this.#sweep ??= clock.after(upstreamIdleUs / 4, () => this.#sweepNow());
-        return connection;
-      } catch (error) {
-        last = `${address}: ${told(error)}`;
-      }
-    }
-    return refused("UPSTREAM_UNREACHABLE", last);
-  }
-
-  #trusted(): SecureContext {
-    if (this.#trust === null) {
-      const system = getCACertificates("system");
-      const roots = system.length > 0 ? system : getCACertificates("bundled");
-      const { extraCa } = this.#options;
-      this.#trust = createSecureContext({ ca: extraCa === "" ? roots : [...roots, extraCa] });
-    }
-    return this.#trust;
+    pool.connections = pool.connections.filter((c) => !c.gone);
+    pool.connections.push(connection);
+    this.#sweep ??= this.#clock.after(upstreamIdleUs / 4, () => this.#sweepNow());
+    return connection;
   }
 
   /** Closes what is idle or old, and forgets what is gone. */
   #sweepNow(): void {
     this.#sweep = null;
-    const now = this.#options.clock.monotonicUs();
+    const now = this.#clock.monotonicUs();
     for (const [key, pool] of this.#pools) {
       for (const c of pool.connections) {
         const idle = c.streams === 0 && now - c.lastUsedMonotonicUs >= upstreamIdleUs;
@@ -129,7 +73,7 @@ export class Upstream {
       if (pool.connections.length === 0 && pool.dialling === null) this.#pools.delete(key);
     }
     if (this.#pools.size > 0 && !this.#closed) {
-      this.#sweep = this.#options.clock.after(upstreamIdleUs / 4, () => this.#sweepNow());
+      this.#sweep = this.#clock.after(upstreamIdleUs / 4, () => this.#sweepNow());
     }
   }
 
@@ -152,10 +96,4 @@ function leastBusy(pool: Pool): Connection | null {
     if (c.usable && (best === null || c.streams < best.streams)) best = c;
   }
   return best;
-}
-
-/** The innermost cause speaks plainest. */
-function told(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error && error.message === "" ? told(error.cause) : error.message;
 }

@@ -1,0 +1,152 @@
+import { hash } from "node:crypto";
+import { once } from "node:events";
+import { connect as connectTcp, isIP, type Socket } from "node:net";
+import {
+  connect as connectTls,
+  createSecureContext,
+  getCACertificates,
+  type SecureContext,
+  type TLSSocket,
+} from "node:tls";
+import { handshakeUs } from "../../src/domain/limits.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import type { Permit } from "../gate/permit.ts";
+import { isForbidden, type Resolve, splitTarget } from "./address.ts";
+
+export type Scheme = "http" | "https";
+
+/** Why an upstream could not be reached. Expected, so a value. */
+export interface Unreachable {
+  readonly unreachable: true;
+  readonly reason: Reason;
+  readonly detail: string;
+}
+
+export interface ReachOptions {
+  readonly resolve: Resolve;
+  /** Certificates trusted beside the system's, PEM; empty: none. */
+  readonly extraCa: string;
+}
+
+/** A connection that was just opened, its certificate verified. */
+export interface Reached {
+  readonly socket: Socket;
+  /** `ip:port` dialled. */
+  readonly dialled: string;
+  /** SHA-256 of the upstream's certificate (DER); empty: plaintext. */
+  readonly peerCertificate: Uint8Array;
+}
+
+/**
+ * Opens connections to where permits lead. A name is resolved once for each, and the address judged is
+ * the address dialled.
+ */
+export class Reach {
+  readonly #options: ReachOptions;
+  #trust: SecureContext | null = null;
+
+  constructor(options: ReachOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * @param protocol the one application protocol to agree on by ALPN.
+   * @param open what to make of a connection; when it rejects, the next address is tried.
+   */
+  async connect<T>(
+    permit: Permit,
+    scheme: Scheme,
+    protocol: "h2" | "http/1.1",
+    open: (reached: Reached) => T | Promise<T>,
+  ): Promise<T | Unreachable> {
+    const { target } = permit.facts.claim;
+    const { host } = splitTarget(target);
+    let addresses: string[];
+    try {
+      addresses = isIP(host) === 0 ? await this.#options.resolve(host) : [host];
+    } catch (error) {
+      return unreachable("UPSTREAM_UNREACHABLE", `${host} does not resolve: ${told(error)}`);
+    }
+    if (!permit.facts.namesAddress) {
+      const bad = addresses.find((a) => isForbidden(a, host));
+      if (bad !== undefined) {
+        return unreachable("TARGET_FORBIDDEN", `${host} resolves to ${bad}, which is not public`);
+      }
+    }
+    let last = "no address";
+    for (const address of addresses) {
+      try {
+        return await open(await this.#dial(scheme, target, address, protocol));
+      } catch (error) {
+        last = `${address}: ${told(error)}`;
+      }
+    }
+    return unreachable("UPSTREAM_UNREACHABLE", last);
+  }
+
+  /** Rejects when it does not answer in time, or its certificate does not hold. */
+  async #dial(
+    scheme: Scheme,
+    target: string,
+    address: string,
+    protocol: "h2" | "http/1.1",
+  ): Promise<Reached> {
+    const { host, port } = splitTarget(target);
+    const signal = AbortSignal.timeout(handshakeUs / 1000);
+    const dialled = `${address.includes(":") ? `[${address}]` : address}:${port}`;
+    if (scheme === "http") {
+      const socket = connectTcp({ host: address, port, noDelay: true });
+      await opened(socket, "connect", signal);
+      return { socket, dialled, peerCertificate: new Uint8Array() };
+    }
+    const secure = connectTls({
+      host: address,
+      port,
+      // An address is verified as such; SNI is for names alone.
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+      secureContext: this.#trusted(),
+      minVersion: "TLSv1.2",
+      ALPNProtocols: [protocol],
+    });
+    await opened(secure, "secureConnect", signal);
+    secure.setNoDelay(true);
+    return { socket: secure, dialled, peerCertificate: certificateOf(secure) };
+  }
+
+  #trusted(): SecureContext {
+    if (this.#trust === null) {
+      const system = getCACertificates("system");
+      const roots = system.length > 0 ? system : getCACertificates("bundled");
+      const { extraCa } = this.#options;
+      this.#trust = createSecureContext({ ca: extraCa === "" ? roots : [...roots, extraCa] });
+    }
+    return this.#trust;
+  }
+}
+
+export const unreachable = (reason: Reason, detail: string): Unreachable => ({
+  unreachable: true,
+  reason,
+  detail,
+});
+
+function certificateOf(secure: TLSSocket): Uint8Array {
+  const certificate = secure.getPeerX509Certificate();
+  return certificate === undefined ? new Uint8Array() : hash("sha256", certificate.raw, "buffer");
+}
+
+async function opened(socket: Socket, event: string, signal: AbortSignal): Promise<void> {
+  try {
+    await once(socket, event, { signal });
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+  socket.on("error", () => {});
+}
+
+/** The innermost cause speaks plainest. */
+function told(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause instanceof Error && error.message === "" ? told(error.cause) : error.message;
+}
