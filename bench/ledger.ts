@@ -36,7 +36,8 @@ const draft = {
   leaseRef: bytes(32),
   manifestHash: bytes(32),
   scope: "payments",
-};
+  wouldDeny: "UNSPECIFIED",
+} as const;
 const [action, evidence, outcome] = [bytes(180), bytes(140), bytes(110)];
 
 try {

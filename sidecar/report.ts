@@ -16,3 +16,14 @@ export const stderrReport: Report = (event, facts = {}) => {
   const blocks = all.filter(([, v]) => v.includes("\n")).map(([, v]) => v.replace(/^/gm, "  "));
   process.stderr.write(`${[`dragons: ${[event, ...inline].join("  ")}`, ...blocks].join("\n")}\n`);
 };
+
+/** At the start and at each renewal: what merely observes must never be taken for what enforces. */
+export function reportObserving(
+  report: Report,
+  { observeUntilUs }: { readonly observeUntilUs: number },
+  nowUs: number,
+): void {
+  if (nowUs >= observeUntilUs) return;
+  const until = new Date(observeUntilUs / 1000).toISOString();
+  report("OBSERVES ONLY: what no scope allows passes, and its receipts say WOULD_DENY", { until });
+}

@@ -114,7 +114,7 @@ async function compose(
   opened.defer(() => ledger.shutdown());
   const holder = new AuthorityHolder(clock, authorityDecider(authority));
   opened.defer(() => holder.close());
-  holder.set({ manifestRecorded: true });
+  holder.set({ manifestRecorded: true, retired: authority.retired !== null });
   const progress = new Progress(native, randomBytes(32));
   const facts: RunFacts = {
     manifestHash: hash,
@@ -124,7 +124,8 @@ async function compose(
     enforcement: "ADVISORY",
   };
   const gate = new Gate(ledger, holder, clock, facts, {
-    denied: denialReport(report),
+    denied: denialReport("denied", report),
+    observed: denialReport("WOULD_DENY", report),
     finished: (action) => progress.record(action, clock.nowUs()),
   });
 
@@ -245,12 +246,12 @@ async function measured({ manifestFile, agentFolder }: SidecarConfig): Promise<M
 }
 
 /** Tells each denial once: those counted in one receipt share its id. */
-function denialReport(report: Report): (denial: Denial) => void {
+function denialReport(event: "denied" | "WOULD_DENY", report: Report): (denial: Denial) => void {
   let last = "";
   return ({ reason, message, receiptId, remedy }) => {
     if (receiptId === last && receiptId !== "") return;
     last = receiptId;
-    report("denied", { reason, message, receipt: receiptId, ...(remedy === "" ? {} : { remedy }) });
+    report(event, { reason, message, receipt: receiptId, ...(remedy === "" ? {} : { remedy }) });
   };
 }
 

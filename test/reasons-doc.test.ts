@@ -32,6 +32,8 @@ function render(): string {
     "- Exit: of a command that ends for this reason; all exit codes are in the README.",
     "- `LEDGER_UNAVAILABLE` has no receipt id: what could not be recorded has none. A LIFECYCLE",
     "  receipt counts such refusals once the ledger takes receipts again.",
+    "- WOULD_DENY and a reason of scope or condition stand beside the verdict of an action that a grant",
+    "  merely observed: it passed, and is refused for that reason once observing is over.",
     "",
   ].join("\n");
 }

@@ -7,7 +7,7 @@ import type { Clock, Timer } from "../../src/native/clock.ts";
 /** Everything beside the lease that decides whether this instance may act at all. */
 export type Standing = Pick<
   Authority,
-  "manifestRecorded" | "drifted" | "quarantined" | "stopped" | "revoked"
+  "manifestRecorded" | "retired" | "drifted" | "quarantined" | "stopped" | "revoked"
 >;
 
 /** The authority as it stands at one moment, for the domain to decide from. */
@@ -15,7 +15,7 @@ export type Held = Omit<Authority, "subject">;
 
 export type Decide = (held: Held, claim: Claim, nowUs: number) => Allowed | Refused;
 
-/** How often a lease's end is looked for: a wall clock set forward ends it early. */
+/** How often the end of a lease, or of its observing, is looked for: clocks are set, too. */
 const LOOK_US = 1_000_000;
 
 /**
@@ -29,6 +29,7 @@ export class AuthorityHolder {
   #deadlineMonotonicUs = 0;
   #standing: Standing = {
     manifestRecorded: false,
+    retired: false,
     drifted: false,
     quarantined: false,
     stopped: false,
@@ -53,9 +54,9 @@ export class AuthorityHolder {
   /** Microseconds for which this instance may still act if nobody is heard from again. */
   get autonomyLeftUs(): number {
     const lease = this.#lease;
-    const { revoked, drifted, quarantined, stopped, manifestRecorded } = this.#standing;
-    if (lease === null || revoked || drifted || quarantined || stopped || !manifestRecorded)
-      return 0;
+    const { manifestRecorded, retired, drifted, quarantined, stopped, revoked } = this.#standing;
+    const barred = !manifestRecorded || retired || drifted || quarantined || stopped || revoked;
+    if (lease === null || barred) return 0;
     const wall = lease.body.notAfterUs - this.#clock.nowUs();
     const monotonic = this.#deadlineMonotonicUs - this.#clock.monotonicUs();
     return Math.max(0, Math.min(wall, monotonic));
@@ -111,7 +112,7 @@ export class AuthorityHolder {
     return this.#decide(held, claim, this.#clock.nowUs());
   }
 
-  /** Called after every change, and when the lease has run out. */
+  /** Called after every change, and when the lease, or its observing, has run out. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);
   }
@@ -130,8 +131,13 @@ export class AuthorityHolder {
     this.#timer?.cancel();
     const left = this.autonomyLeftUs;
     if (left === 0) return;
+    const observed = this.#observes;
     this.#timer = this.#clock.after(Math.min(left, LOOK_US), () =>
-      this.autonomyLeftUs === 0 ? this.#changed() : this.#arm(),
+      this.autonomyLeftUs === 0 || observed !== this.#observes ? this.#changed() : this.#arm(),
     );
+  }
+
+  get #observes(): boolean {
+    return this.#clock.nowUs() < (this.#lease?.body.observeUntilUs ?? 0);
   }
 }

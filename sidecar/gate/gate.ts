@@ -1,7 +1,7 @@
-import type { Refused } from "../../src/domain/authorize.ts";
+import type { Allowed, Refused } from "../../src/domain/authorize.ts";
 import { toHex } from "../../src/domain/bytes.ts";
 import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
-import type { Limits, Measure } from "../../src/domain/grant.ts";
+import { type Limits, type Measure, NO_LIMITS } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { openIntentsMax } from "../../src/domain/limits.ts";
@@ -34,6 +34,8 @@ export interface RunFacts {
 /** Who is told of what the gate did, after it did it: semantic progress, and people. */
 export interface GateObserver {
   denied(denial: Denial): void;
+  /** It passes, since the lease merely observes; else it would be this denial. */
+  observed(denial: Denial): void;
   finished(action: Finished): void;
 }
 
@@ -47,6 +49,8 @@ export interface Attempt {
 interface OpenAction {
   readonly claim: Claim;
   readonly scope: string;
+  /** A rule of the manifest names this very address, so a private or loopback one is meant. */
+  readonly named: boolean;
   readonly leaseId: string;
   readonly intent: OpenIntent;
   readonly reservation: Reservation;
@@ -141,7 +145,7 @@ export class Gate {
     const lease = this.#authority.lease as Verified<LeaseBody>;
     const { grantRef } = lease.body;
     const { scope } = decision;
-    const limits = limitsOf(lease.body, scope);
+    const limits = limitsOf(lease.body, decision);
     const claim: Claim = {
       ...request.claim,
       limitState: [this.#spending.left(grantRef, scope, limits)],
@@ -160,6 +164,7 @@ export class Gate {
         leaseRef: lease.ref,
         manifestHash: this.#facts.manifestHash,
         scope,
+        wouldDeny: decision.wouldDeny?.reason ?? "UNSPECIFIED",
         openedAtUs: this.#clock.nowUs(),
       });
     } catch (error) {
@@ -168,8 +173,13 @@ export class Gate {
       return told(why(error.reason, error.message, scope), "", lease.body.leaseId);
     }
     const leaseId = lease.body.leaseId;
-    const action = { claim, scope, leaseId, intent, reservation, leases: [lease.ref] };
-    return this.#mint(action, lease);
+    const named = decision.rule !== null && namesAddress(claim.target);
+    const action = { claim, scope, named, leaseId, intent, reservation, leases: [lease.ref] };
+    const leave = this.#mint(action, lease);
+    if (decision.wouldDeny !== null && !("denied" in leave)) {
+      this.#observer.observed(told(decision.wouldDeny, intent.receiptId, leaseId));
+    }
+    return leave;
   }
 
   /** The clock once more: making the intent durable took time. */
@@ -197,7 +207,7 @@ export class Gate {
       scope: action.scope,
       leaseRef: opened.ref,
       openedAtUs: action.intent.openedAtUs,
-      namesAddress: namesAddress(action.claim.target),
+      namesAddress: action.named,
     });
     this.#open.set(permit, action);
     return permit;
@@ -400,6 +410,6 @@ const refusedAction = (claim: Claim, { scope, reason }: Refused): Finished => ({
 
 const NONE: Limits = { maxActions: 0, maxBytes: 0, ratePerMinute: 0, maxConcurrent: 0 };
 
-/** A scope that the lease does not hold has nothing to spend. */
-const limitsOf = (lease: LeaseBody, scope: string): Limits =>
-  lease.scopes.find((s) => s.name === scope)?.limits ?? NONE;
+/** A scope that the lease does not hold has nothing to spend; what is merely observed is in none. */
+const limitsOf = (lease: LeaseBody, { scope, wouldDeny }: Allowed): Limits =>
+  lease.scopes.find((s) => s.name === scope)?.limits ?? (wouldDeny === null ? NONE : NO_LIMITS);

@@ -3,8 +3,9 @@ import type { AuthorityHolder } from "./authority.ts";
 
 /** Why nothing is permitted now, in the order in which the gate looks; UNSPECIFIED: authority is held. */
 export function standingReason(holder: AuthorityHolder): Reason {
-  const { manifestRecorded, drifted, quarantined, stopped, revoked } = holder.standing;
+  const { manifestRecorded, retired, drifted, quarantined, stopped, revoked } = holder.standing;
   if (!manifestRecorded) return "MANIFEST_NOT_RECORDED";
+  if (retired) return "MANIFEST_RETIRED";
   if (drifted) return "MANIFEST_DRIFT";
   if (quarantined) return "QUARANTINED";
   if (stopped) return "STOPPED";

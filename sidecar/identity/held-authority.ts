@@ -153,6 +153,14 @@ export class HeldAuthority {
     }
   }
 
+  /** The revocation that retired the manifest; null: it is in force. */
+  get retired(): Verified<RevocationBody> | null {
+    const hit = this.#revocations.find(
+      ({ body }) => body.kind === "MANIFEST" && equal(body.target, this.manifestHash),
+    );
+    return hit ?? null;
+  }
+
   /** Whether a revocation in force takes this lease back, alone or with all of its kind. */
   revokes(lease: Verified<LeaseBody>): Verified<RevocationBody> | null {
     const { grantRef, ledgerId, manifestHash: hash } = lease.body;

@@ -160,6 +160,7 @@ export class Ledger implements WorkLedger {
       claimSalt: salt(),
       goal: draft.goal,
       goalSalt: salt(),
+      wouldDeny: draft.wouldDeny,
     };
     // Encoded before the chain moves: a draft that does not encode must leave no trace.
     const row: IntentRow = { intentSeq: body.intentSeq, body: IntentBody.encode(body) };
@@ -197,6 +198,8 @@ export class Ledger implements WorkLedger {
       egressLastUs: closing.egressLastUs && Math.max(body.openedAtUs, closing.egressLastUs),
       intentSeq: body.intentSeq,
       count: 1,
+      // What was refused after all was not merely observed.
+      wouldDeny: closing.verdict === "DENIED" ? "UNSPECIFIED" : body.wouldDeny,
       goal: body.goal,
       goalSalt: body.goalSalt,
       action: closing.action,
@@ -331,6 +334,7 @@ export class Ledger implements WorkLedger {
       egressLastUs: 0,
       intentSeq: 0,
       count,
+      wouldDeny: "UNSPECIFIED",
       goalSalt: salt(),
       claimSalt: salt(),
       claimCommitment: null,

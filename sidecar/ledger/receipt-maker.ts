@@ -28,6 +28,7 @@ export type ReceiptFacts = Pick<
   | "egressLastUs"
   | "intentSeq"
   | "count"
+  | "wouldDeny"
 > & {
   readonly goal: Uint8Array;
   readonly goalSalt: Uint8Array;
@@ -83,6 +84,7 @@ export function makeReceipt(
     payloadHash: payloadHash(crypto, commitments),
     refersTo: NO_HASH,
     redactedMask: 0,
+    wouldDeny: facts.wouldDeny,
   });
   return { header, body, payload, after: chain.state() };
 }

@@ -90,6 +90,8 @@ export interface IntentDraft {
   readonly leaseRef: Uint8Array;
   readonly manifestHash: Uint8Array;
   readonly scope: string;
+  /** What it would have been refused for, were it not merely observed; UNSPECIFIED: it is allowed. */
+  readonly wouldDeny: Reason;
   readonly openedAtUs: number;
 }
 

@@ -18,7 +18,7 @@ import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { LeaseLog } from "../identity/lease-log.ts";
 import { lifecycleDraft } from "../ledger/lifecycle.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
-import type { Report } from "../report.ts";
+import { type Report, reportObserving } from "../report.ts";
 import { CosignedHeads } from "./cosigned.ts";
 import { heartbeat } from "./heartbeat.ts";
 import { startTether, type Tether, type TetherClient } from "./tether.ts";
@@ -84,6 +84,7 @@ export class Governor {
 
   start(): void {
     const { authority, clock, client, holder, ledger, ledgerSigner, report } = this.#parts;
+    reportObserving(report, authority.grant.body, clock.nowUs());
     this.tether = startTether({
       authority,
       client,
@@ -110,6 +111,7 @@ export class Governor {
         keyset: () => this.#judgeAgain(),
         revocation: ({ body }) => {
           // Who takes back the lease to come means the one that it follows, too.
+          if (authority.retired !== null) holder.set({ retired: true });
           const hit = [holder.lease, this.#next].some((l) => l && authority.revokes(l) !== null);
           if (hit) holder.revoke();
           report("revocation", {
@@ -176,6 +178,7 @@ export class Governor {
     this.#leaseSeq = leaseSeq;
     holder.adopt(lease, this.#beatBefore);
     report("lease", { lease: leaseId, seq: leaseSeq });
+    reportObserving(report, lease.body, clock.nowUs());
     // A beat under the new lease, at once: only that makes the organism run.
     this.beatNow();
     this.#firstLease.resolve();

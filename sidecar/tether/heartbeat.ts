@@ -66,5 +66,6 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     syncLag: stats.unacknowledged,
     enforcement: "ADVISORY",
     directiveResults: facts.directiveResults,
+    observeUntilUs: facts.lease?.body.observeUntilUs ?? 0,
   };
 }

@@ -52,6 +52,10 @@ export function showDuration(us: number): string {
   return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)}${unit}`;
 }
 
+/** Loud, wherever a grant is shown that does not enforce its scopes yet; empty where it does. */
+export const observing = (untilUs: number): string =>
+  untilUs * 1e-3 > Date.now() ? ` (OBSERVES ONLY until ${showTime(untilUs)})` : "";
+
 /** The beginning of a hash: enough to tell apart what stands in one table. */
 export const short = (hex: string): string => (hex === "" ? "-" : hex.slice(0, 16));
 

@@ -102,15 +102,17 @@ export class Issuer {
     if (grant === null || tenant.manifest(ledger.manifestHash) === null) {
       return { reason: "MANIFEST_NOT_RECORDED", detail: "its manifest or grant is not recorded" };
     }
+    if (tenant.revokedEpoch("MANIFEST", ledger.manifestHash) !== 0) {
+      return { reason: "MANIFEST_RETIRED", detail: "operators have retired its manifest" };
+    }
     const revoked =
       grant.revokedEpoch !== 0 ||
       ledger.revokedEpoch !== 0 ||
-      tenant.revokedEpoch("MANIFEST", ledger.manifestHash) !== 0 ||
       tenant.revokedEpoch("TENANT", new Uint8Array(0)) !== 0;
     if (revoked) {
       return {
         reason: "LEASE_REVOKED",
-        detail: "its grant, manifest, instance or tenant is revoked",
+        detail: "its grant, instance or tenant is revoked",
       };
     }
     const judged = verifyGrant(
@@ -188,6 +190,7 @@ export class Issuer {
       sessionEpoch,
       controlSize: control.size,
       controlRoot: control.size === 0 ? new Uint8Array(0) : control.root,
+      observeUntilUs: body.observeUntilUs,
     };
   }
 

@@ -164,6 +164,7 @@ export class TenantLedger {
       payloadHash: payloadHash(this.#crypto, commitments),
       refersTo: ABSENT,
       redactedMask: 0,
+      wouldDeny: "UNSPECIFIED",
     });
     return { seq: header.seq, body, payload: { commitments, openings } };
   }

@@ -94,6 +94,7 @@ function organismAt(
     dockedAtUs: BigInt(ledger.openedAtUs),
     sinceUs: BigInt(body?.atUs ?? ledger.openedAtUs),
     ...(transition === null ? {} : { transition: toWire(transition.signed) }),
+    observeUntilUs: BigInt(tenant.grant(ledger.grantRef)?.artifact.body.observeUntilUs ?? 0),
   };
 }
 

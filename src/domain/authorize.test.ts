@@ -42,6 +42,7 @@ const LEASE = leaseOf();
 const authorityOf = (more: Partial<Authority> = {}, subject = SUBJECT): Authority => ({
   subject,
   manifestRecorded: true,
+  retired: false,
   drifted: false,
   quarantined: false,
   stopped: false,
@@ -64,12 +65,14 @@ describe("authorize", () => {
       allowed: true,
       scope: "read:payments",
       rule: manifestBody().capabilities[0]?.rules[0],
+      wouldDeny: null,
     });
   });
 
   /** What each fault does to an authority in order, in the order in which faults are looked for. */
   const FAULTS: [Reason, Partial<Authority>, number?, Claim?][] = [
     ["MANIFEST_NOT_RECORDED", { manifestRecorded: false }],
+    ["MANIFEST_RETIRED", { retired: true }],
     ["MANIFEST_DRIFT", { drifted: true }],
     ["QUARANTINED", { quarantined: true }],
     ["STOPPED", { stopped: true }],

@@ -22,6 +22,8 @@ export interface Authority {
   readonly subject: Subject;
   /** The control plane has recorded the manifest. */
   readonly manifestRecorded: boolean;
+  /** Operators took it back. */
+  readonly retired: boolean;
   /** What was measured is no longer what is there. */
   readonly drifted: boolean;
   readonly quarantined: boolean;
@@ -37,7 +39,10 @@ export interface Authority {
 export interface Allowed {
   readonly allowed: true;
   readonly scope: string;
-  readonly rule: Rule;
+  /** null: no rule of the manifest speaks of it; it is merely observed. */
+  readonly rule: Rule | null;
+  /** What it is refused for as soon as its lease no longer observes; null: its scope allows it. */
+  readonly wouldDeny: Refused | null;
 }
 
 export interface Refused {
@@ -62,6 +67,9 @@ export function authorize(authority: Authority, claim: Claim, nowUs: number): Al
   if (!authority.manifestRecorded) {
     return refused("MANIFEST_NOT_RECORDED", "no operator has recorded this agent's manifest");
   }
+  if (authority.retired) {
+    return refused("MANIFEST_RETIRED", "operators have retired this agent's manifest");
+  }
   if (authority.drifted) {
     return refused("MANIFEST_DRIFT", "the agent's files are no longer those of its manifest");
   }
@@ -85,7 +93,25 @@ export function authorize(authority: Authority, claim: Claim, nowUs: number): Al
   if (!(nowUs < lease.body.notAfterUs) || authority.overdue) {
     return refused("LEASE_EXPIRED", "the lease has ended");
   }
-  return byScope(authority.subject.scopes, lease.body, claim);
+  const decision = byScope(authority.subject.scopes, lease.body, claim);
+  if (decision.allowed || !(nowUs < lease.body.observeUntilUs)) return decision;
+  return observe(authority.subject.scopes, decision, claim);
+}
+
+/** What scopes and their conditions refuse passes where a lease observes; nothing else does. */
+function observe(scopes: Scopes, refusal: Refused, claim: Claim): Allowed | Refused {
+  const [match] = matching(scopes, claim);
+  const observed = { allowed: true, rule: match?.rule ?? null, wouldDeny: refusal } as const;
+  switch (refusal.reason) {
+    case "SCOPE_NOT_GRANTED":
+      // Counted under no scope that is granted: what is merely observed spends nothing of it.
+      return { ...observed, scope: match?.scope ?? "" };
+    case "CONDITION_FALSE":
+    case "CONDITION_UNEVALUABLE":
+      return limitSpent(refusal.scope, claim) ?? { ...observed, scope: refusal.scope };
+    default:
+      return refusal;
+  }
 }
 
 function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refused {
@@ -95,11 +121,15 @@ function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refu
   if (rule.when !== "") {
     return refused("CONDITION_UNEVALUABLE", `the condition of ${scope} cannot be evaluated`, scope);
   }
+  return limitSpent(scope, claim) ?? { allowed: true, scope, rule, wouldDeny: null };
+}
+
+function limitSpent(scope: string, claim: Claim): Refused | null {
   const left = claim.limitState.find((l) => l.scope === scope);
-  if (left !== undefined && Math.min(left.actionsLeft, left.bytesLeft, left.concurrentLeft) <= 0) {
-    return refused("LIMIT_SPENT", `what ${scope} allows is spent`, scope);
+  if (left === undefined || Math.min(left.actionsLeft, left.bytesLeft, left.concurrentLeft) > 0) {
+    return null;
   }
-  return { allowed: true, scope, rule };
+  return refused("LIMIT_SPENT", `what ${scope} allows is spent`, scope);
 }
 
 function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {

@@ -16,6 +16,7 @@ import {
   u64,
 } from "./canonical.ts";
 import { LeaseBody } from "./lease.ts";
+import { REASONS } from "./reason.ts";
 import { RECEIPT_KINDS, ReceiptHeader, VERDICTS } from "./receipt.ts";
 import { SignedBytes } from "./signed.ts";
 
@@ -266,6 +267,7 @@ const receipts = fc.record({
   payloadHash: hash,
   refersTo: hash,
   redactedMask: fc.nat(31),
+  wouldDeny: fc.constantFrom(...REASONS),
 });
 const leases = fc
   .record({

@@ -39,6 +39,7 @@ const draft: ReceiptDraft = {
   payloadHash: fill(6),
   refersTo: new Uint8Array(0),
   redactedMask: 0,
+  wouldDeny: "UNSPECIFIED",
 };
 const fresh = () => new Chain(noble, newChainState(LEDGER, "acme"));
 

@@ -182,6 +182,7 @@ export class Chain {
       payloadHash: draft.payloadHash,
       refersTo: draft.refersTo,
       redactedMask: draft.redactedMask,
+      wouldDeny: draft.wouldDeny,
     };
     const body = ReceiptHeader.encode(header);
     const hash = leafHash(this.#crypto, body);

@@ -11,7 +11,14 @@ import {
 } from "../../test/fixtures/authority.ts";
 import { native } from "../native/crypto.ts";
 import { GRANT, type GrantBody, UNLIMITED, verifyGrant } from "./grant.ts";
-import { clockSkewMaxUs, leaseTtlMaxUs, leaseTtlMinUs, purposeMax, scopesMax } from "./limits.ts";
+import {
+  clockSkewMaxUs,
+  leaseTtlMaxUs,
+  leaseTtlMinUs,
+  observeUsMax,
+  purposeMax,
+  scopesMax,
+} from "./limits.ts";
 import type { Manifest } from "./manifest.ts";
 import { signBody } from "./signing.ts";
 
@@ -32,6 +39,15 @@ const scopes = (count: number) =>
     name: `read:s${String(i).padStart(3, "0")}`,
     limits: FREE,
   }));
+
+const HOUR = 3600 * SECOND;
+/** A grant from now on that holds for `forUs`. */
+const observing = (us: number, forUs: number): Partial<GrantBody> => ({
+  notBeforeUs: NOW,
+  issuedAtUs: NOW,
+  notAfterUs: NOW + forUs,
+  observeUntilUs: NOW + us,
+});
 
 describe("a grant", () => {
   test("is believed when an operator signed it for this manifest", async () => {
@@ -96,6 +112,9 @@ describe("a grant", () => {
     ["a purpose that turns the text around", { purpose: "a\u202eb" }, "E_FIELD"],
     ["nobody to use it", { instancesMax: 0 }, "E_FIELD"],
     ["no level of measurement", { measureMin: "UNSPECIFIED" }, "E_FIELD"],
+    ["observing that is over before it begins", observing(0, HOUR), "E_FIELD"],
+    ["observing longer than it holds", observing(2 * HOUR, HOUR), "E_FIELD"],
+    ["observing longer than may be", observing(observeUsMax + 1, 2 * observeUsMax), "E_FIELD"],
   ];
   test.each(wrong)("is refused with %s", async (_, more, code) => {
     expect(await verify(more)).toMatchObject({ invalid: true, code });
@@ -105,6 +124,8 @@ describe("a grant", () => {
     ok(await verify({ scopes: scopes(scopesMax), purpose: "x".repeat(purposeMax) }));
     ok(await verify({ leaseTtlMaxUs: leaseTtlMinUs }));
     ok(await verify({ leaseTtlMaxUs }));
+    ok(await verify(observing(observeUsMax, observeUsMax)));
+    ok(await verify(observing(1, HOUR)));
     ok(await verify({ issuedAtUs: NOW + clockSkewMaxUs }));
   });
 

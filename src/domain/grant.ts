@@ -4,7 +4,14 @@ import type { Crypto } from "./crypto.ts";
 import { isId } from "./ids.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
-import { leaseTtlMaxUs, leaseTtlMinUs, purposeMax, scopeNameMax, scopesMax } from "./limits.ts";
+import {
+  leaseTtlMaxUs,
+  leaseTtlMinUs,
+  observeUsMax,
+  purposeMax,
+  scopeNameMax,
+  scopesMax,
+} from "./limits.ts";
 import { identityOf, isPrintable, type Manifest, SCOPE_NAME } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import {
@@ -80,6 +87,11 @@ export const GrantBody = message("grant", {
   instancesMax: u32(11),
   measureMin: oneOf(12, MEASURES),
   liveness: nested(13, LivenessPolicy),
+  /**
+   * Until then what the scopes do not allow is let pass, and its receipt says what it would have been
+   * refused for. 0: it is refused, as ever. Everything but scopes and their conditions is enforced.
+   */
+  observeUntilUs: u64(14),
 });
 export type GrantBody = ReturnType<typeof GrantBody.decode>;
 
@@ -134,6 +146,25 @@ export function checkGrant(body: GrantBody): Invalid | null {
       ),
     () => must(body.instancesMax >= 1, "E_FIELD", "grant.instancesMax is 0, so it permits nobody"),
     () => must(body.measureMin !== "UNSPECIFIED", "E_FIELD", "grant.measureMin is absent"),
+    () => checkObserving(body),
+  );
+}
+
+/** Observing ends by itself, soon, and within the grant. */
+function checkObserving(body: GrantBody): Invalid | null {
+  const { observeUntilUs, issuedAtUs, notBeforeUs, notAfterUs } = body;
+  if (observeUntilUs === 0) return null;
+  const fromUs = Math.max(issuedAtUs, notBeforeUs);
+  const field = "grant.observeUntilUs";
+  return firstOf(
+    () => must(observeUntilUs > fromUs, "E_FIELD", `${field} is over before the grant begins`),
+    () => must(observeUntilUs <= notAfterUs, "E_FIELD", `${field} is after the grant's end`),
+    () =>
+      must(
+        observeUntilUs - fromUs <= observeUsMax,
+        "E_FIELD",
+        `${field} lasts ${observeUntilUs - fromUs} µs, at most ${observeUsMax}: observe for less`,
+      ),
   );
 }
 

@@ -84,6 +84,8 @@ export const HeartbeatBody = message("heartbeat", {
   syncLag: u64(28),
   enforcement: oneOf(29, ENFORCEMENTS),
   directiveResults: repeated(nested(30, DirectiveResult)),
+  /** Of the lease in hand: until then it merely observes; 0: it enforces its scopes. */
+  observeUntilUs: u64(31),
 });
 export type HeartbeatBody = ReturnType<typeof HeartbeatBody.decode>;
 
@@ -115,6 +117,11 @@ export function checkHeartbeat(b: HeartbeatBody): Invalid | null {
       field(
         isPresent(b.leaseRef) || b.autonomyLeftUs === 0,
         "autonomyLeftUs is left without a lease",
+      ),
+    () =>
+      field(
+        isPresent(b.leaseRef) || b.observeUntilUs === 0,
+        "observeUntilUs observes without a lease",
       ),
     () =>
       field(

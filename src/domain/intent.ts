@@ -1,4 +1,5 @@
-import { bytes, message, str, u32, u64 } from "./canonical.ts";
+import { bytes, message, oneOf, str, u32, u64 } from "./canonical.ts";
+import { REASONS } from "./reason.ts";
 
 /**
  * What is about to be done, durable before anything is forwarded. Never leaves the tenant whole:
@@ -17,5 +18,7 @@ export const IntentBody = message("intent", {
   claimSalt: bytes(9, 32),
   goal: bytes(10),
   goalSalt: bytes(11, 32),
+  /** As in the receipt that closes it. */
+  wouldDeny: oneOf(12, REASONS),
 });
 export type IntentBody = ReturnType<typeof IntentBody.decode>;

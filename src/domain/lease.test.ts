@@ -56,6 +56,7 @@ describe("a lease", () => {
     ["another manifest", { manifestHash: hashOf(manifestBody({ name: "x" })) }, "E_MANIFEST"],
     ["another grant", { grantRef: sha("grant") }, "E_REF"],
     ["no place in the row", { leaseSeq: 0 }, "E_FIELD"],
+    ["observing that no operator signed", { observeUntilUs: NOW + SECOND }, "E_WIDENED"],
     ["a scope not granted", { scopes: [{ name: "read:secrets", limits: FREE }] }, "E_WIDENED"],
     ["an interval that is none", { notAfterUs: NOW }, "E_FIELD"],
     ["an end beyond its longest", { notAfterUs: NOW + 60 * SECOND + 1 }, "E_WIDENED"],
@@ -140,6 +141,7 @@ const within = fc
     const scopes = r.granted.map((name, i) => ({ name, limits: r.limits[i] as Limits }));
     const grant: Partial<GrantBody> = {
       scopes,
+      observeUntilUs: r.granted.length % 2 === 0 ? 0 : NOW - DAY + r.lengthUs,
       notBeforeUs: NOW - DAY,
       notAfterUs: NOW - DAY + r.lengthUs,
       leaseTtlMaxUs: r.ttlUs,
@@ -158,6 +160,7 @@ const within = fc
     const ttl = Math.max(1, Math.floor(room * r.ttlShare));
     const lease: Partial<LeaseBody> = {
       scopes: leased,
+      observeUntilUs: Math.floor((grant.observeUntilUs as number) * r.ttlShare),
       issuedAtUs: notBeforeUs,
       notBeforeUs,
       notAfterUs: notBeforeUs + ttl,
@@ -199,6 +202,10 @@ const WIDENINGS: Record<string, (c: Case, by: number) => Partial<LeaseBody> | nu
     const scopes = [...(c.lease.scopes as LeaseBody["scopes"]), { name: foreign, limits: FREE }];
     return { ...c.lease, scopes: scopes.sort((a, b) => (a.name < b.name ? -1 : 1)) };
   },
+  observing: ({ grant, lease }, by) => ({
+    ...lease,
+    observeUntilUs: (grant.observeUntilUs as number) + by,
+  }),
   tenant: ({ lease }) => ({ ...lease, tenantId: "globex" }),
   instance: ({ lease }) => ({ ...lease, instanceId: "0189dcd553117d408db09496a2eef37c" }),
   ledger: ({ lease }) => ({ ...lease, ledgerId: sha("other") }),

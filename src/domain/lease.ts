@@ -51,6 +51,8 @@ export const LeaseBody = message("lease", {
   /** The tenant ledger's head at the control plane when it was issued. */
   controlSize: u64(19),
   controlRoot: bytes(20, 32),
+  /** As in the grant, or earlier; 0: it only permits what its scopes do. */
+  observeUntilUs: u64(21),
 });
 export type LeaseBody = ReturnType<typeof LeaseBody.decode>;
 
@@ -172,6 +174,12 @@ function checkWithin(body: LeaseBody, grant: GrantBody): Invalid | null {
         ttlUs <= grant.leaseTtlMaxUs,
         "E_WIDENED",
         `lease lasts ${ttlUs} µs, and the grant allows ${grant.leaseTtlMaxUs}`,
+      ),
+    () =>
+      must(
+        body.observeUntilUs <= grant.observeUntilUs,
+        "E_WIDENED",
+        `lease.observeUntilUs is ${body.observeUntilUs}, and the grant observes until ${grant.observeUntilUs}`,
       ),
     () => checkScopes("lease", body.scopes),
     () => checkScopesWithin(body.scopes, grant.scopes),

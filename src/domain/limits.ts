@@ -20,6 +20,8 @@ export const leaseTtlMinUs = 1 * SECOND_US;
 export const leaseTtlMaxUs = 24 * 60 * MINUTE_US;
 /** Microseconds. How far ahead of ours a signer's clock may be before its word is not believed. */
 export const clockSkewMaxUs = 1 * MINUTE_US;
+/** Microseconds. How long a grant may only observe: a first week, and one more to act on what it showed. */
+export const observeUsMax = 14 * 24 * 60 * MINUTE_US;
 /** Microseconds. A login token that leaks is of use this long. */
 export const loginTokenTtlUs = 10 * MINUTE_US;
 /** Characters of a login token: names and a few claims; it is parsed before anybody is known. */

@@ -36,6 +36,8 @@ export const REASONS = [
   "DEADLINE_EXCEEDED",
   "HANDOFF",
   "CRASHED",
+  // Authority, continued
+  "MANIFEST_RETIRED",
 ] as const;
 
 export type Reason = (typeof REASONS)[number];
@@ -114,4 +116,5 @@ export const RENDERINGS: Readonly<Record<Reason, Rendering>> = {
   DEADLINE_EXCEEDED: late("The agent's deadline passed."),
   HANDOFF: unavailable("The sidecar is being replaced."),
   CRASHED: crashed("The sidecar ended before it knew how the action ended."),
+  MANIFEST_RETIRED: forbidden("Operators have retired the agent's manifest."),
 };

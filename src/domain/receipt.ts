@@ -58,6 +58,8 @@ export const ReceiptHeader = message("receipt", {
   refersTo: bytes(21, 32),
   /** Bit f−1 set: payload field f was redacted. */
   redactedMask: u32(22),
+  /** What an ACTION would have been refused for, had its lease not merely observed; else absent. */
+  wouldDeny: oneOf(23, REASONS),
 });
 export type ReceiptHeader = ReturnType<typeof ReceiptHeader.decode>;
 

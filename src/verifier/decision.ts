@@ -42,12 +42,13 @@ export function decideAgain(
 /** Asks the gate's own function, with everything that only the sidecar could know left favourable. */
 function replay(
   { subject }: Authority,
-  { seq, kind, scope, reason, openedAtUs }: ReceiptHeader,
+  { seq, kind, scope, reason, wouldDeny, openedAtUs }: ReceiptHeader,
   lease: Verified<LeaseBody> | null,
   claim: Claim,
 ): Decision | Break {
   const favourable = {
     manifestRecorded: true,
+    retired: false,
     drifted: false,
     quarantined: false,
     stopped: false,
@@ -57,8 +58,13 @@ function replay(
   const again = authorize({ subject, lease, ...favourable }, claim, openedAtUs);
   if (kind === "ACTION") {
     if (!again.allowed) return broken("DECISION", "E_SCOPE_EXCEEDED", seq, again.detail);
-    if (again.scope === scope) return "SAME";
-    return broken("DECISION", "E_SCOPE_EXCEEDED", seq, `${again.scope} permits it, not ${scope}`);
+    if (again.scope !== scope) {
+      return broken("DECISION", "E_SCOPE_EXCEEDED", seq, `${again.scope} permits it, not ${scope}`);
+    }
+    const observed = again.wouldDeny?.reason ?? "UNSPECIFIED";
+    if (observed === wouldDeny) return "SAME";
+    const what = `it would have been refused for ${observed}, and the receipt says ${wouldDeny}`;
+    return broken("DECISION", "E_DECISION_DIFFERS", seq, what);
   }
   if (!again.allowed && again.reason === reason) return "SAME";
   if (again.allowed && reason === "SCOPE_NOT_GRANTED") {

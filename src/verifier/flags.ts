@@ -9,6 +9,8 @@ export const FLAGS = {
   OPEN_INTENT: "an action was begun and its end is not among the receipts shown",
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
   WITHHELD: "a payload field is withheld",
+  OBSERVED:
+    "an action that no scope allowed: its grant merely observed, and it would be refused now",
   ERASED: "a payload field was erased, and a later receipt says so",
   CLOCK_SET_BACK:
     "opened, by the sidecar's clock, before the action that it follows, under a new lease",

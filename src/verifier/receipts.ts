@@ -181,6 +181,8 @@ function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
   if (refers !== header.refersTo.length > 0)
     return bad(`${kind} and what it refers to do not go together`);
   if (kind !== "REDACTION" && header.redactedMask !== 0) return bad(`${kind} redacts nothing`);
+  const observed = header.wouldDeny !== "UNSPECIFIED";
+  if (observed && kind !== "ACTION") return bad(`a ${kind} that was merely observed`);
   if (intentSeq > header.intentsOpened) return bad("it closes an intent that was not opened");
   if (header.intentsOpened < walk.intentsOpened)
     return bad("fewer intents than the receipt before");
@@ -192,7 +194,8 @@ function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
         return bad(`an action that is ${verdict}`);
       if (verdict === "COMPLETED" && reason !== "UNSPECIFIED")
         return bad(`completed, yet ${reason}`);
-      return header.scope === "" ? bad("an action outside every scope") : null;
+      if (observed) walk.flags.raise("OBSERVED", seq);
+      return header.scope === "" && !observed ? bad("an action outside every scope") : null;
     case "DENIAL":
       if (verdict !== "DENIED") return bad(`a denial that is ${verdict}`);
       if (reason === "UNSPECIFIED") return bad("a denial without a reason");

@@ -48,6 +48,11 @@ function ledgerLines(ledger: LedgerReport): string[] {
   return [
     `Ledger ${ledger.ledger.slice(0, 16)} (${who}): receipts ${ledger.from} to ${ledger.to}, ${head}.`,
     `It completed ${counts.completed}, failed ${counts.failed}, denied ${counts.denied}, cut ${counts.cut}, and left ${counts.indeterminate} indeterminate.`,
+    ...(counts.observed === 0
+      ? []
+      : [
+          `${counts.observed} of its actions were in no scope: a grant that merely observed let them pass.`,
+        ]),
     `Decisions repeated: ${counts.decisionsSame} the same, ${counts.decisionsNotReproducible} not reproducible offline, ${counts.decisionsUnshown} with the claim withheld.`,
   ];
 }

@@ -10,6 +10,8 @@ export interface Counts {
   failed: number;
   cut: number;
   indeterminate: number;
+  /** Of all these actions, those that no scope allowed. */
+  observed: number;
   denied: number;
   lifecycle: number;
   corrections: number;
@@ -24,6 +26,7 @@ const noCounts = (): Counts => ({
   failed: 0,
   cut: 0,
   indeterminate: 0,
+  observed: 0,
   denied: 0,
   lifecycle: 0,
   corrections: 0,
@@ -92,6 +95,7 @@ export class Tally {
     const counts = this.#counts.get(ledger.id) ?? noCounts();
     this.#counts.set(ledger.id, counts);
     counts.receipts++;
+    if (header.wouldDeny !== "UNSPECIFIED") counts.observed++;
     if (header.kind === "DENIAL") counts.denied += header.count;
     else if (header.kind === "LIFECYCLE") counts.lifecycle++;
     else if (header.kind !== "ACTION") counts.corrections++;

@@ -106,6 +106,7 @@ async function issueLease(g: Awaited<ReturnType<typeof genesis>>, grantRef: Uint
     sessionEpoch: 1,
     controlSize: tenant.controlHead().size,
     controlRoot: tenant.controlHead().root,
+    observeUntilUs: 0,
   };
   const lease = await tenant.issue(LEASE, body);
   await tenant.record({ entries: [{ what: "lease", artifact: lease }] });

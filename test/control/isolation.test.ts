@@ -89,6 +89,7 @@ async function enrich() {
     sessionEpoch: 1,
     controlSize: tenant.controlHead().size,
     controlRoot: tenant.controlHead().root,
+    observeUntilUs: 0,
   });
   await tenant.record({ entries: [{ what: "lease", artifact: lease }] });
   return {

@@ -135,6 +135,7 @@ export class SimSidecar {
         payloadHash: random32(),
         refersTo: NONE,
         redactedMask: 0,
+        wouldDeny: "UNSPECIFIED",
         ...more,
       });
       this.receipts.push(await signBody(RECEIPT, RECEIPT.body.decode(body), [this.ledgerKey]));

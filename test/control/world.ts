@@ -246,6 +246,7 @@ export function grantBody(world: World, house: House, more: Partial<GrantBody> =
     purpose: "reconcile payments",
     instancesMax: 2,
     measureMin: "DECLARED",
+    observeUntilUs: 0,
     liveness: {
       heartbeatIntervalUs: 0,
       stallDegradedUs: 0,

@@ -109,6 +109,7 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
     sessionEpoch: 1,
     controlSize: 0,
     controlRoot: new Uint8Array(32),
+    observeUntilUs: 0,
     ...over,
   };
   const ref = new Uint8Array(32).fill(body.leaseSeq + 10);
@@ -162,7 +163,7 @@ export async function openRig(
       measure: "FILES",
       enforcement: "ADVISORY",
     },
-    { denied() {}, finished() {} },
+    { denied() {}, observed() {}, finished() {} },
   );
   authority.set({ manifestRecorded: true });
   authority.adopt(leaseFrom(clock.nowUs()));

@@ -57,6 +57,7 @@ export const draft = (over: Partial<IntentDraft> = {}): IntentDraft => ({
   leaseRef: LEASE,
   manifestHash: MANIFEST,
   scope: "payments",
+  wouldDeny: "UNSPECIFIED",
   openedAtUs: NOW_US,
   ...over,
 });

@@ -219,6 +219,7 @@ export class Story {
         purpose: "reconcile payments",
         instancesMax: 2,
         measureMin: "DECLARED",
+        observeUntilUs: 0,
         liveness: {
           heartbeatIntervalUs: 0,
           stallDegradedUs: 0,
@@ -322,6 +323,7 @@ export class Story {
       sessionEpoch: 1,
       controlSize: 0,
       controlRoot: none,
+      observeUntilUs: 0,
     };
     const twisted = twist(this.twists.lease?.(body) ?? body);
     const signed = await signBody(LEASE, twisted, [this.twists.leaseSigner ?? this.issuer]);
@@ -377,6 +379,7 @@ export class Story {
       payloadHash: hashOf(""),
       refersTo: none,
       redactedMask: 0,
+      wouldDeny: "UNSPECIFIED",
       ...over,
     };
   }
@@ -427,6 +430,7 @@ export class Story {
       claimSalt: salt,
       goal: none,
       goalSalt: hashOf(`salt ${receiptId} 0`),
+      wouldDeny: "UNSPECIFIED",
     });
     return async () => {
       this.open.delete(intentSeq);

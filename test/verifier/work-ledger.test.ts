@@ -51,6 +51,7 @@ async function act(story: Story, clock: ManualClock, ledger: WorkLedger) {
     leaseRef,
     manifestHash: story.manifestHash,
     scope: "read:payments",
+    wouldDeny: "UNSPECIFIED",
     openedAtUs: clock.nowUs(),
   });
   return () =>

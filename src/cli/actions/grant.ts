@@ -45,6 +45,8 @@ export interface NewGrant {
   readonly measureMin?: Exclude<Measure, "UNSPECIFIED">;
   /** Thresholds of liveness other than the defaults. */
   readonly liveness?: Partial<LivenessPolicy>;
+  /** How long it merely observes, from now; absent: it enforces its scopes at once. */
+  readonly observeForUs?: number;
 }
 
 /** A grant as it is shown. Hashes in hex, times in microseconds. */
@@ -62,6 +64,8 @@ export interface GrantView {
   readonly signedBy: readonly string[];
   /** Epoch of the revocation that ended it; 0: none did. */
   readonly revokedEpoch: number;
+  /** Until then it merely observes; 0: it enforces its scopes. */
+  readonly observeUntilUs: number;
 }
 
 /** Signs a grant with these operators' grant keys, and records it. */
@@ -87,6 +91,7 @@ export async function createGrant(
     instancesMax: wanted.instancesMax ?? 1,
     measureMin: wanted.measureMin ?? "FILES",
     liveness: { ...LivenessPolicy.empty(), ...wanted.liveness },
+    observeUntilUs: wanted.observeForUs === undefined ? 0 : nowUs + wanted.observeForUs,
   };
   const problem = checkGrant(body);
   if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
@@ -204,6 +209,7 @@ function grantView({ signed, revokedEpoch }: Grant): GrantView {
     measureMin: body.measureMin,
     signedBy: read.signatures.map((s) => toHex(s.key)),
     revokedEpoch: Number(revokedEpoch),
+    observeUntilUs: body.observeUntilUs,
   };
 }
 

@@ -41,6 +41,8 @@ export interface OrganismView {
   readonly sinceUs: number;
   /** Why it is in this state; null: it has not left DOCKED. */
   readonly cause: string | null;
+  /** Until then its grant merely observes; 0: scopes are enforced. */
+  readonly observeUntilUs: number;
 }
 
 /** What changes with every beat. */
@@ -231,6 +233,7 @@ function organismView(o: Organism): OrganismView {
     dockedAtUs: Number(o.dockedAtUs),
     sinceUs: Number(o.sinceUs),
     cause: o.transition === undefined ? null : TransitionBody.decode(o.transition.body).cause,
+    observeUntilUs: Number(o.observeUntilUs),
   };
 }
 

@@ -19,6 +19,8 @@ export interface ReceiptView {
   readonly verdict: string;
   readonly reason: string;
   readonly scope: string;
+  /** What it would have been refused for, had its grant not merely observed; else UNSPECIFIED. */
+  readonly wouldDeny: string;
   readonly openedAtUs: number;
   readonly closedAtUs: number;
   readonly egressLastUs: number;
@@ -148,6 +150,7 @@ function receiptView(signed: SignedBytes): ReceiptView {
     verdict: h.verdict,
     reason: h.reason,
     scope: h.scope,
+    wouldDeny: h.wouldDeny,
     openedAtUs: h.openedAtUs,
     closedAtUs: h.closedAtUs,
     egressLastUs: h.egressLastUs,

@@ -107,6 +107,7 @@ function decided(
   const authority = {
     subject,
     manifestRecorded: header.reason !== "MANIFEST_NOT_RECORDED",
+    retired: header.reason === "MANIFEST_RETIRED",
     drifted: header.reason === "MANIFEST_DRIFT",
     quarantined: header.reason === "QUARANTINED",
     stopped: header.reason === "STOPPED",
@@ -119,17 +120,25 @@ function decided(
 }
 
 function permitted(
-  { scope, rule }: Allowed,
+  { scope, rule, wouldDeny }: Allowed,
   reason: string,
   lease: Verified<LeaseBody> | null,
 ): Pick<Why, "rule" | "clause" | "remedy"> {
   const until =
     lease === null ? "" : ` by a lease that held until ${showTime(lease.body.notAfterUs)}`;
+  if (wouldDeny !== null) {
+    const said = wouldDeny.detail;
+    return {
+      rule: rule && ruleText(scope, rule),
+      clause: `WOULD_DENY ${wouldDeny.reason}: ${said}; it passed since its grant merely observes`,
+      remedy: wouldDeny.remedy,
+    };
+  }
   const clause =
     reason === "UNSPECIFIED"
       ? `${scope} allowed it${until}`
       : `${scope} allowed it${until}; what ended it was ${reason}`;
-  return { rule: ruleText(scope, rule), clause, remedy: "" };
+  return { rule: rule && ruleText(scope, rule), clause, remedy: "" };
 }
 
 const refused = ({ detail, remedy }: Refused): Pick<Why, "rule" | "clause" | "remedy"> => ({

@@ -2,8 +2,16 @@ import type { Command } from "commander";
 import type { GrantView } from "../actions/grant.ts";
 import { collect, leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
-import { printOne, printRows, type Row } from "../output.ts";
-import { parseChoice, parseCount, parseDuration, short, showDuration, showTime } from "../units.ts";
+import { printOne, printRows, type Row, say } from "../output.ts";
+import {
+  observing,
+  parseChoice,
+  parseCount,
+  parseDuration,
+  short,
+  showDuration,
+  showTime,
+} from "../units.ts";
 
 interface Create {
   manifest: string;
@@ -11,6 +19,7 @@ interface Create {
   unlimited?: boolean;
   ttl?: string;
   for?: string;
+  observe?: string;
   purpose: string;
   instances: string;
   measure: string;
@@ -38,6 +47,10 @@ export function register(program: Command): void {
     .option("--unlimited", "limits that are not said are none")
     .option("--ttl <time>", "longest lease [60s]")
     .option("--for <time>", "how long it holds [24h]")
+    .option(
+      "--observe <time>",
+      "merely observe for so long: let pass what no scope allows, and say so",
+    )
     .option("--instances <n>", "instances at once", "1")
     .option("--measure <level>", "declared, files or launched", "files")
     .option("--heartbeat <time>", "between signs of life [10s]")
@@ -99,6 +112,9 @@ async function createGrant(context: Context, options: Create): Promise<void> {
     leaseTtlMaxUs: time(options.ttl, "--ttl", leaseTtlDefaultUs),
     instancesMax: parseCount(options.instances, "--instances"),
     measureMin: parseChoice(options.measure, "--measure", MEASURES),
+    ...(options.observe === undefined
+      ? {}
+      : { observeForUs: parseDuration(options.observe, "--observe") }),
     liveness: {
       heartbeatIntervalUs: time(options.heartbeat, "--heartbeat", 0),
       stallDegradedUs: time(options.stallDegraded, "--stall-degraded", 0),
@@ -122,7 +138,11 @@ async function createGrant(context: Context, options: Create): Promise<void> {
     manifest: found.manifest,
     manifestHash: found.hash,
   });
-  printOne(context.format, detail(await getGrant(control, grantId)));
+  const made = await getGrant(control, grantId);
+  if (made.observeUntilUs > 0) {
+    say(`IT MERELY OBSERVES until ${showTime(made.observeUntilUs)}: what no scope allows passes`);
+  }
+  printOne(context.format, detail(made));
 }
 
 const row = (g: GrantView): Row => ({
@@ -132,11 +152,14 @@ const row = (g: GrantView): Row => ({
     manifest: short(g.manifestHash),
     scopes: g.scopes.map((s) => s.name).join(", "),
     until: showTime(g.notAfterUs),
-    state: g.revokedEpoch === 0 ? "in force" : `revoked by epoch ${g.revokedEpoch}`,
+    state: stateOf(g),
     purpose: g.purpose,
   },
   data: { ...g, scopes: g.scopes.map(({ name, limits }) => ({ name, limits: { ...limits } })) },
 });
+
+const stateOf = ({ revokedEpoch, observeUntilUs }: GrantView): string =>
+  revokedEpoch === 0 ? `in force${observing(observeUntilUs)}` : `revoked by epoch ${revokedEpoch}`;
 
 function detail(g: GrantView): Row {
   const cells = {
@@ -150,7 +173,7 @@ function detail(g: GrantView): Row {
     measured: g.measureMin.toLowerCase(),
     purpose: g.purpose,
     "signed by": g.signedBy.join(", "),
-    state: g.revokedEpoch === 0 ? "in force" : `revoked by epoch ${g.revokedEpoch}`,
+    state: stateOf(g),
     next: `dragons dock create --grant ${g.grantId}`,
   };
   return { ...row(g), cells };

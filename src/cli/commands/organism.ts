@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { OrganismView } from "../actions/organism.ts";
 import { collect, leaf, OPERATOR, run } from "../command.ts";
 import { printEvent, printOne, printRows, type Row, say } from "../output.ts";
-import { parseChoice, showTime } from "../units.ts";
+import { observing, parseChoice, showTime } from "../units.ts";
 
 interface Filter {
   state?: string;
@@ -135,7 +135,10 @@ const row = (o: OrganismView): Row => ({
   cells: {
     instance: o.instanceId,
     manifest: o.manifest,
-    state: o.state.toLowerCase() + (o.desired === "RUN" ? "" : ` (${DESIRED[o.desired]})`),
+    state:
+      o.state.toLowerCase() +
+      (o.desired === "RUN" ? "" : ` (${DESIRED[o.desired]})`) +
+      observing(o.observeUntilUs),
     conditions: o.conditions.map((c) => c.type).join(", ") || "-",
     since: showTime(o.sinceUs),
     revision: `${o.revision}`,

@@ -121,12 +121,18 @@ const row = (r: ReceiptView): Row => ({
     seq: `${r.seq}`,
     kind: r.kind.toLowerCase(),
     verdict: r.verdict === "UNSPECIFIED" ? "-" : r.verdict.toLowerCase(),
-    reason: r.reason === "UNSPECIFIED" ? "-" : r.reason,
+    reason: reasonsOf(r),
     scope: r.scope || "-",
     opened: showTime(r.openedAtUs),
   },
   data: header(r),
 });
+
+/** Why it did not complete, and why it would not even have begun. */
+export const reasonsOf = ({ reason, wouldDeny }: ReceiptView): string =>
+  [reason, wouldDeny === "UNSPECIFIED" ? wouldDeny : `WOULD_DENY ${wouldDeny}`]
+    .filter((r) => r !== "UNSPECIFIED")
+    .join(", ") || "-";
 
 /** The header alone: an open receipt has more, in forms that are not for printing. */
 const header = (r: ReceiptView): { [key: string]: Json } => ({
@@ -137,6 +143,7 @@ const header = (r: ReceiptView): { [key: string]: Json } => ({
   verdict: r.verdict,
   reason: r.reason,
   scope: r.scope,
+  wouldDeny: r.wouldDeny,
   openedAtUs: r.openedAtUs,
   closedAtUs: r.closedAtUs,
   egressLastUs: r.egressLastUs,

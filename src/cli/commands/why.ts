@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import { leaf, run } from "../command.ts";
 import { printOne, say } from "../output.ts";
 import { showTime } from "../units.ts";
+import { reasonsOf } from "./receipt.ts";
 
 export function register(program: Command): void {
   leaf(program, "why <receipt>", "why it was allowed or refused, and what would allow it", [
@@ -11,7 +12,8 @@ export function register(program: Command): void {
       const { explainReceipt } = await import("../actions/why.ts");
       const why = await explainReceipt(await context.sidecar(), id);
       const { receipt, lease, grant } = why;
-      const reason = receipt.reason === "UNSPECIFIED" ? "" : ` (${receipt.reason})`;
+      const reasons = reasonsOf(receipt);
+      const reason = reasons === "-" ? "" : ` (${reasons})`;
       printOne(context.format, {
         name: receipt.receiptId,
         cells: {
@@ -31,6 +33,7 @@ export function register(program: Command): void {
           seq: receipt.seq,
           verdict: receipt.verdict,
           reason: receipt.reason,
+          wouldDeny: receipt.wouldDeny,
           action: why.action,
           clause: why.clause,
           rule: why.rule,

@@ -11,7 +11,16 @@ import { operatorOf } from "../auth.ts";
 import type { DockRecord, GrantRecord, ManifestRecord } from "../projection.ts";
 import type { Tenant } from "../tenant.ts";
 import type { Tenants } from "../tenants.ts";
-import { badArgument, believed, mutation, notFound, notOver, pageBySeq, peek } from "./requests.ts";
+import {
+  badArgument,
+  believed,
+  mutation,
+  notFound,
+  notOver,
+  notRetired,
+  pageBySeq,
+  peek,
+} from "./requests.ts";
 
 export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof DockService> {
   const { method } = DockService;
@@ -61,6 +70,7 @@ export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof D
           verifyDock(crypto, signed, tenant.keyset(), grant.artifact, tenant.nowUs()),
         );
         notOver("dock", dock.body, tenant.nowUs());
+        notRetired(tenant, grant.artifact.body.manifestHash);
         const known = tenant.dock(dock.ref);
         const { dockId } = dock.body;
         if (known === null && [...tenant.docks()].some((d) => d.artifact.body.dockId === dockId)) {
@@ -139,10 +149,10 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
     );
   }
   const { notAfterUs, instancesMax } = grant.artifact.body;
+  notRetired(tenant, body.manifestHash);
   const revoked =
     grant.revokedEpoch !== 0 ||
     tenant.revokedEpoch("TENANT", new Uint8Array(0)) !== 0 ||
-    tenant.revokedEpoch("MANIFEST", body.manifestHash) !== 0 ||
     tenant.revokedEpoch("KEY", body.joinKey) !== 0;
   if (revoked || nowUs >= notAfterUs) {
     throw new StatusError(

@@ -9,7 +9,7 @@ import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
 import type { GrantRecord } from "../projection.ts";
-import { believed, mutation, notFound, notOver, pageBySeq, peek } from "./requests.ts";
+import { believed, mutation, notFound, notOver, notRetired, pageBySeq, peek } from "./requests.ts";
 
 export function grantService(crypto: Crypto): Handlers<typeof GrantService> {
   const { method } = GrantService;
@@ -31,6 +31,7 @@ export function grantService(crypto: Crypto): Handlers<typeof GrantService> {
           verifyGrant(crypto, signed, tenant.keyset(), manifest.artifact.body, tenant.nowUs()),
         );
         notOver("grant", grant.body, tenant.nowUs());
+        notRetired(tenant, grant.body.manifestHash);
         const { grantId } = grant.body;
         const known = tenant.grantById(grantId);
         if (known !== null && compare(known.artifact.ref, grant.ref) !== 0) {

@@ -16,7 +16,7 @@ import { native } from "../../native/crypto.ts";
 import { refusal, StatusError } from "../../wire/status.ts";
 import type { Operator } from "../auth.ts";
 import type { Recordable } from "../projection.ts";
-import { type Draft, type RequestKey, RequestReused } from "../tenant.ts";
+import { type Draft, type RequestKey, RequestReused, type Tenant } from "../tenant.ts";
 
 /** What handlers have in common: arguments, pages, and requests that are carried out once. */
 
@@ -53,6 +53,17 @@ export function peek<T>(codec: Codec<T>, signed: SignedBytes, field: string): T 
 /** What has ended already is not recorded: it could never permit anything. */
 export function notOver(what: string, { notAfterUs }: { notAfterUs: number }, nowUs: number): void {
   if (nowUs >= notAfterUs) throw badArgument(`${what}.not_after_us`, "has passed already");
+}
+
+/** @throws StatusError when operators have taken the manifest back: nothing new stands on it. */
+export function notRetired(tenant: Tenant, manifestHash: Uint8Array): void {
+  const epoch = tenant.revokedEpoch("MANIFEST", manifestHash);
+  if (epoch === 0) return;
+  throw new StatusError(
+    "FAILED_PRECONDITION",
+    "MANIFEST_RETIRED",
+    `manifest_hash: retired by revocation ${epoch}; record and grant another version`,
+  );
 }
 
 // Requests that change something
