@@ -25,7 +25,9 @@ const claim: Claim = {
   verb: "",
   path: "/payments.v1.Payments/Authorise",
   inputs: [],
-  limitState: [{ scope: "payments", actionsLeft: 1e9, bytesLeft: 1e12, concurrentLeft: 100 }],
+  limitState: [
+    { scope: "payments", actionsLeft: 1e9, bytesLeft: 1e12, concurrentLeft: 100, rateLeft: 100 },
+  ],
 };
 const goal = GoalBody.encode({ version: 1, purpose: "settle invoices", goal: "", traceparent: "" });
 const bytes = (n: number): Uint8Array => new Uint8Array(randomBytes(n));
@@ -36,6 +38,8 @@ const draft = {
   leaseRef: bytes(32),
   manifestHash: bytes(32),
   scope: "payments",
+  reservedBytes: 0,
+  recent: 0,
   wouldDeny: "UNSPECIFIED",
 } as const;
 const [action, evidence, outcome] = [bytes(180), bytes(140), bytes(110)];
@@ -71,7 +75,7 @@ try {
           reason: "UNSPECIFIED",
           closedAtUs: Date.now() * 1000,
           egressLastUs: Date.now() * 1000,
-          spentBytes: 100,
+          spentBytes: 0,
           action,
           evidence,
           outcome,

@@ -4,6 +4,7 @@ import {
   type ServerHttp2Stream,
   type ServerStreamResponseOptions,
 } from "node:http2";
+import type { Duplex } from "node:stream";
 import {
   cutBoundaryUs,
   messageBytesMax,
@@ -13,7 +14,7 @@ import {
 } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
-import { mayFinish } from "../gate/cuts.ts";
+import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
 import { abandon, type Connection } from "../upstream/connection.ts";
@@ -248,16 +249,36 @@ class GrpcCall {
     else this.#up?.end();
   }
 
+  /** Passes a chunk once its bytes are reserved, and reads no further from its side until then. */
+  #spend(from: Duplex, to: Duplex, chunk: Uint8Array, pass: () => void): void {
+    const leave = (this.#permit as Permit).spend(chunk.length);
+    if (leave === true) {
+      pass();
+      return;
+    }
+    from.pause();
+    void leave.then((given) => {
+      if (!given) return;
+      pass();
+      if (!to.writableNeedDrain) from.resume();
+    });
+  }
+
   #fromAgent(chunk: Uint8Array): void {
-    const up = this.#up;
-    if (this.#ended || this.#cutting !== null || up === null) return;
-    const now = this.#services.clock.nowUs();
-    if (this.#lapsed(now)) return;
+    if (this.#ended || this.#cutting !== null || this.#up === null) return;
     const fault = this.#askedMessages.push(chunk);
     if (fault !== null) {
       this.#deny(fault, `request message ${this.#askedMessages.messages + 1}: ${FAULTS[fault]}`);
       return;
     }
+    this.#spend(this.#down, this.#up, chunk, () => this.#toUpstream(chunk));
+  }
+
+  #toUpstream(chunk: Uint8Array): void {
+    const up = this.#up;
+    if (this.#ended || this.#cutting !== null || up === null) return;
+    const now = this.#services.clock.nowUs();
+    if (this.#lapsed(now)) return;
     this.#asked.push(chunk);
     if (this.#replay !== null) {
       if (this.#asked.bytes > replayBytesMax || this.#answer !== null) this.#replay = null;
@@ -311,6 +332,12 @@ class GrpcCall {
       );
       return;
     }
+    this.#spend(up, down, chunk, () => this.#toAgent(up, chunk));
+  }
+
+  #toAgent(up: ClientHttp2Stream, chunk: Uint8Array): void {
+    const down = this.#down;
+    if (this.#ended || down.destroyed || down.closed) return;
     this.#answered.push(chunk);
     if (!down.write(chunk)) {
       up.pause();
@@ -400,7 +427,8 @@ class GrpcCall {
     this.#cutting = denial;
     this.#down.resume();
     // Half a message is of use to nobody: what has begun to arrive may arrive, for a moment.
-    if (this.#answeredMessages?.atBoundary === false) {
+    const half = this.#answeredMessages?.atBoundary === false;
+    if (half && mayCompleteMessage(denial.reason)) {
       this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
     } else {
       this.#endDenied(denial);

@@ -13,3 +13,6 @@ export type Shape =
  */
 export const mayFinish = (reason: Reason, shape: Shape): boolean =>
   reason === "LEASE_EXPIRED" && shape === "answering";
+
+/** Whether half a message may still arrive whole, for a moment. Bytes that are spent are spent there. */
+export const mayCompleteMessage = (reason: Reason): boolean => reason !== "LIMIT_SPENT";

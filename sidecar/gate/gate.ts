@@ -1,7 +1,7 @@
 import type { Allowed, Refused } from "../../src/domain/authorize.ts";
 import { toHex } from "../../src/domain/bytes.ts";
 import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
-import { type Limits, type Measure, NO_LIMITS } from "../../src/domain/grant.ts";
+import { type Limits, type Measure, NO_LIMITS, UNLIMITED } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { openIntentsMax } from "../../src/domain/limits.ts";
@@ -14,11 +14,12 @@ import type { ActionRequest, Denial, Ending } from "../adapters/exchange.ts";
 import { LedgerUnavailable, type OpenIntent, type WorkLedger } from "../ledger/work-ledger.ts";
 import { namesAddress } from "../upstream/address.ts";
 import type { AuthorityHolder } from "./authority.ts";
-import { mintPermit, type Permit } from "./permit.ts";
-import { type Reservation, Spending } from "./spending.ts";
+import { ByteBudget } from "./byte-budget.ts";
+import { mintPermit, type Permit, type Spend } from "./permit.ts";
+import { Spending, type Taken } from "./spending.ts";
 
 /** What the gate asks of the ledger. */
-export type GateLedger = Pick<WorkLedger, "open" | "close" | "record" | "spent">;
+export type GateLedger = Pick<WorkLedger, "open" | "close" | "record" | "spent" | "reserve">;
 
 /** What stands in every receipt of this run. */
 export interface RunFacts {
@@ -53,7 +54,10 @@ interface OpenAction {
   readonly named: boolean;
   readonly leaseId: string;
   readonly intent: OpenIntent;
-  readonly reservation: Reservation;
+  /** Its place in the scope's limits. */
+  readonly taken: Taken;
+  /** null: its scope's bytes are not limited. */
+  readonly budget: ByteBudget | null;
   /** ref(lease) at opening, and of each that took over. */
   readonly leases: Uint8Array[];
 }
@@ -146,13 +150,14 @@ export class Gate {
     const { grantRef } = lease.body;
     const { scope } = decision;
     const limits = limitsOf(lease.body, decision);
+    const monotonicUs = this.#clock.monotonicUs();
     const claim: Claim = {
       ...request.claim,
-      limitState: [this.#spending.left(grantRef, scope, limits)],
+      limitState: [this.#spending.left(grantRef, scope, limits, monotonicUs)],
     };
-    const reservation = this.#spending.reserve(grantRef, scope, limits, this.#clock.monotonicUs());
-    if ("spent" in reservation) {
-      const detail = `${scope} allows ${reservation.spent}, which are spent`;
+    const taken = this.#spending.take(grantRef, scope, limits, monotonicUs);
+    if ("spent" in taken) {
+      const detail = `${scope} allows ${taken.spent}, which are spent`;
       return this.#deny({ ...request, claim }, why("LIMIT_SPENT", detail, scope));
     }
     let intent: OpenIntent;
@@ -166,15 +171,20 @@ export class Gate {
         scope,
         wouldDeny: decision.wouldDeny?.reason ?? "UNSPECIFIED",
         openedAtUs: this.#clock.nowUs(),
+        reservedBytes: taken.reservedBytes,
+        recent: taken.recent,
       });
     } catch (error) {
-      reservation.giveBack();
+      taken.release();
       if (!(error instanceof LedgerUnavailable)) throw error;
       return told(why(error.reason, error.message, scope), "", lease.body.leaseId);
     }
     const leaseId = lease.body.leaseId;
     const named = decision.rule !== null && namesAddress(claim.target);
-    const action = { claim, scope, named, leaseId, intent, reservation, leases: [lease.ref] };
+    const budget =
+      limits.maxBytes === UNLIMITED ? null : this.#budget(grantRef, scope, intent, taken);
+    const leases = [lease.ref];
+    const action = { claim, scope, named, leaseId, intent, taken, budget, leases };
     const leave = this.#mint(action, lease);
     if (decision.wouldDeny !== null && !("denied" in leave)) {
       this.#observer.observed(told(decision.wouldDeny, intent.receiptId, leaseId));
@@ -196,21 +206,54 @@ export class Gate {
         evidence: this.#nothingDone,
         outcome: EMPTY,
       });
-      action.reservation.end(0);
+      action.taken.release();
       return told(objection, action.intent.receiptId, action.leaseId);
     }
     const now = this.#authority.lease as Verified<LeaseBody>;
     if (now !== opened) action.leases.push(now.ref);
-    const permit = mintPermit({
+    const facts = {
       receiptId: action.intent.receiptId,
       claim: action.claim,
       scope: action.scope,
       leaseRef: opened.ref,
       openedAtUs: action.intent.openedAtUs,
       namesAddress: action.named,
-    });
+    };
+    const permit = mintPermit(
+      facts,
+      this.#spendOf(action, () => permit),
+    );
     this.#open.set(permit, action);
     return permit;
+  }
+
+  /** Further blocks come out of what the lease in hand then leaves, which may be the next one's. */
+  #budget(grantRef: Uint8Array, scope: string, intent: OpenIntent, taken: Taken): ByteBudget {
+    return new ByteBudget(taken.reservedBytes, (needed) => {
+      const lease = this.#authority.lease as Verified<LeaseBody>;
+      const limits = limitsIn(lease.body, scope) ?? NONE;
+      return this.#spending.more(grantRef, intent, { scope, limits, needed });
+    });
+  }
+
+  #spendOf({ budget, scope }: OpenAction, permit: () => Permit): Spend {
+    if (budget === null) return () => true;
+    const cutFor = (reason: Reason, detail: string): false => {
+      const action = this.#open.get(permit());
+      if (action !== undefined) cut(permit(), action, why(reason, detail, scope));
+      return false;
+    };
+    return (bytes) => {
+      const leave = budget.spend(bytes);
+      if (leave === true) return true;
+      return leave.then(
+        (given) => given || cutFor("LIMIT_SPENT", `the bytes that ${scope} allows are spent`),
+        (error) => {
+          if (!(error instanceof LedgerUnavailable)) throw error;
+          return cutFor(error.reason, error.message);
+        },
+      );
+    };
   }
 
   /** Refuses what never came to a decision, with a receipt. */
@@ -248,8 +291,11 @@ export class Gate {
     const action = this.#open.get(permit);
     if (action === undefined) return;
     this.#open.delete(permit);
-    const spentBytes = ending.request.bodyBytes + ending.response.bodyBytes;
-    action.reservation.end(spentBytes);
+    const { budget, taken } = action;
+    const passed = ending.request.bodyBytes + ending.response.bodyBytes;
+    const spentBytes = budget === null ? 0 : passed;
+    budget?.end();
+    taken.release();
     this.#ended.push({ action, ending, spentBytes, closedAtUs: this.#clock.nowUs() });
     if (this.#ended.length === 1) setImmediate(() => this.#tellEnded());
   }
@@ -412,4 +458,7 @@ const NONE: Limits = { maxActions: 0, maxBytes: 0, ratePerMinute: 0, maxConcurre
 
 /** A scope that the lease does not hold has nothing to spend; what is merely observed is in none. */
 const limitsOf = (lease: LeaseBody, { scope, wouldDeny }: Allowed): Limits =>
-  lease.scopes.find((s) => s.name === scope)?.limits ?? (wouldDeny === null ? NONE : NO_LIMITS);
+  limitsIn(lease, scope) ?? (wouldDeny === null ? NONE : NO_LIMITS);
+
+const limitsIn = (lease: LeaseBody, scope: string): Limits | undefined =>
+  lease.scopes.find((s) => s.name === scope)?.limits;

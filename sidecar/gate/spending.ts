@@ -1,127 +1,119 @@
 import { equal } from "../../src/domain/bytes.ts";
 import type { LimitState } from "../../src/domain/claim.ts";
 import { type Limits, UNLIMITED } from "../../src/domain/grant.ts";
-import type { WorkLedger } from "../ledger/work-ledger.ts";
+import { byteBlockMax, byteBlockMin } from "../../src/domain/limits.ts";
+import type { OpenIntent, Spent, WorkLedger } from "../ledger/work-ledger.ts";
+import { RateWindow } from "./rate-window.ts";
 
-const SLICES = 60;
-const SLICE_US = 1_000_000;
+/** What is counted in one scope. The ledger's own counts: they are durable with what they count. */
+interface Account {
+  readonly spent: Spent;
+  readonly window: RateWindow;
+  concurrent: number;
+}
+
+/** What one action takes of its scope's limits at its opening. */
+export interface Taken {
+  readonly reservedBytes: number;
+  readonly recent: number;
+  /** Its place among those at once. Given back when it ends, or when nothing was opened after all. */
+  release(): void;
+}
+
+type SpendingLedger = Pick<WorkLedger, "spent" | "reserve">;
 
 /**
- * What was spent in one scope under one grant. What the ledger knows is read once; from there every
- * reservation is counted here, also those whose intent is not durable yet, so that calls side by side
- * cannot spend the same remainder.
+ * What the limits of the lease in hand leave to spend. A limit is a ceiling on what was ever spent in
+ * its scope under its grant, so a new lease raises it or does not; it never refills anything.
  */
-class Account {
-  actions: number;
-  bytes: number;
-  concurrent = 0;
-  /** Openings of the last 60 seconds, by second; counts a little too much, never too little. */
-  readonly #slices = Array.from({ length: SLICES + 1 }, () => 0);
-  #slice = 0;
-  #inWindow = 0;
-
-  constructor(spent: { actions: number; bytes: number }) {
-    this.actions = spent.actions;
-    this.bytes = spent.bytes;
-  }
-
-  rateLeft(perMinute: number, monotonicUs: number): number {
-    const slice = Math.floor(monotonicUs / SLICE_US);
-    if (slice - this.#slice > SLICES) {
-      this.#slices.fill(0);
-      this.#inWindow = 0;
-    } else {
-      for (let s = this.#slice + 1; s <= slice; s++) {
-        this.#inWindow -= this.#slices[s % (SLICES + 1)] as number;
-        this.#slices[s % (SLICES + 1)] = 0;
-      }
-    }
-    this.#slice = Math.max(slice, this.#slice);
-    return Math.max(0, perMinute - this.#inWindow);
-  }
-
-  countOpening(by: number): void {
-    const at = this.#slice % (SLICES + 1);
-    this.#slices[at] = (this.#slices[at] as number) + by;
-    this.#inWindow += by;
-  }
-}
-
-/** A place taken in a scope's limits. Either given back, or ended with the bytes that passed. */
-export interface Reservation {
-  /** Nothing was opened: as if it had never been taken. */
-  giveBack(): void;
-  end(bytes: number): void;
-}
-
 export class Spending {
-  readonly #ledger: Pick<WorkLedger, "spent">;
+  readonly #ledger: SpendingLedger;
   #grantRef: Uint8Array = new Uint8Array();
   readonly #accounts = new Map<string, Account>();
 
-  constructor(ledger: Pick<WorkLedger, "spent">) {
+  constructor(ledger: SpendingLedger) {
     this.#ledger = ledger;
   }
 
   /** What is left just now, as the claim tells it. */
-  left(grantRef: Uint8Array, scope: string, limits: Limits): LimitState {
-    const account = this.#account(grantRef, scope);
+  left(grantRef: Uint8Array, scope: string, limits: Limits, monotonicUs: number): LimitState {
+    const { spent, window, concurrent } = this.#account(grantRef, scope, monotonicUs);
     return {
       scope,
-      actionsLeft: left(limits.maxActions, account.actions),
-      bytesLeft: left(limits.maxBytes, account.bytes),
-      concurrentLeft: left(limits.maxConcurrent, account.concurrent),
+      actionsLeft: left(limits.maxActions, spent.actions),
+      bytesLeft: left(limits.maxBytes, spent.bytes),
+      concurrentLeft: left(limits.maxConcurrent, concurrent),
+      rateLeft: left(limits.ratePerMinute, window.count(monotonicUs)),
     };
   }
 
-  /** Reserves one action, or names the limit that is spent. */
-  reserve(
+  /**
+   * Takes a place for one action out of what is left, or names the limit that is spent. The ledger's
+   * `open` must follow in the same turn: it is what counts the action and its bytes.
+   */
+  take(
     grantRef: Uint8Array,
     scope: string,
     limits: Limits,
     monotonicUs: number,
-  ): Reservation | { readonly spent: string } {
-    const account = this.#account(grantRef, scope);
-    if (account.actions >= limits.maxActions) return { spent: `${limits.maxActions} actions` };
-    if (limits.maxBytes !== UNLIMITED && account.bytes >= limits.maxBytes) {
-      return { spent: `${limits.maxBytes} bytes` };
-    }
-    if (account.concurrent >= limits.maxConcurrent) {
-      return { spent: `${limits.maxConcurrent} actions at once` };
-    }
-    const rated = limits.ratePerMinute !== UNLIMITED;
-    if (rated && account.rateLeft(limits.ratePerMinute, monotonicUs) === 0) {
-      return { spent: `${limits.ratePerMinute} actions a minute` };
-    }
-    account.actions++;
+  ): Taken | { readonly spent: string } {
+    const state = this.left(grantRef, scope, limits, monotonicUs);
+    const spent = spentOf(state, limits);
+    if (spent !== null) return { spent };
+    const account = this.#account(grantRef, scope, monotonicUs);
     account.concurrent++;
-    if (rated) account.countOpening(1);
+    let released = false;
     return {
-      giveBack: () => {
-        account.actions--;
-        account.concurrent--;
-        if (rated) account.countOpening(-1);
-      },
-      end: (bytes) => {
-        account.concurrent--;
-        account.bytes += bytes;
+      reservedBytes: limits.maxBytes === UNLIMITED ? 0 : blockOf(state.bytesLeft),
+      recent: limits.ratePerMinute === UNLIMITED ? 0 : account.window.add(monotonicUs),
+      release: () => {
+        if (!released) account.concurrent--;
+        released = true;
       },
     };
   }
 
-  #account(grantRef: Uint8Array, scope: string): Account {
+  /**
+   * Reserves a further block for an open action, durable when it resolves: as many bytes as were
+   * reserved, at least `needed`. null: so many are not left.
+   */
+  async more(
+    grantRef: Uint8Array,
+    intent: OpenIntent,
+    { scope, limits, needed }: { scope: string; limits: Limits; needed: number },
+  ): Promise<number | null> {
+    const bytesLeft = left(limits.maxBytes, this.#ledger.spent(grantRef, scope).bytes);
+    if (bytesLeft < needed) return null;
+    const bytes = Math.max(needed, blockOf(bytesLeft));
+    await this.#ledger.reserve(intent, bytes);
+    return bytes;
+  }
+
+  #account(grantRef: Uint8Array, scope: string, monotonicUs: number): Account {
     if (!equal(grantRef, this.#grantRef)) {
       this.#accounts.clear();
       this.#grantRef = grantRef;
     }
     let account = this.#accounts.get(scope);
     if (account === undefined) {
-      account = new Account(this.#ledger.spent(grantRef, scope));
+      const spent = this.#ledger.spent(grantRef, scope);
+      account = { spent, window: new RateWindow(spent.recent, monotonicUs), concurrent: 0 };
       this.#accounts.set(scope, account);
     }
     return account;
   }
 }
 
+/** The limit that stands in the way of one more action, in words; null: none does. */
+function spentOf(state: LimitState, limits: Limits): string | null {
+  if (state.actionsLeft === 0) return `${limits.maxActions} actions`;
+  if (state.bytesLeft === 0) return `${limits.maxBytes} bytes`;
+  if (state.concurrentLeft === 0) return `${limits.maxConcurrent} actions at once`;
+  return state.rateLeft === 0 ? `${limits.ratePerMinute} actions a minute` : null;
+}
+
 const left = (limit: number, spent: number): number =>
   limit === UNLIMITED ? UNLIMITED : Math.max(0, limit - spent);
+
+const blockOf = (bytesLeft: number): number =>
+  Math.min(bytesLeft, byteBlockMax, Math.max(byteBlockMin, Math.floor(bytesLeft / 16)));

@@ -1,6 +1,5 @@
 import type { ChainState } from "../../src/domain/chain.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
-import { IntentBody } from "../../src/domain/intent.ts";
 import { Frontier } from "../../src/domain/merkle.ts";
 import { type Broken, checkSteps } from "../../src/storage/ledger-check.ts";
 import type { LedgerStore } from "../../src/storage/ledger-store.ts";
@@ -76,7 +75,7 @@ export class DurableView {
   }
 
   openIntents(): Uint8Array[] {
-    return [...this.#open.values()].map(({ body }) => IntentBody.encode(body));
+    return [...this.#open.values()].map((intent) => intent.row().body);
   }
 
   async check(): Promise<Broken | null> {

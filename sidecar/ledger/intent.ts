@@ -1,6 +1,7 @@
 import { commitment, type IntentLink } from "../../src/domain/chain.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
-import type { IntentBody } from "../../src/domain/intent.ts";
+import { IntentBody } from "../../src/domain/intent.ts";
+import type { IntentRow } from "../../src/storage/ledger-store.ts";
 import type { OpenIntent } from "./work-ledger.ts";
 
 const CLAIM_FIELD = 5;
@@ -14,10 +15,12 @@ export class Intent implements OpenIntent {
   readonly grantRef: Uint8Array | null;
   /** Its caller was refused before it became durable. */
   abandoned = false;
+  reservedBytes: number;
 
   constructor(crypto: Crypto, ledgerId: Uint8Array, body: IntentBody, grantRef: Uint8Array | null) {
     this.body = body;
     this.grantRef = grantRef;
+    this.reservedBytes = body.reservedBytes;
     this.claimCommitment = commitment(crypto, {
       field: CLAIM_FIELD,
       ledgerId,
@@ -26,6 +29,12 @@ export class Intent implements OpenIntent {
       salt: body.claimSalt,
       data: body.claim,
     });
+  }
+
+  /** As it is stored. */
+  row(): IntentRow {
+    const { body, reservedBytes } = this;
+    return { intentSeq: body.intentSeq, body: IntentBody.encode({ ...body, reservedBytes }) };
   }
 
   link(): IntentLink {

@@ -3,7 +3,7 @@ import type { Chain, ChainState } from "../../src/domain/chain.ts";
 import { ClaimBody } from "../../src/domain/claim.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { type IdGenerator, newId } from "../../src/domain/ids.ts";
-import { IntentBody } from "../../src/domain/intent.ts";
+import type { IntentBody } from "../../src/domain/intent.ts";
 import * as limits from "../../src/domain/limits.ts";
 import { pae } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
@@ -54,6 +54,13 @@ export interface LedgerParts {
   readonly release: () => Promise<void>;
 }
 
+/** Whoever waits until more bytes are durably reserved for an intent. */
+interface Reserving {
+  readonly intent: Intent;
+  readonly resolve: () => void;
+  readonly reject: (reason: LedgerUnavailable) => void;
+}
+
 interface Flushing {
   /** Resolves once this many receipts are durable. */
   readonly size: number;
@@ -78,6 +85,8 @@ export class Ledger implements WorkLedger {
   #lastOpened: { leaseRef: Uint8Array; openedAtUs: number } | null = null;
   #waiting: Waiting[] = [];
   #beingWritten: Waiting[] = [];
+  #reserving: Reserving[] = [];
+  #beingReserved: Reserving[] = [];
   #signed: SignedReceipt[] = [];
   #flushing: Flushing[] = [];
   #lastId: string;
@@ -161,14 +170,15 @@ export class Ledger implements WorkLedger {
       goal: draft.goal,
       goalSalt: salt(),
       wouldDeny: draft.wouldDeny,
+      reservedBytes: draft.reservedBytes,
     };
-    // Encoded before the chain moves: a draft that does not encode must leave no trace.
-    const row: IntentRow = { intentSeq: body.intentSeq, body: IntentBody.encode(body) };
     const intent = new Intent(crypto, this.ledgerId, body, draft.grantRef);
+    // Encoded before the chain moves: a draft that does not encode must leave no trace.
+    const row = intent.row();
     this.#chain.openIntent(intent.link());
     this.#lastOpened = { leaseRef: body.leaseRef, openedAtUs: body.openedAtUs };
     this.#open.add(intent);
-    this.#spendings.add(draft.grantRef, draft.scope, 1, 0);
+    this.#spendings.open(draft);
     return { intent, row };
   }
 
@@ -177,12 +187,26 @@ export class Ledger implements WorkLedger {
     return last !== null && equal(last.leaseRef, leaseRef) ? last.openedAtUs : 0;
   }
 
+  reserve(given: OpenIntent, bytes: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const intent = given as Intent;
+      if (!this.#open.has(intent))
+        throw new TypeError("bytes are reserved while an intent is open");
+      const refusal = this.#refusal();
+      if (refusal !== null && refusal.reason !== "OVERLOADED") throw refusal;
+      intent.reservedBytes += bytes;
+      this.#spendings.addBytes(intent.grantRef as Uint8Array, intent.body.scope, bytes);
+      this.#reserving.push({ intent, resolve, reject });
+      this.#committer.now();
+    });
+  }
+
   close(given: OpenIntent, closing: Closing): string {
     const intent = given as Intent;
     if (!this.#open.delete(intent)) throw new TypeError("an intent is closed once, by its ledger");
     const { body, grantRef } = intent;
-    if (grantRef !== null && closing.spentBytes > 0) {
-      this.#spendings.add(grantRef, body.scope, 0, closing.spentBytes);
+    if (grantRef !== null) {
+      this.#spendings.addBytes(grantRef, body.scope, closing.spentBytes - intent.reservedBytes);
     }
     this.#append({
       receiptId: body.receiptId,
@@ -200,6 +224,7 @@ export class Ledger implements WorkLedger {
       count: 1,
       // What was refused after all was not merely observed.
       wouldDeny: closing.verdict === "DENIED" ? "UNSPECIFIED" : body.wouldDeny,
+      spentBytes: closing.spentBytes,
       goal: body.goal,
       goalSalt: body.goalSalt,
       action: closing.action,
@@ -291,7 +316,7 @@ export class Ledger implements WorkLedger {
     for (const intent of intents) {
       this.#open.add(intent);
       this.#view.reopen(intent);
-      this.close(intent, crashed(clock.nowUs()));
+      this.close(intent, crashed(intent.reservedBytes, clock.nowUs()));
     }
     await this.#tell(event, `intents left open: ${intents.length}; refused: ${refusals.count}`);
   }
@@ -335,6 +360,7 @@ export class Ledger implements WorkLedger {
       intentSeq: 0,
       count,
       wouldDeny: "UNSPECIFIED",
+      spentBytes: 0,
       goalSalt: salt(),
       claimSalt: salt(),
       claimCommitment: null,
@@ -359,20 +385,26 @@ export class Ledger implements WorkLedger {
   async #commit(): Promise<() => void> {
     const opened = this.#waiting;
     const signed = this.#signed;
+    const reserving = this.#reserving;
     const acknowledgedSeq = this.#acknowledgedSeq;
-    if (opened.length + signed.length === 0 && acknowledgedSeq === this.#acknowledgedStored) {
+    const asked = opened.length + signed.length + reserving.length;
+    if (asked === 0 && acknowledgedSeq === this.#acknowledgedStored) {
       return () => {};
     }
     this.#waiting = [];
     this.#signed = [];
+    this.#reserving = [];
+    this.#beingReserved = reserving;
     this.#beingWritten = opened;
     const after = this.#after(signed);
     for (const { receipt } of signed) {
       const { scope, verdict, count } = receipt.header;
       this.#counts.add(scope, verdict, count);
     }
+    // One that was closed meanwhile has its receipt on the way, which says all.
+    const more = new Set(reserving.map(({ intent }) => intent).filter((i) => this.#open.has(i)));
     await this.#parts.store.commit({
-      ...rowsOf(opened, signed),
+      ...rowsOf(opened, signed, more),
       counts: this.#counts.changed(),
       spent: this.#spendings.take(),
       state: stateOf(after, this.#lastId, acknowledgedSeq),
@@ -387,6 +419,8 @@ export class Ledger implements WorkLedger {
       this.#acknowledgedStored = acknowledgedSeq;
       this.#beingWritten = [];
       for (const waiting of opened) this.#durablyOpen(waiting);
+      this.#beingReserved = [];
+      for (const { resolve } of reserving) resolve();
       this.#settleFlushing();
     };
   }
@@ -441,6 +475,7 @@ export class Ledger implements WorkLedger {
   }
 
   #refuseWaiting(reason: LedgerUnavailable): void {
+    for (const { reject } of [...this.#beingReserved, ...this.#reserving]) reject(reason);
     for (const { intent, reject } of [...this.#beingWritten, ...this.#waiting]) {
       if (intent.abandoned) continue;
       intent.abandoned = true;

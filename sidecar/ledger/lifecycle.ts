@@ -28,9 +28,10 @@ export function lifecycleDraft(
   };
 }
 
-/** How an intent ends that a crash left open. */
-export const crashed = (nowUs: number): Closing => ({
+/** How an intent ends that a crash left open. What was reserved may have passed, so it is spent. */
+export const crashed = (reservedBytes: number, nowUs: number): Closing => ({
   ...untold(nowUs, "unknown: the sidecar ended before it was told"),
+  spentBytes: reservedBytes,
   verdict: "INDETERMINATE",
   reason: "CRASHED",
 });

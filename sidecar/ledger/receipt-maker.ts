@@ -29,6 +29,7 @@ export type ReceiptFacts = Pick<
   | "intentSeq"
   | "count"
   | "wouldDeny"
+  | "spentBytes"
 > & {
   readonly goal: Uint8Array;
   readonly goalSalt: Uint8Array;
@@ -85,6 +86,7 @@ export function makeReceipt(
     refersTo: NO_HASH,
     redactedMask: 0,
     wouldDeny: facts.wouldDeny,
+    spentBytes: facts.spentBytes,
   });
   return { header, body, payload, after: chain.state() };
 }

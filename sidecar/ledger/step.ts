@@ -33,12 +33,13 @@ export const withSignatures = (
     };
   });
 
-/** One step's intents and receipts, as the store takes them. */
+/** One step's intents (new, and with more bytes reserved) and receipts, as the store takes them. */
 export const rowsOf = (
   opened: readonly Waiting[],
   signed: readonly SignedReceipt[],
+  reserving: Iterable<Intent>,
 ): Pick<LedgerStep, "opened" | "receipts"> => ({
-  opened: opened.map(({ row }) => row),
+  opened: [...opened.map(({ row }) => row), ...Array.from(reserving, (intent) => intent.row())],
   receipts: signed.map(({ receipt, signed: bytes }) => ({
     seq: receipt.header.seq,
     signed: bytes,

@@ -1,8 +1,6 @@
 import type { Verdict } from "../../src/domain/receipt.ts";
 import type { ScopeCounted, SpentRow } from "../../src/storage/ledger-store.ts";
-import type { Spent } from "./work-ledger.ts";
-
-const NOTHING: Spent = { actions: 0, bytes: 0 };
+import type { IntentDraft } from "./work-ledger.ts";
 
 /**
  * What happened in each scope. Receipts count when they are written, and show once they are durable,
@@ -64,17 +62,32 @@ export class Spendings {
     this.#rows = new Map(rows.map((row) => [nameOf(row.grantRef, row.scope), row]));
   }
 
-  add(grantRef: Uint8Array, scope: string, actions: number, bytes: number): void {
-    const name = nameOf(grantRef, scope);
-    const row = this.#rows.get(name) ?? { grantRef, scope, actions: 0, bytes: 0 };
-    row.actions += actions;
-    row.bytes += bytes;
-    this.#rows.set(name, row);
+  /** An action is opened. */
+  open({ grantRef, scope, reservedBytes, recent }: Opening): void {
+    const row = this.of(grantRef, scope);
+    row.actions += 1;
+    row.bytes += reservedBytes;
+    row.recent = recent;
     this.#changed.add(row);
   }
 
-  of(grantRef: Uint8Array, scope: string): Spent {
-    return this.#rows.get(nameOf(grantRef, scope)) ?? NOTHING;
+  /** More bytes are reserved for it, or those that it did not need are given back. */
+  addBytes(grantRef: Uint8Array, scope: string, bytes: number): void {
+    if (bytes === 0) return;
+    const row = this.of(grantRef, scope);
+    row.bytes += bytes;
+    this.#changed.add(row);
+  }
+
+  /** The row itself: it goes on telling. */
+  of(grantRef: Uint8Array, scope: string): SpentRow {
+    const name = nameOf(grantRef, scope);
+    let row = this.#rows.get(name);
+    if (row === undefined) {
+      row = { grantRef, scope, actions: 0, bytes: 0, recent: 0 };
+      this.#rows.set(name, row);
+    }
+    return row;
   }
 
   /** Rows to write with the step that is being made. */
@@ -84,6 +97,8 @@ export class Spendings {
     return rows;
   }
 }
+
+type Opening = Pick<IntentDraft, "grantRef" | "scope" | "reservedBytes" | "recent">;
 
 /** On the path of every action, so not through hex. */
 const nameOf = (grantRef: Uint8Array, scope: string): string =>

@@ -31,6 +31,12 @@ export interface WorkLedger {
    */
   open(draft: IntentDraft): Promise<OpenIntent>;
   /**
+   * Reserves a further block of bytes for an open intent: it counts from this call on, and is durable
+   * when this resolves. Until then none of it may pass.
+   * @throws LedgerUnavailable (as a rejection), as `open` does.
+   */
+  reserve(intent: OpenIntent, bytes: number): Promise<void>;
+  /**
    * Tells how a promised action ended. Exactly once for each intent, and it cannot be refused.
    * DENIED makes a DENIAL, everything else an ACTION. Returns the intent's receipt id.
    */
@@ -93,6 +99,10 @@ export interface IntentDraft {
   /** What it would have been refused for, were it not merely observed; UNSPECIFIED: it is allowed. */
   readonly wouldDeny: Reason;
   readonly openedAtUs: number;
+  /** Body bytes reserved for it from the start; 0 where the lease limits none. */
+  readonly reservedBytes: number;
+  /** Openings of the minute that ends with this one, where the lease limits their rate; else 0. */
+  readonly recent: number;
 }
 
 /** A durable promise. Give it back to `close`, once. */
@@ -109,7 +119,7 @@ export interface Closing {
   readonly closedAtUs: number;
   /** 0: nothing was forwarded. */
   readonly egressLastUs: number;
-  /** Bytes that count against the scope's maxBytes. */
+  /** Body bytes charged to the scope, in place of what was reserved; 0 where its lease limits none. */
   readonly spentBytes: number;
   /** Encoded ActionBody, EvidenceBody and OutcomeBody; empty: there was none. */
   readonly action: Uint8Array;
@@ -145,9 +155,13 @@ export interface StoredReceipt extends StoredHeader {
   readonly row: Uint8Array;
 }
 
+/** Goes on telling: what is opened, reserved and closed from now on shows in it at once. */
 export interface Spent {
   readonly actions: number;
+  /** Charged, and reserved for what is open. */
   readonly bytes: number;
+  /** Openings of the minute that ended with the last one, where they are counted. */
+  readonly recent: number;
 }
 
 export interface LedgerStats {

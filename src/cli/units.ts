@@ -24,6 +24,21 @@ export function parseCount(text: string, flag: string, least = 1): number {
   return value;
 }
 
+const UNIT_BYTES = { "": 1, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 } as const;
+
+/** `4096`, `64kB`, `1MB`, `2GB` as bytes; a kB is 1000. @throws Failure naming the flag. */
+export function parseBytes(text: string, flag: string): number {
+  const match = /^(\d{1,15})(B|kB|MB|GB|TB)?$/.exec(text);
+  const bytes = Number(match?.[1]) * UNIT_BYTES[(match?.[2] ?? "") as keyof typeof UNIT_BYTES];
+  if (!Number.isSafeInteger(bytes)) {
+    throw new Failure(
+      EXIT.usage,
+      `${flag}: ${text} is no amount of bytes; write 4096, 64kB or 1MB`,
+    );
+  }
+  return bytes;
+}
+
 /** One of a closed list, however it is capitalised. @throws Failure naming the flag. */
 export function parseChoice<T extends string>(
   text: string,

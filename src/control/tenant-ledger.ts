@@ -165,6 +165,7 @@ export class TenantLedger {
       refersTo: ABSENT,
       redactedMask: 0,
       wouldDeny: "UNSPECIFIED",
+      spentBytes: 0,
     });
     return { seq: header.seq, body, payload: { commitments, openings } };
   }

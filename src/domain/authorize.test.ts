@@ -160,11 +160,13 @@ describe("authorize", () => {
   });
 
   test.each([
-    [{ actionsLeft: 1, bytesLeft: 1, concurrentLeft: 1 }, "ALLOWED"],
-    [{ actionsLeft: 0, bytesLeft: 1, concurrentLeft: 1 }, "LIMIT_SPENT"],
-    [{ actionsLeft: 1, bytesLeft: 0, concurrentLeft: 1 }, "LIMIT_SPENT"],
-    [{ actionsLeft: 1, bytesLeft: 1, concurrentLeft: 0 }, "LIMIT_SPENT"],
-  ])("with %o left: %s", (left, expected) => {
+    [{}, "ALLOWED"],
+    [{ actionsLeft: 0 }, "LIMIT_SPENT"],
+    [{ bytesLeft: 0 }, "LIMIT_SPENT"],
+    [{ concurrentLeft: 0 }, "LIMIT_SPENT"],
+    [{ rateLeft: 0 }, "LIMIT_SPENT"],
+  ])("with one of each left, but %o: %s", (but, expected) => {
+    const left = { actionsLeft: 1, bytesLeft: 1, concurrentLeft: 1, rateLeft: 1, ...but };
     const own = { ...GET, limitState: [{ scope: "read:payments", ...left }] };
     expect(reason({}, own)).toBe(expected);
     const others = { ...GET, limitState: [{ scope: "write:payments", ...left }] };
@@ -189,6 +191,7 @@ describe("authorize", () => {
           actionsLeft: fc.nat(3),
           bytesLeft: fc.nat(3),
           concurrentLeft: fc.nat(3),
+          rateLeft: fc.nat(3),
         }),
         { maxLength: 2 },
       ),

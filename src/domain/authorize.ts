@@ -1,5 +1,5 @@
 import { equal } from "./bytes.ts";
-import type { Claim } from "./claim.ts";
+import type { Claim, LimitState } from "./claim.ts";
 import type { LeaseBody } from "./lease.ts";
 import type { Rule } from "./manifest.ts";
 import type { Reason } from "./reason.ts";
@@ -126,11 +126,12 @@ function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refu
 
 function limitSpent(scope: string, claim: Claim): Refused | null {
   const left = claim.limitState.find((l) => l.scope === scope);
-  if (left === undefined || Math.min(left.actionsLeft, left.bytesLeft, left.concurrentLeft) > 0) {
-    return null;
-  }
+  if (left === undefined || !isSpent(left)) return null;
   return refused("LIMIT_SPENT", `what ${scope} allows is spent`, scope);
 }
+
+const isSpent = ({ actionsLeft, bytesLeft, concurrentLeft, rateLeft }: LimitState): boolean =>
+  Math.min(actionsLeft, bytesLeft, concurrentLeft, rateLeft) <= 0;
 
 function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {
   const held = lease.scopes;

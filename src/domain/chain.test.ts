@@ -40,6 +40,7 @@ const draft: ReceiptDraft = {
   refersTo: new Uint8Array(0),
   redactedMask: 0,
   wouldDeny: "UNSPECIFIED",
+  spentBytes: 0,
 };
 const fresh = () => new Chain(noble, newChainState(LEDGER, "acme"));
 

@@ -183,6 +183,7 @@ export class Chain {
       refersTo: draft.refersTo,
       redactedMask: draft.redactedMask,
       wouldDeny: draft.wouldDeny,
+      spentBytes: draft.spentBytes,
     };
     const body = ReceiptHeader.encode(header);
     const hash = leafHash(this.#crypto, body);

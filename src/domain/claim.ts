@@ -13,12 +13,17 @@ export const Input = message("input", {
   value: str(3),
 });
 
-/** What was left to spend in a scope just before the decision. */
+/**
+ * What was left to spend in a scope just before the decision: of what the lease holds, not of what
+ * the grant does. `UNLIMITED` where the lease sets no limit.
+ */
 export const LimitState = message("limitState", {
   scope: str(1),
   actionsLeft: u64(2),
   bytesLeft: u64(3),
   concurrentLeft: u64(4),
+  /** Openings that the minute now ending still allows. */
+  rateLeft: u64(5),
 });
 export type LimitState = ReturnType<typeof LimitState.decode>;
 
@@ -37,6 +42,7 @@ export const ClaimBody = message("claim", {
   path: str(5),
   /** Sorted by name. */
   inputs: repeated(nested(6, Input)),
+  /** One entry, of the scope that permits it; none: no scope does. */
   limitState: repeated(nested(7, LimitState)),
 });
 export type Claim = ReturnType<typeof ClaimBody.decode>;

@@ -70,24 +70,8 @@ describe("a grant", () => {
     });
   });
 
-  test.each([
-    ["maxBytes", 5],
-    ["maxBytes", 0],
-    ["ratePerMinute", 60],
-    ["ratePerMinute", 0],
-  ] as const)(
-    "with %s of %d is refused: no limit is accepted that is not kept",
-    async (limit, v) => {
-      const limits = { ...FREE, [limit]: v };
-      expect(await verify({ scopes: [{ name: "read:payments", limits }] })).toMatchObject({
-        code: "E_FIELD",
-        detail: expect.stringMatching(new RegExp(`${limit}.*not enforced in this version`)),
-      });
-    },
-  );
-
   test("may allow nothing of a scope, or anything: both are said", async () => {
-    const none = { ...FREE, maxActions: 0, maxConcurrent: 0 };
+    const none = { maxActions: 0, maxBytes: 0, ratePerMinute: 0, maxConcurrent: 0 };
     ok(await verify({ scopes: [{ name: "read:payments", limits: none }] }));
     expect(FREE.maxActions).toBe(UNLIMITED);
     ok(await verify({ scopes: [{ name: "read:payments", limits: FREE }] }));

@@ -29,8 +29,10 @@ export const MEASURES = ["UNSPECIFIED", "DECLARED", "FILES", "LAUNCHED"] as cons
 export type Measure = (typeof MEASURES)[number];
 
 /**
- * What may be spent in a scope, for one instance, cumulative over the grant.
- * 0 is none; `UNLIMITED` (2^53 − 1) must be said.
+ * What may be spent in a scope, for one instance. maxActions and maxBytes are ceilings on everything
+ * ever spent there under the grant: in a lease, on what its ledger has counted since it began, so
+ * that a renewal raises them and never refills anything. ratePerMinute and maxConcurrent hold at any
+ * moment. Bytes are those of bodies, both directions. 0 is none; `UNLIMITED` (2^53 − 1) must be said.
  */
 export const Limits = message("limits", {
   maxActions: u64(1),
@@ -41,6 +43,14 @@ export const Limits = message("limits", {
 export type Limits = ReturnType<typeof Limits.decode>;
 
 export const UNLIMITED = Number.MAX_SAFE_INTEGER;
+
+/** How limits are written where people write them. */
+export const LIMIT_NAMES = [
+  ["maxActions", "max_actions"],
+  ["maxBytes", "max_bytes"],
+  ["ratePerMinute", "rate_per_minute"],
+  ["maxConcurrent", "max_concurrent"],
+] as const satisfies readonly (readonly [keyof Limits, string])[];
 
 /** Every limit said to be none. */
 export const NO_LIMITS: Limits = {
@@ -168,7 +178,7 @@ function checkObserving(body: GrantBody): Invalid | null {
   );
 }
 
-/** Scopes of a grant or a lease: named, sorted, unique, with limits that this version enforces. */
+/** Scopes of a grant or a lease: named, sorted, unique. */
 export function checkScopes(name: string, scopes: readonly ScopeGrant[]): Invalid | null {
   if (scopes.length > scopesMax) {
     return invalid("E_FIELD", `${name}.scopes: ${scopes.length} are more than ${scopesMax}`);
@@ -181,14 +191,6 @@ export function checkScopes(name: string, scopes: readonly ScopeGrant[]): Invali
     }
     if (scope.name <= last) return invalid("E_FIELD", `${field} is not in sorted, unique order`);
     last = scope.name;
-    for (const limit of ["maxBytes", "ratePerMinute"] as const) {
-      if (scope.limits[limit] !== UNLIMITED) {
-        return invalid(
-          "E_FIELD",
-          `${field}.limits.${limit} is ${scope.limits[limit]}: not enforced in this version, so it must be UNLIMITED`,
-        );
-      }
-    }
   }
   return null;
 }

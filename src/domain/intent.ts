@@ -20,5 +20,7 @@ export const IntentBody = message("intent", {
   goalSalt: bytes(11, 32),
   /** As in the receipt that closes it. */
   wouldDeny: oneOf(12, REASONS),
+  /** Body bytes reserved for it until now, where its lease limits bytes. Grows while it is open. */
+  reservedBytes: u64(13),
 });
 export type IntentBody = ReturnType<typeof IntentBody.decode>;

@@ -120,8 +120,8 @@ const limit = fc.oneof(
 const limits = fc.record({
   maxActions: limit,
   maxConcurrent: limit,
-  maxBytes: fc.constant(UNLIMITED),
-  ratePerMinute: fc.constant(UNLIMITED),
+  maxBytes: limit,
+  ratePerMinute: limit,
 });
 const NAMES = ["read:a", "read:b", "use:c", "write:d"];
 
@@ -216,7 +216,7 @@ const WIDENINGS: Record<string, (c: Case, by: number) => Partial<LeaseBody> | nu
 /** Not, say, because the bent lease could not be read. */
 const REFUSALS = ["E_WIDENED", "E_TENANT", "E_LEDGER", "E_MANIFEST", "E_REF"];
 
-function raised(c: Case, which: "maxActions" | "maxConcurrent", by: number) {
+function raised(c: Case, which: keyof Limits, by: number) {
   const scope = firstScope(c);
   const bound = grantedLimits(c, scope.name)[which];
   if (bound > UNLIMITED - by) return null;

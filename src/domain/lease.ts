@@ -2,7 +2,14 @@ import { equal, toHex } from "./bytes.ts";
 import { bytes, message, nested, repeated, str, u32, u64 } from "./canonical.ts";
 import type { Crypto } from "./crypto.ts";
 import type { GenesisBody } from "./genesis.ts";
-import { checkScopes, type GrantBody, MEASURES, type Measure, ScopeGrant } from "./grant.ts";
+import {
+  checkScopes,
+  type GrantBody,
+  LIMIT_NAMES,
+  MEASURES,
+  type Measure,
+  ScopeGrant,
+} from "./grant.ts";
 import { isId } from "./ids.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
@@ -34,7 +41,7 @@ export const LeaseBody = message("lease", {
   grantRef: bytes(7, 32),
   /** From 1, more at each renewal for this ledger: one, or two after a lease that never arrived. */
   leaseSeq: u64(8),
-  /** A subset of the grant's scopes; limits are slabs within the grant's. Sorted by name. */
+  /** A subset of the grant's scopes; limits are ceilings within the grant's. Sorted by name. */
   scopes: repeated(nested(9, ScopeGrant)),
   /** Half-open [notBefore, notAfter), microseconds since the epoch, no leeway. */
   notBeforeUs: u64(10),
@@ -196,7 +203,7 @@ function checkScopesWithin(
     if (bounds === undefined) {
       return invalid("E_WIDENED", `lease.scopes: ${name} is not in the grant`);
     }
-    for (const limit of ["maxActions", "maxBytes", "ratePerMinute", "maxConcurrent"] as const) {
+    for (const [limit] of LIMIT_NAMES) {
       if (limits[limit] > bounds[limit]) {
         return invalid(
           "E_WIDENED",

@@ -112,6 +112,13 @@ export const connectionsPerUpstreamMax = 8;
 export const mintedLeavesMax = 256;
 /** Microseconds that a minted server certificate is good for. */
 export const mintedLeafTtlUs = 24 * 60 * MINUTE_US;
+/**
+ * Bytes reserved for an action at a time, where its scope limits them: a sixteenth of what is left,
+ * within these. Large enough that a stream rarely waits for the disk, small enough that calls side by
+ * side do not hold what others could use.
+ */
+export const byteBlockMin = 4 * KIB;
+export const byteBlockMax = 256 * KIB;
 /** Intents open at once. After a crash each becomes one INDETERMINATE receipt. */
 export const openIntentsMax = 10_000;
 /** Microseconds in which identical denials are counted in one receipt. */

@@ -101,7 +101,13 @@ describe("a lease that observes", () => {
   });
 
   test("keeps the limits of what is granted", () => {
-    const left = { scope: "read:payments", actionsLeft: 0, bytesLeft: 1, concurrentLeft: 1 };
+    const left = {
+      scope: "read:payments",
+      actionsLeft: 0,
+      bytesLeft: 1,
+      concurrentLeft: 1,
+      rateLeft: 1,
+    };
     const spent = { ...GET, limitState: [left] };
     expect(authorize(authorityOf(), spent, NOW)).toMatchObject({ reason: "LIMIT_SPENT" });
   });

@@ -60,6 +60,11 @@ export const ReceiptHeader = message("receipt", {
   redactedMask: u32(22),
   /** What an ACTION would have been refused for, had its lease not merely observed; else absent. */
   wouldDeny: oneOf(23, REASONS),
+  /**
+   * Body bytes charged to the scope, where its lease limits bytes (0 elsewhere: sizes are nobody's
+   * business then): those that passed, both ways; when INDETERMINATE all that were reserved.
+   */
+  spentBytes: u64(24),
 });
 export type ReceiptHeader = ReturnType<typeof ReceiptHeader.decode>;
 

@@ -1,5 +1,5 @@
 import type { Claim } from "./claim.ts";
-import { type ScopeGrant, UNLIMITED } from "./grant.ts";
+import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
 import { type Manifest, manifestLabel, type Rule, ruleProblem, SCOPE_NAME } from "./manifest.ts";
 
 /**
@@ -37,10 +37,9 @@ export function remedyFor(
 
 /** What is limited now stays so; what no limit is said for is `--unlimited`. */
 function scopeFlag({ name, limits }: ScopeGrant): string {
-  const said = [
-    ...(limits.maxActions === UNLIMITED ? [] : [`max_actions=${limits.maxActions}`]),
-    ...(limits.maxConcurrent === UNLIMITED ? [] : [`max_concurrent=${limits.maxConcurrent}`]),
-  ];
+  const said = LIMIT_NAMES.flatMap(([limit, spelt]) =>
+    limits[limit] === UNLIMITED ? [] : [`${spelt}=${limits[limit]}`],
+  );
   return `--scope ${[name, said.join(",")].filter((w) => w !== "").join(":")}`;
 }
 

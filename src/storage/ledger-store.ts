@@ -52,7 +52,10 @@ export const SpentRow = message("spent", {
   grantRef: bytes(1, 32),
   scope: str(2),
   actions: u64(3),
+  /** Charged, and reserved for what is open. */
   bytes: u64(4),
+  /** Openings of the minute that ended with the last one, where the lease limits their rate. */
+  recent: u64(5),
 });
 export type SpentRow = Infer<typeof SpentRow>;
 
@@ -74,6 +77,7 @@ export interface ReceiptRow extends SignedRow {
 }
 
 export interface LedgerStep {
+  /** New ones, and open ones whose row changed. */
   readonly opened: readonly IntentRow[];
   /** `closes` is the intent_seq that goes away with it; 0: none. */
   readonly receipts: readonly (ReceiptRow & { readonly closes: number })[];

@@ -193,11 +193,11 @@ describe("an operator's first hour", () => {
         `${create} --scope read:payments:max_actions=100`,
         `${create} --scope read:payments:actions=1 --unlimited`,
         `${create} --scope read:payments:max_actions=-1 --unlimited`,
-        `${create} --scope read:payments:max_bytes=7 --unlimited`,
+        `${create} --scope read:payments:max_bytes=1mb --unlimited`,
         `${create} --scope write:ledger --unlimited`,
         `${create} --scope read:payments --unlimited --ttl 60`,
         `${create} --scope read:payments --unlimited --ttl 48h`,
-        `${create} --scope read:payments:max_actions=100,max_concurrent=unlimited --ttl 15s --for 8h`,
+        `${create} --scope read:payments:max_actions=100,max_bytes=1MB,rate_per_minute=60,max_concurrent=unlimited --ttl 15s --for 8h`,
         "grant list",
       ),
     ).toMatchInlineSnapshot(`
@@ -210,7 +210,7 @@ describe("an operator's first hour", () => {
       dragons: --scope read:payments: max_actions is not said; write --scope read:payments:max_actions=N, or --unlimited to set no limit
       [exit 64]
       $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_actions=100
-      dragons: --scope read:payments: max_concurrent is not said; write --scope read:payments:max_concurrent=N, or --unlimited to set no limit
+      dragons: --scope read:payments: max_bytes is not said; write --scope read:payments:max_bytes=N, or --unlimited to set no limit
       [exit 64]
       $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:actions=1 --unlimited
       dragons: --scope read:payments: actions=1 is no limit; known: max_actions, max_bytes, rate_per_minute, max_concurrent
@@ -218,8 +218,8 @@ describe("an operator's first hour", () => {
       $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_actions=-1 --unlimited
       dragons: --scope read:payments: max_actions: -1 is no whole number from 0
       [exit 64]
-      $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_bytes=7 --unlimited
-      dragons: grant.scopes["read:payments"].limits.maxBytes is 7: not enforced in this version, so it must be UNLIMITED
+      $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_bytes=1mb --unlimited
+      dragons: --scope read:payments: max_bytes: 1mb is no amount of bytes; write 4096, 64kB or 1MB
       [exit 64]
       $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope write:ledger --unlimited
       dragons: --scope: reconciler@v7 has no capability write:ledger; it has read:payments
@@ -230,7 +230,7 @@ describe("an operator's first hour", () => {
       $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments --unlimited --ttl 48h
       dragons: grant.leaseTtlMaxUs is 172800000000, not from 1000000 to 86400000000
       [exit 64]
-      $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_actions=100,max_concurrent=unlimited --ttl 15s --for 8h
+      $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_actions=100,max_bytes=1MB,rate_per_minute=60,max_concurrent=unlimited --ttl 15s --for 8h
       grant  grt_…
       manifest  <64 hex>
       scopes  read:payments

@@ -55,7 +55,7 @@ export function ledgerStoreContract(name: string, make: () => Promise<LedgerStor
     test("a step reads back whole", async () => {
       const written = state({ size: 1, frontier: [hash(7)], intentsOpened: 2, lastId: "rcp_9" });
       const counts = [{ scope: "payments", completed: 1, failed: 0, denied: 0 }];
-      const spent = [{ grantRef: hash(4), scope: "payments", actions: 2, bytes: 10 }];
+      const spent = [{ grantRef: hash(4), scope: "payments", actions: 2, bytes: 10, recent: 1 }];
       await store.commit(
         step({
           opened: [intent(1), intent(2)],
@@ -76,6 +76,13 @@ export function ledgerStoreContract(name: string, make: () => Promise<LedgerStor
       await store.commit(step({ opened: [intent(1), intent(2), intent(3)] }));
       await store.commit(step({ receipts: [receipt(1, 2), receipt(2)] }));
       expect(store.intents().map((i) => i.intentSeq)).toEqual([1, 3]);
+    });
+
+    test("an intent's row is replaced, and one replaced and closed within one step is gone", async () => {
+      await store.commit(step({ opened: [intent(1), intent(2)] }));
+      const more = { intentSeq: 1, body: bytes(7, 7) };
+      await store.commit(step({ opened: [more, intent(2)], receipts: [receipt(1, 2)] }));
+      expect(store.intents()).toEqual([more]);
     });
 
     test("an intent opened and closed within one step is gone", async () => {
@@ -107,6 +114,7 @@ export function ledgerStoreContract(name: string, make: () => Promise<LedgerStor
         scope,
         actions,
         bytes: 0,
+        recent: 0,
       });
       await store.commit(
         step({ counts: [row("b", 1), row("", 1), row("a", 1)], spent: [spent(1, "a", 1)] }),

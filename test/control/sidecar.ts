@@ -136,6 +136,7 @@ export class SimSidecar {
         refersTo: NONE,
         redactedMask: 0,
         wouldDeny: "UNSPECIFIED",
+        spentBytes: 0,
         ...more,
       });
       this.receipts.push(await signBody(RECEIPT, RECEIPT.body.decode(body), [this.ledgerKey]));

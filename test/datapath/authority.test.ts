@@ -270,6 +270,24 @@ describe("limits", () => {
   test("max_bytes counts both ways", async () => {
     rig.authority.adopt(limited({ maxBytes: 14 }));
     expect([await status(), await status()]).toEqual(["0", "8"]);
+    expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED", spentBytes: 14 }]);
+  });
+
+  test("max_bytes cuts a stream where they are spent, and not one byte passes beyond", async () => {
+    rig.authority.adopt(limited({ maxBytes: 15 }));
+    const { stream, closed } = await chat();
+    stream.write(HI);
+    const seen = await closed;
+    expect(field(seen.trailers, "grpc-status")).toBe("8");
+    const [receipt] = rig.ledger.closed;
+    expect(receipt).toMatchObject({ verdict: "CUT", reason: "LIMIT_SPENT" });
+    expect(receipt?.spentBytes).toBeLessThanOrEqual(15);
+  });
+
+  test("max_bytes that were reserved and did not pass are there for the next", async () => {
+    rig.authority.adopt(limited({ maxBytes: 28 }));
+    expect([await status(), await status(), await status()]).toEqual(["0", "0", "8"]);
+    expect(rig.ledger.opened.map((o) => o.claim.limitState[0]?.bytesLeft)).toEqual([28, 14]);
   });
 
   test("0 is none", async () => {

@@ -3,6 +3,7 @@ import http2, { type Http2Server, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { AuthorityHolder, type Decide } from "../../sidecar/gate/authority.ts";
 import { Gate, type GateLedger } from "../../sidecar/gate/gate.ts";
+import { Spendings } from "../../sidecar/ledger/tally.ts";
 import type {
   Closing,
   IntentDraft,
@@ -28,6 +29,8 @@ class MemoryLedger implements GateLedger {
   readonly closed: (Closing & { receiptId: string; draft: IntentDraft })[] = [];
   readonly recorded: RecordDraft[] = [];
   refusal: Error | null = null;
+  readonly #spendings = new Spendings([]);
+  readonly #reserved = new Map<number, number>();
   #waiting: { count: number; resolve: () => void }[] = [];
 
   async open(draft: IntentDraft): Promise<OpenIntent> {
@@ -35,7 +38,19 @@ class MemoryLedger implements GateLedger {
     const intentSeq = this.opened.length + 1;
     const intent = { receiptId: `rcp_${intentSeq}`, intentSeq, openedAtUs: draft.openedAtUs };
     this.opened.push({ ...draft, ...intent });
+    this.#spendings.open(draft);
     return intent;
+  }
+
+  async reserve(intent: OpenIntent, bytes: number): Promise<void> {
+    if (this.refusal !== null) throw this.refusal;
+    const draft = this.opened[intent.intentSeq - 1] as IntentDraft;
+    this.#spendings.addBytes(draft.grantRef, draft.scope, bytes);
+    this.#reserved.set(intent.intentSeq, this.#reservedFor(intent.intentSeq) + bytes);
+  }
+
+  #reservedFor(intentSeq: number): number {
+    return this.#reserved.get(intentSeq) ?? this.opened[intentSeq - 1]?.reservedBytes ?? 0;
   }
 
   close(intent: OpenIntent, closing: Closing): string {
@@ -44,6 +59,8 @@ class MemoryLedger implements GateLedger {
       throw new Error(`${intent.receiptId} was settled twice`);
     }
     this.closed.push({ ...closing, receiptId: intent.receiptId, draft });
+    const unspent = closing.spentBytes - this.#reservedFor(intent.intentSeq);
+    this.#spendings.addBytes(draft.grantRef, draft.scope, unspent);
     this.#tell();
     return intent.receiptId;
   }
@@ -69,8 +86,8 @@ class MemoryLedger implements GateLedger {
     this.#waiting = this.#waiting.filter((w) => told < w.count);
   }
 
-  spent(): { actions: number; bytes: number } {
-    return { actions: 0, bytes: 0 };
+  spent(grantRef: Uint8Array, scope: string) {
+    return this.#spendings.of(grantRef, scope);
   }
 }
 

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import http2, { type ServerHttp2Stream } from "node:http2";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { ActionBody } from "../../src/domain/payload.ts";
 import { field, framed, openRig, RawClient, type Rig, rawUpstream } from "./harness.ts";
 
 let rig: Rig;
@@ -68,7 +69,9 @@ describe("an upstream", () => {
     const seen = await client.call("/test.Echo/Unary", HI);
     expect(field(seen.trailers, "grpc-status")).toBe("0");
     expect(seen.body).toEqual(HI);
-    expect(await settled()).toMatchObject([{ verdict: "COMPLETED", spentBytes: 14 }]);
+    const [receipt] = await settled();
+    expect(receipt).toMatchObject({ verdict: "COMPLETED" });
+    expect(ActionBody.decode(receipt?.action as Uint8Array).bodyBytes).toBe(7);
   });
 
   test("that refuses for ever is given up", async () => {

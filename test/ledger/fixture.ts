@@ -40,7 +40,7 @@ export const claimOf = (path: string): Claim => ({
   verb: "",
   path,
   inputs: [],
-  limitState: [{ scope: "payments", actionsLeft: 9, bytesLeft: 9, concurrentLeft: 9 }],
+  limitState: [{ scope: "payments", actionsLeft: 9, bytesLeft: 9, concurrentLeft: 9, rateLeft: 9 }],
 });
 
 const GOAL = GoalBody.encode({
@@ -59,6 +59,8 @@ export const draft = (over: Partial<IntentDraft> = {}): IntentDraft => ({
   scope: "payments",
   wouldDeny: "UNSPECIFIED",
   openedAtUs: NOW_US,
+  reservedBytes: 0,
+  recent: 0,
   ...over,
 });
 

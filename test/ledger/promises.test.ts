@@ -175,6 +175,7 @@ describe("every intent gets exactly one receipt", () => {
       egressLastUs: closing().egressLastUs,
       intentsOpened: 1,
       redactedMask: 0,
+      spentBytes: 10,
     });
   });
 });

@@ -104,7 +104,7 @@ describe("a start after a crash", () => {
     await ledger.open(draft());
     const { ledger: next } = await start({ store: await copyOf(store) });
     expect(next.spent(GRANT, "payments")).toMatchObject({ actions: 4, bytes: 30 });
-    expect(next.spent(GRANT, "other")).toEqual({ actions: 0, bytes: 0 });
+    expect(next.spent(GRANT, "other")).toMatchObject({ actions: 0, bytes: 0 });
     expect(next.stats().scopes).toEqual([
       { scope: "payments", completed: 3, failed: 1, denied: 1 },
     ]);

@@ -380,6 +380,7 @@ export class Story {
       refersTo: none,
       redactedMask: 0,
       wouldDeny: "UNSPECIFIED",
+      spentBytes: 0,
       ...over,
     };
   }
@@ -431,6 +432,7 @@ export class Story {
       goal: none,
       goalSalt: hashOf(`salt ${receiptId} 0`),
       wouldDeny: "UNSPECIFIED",
+      reservedBytes: 0,
     });
     return async () => {
       this.open.delete(intentSeq);

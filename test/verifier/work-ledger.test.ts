@@ -53,6 +53,8 @@ async function act(story: Story, clock: ManualClock, ledger: WorkLedger) {
     scope: "read:payments",
     wouldDeny: "UNSPECIFIED",
     openedAtUs: clock.nowUs(),
+    reservedBytes: 0,
+    recent: 0,
   });
   return () =>
     ledger.close(intent, {

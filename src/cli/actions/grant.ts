@@ -4,6 +4,7 @@ import {
   checkGrant,
   GRANT,
   GrantBody,
+  LIMIT_NAMES,
   type Limits,
   LivenessPolicy,
   type Measure,
@@ -25,7 +26,7 @@ import { fromWire, toWire } from "../../wire/artifacts.ts";
 import { StatusError } from "../../wire/status.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
-import { parseCount } from "../units.ts";
+import { parseBytes, parseCount } from "../units.ts";
 import { readKeyset } from "./operator.ts";
 
 /** What an operator is about to say. Lengths of time in microseconds. */
@@ -118,8 +119,8 @@ export async function createGrant(
 }
 
 /**
- * `read:payments:max_actions=100,max_concurrent=2`. A limit that is not said is refused, unless
- * `unlimited` was: nobody is to get all of something by leaving it out.
+ * `read:payments:max_actions=100,max_bytes=1MB,rate_per_minute=60,max_concurrent=4`. A limit that is
+ * not said is refused, unless `unlimited` was: nobody is to get all of something by leaving it out.
  */
 export function parseScope(text: string, unlimited: boolean): ScopeGrant {
   const colon = text.lastIndexOf(":");
@@ -132,12 +133,11 @@ export function parseScope(text: string, unlimited: boolean): ScopeGrant {
       const known = LIMIT_NAMES.map(([, spelt]) => spelt).join(", ");
       throw new Failure(EXIT.usage, `--scope ${name}: ${part} is no limit; known: ${known}`);
     }
-    const flag = `--scope ${name}: ${key}`;
-    said.set(key, value === "unlimited" ? UNLIMITED : parseCount(value, flag, 0));
+    said.set(key, parseLimit(key, value, `--scope ${name}: ${key}`));
   }
   const limits = Object.fromEntries(
-    LIMIT_NAMES.map(([field, spelt, enforced]) => {
-      const value = said.get(spelt) ?? (unlimited || !enforced ? UNLIMITED : undefined);
+    LIMIT_NAMES.map(([field, spelt]) => {
+      const value = said.get(spelt) ?? (unlimited ? UNLIMITED : undefined);
       if (value !== undefined) return [field, value];
       throw new Failure(
         EXIT.usage,
@@ -148,13 +148,10 @@ export function parseScope(text: string, unlimited: boolean): ScopeGrant {
   return { name, limits };
 }
 
-/** Those that no version enforces yet are unlimited, and can only be said to be. */
-const LIMIT_NAMES: readonly (readonly [keyof Limits, string, boolean])[] = [
-  ["maxActions", "max_actions", true],
-  ["maxBytes", "max_bytes", false],
-  ["ratePerMinute", "rate_per_minute", false],
-  ["maxConcurrent", "max_concurrent", true],
-];
+function parseLimit(key: string, value: string, flag: string): number {
+  if (value === "unlimited") return UNLIMITED;
+  return key === "max_bytes" ? parseBytes(value, flag) : parseCount(value, flag, 0);
+}
 
 /** Every grant, oldest first. */
 export async function listGrants(control: Control): Promise<GrantView[]> {

@@ -39,12 +39,12 @@ export function register(program: Command): void {
     .requiredOption("--manifest <manifest>", "a dragon.yaml, a name@version or a hash")
     .requiredOption(
       "--scope <scope>",
-      "name[:max_actions=N,max_concurrent=N]; may repeat",
+      "name:max_actions=N,max_bytes=1MB,rate_per_minute=N,max_concurrent=N; may repeat",
       collect,
       [],
     )
     .requiredOption("--purpose <text>", "what for: stands in every receipt")
-    .option("--unlimited", "limits that are not said are none")
+    .option("--unlimited", "limits that are not said do not exist")
     .option("--ttl <time>", "longest lease [60s]")
     .option("--for <time>", "how long it holds [24h]")
     .option(
