@@ -4,12 +4,14 @@ import { connectionsMax } from "../src/domain/limits.ts";
 import type { Clock } from "../src/native/clock.ts";
 import type { CertificateAuthority } from "../src/native/pki.ts";
 import { serveGrpc } from "./adapters/grpc.ts";
+import { Http1Server } from "./adapters/http.ts";
 import type { Gate } from "./gate/gate.ts";
 import { Demux } from "./listeners/demux.ts";
-import { forwardProxy, UNBOUND } from "./listeners/forward-proxy.ts";
+import { proxyDoor, UNBOUND } from "./listeners/forward-proxy.ts";
 import { type ReverseRoute, reverseListener } from "./listeners/reverse.ts";
 import { TlsTerminator } from "./listeners/tls.ts";
 import type { Resolve } from "./upstream/address.ts";
+import { Http1Upstream } from "./upstream/http1.ts";
 import { Reach } from "./upstream/reach.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
@@ -56,8 +58,14 @@ export async function openStack(options: {
   const reach = new Reach({ resolve, extraCa: config.upstreamCa });
   const upstream = new Upstream(clock, reach);
   const services = { gate, upstream, clock };
-  const http1 = forwardProxy(gate, config.credential, () => demux);
-  const demux: Demux = new Demux(clock, new TlsTerminator(ca, clock), http1, {
+  const http1Upstream = new Http1Upstream(clock, reach);
+  const http1: Http1Server = new Http1Server(
+    { gate, upstream: http1Upstream, clock },
+    proxyDoor(config.credential),
+    (socket, ingress) => demux.accept(socket, ingress),
+  );
+  const demux = new Demux(clock, new TlsTerminator(ca, clock), {
+    onHttp1: (socket, ingress) => http1.accept(socket, ingress),
     onStream: (stream, flags, raw, ingress) => serveGrpc(stream, flags, raw, ingress, services),
     onGarbage: (_ingress, detail) => {
       gate.refuse({ claim: null, traceparent: "" }, "PROTOCOL_UNSUPPORTED", detail);
@@ -89,7 +97,7 @@ export async function openStack(options: {
     routeAddresses,
     async close(drainMs) {
       for (const server of listeners) server.close();
-      const drained = demux.drain();
+      const drained = Promise.all([demux.drain(), http1.drain()]);
       await Promise.race([
         drained,
         new Promise<void>((done) => void clock.after(drainMs * 1000, done)),
@@ -97,6 +105,7 @@ export async function openStack(options: {
       gate.cutAll("HANDOFF", "the sidecar is shutting down");
       demux.destroy();
       upstream.close();
+      http1Upstream.close();
       await gate.idle();
     },
   };

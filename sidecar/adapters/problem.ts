@@ -1,9 +1,15 @@
 import { RENDERINGS } from "../../src/domain/reason.ts";
 import type { Denial } from "./exchange.ts";
 
-/** A refusal for HTTP clients: RFC 9457 problem+json, and the receipt in a header. */
-export function problem(denial: Denial): { status: number; fields: string[]; body: Buffer } {
-  const status = RENDERINGS[denial.reason].http;
+/**
+ * A refusal for HTTP clients: RFC 9457 problem+json, and the receipt in a header.
+ *
+ * @param status where HTTP knows a closer one than the reason's own: 431 for too much of a head.
+ */
+export function problem(
+  denial: Denial,
+  status: number = RENDERINGS[denial.reason].http,
+): { status: number; fields: string[]; body: Buffer } {
   const body = Buffer.from(
     JSON.stringify({
       type: `https://dragons.dev/reasons#${denial.reason}`,

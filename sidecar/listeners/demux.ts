@@ -1,4 +1,3 @@
-import type { Server as HttpServer } from "node:http";
 import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import {
@@ -24,6 +23,8 @@ export interface DemuxHandlers {
     raw: readonly string[],
     ingress: Ingress,
   ) => void;
+  /** A connection on which HTTP/1 is spoken. */
+  readonly onHttp1: (socket: Socket, ingress: Ingress) => void;
   /** Bytes that are no protocol we carry. The connection is reset. */
   readonly onGarbage: (ingress: Ingress, detail: string) => void;
 }
@@ -39,21 +40,13 @@ export class Demux {
   readonly #clock: Clock;
   readonly #tls: TlsTerminator;
   readonly #handlers: DemuxHandlers;
-  readonly #http1: HttpServer;
-  readonly #ingress = new WeakMap<Socket, Ingress>();
   readonly #sockets = new Set<Socket>();
   readonly #sessions = new Set<ServerHttp2Session>();
 
-  constructor(clock: Clock, tls: TlsTerminator, http1: HttpServer, handlers: DemuxHandlers) {
+  constructor(clock: Clock, tls: TlsTerminator, handlers: DemuxHandlers) {
     this.#clock = clock;
     this.#tls = tls;
-    this.#http1 = http1;
     this.#handlers = handlers;
-  }
-
-  /** What was known of the connection when it came in. */
-  ingressOf(socket: Socket): Ingress | undefined {
-    return this.#ingress.get(socket);
   }
 
   /** A connection whose first bytes are still to come. */
@@ -85,12 +78,12 @@ export class Demux {
 
   #route(protocol: Sniffed, socket: Socket, ingress: Ingress, head: Buffer): void {
     if (protocol === "http2") this.http2(socket, ingress);
-    else if (protocol === "http1") this.#enterHttp1(socket, ingress);
+    else if (protocol === "http1") this.#handlers.onHttp1(socket, ingress);
     else if (protocol === "tls") {
       this.#tls.accept(socket, ingress, (secure, inside) => {
         this.#track(secure);
         if (secure.alpnProtocol === "h2") this.http2(secure, inside);
-        else this.#enterHttp1(secure, inside);
+        else this.#handlers.onHttp1(secure, inside);
       });
     } else {
       const said = head.subarray(0, 8).toString("hex");
@@ -121,13 +114,6 @@ export class Demux {
     session.on("stream", (stream, _headers, flags, raw) =>
       this.#handlers.onStream(stream, flags, raw as unknown as string[], ingress),
     );
-  }
-
-  #enterHttp1(socket: Socket, ingress: Ingress): void {
-    this.#ingress.set(socket, ingress);
-    // A half-sent head must not hold the connection.
-    socket.setTimeout(handshakeUs / 1000, () => socket.destroy());
-    this.#http1.emit("connection", socket);
   }
 
   #refuse(socket: Socket, ingress: Ingress, detail: string): void {

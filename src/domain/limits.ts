@@ -77,6 +77,24 @@ export const claimPathMax = 4096;
 export const messageBytesMax = 4 * MIB;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */
 export const headerListBytesMax = 16 * KIB;
+/** Bytes of one WebSocket message: none of it is kept here, and what sends more means a stream. */
+export const webSocketMessageBytesMax = 64 * MIB;
+/** Bytes of the line that begins a chunk: its size, and extensions that nobody uses. */
+export const chunkLineBytesMax = 256;
+/** Informational answers before the final one: 100 and a few hints. */
+export const informationsMax = 16;
+/** Microseconds that a connection to us may be idle between two HTTP/1 requests. */
+export const http1IdleUs = 5 * MINUTE_US;
+/** Microseconds for the head of an HTTP/1 request, from its first byte: a slow one holds a place. */
+export const http1HeadUs = 10 * SECOND_US;
+/** Microseconds in which a client may still read a refusal while what it sends is thrown away. */
+export const lingerUs = 2 * SECOND_US;
+/** Microseconds after which an idle HTTP/1 connection upstream is closed: servers close theirs after 5 s or more. */
+export const http1UpstreamIdleUs = 4 * SECOND_US;
+/** Microseconds within which an idle HTTP/1 connection is trusted with what cannot be sent twice. */
+export const http1UpstreamFreshUs = 1 * SECOND_US;
+/** HTTP/1 connections to one upstream at once: each carries one request. */
+export const http1ConnectionsMax = 256;
 /** Streams at once on one connection: HTTP/2 asks for no fewer than 100. */
 export const streamsPerConnectionMax = 256;
 /** Metadata fields of one call: nghttp2 would take any number of tiny ones. */

@@ -133,9 +133,15 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
   return { body, ref, signed: { body: new Uint8Array(), signatures: [] } };
 }
 
-/** The domain's own decision, under a manifest with two scopes: all of test.Echo, wherever it is. */
+/** The domain's own decision, under a manifest with two scopes: test.Echo and /ok, wherever they are. */
 const decide: Decide = (held, claim, nowUs) => {
-  const rule = { protocol: "GRPC", target: claim.target, verb: "", path: "/test.Echo/*", when: "" };
+  const { target, verb } = claim;
+  const rules: Rule[] = [
+    { protocol: "GRPC", target, verb: "", path: "/test.Echo/*", when: "" },
+    ...["/ok", "/ok/*", "/ok/*/*"].map((path): Rule => {
+      return { protocol: "HTTP", target, verb, path, when: "" };
+    }),
+  ];
   const manifest: Manifest = {
     version: 1,
     name: "test",
@@ -143,7 +149,7 @@ const decide: Decide = (held, claim, nowUs) => {
     code: [],
     config: [],
     runtime: "",
-    capabilities: ["use:echo", "use:other"].map((name) => ({ name, rules: [rule as Rule] })),
+    capabilities: ["use:echo", "use:other"].map((name) => ({ name, rules })),
   };
   const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
   const scopes = compileScopes(manifest);

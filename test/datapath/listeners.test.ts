@@ -82,12 +82,12 @@ describe("one port", () => {
 
   test("answers plain HTTP/1 with problem+json and a receipt", async () => {
     const { text } = await say(
-      `GET http://example.com/x HTTP/1.1\r\nHost: example.com\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`,
+      `GET http://example.com/x HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`,
     );
-    expect(text).toMatch(/^HTTP\/1.1 501 /);
+    expect(text).toMatch(/^HTTP\/1.1 403 /);
     expect(text).toContain("application/problem+json");
     expect(text).toContain("dragons-receipt: rcp_denial_1");
-    expect(rig.ledger.recorded).toMatchObject([{ reason: "PROTOCOL_UNSUPPORTED" }]);
+    expect(rig.ledger.recorded).toMatchObject([{ reason: "SCOPE_NOT_GRANTED" }]);
   });
 
   test("answers malformed HTTP/1 with 400 and a receipt", async () => {

@@ -1,0 +1,342 @@
+import { cutBoundaryUs, informationsMax, unaryGraceUs } from "../../src/domain/limits.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import { mayFinish } from "../gate/cuts.ts";
+import type { Gate } from "../gate/gate.ts";
+import type { Permit } from "../gate/permit.ts";
+import type { Http1Upstream } from "../upstream/http1.ts";
+import type { Http1Connection } from "../upstream/http1-connection.ts";
+import { EventMeter } from "./event-stream.ts";
+import type { Denial, Ending } from "./exchange.ts";
+import type { HttpClientSide } from "./http-client.ts";
+import { fieldNames, responseFraming } from "./http-fields.ts";
+import type { ResponseHead } from "./http-head.ts";
+import { type HttpRequest, only } from "./http-request.ts";
+import { GONE, type HttpBody } from "./http-wire.ts";
+import { BodyMeter } from "./passage.ts";
+import { opensWebSocket, WebSocketRelay } from "./web-socket.ts";
+
+export interface HttpServices {
+  readonly gate: Gate;
+  readonly upstream: Http1Upstream;
+  readonly clock: Clock;
+}
+
+/** What may be sent again when nobody knows whether it arrived: RFC 9110, §9.2.2. */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * One request from its admission to its end: judged, forwarded as judged, told to the gate once. It
+ * ends by the upstream's answer, by its failure, by our denial in the middle, or by the client's going;
+ * `#end` is the only door out, and opens once. The loops on both sides see that it did, and stop.
+ */
+export class HttpCall {
+  readonly #client: HttpClientSide;
+  readonly #request: HttpRequest;
+  readonly #services: HttpServices;
+  readonly #asked = new BodyMeter();
+  readonly #answered = new BodyMeter();
+  #permit: Permit | null = null;
+  #up: Http1Connection | null = null;
+  #webSocket: WebSocketRelay | null = null;
+  #events: EventMeter | null = null;
+  #askedAll = false;
+  #answer: ResponseHead | null = null;
+  #answerTrailers: readonly string[] = [];
+  #cutting: Denial | null = null;
+  #firstByteUs = 0;
+  #egressLastUs = 0;
+  #ended = false;
+
+  constructor(client: HttpClientSide, request: HttpRequest, services: HttpServices) {
+    this.#client = client;
+    this.#request = request;
+    this.#services = services;
+  }
+
+  /** Resolves once it has ended, and the client has been told all there is to tell. */
+  async run(): Promise<void> {
+    const admitted = await this.#services.gate.admit(this.#request);
+    if ("denied" in admitted) {
+      this.#client.deny(admitted);
+      return;
+    }
+    this.#permit = admitted;
+    this.#client.onGone(() => this.#clientGone());
+    admitted.onCut((denial) => this.#cut(denial));
+    await this.#carry(admitted);
+    this.#client.onGone(null);
+  }
+
+  async #carry(permit: Permit): Promise<void> {
+    const { framing } = this.#client;
+    const { scheme, method, claim } = this.#request;
+    const bodyless = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
+    const repeatable = bodyless && IDEMPOTENT.has(method);
+    for (let repeat = repeatable; !this.#ended; repeat = false) {
+      const up = await this.#services.upstream.connect(permit, scheme, repeat);
+      if ("unreachable" in up) {
+        this.#deny(up.reason, `${claim.target}: ${up.detail}`);
+        return;
+      }
+      if (this.#ended || this.#lapsed(this.#services.clock.nowUs())) {
+        up.destroy();
+        return;
+      }
+      this.#up = up;
+      // Whether a kept connection still stood shows only when it is used.
+      const kept = up.requests > 0;
+      this.#egressLastUs = this.#services.clock.nowUs();
+      up.send(permit, this.#request.query, this.#request.fields, framing);
+      const asking = this.#ask(up);
+      const told = await this.#await(up, repeat && kept);
+      if (told === "again") {
+        up.destroy();
+        continue;
+      }
+      // A request that goes on after its answer is cut off with its connection.
+      if (this.#askedAll) await asking;
+      return;
+    }
+  }
+
+  /** The request's body, on its way up. */
+  async #ask(up: Http1Connection): Promise<void> {
+    const client = this.#client;
+    for (;;) {
+      const piece = await client.read();
+      if (this.#ended || piece === GONE) return;
+      if (piece === null) break;
+      if ("malformed" in piece) {
+        this.#deny("FRAMING_INVALID", piece.detail);
+        return;
+      }
+      const now = this.#services.clock.nowUs();
+      if (this.#lapsed(now)) return;
+      this.#asked.push(piece);
+      this.#egressLastUs = now;
+      const wait = up.write(piece);
+      if (wait !== null) await wait;
+      if (this.#ended) return;
+    }
+    this.#askedAll = true;
+    up.end(client.trailers);
+  }
+
+  /** Reads answers until the final one, and carries that. */
+  async #await(up: Http1Connection, repeatable: boolean): Promise<"told" | "again"> {
+    for (let informations = 0; ; informations++) {
+      const head = await up.head();
+      if (this.#ended) return "told";
+      if (head === GONE) {
+        if (repeatable && informations === 0 && this.#cutting === null) return "again";
+        this.#deny("UPSTREAM_FAILED", "it closed the connection without an answer");
+        return "told";
+      }
+      if ("malformed" in head) {
+        this.#deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${head.detail}`);
+        return "told";
+      }
+      if (head.status >= 200 || head.status === 101) {
+        await this.#final(up, head);
+        return "told";
+      }
+      if (informations >= informationsMax) {
+        this.#deny("UPSTREAM_FAILED", `more than ${informationsMax} informational answers`);
+        return "told";
+      }
+      this.#client.inform(head);
+    }
+  }
+
+  async #final(up: Http1Connection, head: ResponseHead): Promise<void> {
+    const { method, webSocket } = this.#request;
+    if (head.status === 101) {
+      if (!webSocket || !opensWebSocket(this.#request.fields, head)) {
+        this.#deny("UPSTREAM_FAILED", "it switched protocols, and was not asked to");
+        return;
+      }
+      await this.#switch(up, head);
+      return;
+    }
+    const framing = responseFraming(method, head.status, head.fields);
+    if ("malformed" in framing) {
+      this.#deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${framing.detail}`);
+      return;
+    }
+    this.#answer = head;
+    this.#firstByteUs = this.#services.clock.nowUs();
+    if (/^text\/event-stream\b/i.test(only(head.fields, "content-type") ?? "")) {
+      this.#events = new EventMeter();
+    }
+    this.#client.respond(head, framing);
+    const body = up.body(framing);
+    if (!(await this.#tell(body))) return;
+    this.#answerTrailers = body.trailers;
+    this.#client.end(body.trailers);
+    // The head may have said that the connection ends with it, or something was left unread.
+    const kept = this.#askedAll && framing.kind !== "close" && up.keeps(head);
+    const failed = head.status >= 400;
+    this.#end(
+      failed ? "FAILED" : "COMPLETED",
+      failed ? "UPSTREAM_FAILED" : "UNSPECIFIED",
+      `http ${head.status}`,
+      kept,
+    );
+  }
+
+  /** The answer's body, on its way down. @returns whether it was whole. */
+  async #tell(body: HttpBody): Promise<boolean> {
+    for (;;) {
+      const piece = await body.read();
+      if (this.#ended) return false;
+      if (piece === null) return true;
+      if (piece === GONE) {
+        this.#fail("UPSTREAM_FAILED", "it closed the connection within its answer");
+        return false;
+      }
+      if ("malformed" in piece) {
+        this.#fail("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${piece.detail}`);
+        return false;
+      }
+      this.#answered.push(piece);
+      this.#events?.push(piece);
+      const wait = this.#client.write(piece);
+      if (this.#cutting !== null && this.#events?.atBoundary !== false) {
+        this.#endDenied(this.#cutting);
+        return false;
+      }
+      if (wait !== null) await wait;
+      if (this.#ended) return false;
+    }
+  }
+
+  async #switch(up: Http1Connection, head: ResponseHead): Promise<void> {
+    const down = this.#client.switchProtocols(head);
+    if (down === null) {
+      this.#deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
+      return;
+    }
+    this.#answer = head;
+    this.#firstByteUs = this.#services.clock.nowUs();
+    this.#askedAll = true;
+    const relay = new WebSocketRelay(down, up, {
+      mayAsk: () => {
+        const now = this.#services.clock.nowUs();
+        if (this.#lapsed(now)) return false;
+        this.#egressLastUs = now;
+        return true;
+      },
+      clock: this.#services.clock,
+    });
+    this.#webSocket = relay;
+    const { clean, detail, reason } = await relay.run();
+    if (clean) this.#end("COMPLETED", "UNSPECIFIED", "http 101");
+    else this.#end("FAILED", reason, detail);
+  }
+
+  /**
+   * Nothing leaves after its lease, also in the moment before anybody is told of the end. It is the
+   * time that the receipt will state, so that no honest one says that bytes left too late.
+   */
+  #lapsed(nowUs: number): boolean {
+    const permit = this.#permit as Permit;
+    if (this.#services.gate.lapsed(nowUs)) this.#services.gate.recheck(permit);
+    return permit.cutBy !== null;
+  }
+
+  /** Leave was taken back. */
+  #cut(denial: Denial): void {
+    if (this.#ended || this.#cutting !== null) return;
+    const answering = this.#askedAll && this.#answer === null;
+    if (mayFinish(denial.reason, answering ? "answering" : "streaming")) {
+      this.#services.clock.after(unaryGraceUs, () => this.#cutNow(denial));
+    } else {
+      this.#cutNow(denial);
+    }
+  }
+
+  #cutNow(denial: Denial): void {
+    if (this.#ended || this.#cutting !== null) return;
+    this.#cutting = denial;
+    // Half a message is of use to nobody: what has begun to arrive may arrive, for a moment.
+    const inMessage = this.#webSocket?.atBoundary === false || this.#events?.atBoundary === false;
+    if (inMessage) this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
+    else this.#endDenied(denial);
+  }
+
+  #deny(reason: Reason, detail: string): void {
+    if (this.#ended) return;
+    const { receiptId, scope } = (this.#permit as Permit).facts;
+    // About an admitted action: its own receipt tells the rest.
+    this.#endDenied({
+      denied: true,
+      reason,
+      message: detail,
+      receiptId,
+      scope,
+      leaseId: "",
+      remedy: "",
+    });
+  }
+
+  #endDenied(denial: Denial): void {
+    if (this.#ended) return;
+    const cut = this.#permit?.cutBy === denial;
+    this.#webSocket?.close(denial);
+    this.#end(cut ? "CUT" : "FAILED", denial.reason, denial.message);
+    if (this.#webSocket !== null) return;
+    if (this.#client.responded) this.#client.abort();
+    else this.#client.deny(denial);
+  }
+
+  /** Neither a whole answer nor a denial: the client must see that it was broken off. */
+  #fail(reason: Reason, detail: string): void {
+    if (this.#ended) return;
+    this.#end("FAILED", reason, detail);
+    this.#client.abort();
+  }
+
+  #clientGone(): void {
+    if (this.#ended || this.#webSocket !== null) return;
+    if (this.#cutting !== null) this.#end("CUT", this.#cutting.reason, this.#cutting.message);
+    else this.#end("FAILED", "CLIENT_CANCELLED", "the client closed its connection");
+    this.#client.abort();
+  }
+
+  /** The only way out. */
+  #end(verdict: Ending["verdict"], reason: Reason, status: string, kept = false): void {
+    if (this.#ended || this.#permit === null) return;
+    this.#ended = true;
+    const up = this.#up;
+    if (up !== null && kept) this.#services.upstream.release(up);
+    else if (this.#webSocket === null) up?.destroy();
+    const asked = this.#webSocket?.asked ?? this.#asked;
+    const answered = this.#webSocket?.answered ?? this.#answered;
+    this.#services.gate.settle(this.#permit, {
+      verdict,
+      reason,
+      status,
+      request: {
+        headerNames: fieldNames(this.#request.fields),
+        trailerNames: fieldNames(this.#client.trailers),
+        bodySha256: asked.sha256(),
+        bodyBytes: asked.bytes,
+        messages: this.#webSocket?.askedMessages ?? 0,
+      },
+      response: {
+        headerNames: fieldNames(this.#answer?.fields ?? []),
+        trailerNames: fieldNames(this.#answerTrailers),
+        bodySha256: answered.sha256(),
+        bodyBytes: answered.bytes,
+        messages: this.#webSocket?.answeredMessages ?? this.#events?.messages ?? 0,
+      },
+      dialled: up?.dialled ?? "",
+      peerCertificate: up?.peerCertificate ?? EMPTY,
+      firstByteUs: this.#firstByteUs,
+      egressLastUs: this.#egressLastUs,
+    });
+  }
+}

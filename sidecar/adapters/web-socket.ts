@@ -1,0 +1,174 @@
+import { createHash, randomBytes } from "node:crypto";
+import type { Socket } from "node:net";
+import { lingerUs, webSocketMessageBytesMax } from "../../src/domain/limits.ts";
+import type { Reason } from "../../src/domain/reason.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import type { Denial } from "./exchange.ts";
+import { listOf, valuesOf } from "./http-fields.ts";
+import type { RawFields, ResponseHead } from "./http-head.ts";
+import { only } from "./http-request.ts";
+import { type HttpReader, send } from "./http-wire.ts";
+import { BodyMeter } from "./passage.ts";
+import { closeFrame, FrameMeter } from "./web-socket-framing.ts";
+
+/** One end of a WebSocket: a connection that was switched. */
+export interface WebSocketSide {
+  readonly reader: HttpReader;
+  readonly socket: Socket;
+}
+
+export interface WebSocketHooks {
+  /** Whether what the agent says may still pass. */
+  readonly mayAsk: () => boolean;
+  readonly clock: Clock;
+}
+
+/** How it ended. Clean: with a close frame. */
+export interface WebSocketEnd {
+  readonly clean: boolean;
+  readonly reason: Reason;
+  readonly detail: string;
+}
+
+/** Policy violation, of RFC 6455, §7.4.1: what a denial is to a client. */
+const POLICY_VIOLATION = 1008;
+const GOING_AWAY = 1001;
+const PROTOCOL_ERROR = 1002;
+
+/** Whether a 101 is the answer to our opening, RFC 6455, §4.1, and agrees on no extension. */
+export function opensWebSocket(request: RawFields, { fields }: ResponseHead): boolean {
+  const accept = createHash("sha1")
+    .update(`${only(request, "sec-websocket-key")}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest("base64");
+  return (
+    listOf(fields, "upgrade").join() === "websocket" &&
+    listOf(fields, "connection").includes("upgrade") &&
+    only(fields, "sec-websocket-accept") === accept &&
+    valuesOf(fields, "sec-websocket-extensions").length === 0
+  );
+}
+
+/** Carries frames both ways as they are, and knows where messages end. */
+export class WebSocketRelay {
+  readonly asked = new BodyMeter();
+  readonly answered = new BodyMeter();
+  readonly #down: WebSocketSide;
+  readonly #up: WebSocketSide;
+  readonly #hooks: WebSocketHooks;
+  readonly #fromAgent = new FrameMeter(true, webSocketMessageBytesMax);
+  readonly #fromUpstream = new FrameMeter(false, webSocketMessageBytesMax);
+  readonly #end = Promise.withResolvers<WebSocketEnd>();
+  #cutting: Denial | null = null;
+  #over = false;
+
+  constructor(down: WebSocketSide, up: WebSocketSide, hooks: WebSocketHooks) {
+    this.#down = down;
+    this.#up = up;
+    this.#hooks = hooks;
+  }
+
+  get askedMessages(): number {
+    return this.#fromAgent.messages;
+  }
+
+  get answeredMessages(): number {
+    return this.#fromUpstream.messages;
+  }
+
+  /** Nothing that the upstream says is half told. */
+  get atBoundary(): boolean {
+    return this.#fromUpstream.atBoundary;
+  }
+
+  run(): Promise<WebSocketEnd> {
+    void this.#ask();
+    void this.#answer();
+    return this.#end.promise;
+  }
+
+  async #ask(): Promise<void> {
+    for (;;) {
+      const chunk = await this.#down.reader.take();
+      if (this.#over || this.#cutting !== null) return;
+      if (chunk === null) {
+        this.#gone("CLIENT_CANCELLED", "the client closed its connection");
+        return;
+      }
+      if (!this.#hooks.mayAsk()) return;
+      const payload: Uint8Array[] = [];
+      const fault = this.#fromAgent.push(chunk, (bytes) => payload.push(bytes));
+      if (typeof fault === "string") {
+        this.#fault("FRAMING_INVALID", `a frame of the agent ${fault}`);
+        return;
+      }
+      for (const bytes of payload) this.asked.push(bytes);
+      const wait = send(this.#up.socket, chunk);
+      if (this.#fromAgent.closed) this.#closing();
+      if (wait !== null) await wait;
+      if (this.#over) return;
+    }
+  }
+
+  async #answer(): Promise<void> {
+    for (;;) {
+      const chunk = await this.#up.reader.take();
+      if (this.#over) return;
+      if (chunk === null) {
+        this.#gone("UPSTREAM_FAILED", "the upstream closed its connection");
+        return;
+      }
+      const payload: Uint8Array[] = [];
+      const boundary = this.#fromUpstream.push(chunk, (bytes) => payload.push(bytes));
+      if (typeof boundary === "string") {
+        this.#fault("UPSTREAM_FAILED", `a frame of the upstream ${boundary}`);
+        return;
+      }
+      for (const bytes of payload) this.answered.push(bytes);
+      const wait = send(this.#down.socket, chunk);
+      if (this.#fromUpstream.closed) this.#closing();
+      if (wait !== null) await wait;
+      if (this.#over) return;
+    }
+  }
+
+  /** One side said that it ends; the other may answer it, for a moment. */
+  #closing(): void {
+    this.#hooks.clock.after(lingerUs, () => this.#gone("CLIENT_CANCELLED", "it did not end"));
+  }
+
+  #gone(reason: Reason, detail: string): void {
+    const clean = this.#fromAgent.closed || this.#fromUpstream.closed;
+    this.#finish({ clean, reason, detail: `${detail} without a close frame` }, 0);
+  }
+
+  #fault(reason: Reason, detail: string): void {
+    this.#finish({ clean: false, reason, detail }, PROTOCOL_ERROR, reason);
+  }
+
+  /** Leave was taken back: both ends are told, where a frame of ours can stand. */
+  close(denial: Denial): void {
+    this.#cutting = denial;
+    const said = `${denial.reason} ${denial.receiptId}`;
+    const { reason, message } = denial;
+    this.#finish({ clean: false, reason, detail: message }, POLICY_VIOLATION, said);
+  }
+
+  #finish(end: WebSocketEnd, code: number, said = ""): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (code !== 0 && this.#fromUpstream.atFrameEnd) {
+      this.#down.socket.write(closeFrame(code, said, null));
+    }
+    if (code !== 0 && this.#fromAgent.atFrameEnd) {
+      this.#up.socket.write(closeFrame(GOING_AWAY, "", randomBytes(4)));
+    }
+    for (const { socket, reader } of [this.#down, this.#up]) {
+      reader.release();
+      socket.end();
+      socket.resume();
+      const timer = this.#hooks.clock.after(lingerUs, () => socket.destroy());
+      socket.once("close", () => timer.cancel());
+    }
+    this.#end.resolve(end);
+  }
+}
