@@ -9,7 +9,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "./http-head.ts";
-import { type Gone, HttpBody, HttpBodyWriter, type HttpReader, send } from "./http-wire.ts";
+import { type Gone, HttpBody, HttpBodyWriter, type HttpReader } from "./http-wire.ts";
 
 /** Whoever asked, as a call sees them, whatever HTTP they speak. */
 export interface HttpClientSide {
@@ -135,7 +135,7 @@ export class Http1Client implements HttpClientSide {
   deny(denial: Denial): void {
     if (!this.#body.whole) this.#keep = false;
     this.#state = "answered";
-    send(this.#socket, denialAnswer(denial, { keep: this.#keep, bodyless: this.#bodyless }));
+    this.#socket.write(denialAnswer(denial, { keep: this.#keep, bodyless: this.#bodyless }));
   }
 
   onGone(listener: (() => void) | null): void {

@@ -8,7 +8,7 @@ import { denialAnswer } from "./http-denial.ts";
 import { requestFraming } from "./http-fields.ts";
 import { type Malformed, malformed, parseRequestHead, type RequestHead } from "./http-head.ts";
 import { type HttpRequestParts, readHttpRequest } from "./http-request.ts";
-import { GONE, HttpReader, send } from "./http-wire.ts";
+import { GONE, HttpReader } from "./http-wire.ts";
 
 /** What a listener knows of who speaks HTTP/1 on its connections. */
 export interface Http1Door {
@@ -171,7 +171,7 @@ class Http1Conversation {
   #deny(reason: Reason, detail: string, status?: number): void {
     const denial = this.#services.gate.refuse({ claim: null, traceparent: "" }, reason, detail);
     const shape = { keep: false, bodyless: false, ...(status === undefined ? {} : { status }) };
-    send(this.#socket, denialAnswer(denial, shape));
+    this.#socket.write(denialAnswer(denial, shape));
     this.#linger();
   }
 

@@ -305,7 +305,7 @@ describe("events", () => {
     let up: Socket | null = null;
     answer = onHead((socket) => {
       up = socket;
-      socket.write(HEAD + event(1) + "9\r\ndata: hal\r\n");
+      socket.write(`${HEAD}${event(1)}9\r\ndata: hal\r\n`);
     });
     wire.say(get());
     await wire.hears(/hal\r\n$/);
