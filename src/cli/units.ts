@@ -1,4 +1,5 @@
 import type { Claim } from "../domain/claim.ts";
+import type { Rule } from "../domain/manifest.ts";
 import { EXIT, Failure } from "./failure.ts";
 
 /** How times, lengths of time and hashes are typed and shown. */
@@ -81,6 +82,10 @@ export const showAction = ({
   target,
 }: Pick<Claim, "verb" | "path" | "target">): string =>
   `${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
+
+/** `grpc payments.v1.Payments/Refund at payments.internal:443 when json.amount <= 5` */
+export const showRule = (rule: Rule): string =>
+  `${rule.protocol.toLowerCase()} ${showAction(rule)}${rule.when === "" ? "" : ` when ${rule.when}`}`;
 
 /** `1 message`, `2 messages`. */
 export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;

@@ -83,6 +83,9 @@ export function identityOf(crypto: Crypto, manifest: Manifest): Uint8Array {
 export const manifestLabel = (manifest: Manifest): string =>
   `${manifest.name}@${manifest.agentVersion}`;
 
+/** The version of a manifest that `dragons run` drafted, and drafts again when it is told to. */
+export const DRAFT = "draft";
+
 /**
  * What is wrong with a manifest that nevertheless decoded; null: nothing. A rule that can match
  * nothing is refused here, when it is recorded, since as a policy it would only seem to say something.

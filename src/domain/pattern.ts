@@ -11,8 +11,8 @@ export interface Pattern {
   matches(text: string): boolean;
 }
 
-type Token = string | typeof STAR | readonly string[];
-const STAR = Symbol("*");
+export type Token = string | typeof STAR | readonly string[];
+export const STAR = Symbol("*");
 
 /** Compiles a pattern, or tells what is wrong with it. */
 export function compilePattern(source: string): Pattern | string {
@@ -41,7 +41,8 @@ export function compilePattern(source: string): Pattern | string {
   };
 }
 
-function tokenise(source: string): Token[] | string {
+/** The parts of a pattern, or what is wrong with it. */
+export function tokenise(source: string): Token[] | string {
   const tokens: Token[] = [];
   let at = 0;
   while (at < source.length) {

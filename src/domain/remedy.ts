@@ -1,6 +1,13 @@
 import type { Claim } from "./claim.ts";
 import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
-import { type Manifest, manifestLabel, type Rule, ruleProblem, SCOPE_NAME } from "./manifest.ts";
+import {
+  DRAFT,
+  type Manifest,
+  manifestLabel,
+  type Rule,
+  ruleProblem,
+  SCOPE_NAME,
+} from "./manifest.ts";
 
 /**
  * What would allow an action, as text to paste: the lines of `dragon.yaml`, if the manifest lacks
@@ -25,6 +32,9 @@ export function remedyFor(
   const rule = ruleOf(claim);
   // What asks for a star must not be told to write one: it would stand for more than itself.
   if (/[*{}]/.test(claim.path) || ruleProblem(rule) !== null) return "";
+  if (manifest.agentVersion === DRAFT && rule.protocol === "GRPC") {
+    return `dragons run --allow 'grpc ${rule.path.slice(1)} at ${rule.target}' …  # and the rest as before`;
+  }
   return [
     "# in dragon.yaml, with a new version:",
     "capabilities:",

@@ -3,12 +3,13 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { toHex } from "../domain/bytes.ts";
 import { manifestFilesMax, manifestYamlBytesMax } from "../domain/limits.ts";
 import { checkManifest } from "../domain/manifest.ts";
 import { compileGlob } from "./glob.ts";
-import { draftManifest, measure, renderManifestYaml } from "./manifest-file.ts";
+import { measure, renderManifestYaml } from "./manifest-file.ts";
 import { ManifestFileError, parseManifestYaml } from "./manifest-yaml.ts";
 
 let folder: string;
@@ -192,6 +193,101 @@ describe("measure", () => {
   }, 30_000);
 });
 
+describe("the same agent on another machine", () => {
+  const name = fc
+    .string({
+      unit: fc.constantFrom(
+        "a",
+        "B",
+        "é",
+        "e\u0301",
+        "ß",
+        " ",
+        ".",
+        "-",
+        "🐉",
+        "{",
+        "*",
+        "#",
+        "'",
+        "中",
+      ),
+      minLength: 1,
+      maxLength: 8,
+    })
+    .filter((n) => n !== "." && n !== "..");
+  const content = fc.constantFrom("", "x", "line\n", "line\r\n", "\ufeffline\n");
+
+  test("has the same hash, in whatever order its files were made, whatever they are called", async () => {
+    const trees = fc.uniqueArray(fc.tuple(name, content), {
+      minLength: 1,
+      maxLength: 12,
+      selector: ([n]) => n,
+    });
+    await fc.assert(
+      fc.asyncProperty(trees, fc.infiniteStream(fc.nat()), async (files, chance) => {
+        const hashes: string[] = [];
+        for (const order of [files, shuffled(files, chance)]) {
+          const root = await mkdtemp(join(folder, "t-"));
+          await mkdir(join(root, "d"));
+          for (const [n, text] of order) await writeFile(join(root, "d", n), text);
+          const { manifest, hash } = await measure(root, withCode("d/*"));
+          expect(manifest.code.map((f) => f.path.slice(2)).sort()).toEqual(
+            files.map(([n]) => n).sort(),
+          );
+          hashes.push(toHex(hash));
+        }
+        expect(hashes[0]).toBe(hashes[1]);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  const shuffled = <T>(list: readonly T[], chance: fc.Stream<number>): T[] =>
+    [...list]
+      .map((item) => ({ item, key: chance.next().value ?? 0 }))
+      .sort((a, b) => a.key - b.key)
+      .map(({ item }) => item);
+
+  test("spells names as they are: composed and decomposed letters are two files", async () => {
+    await put("caf\u00e9.py", "cafe\u0301.py");
+    expect(await paths(withCode("*.py"))).toEqual(["cafe\u0301.py", "caf\u00e9.py"]);
+  });
+
+  test("leaves line ends and marks of order alone", async () => {
+    const hashes = new Set<string>();
+    for (const text of ["a\n", "a\r\n", "\ufeffa\n"]) {
+      await writeFile(join(folder, "a.py"), text);
+      hashes.add(toHex((await measure(folder, withCode("a.py"))).hash));
+    }
+    expect(hashes.size).toBe(3);
+  });
+
+  test("of five thousand files in many folders is measured", async () => {
+    for (let d = 0; d < 50; d++) {
+      await mkdir(join(folder, `p/d${d}`), { recursive: true });
+      for (let i = 0; i < 100; i++) writeFileSync(join(folder, `p/d${d}/f${i}.py`), `${d} ${i}`);
+    }
+    const { manifest } = await measure(folder, withCode("p/**/*.py"));
+    expect(manifest.code).toHaveLength(5000);
+    expect(checkManifest(manifest)).toBeNull();
+  }, 30_000);
+
+  test("refuses a name that is no text: two of them could pass for one file", async () => {
+    await put("a\ufffd.py");
+    writeFileSync(
+      Buffer.concat([Buffer.from(join(folder, "a")), Buffer.of(0xff), Buffer.from(".py")]),
+      "x",
+    );
+    await expect(paths(withCode("*.py"))).rejects.toThrow(
+      /a\ufffd\.py has a name that is not UTF-8/,
+    );
+    await expect(paths(withCode("b/**", "a?.py"))).rejects.toThrow(/is not UTF-8/);
+    await put("lib/b.py");
+    expect(await paths(withCode("lib/*.py"))).toEqual(["lib/b.py"]);
+  });
+});
+
 describe("dragon.yaml", () => {
   const failure = (yaml: string): string => {
     try {
@@ -292,50 +388,6 @@ describe("dragon.yaml", () => {
     const first = await measure(folder, extra);
     const again = await measure(folder, renderManifestYaml(first.manifest));
     expect(again.manifest).toEqual(first.manifest);
-  });
-});
-
-describe("a draft", () => {
-  test("names the script, its siblings and its companions, and can be measured", async () => {
-    await put("my_agent.py", "helper.py", "requirements.txt", "notes.txt");
-    const yaml = await draftManifest({
-      folder,
-      name: "my-agent",
-      command: ["/usr/bin/python3", "./my_agent.py", "--fast"],
-    });
-    const { manifest } = await measure(folder, yaml);
-    expect(manifest).toMatchObject({
-      name: "my-agent",
-      agentVersion: "draft",
-      runtime: "python3",
-      capabilities: [],
-    });
-    expect(manifest.code.map((f) => f.path)).toEqual([
-      "helper.py",
-      "my_agent.py",
-      "requirements.txt",
-    ]);
-  });
-
-  test("of a bare command has no code, and a name all the same", async () => {
-    const yaml = await draftManifest({ folder, command: ["curl", "https://x"] });
-    const { manifest } = await measure(folder, yaml);
-    expect(manifest.code).toEqual([]);
-    expect(manifest.name).toMatch(/^manifest-/);
-    const odd = await draftManifest({ folder: join(folder, "___"), command: [] });
-    expect(parseManifestYaml(odd).name).toBe("agent");
-  });
-
-  test("carries the scopes that were asked for", async () => {
-    const rules = [
-      { protocol: "GRPC" as const, target: "h:1", verb: "", path: "/a.B/C", when: "" },
-    ];
-    const yaml = await draftManifest({
-      folder,
-      command: ["x"],
-      capabilities: [{ name: "use:b", rules }],
-    });
-    expect((await measure(folder, yaml)).manifest.capabilities).toEqual([{ name: "use:b", rules }]);
   });
 });
 

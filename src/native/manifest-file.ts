@@ -1,7 +1,8 @@
+import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { lstat, open, readdir, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { open, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { compare, utf8 } from "../domain/bytes.ts";
 import { manifestBytesMax, manifestFilesMax, manifestWalkMax } from "../domain/limits.ts";
 import {
@@ -11,7 +12,6 @@ import {
   type Manifest,
   ManifestBody,
   manifestHash,
-  NAME,
 } from "../domain/manifest.ts";
 import { scalar, scopeLines } from "../domain/remedy.ts";
 import { native } from "./crypto.ts";
@@ -65,19 +65,24 @@ async function walk(folder: string, globs: readonly GlobLine[]): Promise<string[
   const unread: string[][] = [[]];
   let seen = 0;
   for (let names = unread.pop(); names !== undefined; names = unread.pop()) {
-    const entries = await readdir(join(folder, ...names), { withFileTypes: true });
-    for (const entry of entries) {
-      if (names.length === 0 && entry.name === ".dragons") continue;
+    const options = { withFileTypes: true, encoding: "buffer" } as const;
+    for (const entry of await readdir(join(folder, ...names), options)) {
+      const name = entry.name.toString();
+      if (names.length === 0 && name === ".dragons") continue;
       if (++seen > manifestWalkMax) {
         throw new ManifestFileError(
           0,
           `more than ${manifestWalkMax} files to look through; narrow the globs`,
         );
       }
-      const inner = [...names, entry.name];
+      const inner = [...names, name];
       const path = inner.join("/");
       const wanted = globs.some(({ glob }) => glob.matches(inner));
       const within = globs.some(({ glob }) => glob.reaches(inner));
+      // Read as text, two such names may be one: the other would go unmeasured.
+      if ((wanted || within) && !isUtf8(entry.name)) {
+        throw new ManifestFileError(0, `${path} has a name that is not UTF-8, and cannot be named`);
+      }
       if (entry.isDirectory()) {
         if (within) unread.push(inner);
       } else if (entry.isSymbolicLink()) {
@@ -148,59 +153,6 @@ function choose(
   }
   // `digests` is sorted, and each list keeps its order.
   return [...digests.values()].filter((file) => chosen.has(file));
-}
-
-/** What `dragons run` knows of an agent that has no manifest yet. */
-export interface Draft {
-  readonly name?: string;
-  readonly folder: string;
-  readonly command: readonly string[];
-  readonly capabilities?: readonly Capability[];
-}
-
-const COMPANIONS = ["requirements.txt", "pyproject.toml", "package.json", "go.mod", "go.sum"];
-
-/**
- * Drafts `dragon.yaml` for a command: the script that it names with its siblings of the same kind,
- * and what usually lies beside. It can do nothing until scopes are added: refusals print the lines.
- */
-export async function draftManifest(draft: Draft): Promise<string> {
-  const { folder, command, capabilities = [] } = draft;
-  const code: string[] = [];
-  for (const word of command.slice(1)) {
-    const script = /^(?:\.\/)?([^/\\{}*?]+)$/.exec(word)?.[1];
-    if (script === undefined || !(await isFile(join(folder, script)))) continue;
-    const dot = script.lastIndexOf(".");
-    code.push(dot > 0 ? `*${script.slice(dot)}` : script);
-  }
-  for (const name of COMPANIONS) if (await isFile(join(folder, name))) code.push(name);
-  const globs = [...new Set(code)];
-  const scopes = capabilities.flatMap(({ name, rules }) => scopeLines(name, rules));
-  return [
-    `name: ${draft.name ?? nameFor(basename(folder))}`,
-    "version: draft",
-    ...(globs.length === 0 ? ["code: []"] : ["code:", ...globs.map((g) => `  - ${scalar(g)}`)]),
-    ...(command[0] === undefined ? [] : [`runtime: ${scalar(basename(command[0]))}`]),
-    ...(scopes.length === 0 ? ["capabilities: {}"] : ["capabilities:", ...scopes]),
-    "",
-  ].join("\n");
-}
-
-const isFile = async (path: string): Promise<boolean> => {
-  try {
-    return (await lstat(path)).isFile();
-  } catch {
-    return false;
-  }
-};
-
-function nameFor(folder: string): string {
-  const name = folder
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "-")
-    .slice(0, 63)
-    .replace(/^-+|-+$/g, "");
-  return NAME.test(name) ? name : "agent";
 }
 
 /** A manifest as `dragon.yaml`, each file by name, its digest beside it. */

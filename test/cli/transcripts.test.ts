@@ -165,8 +165,8 @@ describe("an operator's first hour", () => {
       files  1
       scopes  read:payments
       $ dragons manifest list
-      MANIFEST  HASH  FILES  SCOPES  RECORDED
-      reconciler@v7  <16 hex>  1  read:payments  <time>
+      MANIFEST  HASH  FILES  SCOPES  RECORDED  STATE  DOCKED
+      reconciler@v7  <16 hex>  1  read:payments  <time>  in force  -
       $ dragons manifest show reconciler@v7
       name: reconciler
       version: v7
@@ -263,12 +263,12 @@ describe("an operator's first hour", () => {
       manifest  ~/draft.yaml
       add the scopes that it needs under capabilities, then: dragons manifest record
       $ dragons manifest init --file draft.yaml
-      dragons: ~/draft.yaml exists; it is not replaced
+      dragons: ~/draft.yaml exists; --force replaces it
       [exit 1]
       $ dragons manifest hash draft.yaml
-      manifest  helper@draft
+      manifest  helper@v1
       hash  <64 hex>
-      files  0
+      files  1
       scopes  -
       "
     `);
@@ -355,8 +355,8 @@ describe("an operator's first hour", () => {
       dragons: give a key to add: --login KEY, --grant KEY, or both
       [exit 64]
       $ dragons manifest list --operator bob --login-key bob.key
-      MANIFEST  HASH  FILES  SCOPES  RECORDED
-      reconciler@v7  <16 hex>  1  read:payments  <time>
+      MANIFEST  HASH  FILES  SCOPES  RECORDED  STATE  DOCKED
+      reconciler@v7  <16 hex>  1  read:payments  <time>  in force  -
       $ dragons manifest record agent --operator bob --login-key bob.key
       dragons: bob is VIEWER; this call needs OPERATOR (ROLE_INSUFFICIENT)
       [exit 77]
@@ -594,7 +594,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
     ).toMatchInlineSnapshot(`
       "
       $ dragons manifest init --file no/such/folder/dragon.yaml
-      dragons: ENOENT: no such file or directory, open '~/no/such/folder/dragon.yaml'
+      dragons: ENOENT: no such file or directory, scandir '~/no/such/folder'
       [exit 78]
       $ dragons trust init ready.json/trust.json
       dragons: ENOTDIR: not a directory, lstat '~/ready.json/trust.json.<16 hex>.tmp'

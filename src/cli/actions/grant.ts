@@ -14,20 +14,19 @@ import {
 } from "../../domain/grant.ts";
 import { newId } from "../../domain/ids.ts";
 import { isInvalid } from "../../domain/invalid.ts";
-import { clockSkewMaxUs, leaseTtlDefaultUs, revocationTriesMax } from "../../domain/limits.ts";
+import { clockSkewMaxUs, leaseTtlDefaultUs } from "../../domain/limits.ts";
 import { type Manifest, manifestLabel } from "../../domain/manifest.ts";
-import { checkRevocation, REVOCATION, RevocationBody } from "../../domain/revocation.ts";
 import type { Verified } from "../../domain/signed.ts";
 import { refOf, signBody } from "../../domain/signing.ts";
 import type { Grant } from "../../gen/dragons/v1/authority_pb.ts";
 import { native } from "../../native/crypto.ts";
 import { idGenerator } from "../../native/ids.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
-import { StatusError } from "../../wire/status.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { parseBytes, parseCount } from "../units.ts";
 import { readKeyset } from "./operator.ts";
+import { revoke } from "./revocation.ts";
 
 /** What an operator is about to say. Lengths of time in microseconds. */
 export interface NewGrant {
@@ -220,39 +219,5 @@ export async function revokeGrant(
   const read = fromWire(grant?.signed, "grant");
   if (isInvalid(read)) throw new Failure(EXIT.failed, read.detail);
   const target = refOf(native, "grant", read.body);
-  for (let tries = 1; ; tries++) {
-    const last = await lastRevocation(control);
-    const body: RevocationBody = {
-      version: 1,
-      tenantId: control.tenant,
-      epoch: last.epoch + 1,
-      previous: last.ref,
-      kind: "GRANT",
-      target,
-      effectiveUs: control.clock.nowUs(),
-      reason,
-    };
-    const problem = checkRevocation(body);
-    if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
-    const signed = await signBody(REVOCATION, body, signers);
-    try {
-      const revocation = toWire(signed);
-      await control.grants.recordRevocation({ requestId: requestId(), revocation });
-      return { epoch: body.epoch };
-    } catch (error) {
-      const taken = error instanceof StatusError && error.reason === "EPOCH_TAKEN";
-      if (!taken || tries === revocationTriesMax) throw error;
-    }
-  }
-}
-
-async function lastRevocation(
-  control: Control,
-): Promise<{ readonly epoch: number; readonly ref: Uint8Array }> {
-  let body: Uint8Array | null = null;
-  for await (const page of pages((pageToken) => control.grants.listRevocations({ pageToken }))) {
-    body = page.revocations.at(-1)?.body ?? body;
-  }
-  if (body === null) return { epoch: 0, ref: new Uint8Array(0) };
-  return { epoch: RevocationBody.decode(body).epoch, ref: refOf(native, "revocation", body) };
+  return revoke(control, signers, { kind: "GRANT", target, reason });
 }

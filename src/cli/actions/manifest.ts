@@ -1,16 +1,31 @@
 import { readFile, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fromHex, toHex } from "../../domain/bytes.ts";
+import type { Signer } from "../../domain/crypto.ts";
 import { type Manifest, ManifestBody, manifestHash, manifestLabel } from "../../domain/manifest.ts";
 import { native } from "../../native/crypto.ts";
+import { draftFromFolder } from "../../native/manifest-draft.ts";
 import { type Measured, measure } from "../../native/manifest-file.ts";
 import { ManifestFileError } from "../../native/manifest-yaml.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
+import { listOrganisms } from "./organism.ts";
+import { revoke } from "./revocation.ts";
 
 export interface RecordedManifest extends Measured {
   /** Microseconds since the epoch. */
   readonly recordedAtUs: number;
+  /** Epoch of the revocation that retired it; 0: in force. */
+  readonly retiredEpoch: number;
+}
+
+/** An identity that came aboard, in the order in which they did. */
+export interface Docking {
+  readonly atUs: number;
+  readonly instanceId: string;
+  readonly manifest: RecordedManifest;
+  /** The newest version of this agent that had docked before, where this one is older; else null. */
+  readonly rollbackFrom: RecordedManifest | null;
 }
 
 /**
@@ -54,11 +69,72 @@ export async function recordManifest(
 export async function listManifests(control: Control): Promise<RecordedManifest[]> {
   const all: RecordedManifest[] = [];
   for await (const page of pages((pageToken) => control.manifests.listManifests({ pageToken }))) {
-    for (const { manifest, recordedAtUs } of page.manifests) {
-      all.push({ ...read(manifest), recordedAtUs: Number(recordedAtUs) });
+    for (const { manifest, recordedAtUs, retiredEpoch } of page.manifests) {
+      all.push({
+        ...read(manifest),
+        recordedAtUs: Number(recordedAtUs),
+        retiredEpoch: Number(retiredEpoch),
+      });
     }
   }
   return all;
+}
+
+/**
+ * Which versions docked when, oldest first. One that was recorded before another of its name which
+ * has docked already is a rollback: it may be meant, and it should be seen.
+ *
+ * @param recorded as `listManifests` gives them: in the order of their recording
+ */
+export async function dockingOrder(
+  control: Control,
+  recorded: readonly RecordedManifest[],
+): Promise<Docking[]> {
+  const place = new Map(recorded.map((m, at) => [toHex(m.hash), at]));
+  const newest = new Map<string, number>();
+  const organisms = await listOrganisms(control);
+  return organisms
+    .sort((a, b) => a.dockedAtUs - b.dockedAtUs)
+    .flatMap(({ manifestHash: hash, instanceId, dockedAtUs }) => {
+      const at = place.get(hash);
+      const manifest = at === undefined ? undefined : recorded[at];
+      // Recorded after the list was read.
+      if (at === undefined || manifest === undefined) return [];
+      const { name } = manifest.manifest;
+      const before = newest.get(name) ?? -1;
+      newest.set(name, Math.max(at, before));
+      const rollbackFrom = before > at ? (recorded[before] ?? null) : null;
+      return [{ atUs: dockedAtUs, instanceId, manifest, rollbackFrom }];
+    });
+}
+
+/** Retires a recorded manifest for good: no new docks, no leases. Signed with operators' grant keys. */
+export function retireManifest(
+  control: Control,
+  signers: readonly Signer[],
+  { hash, reason }: { readonly hash: Uint8Array; readonly reason: string },
+): Promise<{ readonly epoch: number }> {
+  return revoke(control, signers, { kind: "MANIFEST", target: hash, reason });
+}
+
+/** Drafts a `dragon.yaml` for a folder. What is drafted can be measured. @throws Failure if not. */
+export async function draftFor(
+  folder: string,
+  what: { readonly name?: string; readonly runtime: string },
+): Promise<string> {
+  try {
+    const text = await draftFromFolder(folder, what);
+    await measure(folder, text);
+    return text;
+  } catch (error) {
+    if (!(error instanceof ManifestFileError)) throw error;
+    throw new Failure(EXIT.config, `manifest: ${folder} cannot be drafted: ${error.message}`);
+  }
+}
+
+/** As `findManifest`; a file that is there is measured without asking anybody. */
+export async function eitherManifest(control: () => Promise<Control>, name: string) {
+  return (await exists(name)) ? measureFile(name) : findManifest(await control(), name);
 }
 
 /**

@@ -11,7 +11,7 @@ import type { GetEntryResponse } from "../../gen/dragons/v1/evidence_pb.ts";
 import { native } from "../../native/crypto.ts";
 import type { SidecarClient } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
-import { showAction, showTime } from "../units.ts";
+import { showAction, showRule, showTime } from "../units.ts";
 import { type OpenReceipt, openReceipt } from "./receipt.ts";
 
 /** Why an action was allowed or refused, from the artifacts of its own receipt. */
@@ -147,5 +147,4 @@ const refused = ({ detail, remedy }: Refused): Pick<Why, "rule" | "clause" | "re
   remedy,
 });
 
-const ruleText = (scope: string, rule: Rule): string =>
-  `${scope}: ${rule.protocol.toLowerCase()} ${showAction(rule)}`;
+const ruleText = (scope: string, rule: Rule): string => `${scope}: ${showRule(rule)}`;

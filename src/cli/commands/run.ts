@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
@@ -8,7 +8,9 @@ import { ClaimBody } from "../../domain/claim.ts";
 import { NO_LIMITS } from "../../domain/grant.ts";
 import { type Capability, manifestLabel, type Rule, ruleProblem } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
-import { draftManifest, type Measured } from "../../native/manifest-file.ts";
+import { draftManifest, redraft } from "../../native/manifest-draft.ts";
+import type { Measured } from "../../native/manifest-file.ts";
+import { ManifestFileError, parseManifestYaml } from "../../native/manifest-yaml.ts";
 import { bringAboard } from "../actions/aboard.ts";
 import { createGrant, listGrants } from "../actions/grant.ts";
 import { openSigner } from "../actions/keys.ts";
@@ -24,8 +26,8 @@ const USAGE = `dragons run [--manifest FILE] [--contain require|off] [options] -
 
 Launches an unmodified agent under a sidecar of its own, and ends as it does: its exit code is ours.
 
-  --manifest FILE   dragon.yaml of the agent  [./dragon.yaml, else one is drafted: nothing allowed]
-  --allow RULE      allow this in a drafted manifest; may repeat:
+  --manifest FILE   dragon.yaml of the agent  [./dragon.yaml, else one is drafted once: nothing allowed]
+  --allow RULE      allow this in the drafted manifest, from now on; may repeat:
                     'grpc payments.v1.Payments/{Get,List}* at 127.0.0.1:50051'
   --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
   --goal TEXT       what this run is for; stands in every receipt
@@ -140,9 +142,9 @@ async function admit(context: Context, wanted: Wanted): Promise<string[]> {
   const measured = await measureFile(file, folder);
   const label = manifestLabel(measured.manifest);
   if (drafted) {
-    say(`dragons: drafted ${file} for ${label}`);
+    say(`dragons: ${label} is what ${file} says, drafted here`);
     if (measured.manifest.capabilities.length === 0) {
-      say("dragons: it allows nothing yet; each refusal prints what would allow it (see --allow)");
+      say("dragons: it allows nothing yet; each refusal prints the --allow that would allow it");
     }
   } else if (!wanted.yes) {
     await ask(label, measured);
@@ -184,16 +186,47 @@ async function manifestOf(wanted: Wanted, agents: string) {
   const script = wanted.command.slice(1).find((word) => isFile(word));
   const folder = script === undefined ? process.cwd() : dirname(resolve(script));
   const name = nameOf(script ?? (wanted.command[0] as string));
-  const text = await draftManifest({
-    name,
-    folder,
-    command: [wanted.command[0] as string, ...(script === undefined ? [] : [basename(script)])],
-    capabilities: capabilitiesFrom(wanted.allow),
-  });
   mkdirSync(join(agents, name), { recursive: true, mode: 0o700 });
   const file = join(agents, name, "dragon.yaml");
-  await writeFile(file, text);
+  const allowed = capabilitiesFrom(wanted.allow);
+  if (!isFile(file)) {
+    const command = [
+      wanted.command[0] as string,
+      ...(script === undefined ? [] : [basename(script)]),
+    ];
+    await writeFile(file, await draftManifest({ name, folder, command, capabilities: allowed }));
+  } else if (allowed.length > 0) await writeFile(file, allowMore(file, allowed));
   return { file, folder, drafted: true };
+}
+
+/**
+ * A draft from an earlier run, with more rules. Whatever else was written into it stays: drafts are
+ * there to be worked on.
+ */
+function allowMore(file: string, more: readonly Capability[]): string {
+  const before = readFileSync(file, "utf8");
+  try {
+    const text = parseManifestYaml(before);
+    const capabilities = addRules(text.capabilities, more);
+    return capabilities === text.capabilities ? before : redraft(text, capabilities);
+  } catch (error) {
+    if (!(error instanceof ManifestFileError)) throw error;
+    throw new Failure(EXIT.config, `manifest ${file}: ${error.message}`);
+  }
+}
+
+/** The same list, unless it lacks something. */
+function addRules(held: readonly Capability[], more: readonly Capability[]): readonly Capability[] {
+  const scopes = new Map(held.map((c) => [c.name, c.rules]));
+  let added = false;
+  for (const { name, rules } of more) {
+    const before = scopes.get(name) ?? [];
+    const fresh = rules.filter((r) => !before.some((b) => JSON.stringify(b) === JSON.stringify(r)));
+    if (fresh.length === 0) continue;
+    scopes.set(name, [...before, ...fresh]);
+    added = true;
+  }
+  return added ? [...scopes].map(([name, rules]) => ({ name, rules })) : held;
 }
 
 /** One scope for each service and kind of method, named as a refusal would suggest it. */

@@ -34,7 +34,11 @@ export function manifestService(crypto: Crypto): Handlers<typeof ManifestService
       const found = tenant.manifest(exactBytes(request.manifestHash, "manifest_hash"));
       if (found === null) throw notFound("manifest");
       await tenant.settled();
-      return { manifest: found.artifact.bytes, recordedAtUs: BigInt(found.recordedAtUs) };
+      return {
+        manifest: found.artifact.bytes,
+        recordedAtUs: BigInt(found.recordedAtUs),
+        retiredEpoch: BigInt(tenant.revokedEpoch("MANIFEST", found.artifact.hash)),
+      };
     },
 
     async listManifests(request, context) {
@@ -52,6 +56,7 @@ export function manifestService(crypto: Crypto): Handlers<typeof ManifestService
           manifestHash: artifact.hash,
           manifest: artifact.bytes,
           recordedAtUs: BigInt(recordedAtUs),
+          retiredEpoch: BigInt(tenant.revokedEpoch("MANIFEST", artifact.hash)),
         })),
         nextPageToken: page.nextPageToken,
       };

@@ -1,0 +1,96 @@
+import { equal } from "./bytes.ts";
+import type { Capability, FileDigest, Manifest, Rule } from "./manifest.ts";
+import { covers } from "./pattern-cover.ts";
+
+/** A file that two manifests measured otherwise; a digest is absent where the file is. */
+export interface FileChange {
+  readonly path: string;
+  readonly before: FileDigest | null;
+  readonly after: FileDigest | null;
+}
+
+/** REWORDED: the rules are others, and allow exactly the same. */
+type Width = "ADDED" | "REMOVED" | "WIDENED" | "NARROWED" | "CHANGED" | "REWORDED";
+
+/** A scope that stands for other actions than before. */
+export interface ScopeChange {
+  readonly scope: string;
+  readonly width: Width;
+  /** Rules that only one of the two has. */
+  readonly gone: readonly Rule[];
+  readonly come: readonly Rule[];
+}
+
+/** What tells two identities apart. Nothing of it: they are one. */
+export interface ManifestDiff {
+  readonly texts: readonly {
+    readonly field: "name" | "agentVersion" | "runtime";
+    readonly before: string;
+    readonly after: string;
+  }[];
+  readonly code: readonly FileChange[];
+  readonly config: readonly FileChange[];
+  readonly scopes: readonly ScopeChange[];
+}
+
+/** What has changed from one manifest to another, files by their digests, scopes by what they allow. */
+export function diffManifests(before: Manifest, after: Manifest): ManifestDiff {
+  const texts = (["name", "agentVersion", "runtime"] as const)
+    .filter((field) => before[field] !== after[field])
+    .map((field) => ({ field, before: before[field], after: after[field] }));
+  return {
+    texts,
+    code: diffFiles(before.code, after.code),
+    config: diffFiles(before.config, after.config),
+    scopes: diffScopes(before.capabilities, after.capabilities),
+  };
+}
+
+/** Both lists are sorted by path, and so is what comes out. */
+function diffFiles(before: readonly FileDigest[], after: readonly FileDigest[]): FileChange[] {
+  const [old, now] = [byKey(before, (f) => f.path), byKey(after, (f) => f.path)];
+  return [...new Set([...old.keys(), ...now.keys()])].sort().flatMap((path) => {
+    const change = { path, before: old.get(path) ?? null, after: now.get(path) ?? null };
+    const same = change.before && change.after && equal(change.before.sha256, change.after.sha256);
+    return same ? [] : [change];
+  });
+}
+
+function diffScopes(before: readonly Capability[], after: readonly Capability[]): ScopeChange[] {
+  const [old, now] = [byKey(before, (c) => c.name), byKey(after, (c) => c.name)];
+  return [...new Set([...old.keys(), ...now.keys()])].sort().flatMap((scope) => {
+    const [a, b] = [old.get(scope)?.rules ?? [], now.get(scope)?.rules ?? []];
+    const gone = a.filter((r) => !b.some((s) => sameRule(r, s)));
+    const come = b.filter((r) => !a.some((s) => sameRule(r, s)));
+    if (gone.length + come.length === 0) return [];
+    return [{ scope, width: widthOf(a, b), gone, come }];
+  });
+}
+
+function widthOf(before: readonly Rule[], after: readonly Rule[]): Width {
+  if (before.length === 0) return "ADDED";
+  if (after.length === 0) return "REMOVED";
+  const keeps = before.every((r) => after.some((s) => coversRule(s, r)));
+  const kept = after.every((r) => before.some((s) => coversRule(s, r)));
+  if (keeps && kept) return "REWORDED";
+  if (keeps) return "WIDENED";
+  return kept ? "NARROWED" : "CHANGED";
+}
+
+/** Whether `wide` alone allows all that `narrow` does. */
+const coversRule = (wide: Rule, narrow: Rule): boolean =>
+  wide.protocol === narrow.protocol &&
+  wide.target === narrow.target &&
+  wide.verb === narrow.verb &&
+  (wide.when === "" || wide.when === narrow.when) &&
+  covers(wide.path, narrow.path);
+
+const sameRule = (a: Rule, b: Rule): boolean =>
+  a.protocol === b.protocol &&
+  a.target === b.target &&
+  a.verb === b.verb &&
+  a.path === b.path &&
+  a.when === b.when;
+
+const byKey = <T>(list: readonly T[], key: (item: T) => string): Map<string, T> =>
+  new Map(list.map((item) => [key(item), item]));

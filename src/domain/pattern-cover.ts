@@ -1,0 +1,81 @@
+import { STAR, type Token, tokenise } from "./pattern.ts";
+
+/** Ways looked at before the question is given up as open; patterns that people write take dozens. */
+const STEPS_MAX = 20_000;
+
+/** One character further: the character, or any but `/`. */
+interface Edge {
+  readonly on: string | typeof STAR;
+  readonly to: number;
+}
+/** A pattern as places between characters; the last is where it ends. */
+interface Places {
+  readonly edges: readonly (readonly Edge[])[];
+  readonly end: number;
+}
+
+/**
+ * Whether every text that `narrow` matches is matched by `wide`, so that a rule which goes from one
+ * to the other only ever widens. Exact; false also where it would take too long to tell.
+ */
+export function covers(wide: string, narrow: string): boolean {
+  const [w, n] = [placesOf(wide), placesOf(narrow)];
+  if (w === null || n === null) return false;
+  // Characters that neither names are all alike to both; one stands for them.
+  const letters = [...new Set(`${wide}${narrow}\u0000`)].filter((c) => c !== "/");
+  const seen = new Set<string>();
+  const open: [number, readonly number[]][] = [[0, [0]]];
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const [at, reached] = next;
+    if (at === n.end && !reached.includes(w.end)) return false;
+    for (const { on, to } of n.edges[at] ?? []) {
+      for (const c of on === STAR ? letters : [on]) {
+        const step: [number, readonly number[]] = [to, follow(w, reached, c)];
+        const key = `${step[0]}:${step[1].join()}`;
+        if (seen.has(key)) continue;
+        if (seen.size === STEPS_MAX) return false;
+        seen.add(key);
+        open.push(step);
+      }
+    }
+  }
+  return true;
+}
+
+function follow({ edges }: Places, from: readonly number[], c: string): number[] {
+  const to = new Set<number>();
+  for (const at of from) {
+    for (const edge of edges[at] ?? []) {
+      if (edge.on === STAR ? c !== "/" : edge.on === c) to.add(edge.to);
+    }
+  }
+  return [...to].sort((a, b) => a - b);
+}
+
+function placesOf(source: string): Places | null {
+  const tokens = tokenise(source);
+  if (typeof tokens === "string") return null;
+  const edges: Edge[][] = [[]];
+  const place = (): number => edges.push([]) - 1;
+  let at = 0;
+  for (const token of tokens) at = append(edges, place, at, token);
+  return { edges, end: at };
+}
+
+function append(edges: Edge[][], place: () => number, from: number, token: Token): number {
+  if (token === STAR) {
+    edges[from]?.push({ on: STAR, to: from });
+    return from;
+  }
+  const choices = typeof token === "string" ? [token] : (token as readonly string[]);
+  const end = place();
+  for (const choice of choices) {
+    let at = from;
+    for (const [i, c] of [...choice].entries()) {
+      const to = i === [...choice].length - 1 ? end : place();
+      edges[at]?.push({ on: c, to });
+      at = to;
+    }
+  }
+  return end;
+}
