@@ -28,6 +28,7 @@ const claim: Claim = {
   limitState: [
     { scope: "payments", actionsLeft: 1e9, bytesLeft: 1e12, concurrentLeft: 100, rateLeft: 100 },
   ],
+  scheme: "HTTPS",
 };
 const goal = GoalBody.encode({ version: 1, purpose: "settle invoices", goal: "", traceparent: "" });
 const bytes = (n: number): Uint8Array => new Uint8Array(randomBytes(n));

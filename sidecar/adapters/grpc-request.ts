@@ -1,4 +1,9 @@
-import { type Claim, normaliseAuthority, normaliseGrpcPath } from "../../src/domain/claim.ts";
+import {
+  type Claim,
+  normaliseAuthority,
+  normaliseGrpcPath,
+  schemeOf,
+} from "../../src/domain/claim.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
@@ -50,9 +55,12 @@ export function readRequest(
     : normaliseAuthority(said, ingress.scheme === "https" ? 443 : 80);
   if (typeof target !== "string") return no("REQUEST_NOT_NORMAL", target.detail);
   const path = normaliseGrpcPath(single(raw, ":path") ?? "");
-  const common = { version: 1, target, inputs: [], limitState: [] };
   claim = {
-    ...common,
+    version: 1,
+    target,
+    inputs: [],
+    limitState: [],
+    scheme: schemeOf(ingress.scheme),
     protocol: grpc ? "GRPC" : "HTTP",
     verb: grpc ? "" : (single(raw, ":method") ?? ""),
     path: typeof path === "string" ? path : "",

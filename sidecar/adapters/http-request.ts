@@ -1,4 +1,4 @@
-import { type Claim, normaliseAuthority } from "../../src/domain/claim.ts";
+import { type Claim, normaliseAuthority, schemeOf } from "../../src/domain/claim.ts";
 import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
@@ -74,7 +74,7 @@ export function readHttpRequest(
   const target = ingress.reverse ? ingress.target : normaliseAuthority(said, port);
   if (typeof target !== "string") return no("REQUEST_NOT_NORMAL", target.detail);
   const path = normaliseHttpPath(parts.pathAndQuery);
-  claim = claimOf(method, target, "path" in path ? path : null);
+  claim = claimOf(method, target, "path" in path ? path : null, ingress);
   if (!("path" in path)) return no("REQUEST_NOT_NORMAL", path.detail);
   if (parts.scheme !== null && parts.scheme !== ingress.scheme) {
     return no("AUTHORITY_MISMATCH", `it asks for ${parts.scheme} over ${ingress.scheme}`);
@@ -101,7 +101,12 @@ export function readHttpRequest(
   };
 }
 
-const claimOf = (verb: string, target: string, path: PathAndQuery | null): Claim => ({
+const claimOf = (
+  verb: string,
+  target: string,
+  path: PathAndQuery | null,
+  { scheme }: Ingress,
+): Claim => ({
   version: 1,
   protocol: "HTTP",
   target,
@@ -109,6 +114,7 @@ const claimOf = (verb: string, target: string, path: PathAndQuery | null): Claim
   path: path?.path ?? "",
   inputs: [],
   limitState: [],
+  scheme: schemeOf(scheme),
 });
 
 /** Every place that names the upstream must name the same one. */

@@ -324,6 +324,7 @@ export class Gate {
         bodySha256: request.bodySha256,
         bodyBytes: request.bodyBytes,
         messages: request.messages,
+        scheme: claim.scheme,
       }),
       evidence: EvidenceBody.encode({
         version: 1,

@@ -13,7 +13,7 @@ import {
   sha,
 } from "../../test/fixtures/authority.ts";
 import { type Allowed, type Authority, authorize, type Refused } from "./authorize.ts";
-import type { Claim } from "./claim.ts";
+import { type Claim, SCHEMES } from "./claim.ts";
 import type { LeaseBody } from "./lease.ts";
 import { type Manifest, ruleProblem } from "./manifest.ts";
 import { REASONS, type Reason } from "./reason.ts";
@@ -144,6 +144,21 @@ describe("authorize", () => {
     expect(reason({}, { ...GET, ...more })).toBe(expected);
   });
 
+  test.each([
+    ["HTTPS", "HTTPS", "ALLOWED"],
+    ["HTTPS", "HTTP", "SCOPE_NOT_GRANTED"],
+    ["HTTP", "HTTPS", "SCOPE_NOT_GRANTED"],
+    ["UNSPECIFIED", "HTTP", "ALLOWED"],
+    ["UNSPECIFIED", "HTTPS", "ALLOWED"],
+    ["HTTPS", "UNSPECIFIED", "SCOPE_NOT_GRANTED"],
+  ] as const)("a rule for %s and a request by %s: %s", (written, scheme, expected) => {
+    const rule = { ...grpcRule("/a.B/C"), scheme: written };
+    const manifest = manifestBody({ capabilities: [{ name: "read:payments", rules: [rule] }] });
+    const claim = { ...claimOf("/a.B/C"), scheme };
+    const decision = authorize(authorityOf({}, subjectOf(manifest)), claim, NOW);
+    expect(decision.allowed ? "ALLOWED" : decision.reason).toBe(expected);
+  });
+
   test("a scope in the lease that the manifest lacks allows nothing", () => {
     const lease = leaseOf({ scopes: [{ name: "admin:all", limits: FREE }] });
     expect(reason({ lease })).toBe("SCOPE_NOT_GRANTED");
@@ -185,6 +200,7 @@ describe("authorize", () => {
         fc.string({ unit: "binary" }),
       ),
       inputs: fc.constant([]),
+      scheme: fc.constantFrom(...SCHEMES),
       limitState: fc.array(
         fc.record({
           scope: fc.constantFrom("read:payments", "x"),

@@ -6,6 +6,13 @@ import { claimPathMax } from "./limits.ts";
 export const PROTOCOLS = ["UNSPECIFIED", "GRPC", "HTTP", "MCP", "OPAQUE"] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
 
+/** How an upstream is reached: in the clear, or by TLS. */
+export const SCHEMES = ["UNSPECIFIED", "HTTP", "HTTPS"] as const;
+export type Scheme = (typeof SCHEMES)[number];
+
+export const schemeOf = (scheme: "http" | "https"): Scheme =>
+  scheme === "https" ? "HTTPS" : "HTTP";
+
 /** A value that a condition read, typed and spelled one way: `42`, `true`, or the text itself. */
 export const Input = message("input", {
   name: str(1),
@@ -44,6 +51,8 @@ export const ClaimBody = message("claim", {
   inputs: repeated(nested(6, Input)),
   /** One entry, of the scope that permits it; none: no scope does. */
   limitState: repeated(nested(7, LimitState)),
+  /** Absent for MCP, whose target is a server's name. */
+  scheme: oneOf(8, SCHEMES),
 });
 export type Claim = ReturnType<typeof ClaimBody.decode>;
 

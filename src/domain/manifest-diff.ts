@@ -82,6 +82,7 @@ const coversRule = (wide: Rule, narrow: Rule): boolean =>
   wide.protocol === narrow.protocol &&
   wide.target === narrow.target &&
   wide.verb === narrow.verb &&
+  (wide.scheme === "UNSPECIFIED" || wide.scheme === narrow.scheme) &&
   (wide.when === "" || wide.when === narrow.when) &&
   covers(wide.path, narrow.path);
 
@@ -90,7 +91,8 @@ const sameRule = (a: Rule, b: Rule): boolean =>
   a.target === b.target &&
   a.verb === b.verb &&
   a.path === b.path &&
-  a.when === b.when;
+  a.when === b.when &&
+  a.scheme === b.scheme;
 
 const byKey = <T>(list: readonly T[], key: (item: T) => string): Map<string, T> =>
   new Map(list.map((item) => [key(item), item]));

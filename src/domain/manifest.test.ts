@@ -123,6 +123,7 @@ describe("a rule", () => {
     verb,
     path,
     when: "",
+    scheme: "HTTPS",
   });
   const mcp = (verb: string, path: string, target = "tracker"): Rule => ({
     protocol: "MCP",
@@ -130,6 +131,7 @@ describe("a rule", () => {
     verb,
     path,
     when: "",
+    scheme: "UNSPECIFIED",
   });
 
   test.each([
@@ -162,6 +164,8 @@ describe("a rule", () => {
     ["a target with a pattern", grpcRule("/a.B/C", "*.internal:443"), /inner hyphens/],
     ["a method in small letters", http("post", "/"), /not one such as GET/],
     ["an HTTP path without a slash", http("GET", "v1"), /begin with \//],
+    ["no scheme for HTTP", { ...http("GET", "/"), scheme: "UNSPECIFIED" }, /neither https/],
+    ["a scheme for MCP", { ...mcp("tools/call", "x"), scheme: "HTTPS" }, /has a scheme/],
     ["a query", http("GET", "/a?b=c"), /no \?/],
     ["dot segments", http("GET", "/a/../b"), /no normalised path/],
     ["double slashes", http("GET", "/a//b"), /no normalised path/],

@@ -1,6 +1,6 @@
 import { compare, utf8 } from "./bytes.ts";
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import { normaliseAuthority, normaliseGrpcPath, PROTOCOLS } from "./claim.ts";
+import { normaliseAuthority, normaliseGrpcPath, PROTOCOLS, SCHEMES } from "./claim.ts";
 import type { Crypto } from "./crypto.ts";
 import { type Invalid, invalid } from "./invalid.ts";
 import {
@@ -36,6 +36,8 @@ export const Rule = message("rule", {
   path: str(4),
   /** A condition over the claim's inputs; absent: none. */
   when: str(5),
+  /** Absent for MCP; for gRPC also: in the clear or by TLS, as the agent asks. */
+  scheme: oneOf(6, SCHEMES),
 });
 export type Rule = ReturnType<typeof Rule.decode>;
 
@@ -163,7 +165,7 @@ function checkCapabilities(capabilities: readonly Capability[]): Invalid | null 
     for (const [i, rule] of rules.entries()) {
       const why = ruleProblem(rule);
       if (why !== null) return bad(`${field}.rules[${i}]`, why);
-      const key = JSON.stringify([rule.protocol, rule.target, rule.verb, rule.path, rule.when]);
+      const key = JSON.stringify(Object.values(rule));
       if (seen.has(key)) return bad(`${field}.rules[${i}]`, "stands there twice");
       seen.add(key);
     }
@@ -186,11 +188,13 @@ export function ruleProblem(rule: Rule): string | null {
       if (!/^[A-Z]{1,16}$/.test(rule.verb)) {
         return `has the method ${show(rule.verb)}, which is not one such as GET`;
       }
+      if (rule.scheme === "UNSPECIFIED") return "has neither https:// nor http://";
       return targetProblem(rule.target) ?? httpPathProblem(rule.path);
     case "MCP":
       if (!/^[a-z]+(?:\/[a-zA-Z_]+)*$/.test(rule.verb)) {
         return `has the method ${show(rule.verb)}, which is not one such as tools/call`;
       }
+      if (rule.scheme !== "UNSPECIFIED") return "has a scheme, and MCP servers are named without";
       if (!NAME.test(rule.target)) return `has ${show(rule.target)}, which is not a server's name`;
       return rule.path === "" ? "names nothing; write * for any name without a slash" : null;
     default:

@@ -1,5 +1,5 @@
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import { PROTOCOLS } from "./claim.ts";
+import { PROTOCOLS, SCHEMES } from "./claim.ts";
 import { MEASURES } from "./grant.ts";
 import { ENFORCEMENTS } from "./heartbeat.ts";
 
@@ -30,6 +30,7 @@ export const ActionBody = message("action", {
   bodySha256: bytes(7, 32),
   bodyBytes: u64(8),
   messages: u64(9),
+  scheme: oneOf(10, SCHEMES),
 });
 
 /** 3: how it was carried out. */

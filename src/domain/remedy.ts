@@ -60,12 +60,13 @@ const purpose = ({ verb, path }: Claim): string =>
     .replace(/ +/g, " ");
 
 /** The rule that allows exactly what a claim asks, at the same place. */
-const ruleOf = ({ protocol, target, verb, path }: Claim): Rule => ({
+const ruleOf = ({ protocol, target, verb, path, scheme }: Claim): Rule => ({
   protocol,
   target,
   verb,
   path,
   when: "",
+  scheme: protocol === "GRPC" ? "UNSPECIFIED" : scheme,
 });
 
 /** `read:payments` for `/payments.v1.Payments/GetAll`; null: no name comes to mind. */
@@ -98,11 +99,11 @@ function ruleLines(rule: Rule): string[] {
     case "GRPC":
       return [
         `    - grpc: ${scalar(rule.path.slice(1))}`,
-        `      at: ${scalar(rule.target)}`,
+        `      at: ${scalar(place(rule))}`,
         ...when,
       ];
     case "HTTP":
-      return [`    - http: ${scalar(`${rule.verb} ${httpUrl(rule)}`)}`, ...when];
+      return [`    - http: ${scalar(`${rule.verb} ${place(rule)}${rule.path}`)}`, ...when];
     default:
       return [
         `    - mcp: ${scalar(`${rule.verb} ${rule.path}`)}`,
@@ -112,11 +113,11 @@ function ruleLines(rule: Rule): string[] {
   }
 }
 
-/** Port 443 is what `https://` means, 80 `http://`; any other is written, with TLS. */
-function httpUrl({ target, path }: Rule): string {
-  if (target.endsWith(":443")) return `https://${target.slice(0, -4)}${path}`;
-  if (target.endsWith(":80")) return `http://${target.slice(0, -3)}${path}`;
-  return `https://${target}${path}`;
+/** `https://ledger.internal`, without the port that the scheme means; `ledger.internal:443` without a scheme. */
+function place({ scheme, target }: Rule): string {
+  if (scheme === "UNSPECIFIED") return target;
+  const [prefix, port] = scheme === "HTTPS" ? ["https://", ":443"] : ["http://", ":80"];
+  return prefix + (target.endsWith(port) ? target.slice(0, -port.length) : target);
 }
 
 /** A YAML scalar: plain where that can only be this very string, else quoted. */

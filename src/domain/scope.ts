@@ -42,16 +42,22 @@ export function compileScopes(manifest: Manifest): Scopes {
   return { manifest, rules, byTarget };
 }
 
+const sameScheme = (rule: Rule, claim: Claim): boolean =>
+  rule.scheme === "UNSPECIFIED" || rule.scheme === claim.scheme;
+
 /** Whether a rule speaks of this action. Its condition, if any, is another question. */
 export function matchRule(rule: Rule, claim: Claim): boolean {
-  if (exactKey(rule) !== exactKey(claim)) return false;
+  if (exactKey(rule) !== exactKey(claim) || !sameScheme(rule, claim)) return false;
   const pattern = compilePattern(rule.path);
   return typeof pattern !== "string" && pattern.matches(claim.path);
 }
 
 /** All rules that speak of this action, granted or not, in the manifest's order. */
 export const matching = (scopes: Scopes, claim: Claim): readonly ScopeRule[] =>
-  (scopes.byTarget.get(exactKey(claim)) ?? []).filter((r) => r.pattern.matches(claim.path));
+  (scopes.byTarget.get(exactKey(claim)) ?? []).filter((r) => speaksOf(r, claim));
+
+const speaksOf = ({ rule, pattern }: ScopeRule, claim: Claim): boolean =>
+  sameScheme(rule, claim) && pattern.matches(claim.path);
 
 const holdsScope = (lease: LeaseBody, scope: string): boolean =>
   lease.scopes.some((s) => s.name === scope);
@@ -59,7 +65,7 @@ const holdsScope = (lease: LeaseBody, scope: string): boolean =>
 /** The first rule, in the manifest's order, of a scope of this lease that speaks of this action. */
 export function findScope(scopes: Scopes, lease: LeaseBody, claim: Claim): ScopeRule | null {
   for (const r of scopes.byTarget.get(exactKey(claim)) ?? []) {
-    if (holdsScope(lease, r.scope) && r.pattern.matches(claim.path)) return r;
+    if (holdsScope(lease, r.scope) && speaksOf(r, claim)) return r;
   }
   return null;
 }

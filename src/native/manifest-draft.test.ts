@@ -52,7 +52,14 @@ describe("a draft", () => {
 
   test("carries the scopes that were asked for", async () => {
     const rules = [
-      { protocol: "GRPC" as const, target: "h:1", verb: "", path: "/a.B/C", when: "" },
+      {
+        protocol: "GRPC" as const,
+        target: "h:1",
+        verb: "",
+        path: "/a.B/C",
+        when: "",
+        scheme: "UNSPECIFIED" as const,
+      },
     ];
     const yaml = await draftManifest({
       folder,
@@ -132,7 +139,14 @@ describe("a draft that is told to allow more", () => {
   test("keeps what was written into it", async () => {
     await put("a.py");
     const text = parseManifestYaml("name: a\nversion: draft\ncode: [a.py]\nruntime: python3\n");
-    const rule = { protocol: "GRPC" as const, target: "h:1", verb: "", path: "/a.B/C", when: "" };
+    const rule = {
+      protocol: "GRPC" as const,
+      target: "h:1",
+      verb: "",
+      path: "/a.B/C",
+      when: "",
+      scheme: "UNSPECIFIED" as const,
+    };
     const yaml = redraft(text, [{ name: "use:b", rules: [rule] }]);
     expect((await measure(folder, yaml)).manifest).toMatchObject({
       name: "a",

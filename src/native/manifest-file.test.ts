@@ -72,6 +72,7 @@ describe("measure", () => {
             verb: "",
             path: "/payments.v1.Payments/{Get,List}*",
             when: "",
+            scheme: "UNSPECIFIED",
           },
         ],
       },
@@ -84,6 +85,7 @@ describe("measure", () => {
             verb: "tools/call",
             path: "create_ticket",
             when: "",
+            scheme: "UNSPECIFIED",
           },
         ],
       },
@@ -96,12 +98,13 @@ describe("measure", () => {
             verb: "POST",
             path: "/v1/entries",
             when: "",
+            scheme: "HTTPS",
           },
         ],
       },
     ]);
     // Known, so that no machine and no later version measures the same files as something else.
-    expect(toHex(hash)).toBe("6d5f0b2b93591f556644c5fd18285f2b55974885c6013d4ec42e8540ae91085a");
+    expect(toHex(hash)).toBe("99271e4da7e5137aa9fa33882437f25258d3e6e7a29039738131bde884324a36");
     expect(bytes.length).toBeGreaterThan(200);
   });
 
@@ -360,7 +363,7 @@ describe("dragon.yaml", () => {
     ],
     [scoped("- grpc: a.B/C", "  at: 0177.0.0.1:1"), /four decimal numbers/],
     [scoped("- http: GET /x"), /is not such as http: POST https:/],
-    [scoped("- http: get https://h/x"), /is not such as http: POST https:/],
+    [scoped("- http: get https://h/x"), /the method "get"/],
     [scoped("- http: GET https://u@h/x"), /is not such as http: POST https:/],
     [scoped("- mcp: tools/call", "  server: x"), /is not such as mcp: tools\/call create_ticket/],
     [scoped("- mcp: tools/call x"), /has `mcp` but no `server`/],
@@ -384,7 +387,7 @@ describe("dragon.yaml", () => {
 
   test("comes back from renderManifestYaml as it was", async () => {
     await put("agent/main.py", "requirements.txt", "config.yaml");
-    const extra = `${YAML}  use:local:\n    - grpc: a.B/*\n      at: "[::1]:7000"\n    - http: GET http://h/a/*\nruntime: "python 3.12: x"\n`;
+    const extra = `${YAML}  use:local:\n    - grpc: a.B/*\n      at: "[::1]:7000"\n    - grpc: a.B/*\n      at: https://h:7000\n    - http: GET http://h/a/*\nruntime: "python 3.12: x"\n`;
     const first = await measure(folder, extra);
     const again = await measure(folder, renderManifestYaml(first.manifest));
     expect(again.manifest).toEqual(first.manifest);

@@ -1,5 +1,5 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
-import { normaliseAuthority } from "../domain/claim.ts";
+import { normaliseAuthority, type Scheme, schemeOf } from "../domain/claim.ts";
 import { manifestYamlBytesMax } from "../domain/limits.ts";
 import { type Capability, type Rule, ruleProblem } from "../domain/manifest.ts";
 import { compileGlob, type Glob } from "./glob.ts";
@@ -182,42 +182,41 @@ class Reader {
   }
 }
 
-function target(authority: string, defaultPort: number): { at: string } | string {
-  if (defaultPort === 0 && !/:[0-9]+$/.test(authority)) {
+/** `https://ledger.internal`, `127.0.0.1:7000`: without a scheme the port must be written. */
+function target(place: string): Pick<Rule, "target" | "scheme"> | string {
+  const parts = /^(?:(https?):\/\/)?([^/]*)$/.exec(place);
+  if (parts === null) return `has ${JSON.stringify(place)}, which is not host:port`;
+  const [, said, authority = ""] = parts;
+  if (said === undefined && !/:[0-9]+$/.test(authority)) {
     return `has no port; write at: ${authority}:443`;
   }
-  const normal = normaliseAuthority(authority, defaultPort);
-  return typeof normal === "string"
-    ? { at: normal }
-    : `has a target that is none: ${normal.detail}`;
+  const normal = normaliseAuthority(authority, said === "http" ? 80 : 443);
+  if (typeof normal !== "string") return `has a target that is none: ${normal.detail}`;
+  const scheme: Scheme = said === undefined ? "UNSPECIFIED" : schemeOf(said as "http" | "https");
+  return { target: normal, scheme };
 }
 
 function grpcRule(action: string, authority: string, when: string): Rule | string {
   if (action.startsWith("/")) return `begins with /; write grpc: ${action.slice(1)}`;
-  const place = target(authority, 0);
+  const place = target(authority);
   if (typeof place === "string") return place;
-  return { protocol: "GRPC", target: place.at, verb: "", path: `/${action}`, when };
+  return { protocol: "GRPC", ...place, verb: "", path: `/${action}`, when };
 }
 
 function httpRule(action: string, when: string): Rule | string {
-  const parts = /^([A-Z]+) (https?):\/\/([^/?#@ ]+)(\/[^ ]*)$/.exec(action);
+  const parts = /^([A-Za-z]+) (https?:\/\/[^/?#@ ]+)(\/[^ ]*)$/.exec(action);
   if (parts === null) return "is not such as http: POST https://ledger.internal/v1/entries";
-  const [, verb, scheme, authority, path] = parts as unknown as [
-    string,
-    string,
-    string,
-    string,
-    string,
-  ];
-  const place = target(authority, scheme === "https" ? 443 : 80);
+  const [, verb, authority, path] = parts as unknown as [string, string, string, string];
+  const place = target(authority);
   if (typeof place === "string") return place;
-  return { protocol: "HTTP", target: place.at, verb, path, when };
+  return { protocol: "HTTP", ...place, verb, path, when };
 }
 
 function mcpRule(action: string, server: string, when: string): Rule | string {
   const [verb, name, ...more] = action.split(" ");
   if (name === undefined || more.length > 0) return "is not such as mcp: tools/call create_ticket";
-  return { protocol: "MCP", target: server, verb: verb as string, path: name, when };
+  const said = verb as string;
+  return { protocol: "MCP", target: server, verb: said, path: name, when, scheme: "UNSPECIFIED" };
 }
 
 const example = (what: string): string =>

@@ -1,5 +1,7 @@
 import { authorize } from "../domain/authorize.ts";
 import { type Claim, normaliseAuthority, normaliseGrpcPath } from "../domain/claim.ts";
+import { normaliseHttpPath } from "../domain/http-path.ts";
+import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import type { Verified } from "../domain/signed.ts";
@@ -79,18 +81,25 @@ function replay(
 }
 
 /** Why a claim is not in its one spelling; null: it is. */
-function abnormality({ protocol, target, path }: Claim): string | null {
+function abnormality({ protocol, target, path, scheme }: Claim): string | null {
   if (protocol === "UNSPECIFIED") return "the claim names no protocol";
   if (protocol === "MCP") return null;
+  if (scheme === "UNSPECIFIED") return "the claim does not say whether TLS was spoken";
   if (normaliseAuthority(target, 0) !== target) {
     return `${JSON.stringify(target)} is not a normal target`;
   }
-  if (protocol !== "GRPC" || normaliseGrpcPath(path) === path) return null;
-  return `${JSON.stringify(path)} is not a normal path`;
+  const normal = protocol === "GRPC" ? normaliseGrpcPath(path) === path : isNormalHttpPath(path);
+  return normal ? null : `${JSON.stringify(path)} is not a normal path`;
+}
+
+function isNormalHttpPath(path: string): boolean {
+  const normal = normaliseHttpPath(path);
+  return !isInvalid(normal) && normal.path === path;
 }
 
 const isActionOf = (claim: Claim, action: NonNullable<Contents["action"]>): boolean =>
   claim.protocol === action.protocol &&
   claim.target === action.target &&
   claim.verb === action.verb &&
-  claim.path === action.path;
+  claim.path === action.path &&
+  claim.scheme === action.scheme;

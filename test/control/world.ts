@@ -211,6 +211,7 @@ export const manifest = (more: Partial<Manifest> = {}): Manifest => ({
           verb: "",
           path: "/payments.v1.Payments/{Get,List}*",
           when: "",
+          scheme: "UNSPECIFIED",
         },
       ],
     },

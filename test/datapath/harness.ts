@@ -137,9 +137,9 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
 const decide: Decide = (held, claim, nowUs) => {
   const { target, verb } = claim;
   const rules: Rule[] = [
-    { protocol: "GRPC", target, verb: "", path: "/test.Echo/*", when: "" },
+    { protocol: "GRPC", target, verb: "", path: "/test.Echo/*", when: "", scheme: "UNSPECIFIED" },
     ...["/ok", "/ok/*", "/ok/*/*"].map((path): Rule => {
-      return { protocol: "HTTP", target, verb, path, when: "" };
+      return { protocol: "HTTP", target, verb, path, when: "", scheme: claim.scheme };
     }),
   ];
   const manifest: Manifest = {

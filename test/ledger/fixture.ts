@@ -41,6 +41,7 @@ export const claimOf = (path: string): Claim => ({
   path,
   inputs: [],
   limitState: [{ scope: "payments", actionsLeft: 9, bytesLeft: 9, concurrentLeft: 9, rateLeft: 9 }],
+  scheme: "HTTPS",
 });
 
 const GOAL = GoalBody.encode({

@@ -180,6 +180,7 @@ export class Story {
               verb: "",
               path: "/payments.v1.Payments/{Get,List}*",
               when: "",
+              scheme: "UNSPECIFIED",
             },
           ],
         },
@@ -192,6 +193,7 @@ export class Story {
               verb: "",
               path: "/ledger.v1.Entries/Post",
               when: "",
+              scheme: "UNSPECIFIED",
             },
           ],
         },
@@ -398,6 +400,7 @@ export class Story {
       path: path ?? "/payments.v1.Payments/GetPayment",
       inputs: [],
       limitState: [],
+      scheme: "HTTPS",
     };
     return claim?.(plain) ?? plain;
   }
@@ -450,6 +453,7 @@ export class Story {
         bodySha256: crypto.sha256(),
         bodyBytes: 0,
         messages: 1,
+        scheme: plain.scheme,
       });
       const evidence = EvidenceBody.encode({
         version: 1,

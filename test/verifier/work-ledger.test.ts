@@ -42,7 +42,7 @@ async function act(story: Story, clock: ManualClock, ledger: WorkLedger) {
   await ledger.flushed();
   clock.advance(SECOND);
   const claim = story.claim({});
-  const { protocol, target, verb, path } = claim;
+  const { protocol, target, verb, path, scheme } = claim;
   const leaseRef = story.leaseRef;
   const intent = await ledger.open({
     claim,
@@ -70,6 +70,7 @@ async function act(story: Story, clock: ManualClock, ledger: WorkLedger) {
         target,
         verb,
         path,
+        scheme,
       }),
       evidence: EvidenceBody.encode({ ...EvidenceBody.empty(), version: 1, leases: [leaseRef] }),
       outcome: OutcomeBody.encode({ ...OutcomeBody.empty(), version: 1, status: "grpc-status: 0" }),

@@ -128,7 +128,14 @@ function parseAllow(text: string): Rule {
     throw new Failure(EXIT.usage, `--allow: ${text} is not 'grpc SERVICE/METHOD at HOST:PORT'`);
   }
   const [, path, target] = match as unknown as [string, string, string];
-  const rule: Rule = { protocol: "GRPC", target, verb: "", path: `/${path}`, when: "" };
+  const rule: Rule = {
+    protocol: "GRPC",
+    target,
+    verb: "",
+    path: `/${path}`,
+    when: "",
+    scheme: "UNSPECIFIED",
+  };
   const problem = ruleProblem(rule);
   if (problem !== null) throw new Failure(EXIT.usage, `--allow: ${text} ${problem}`);
   return rule;
