@@ -61,7 +61,7 @@ describe("a request through the forward proxy", () => {
     expect(JSON.parse(text.split("\r\n\r\n")[1] as string)).toMatchObject({
       status: 403,
       title: "SCOPE_NOT_GRANTED",
-      remedy: expect.stringContaining(`http: GET https://${host()}/secret`),
+      remedy: expect.stringContaining(`http: GET http://${host()}/secret`),
     });
     expect(upstream.heard).toEqual([]);
     // The connection is as good as before.
