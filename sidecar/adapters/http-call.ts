@@ -1,7 +1,7 @@
 import { cutBoundaryUs, informationsMax, unaryGraceUs } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
-import { mayFinish } from "../gate/cuts.ts";
+import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
 import type { Http1Upstream } from "../upstream/http1.ts";
@@ -113,6 +113,7 @@ export class HttpCall {
         this.#deny("FRAMING_INVALID", piece.detail);
         return;
       }
+      if (!(await this.#mayPass(piece.length))) return;
       const now = this.#services.clock.nowUs();
       if (this.#lapsed(now)) return;
       this.#asked.push(piece);
@@ -201,6 +202,7 @@ export class HttpCall {
         this.#fail("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${piece.detail}`);
         return false;
       }
+      if (!(await this.#mayPass(piece.length))) return false;
       this.#answered.push(piece);
       this.#events?.push(piece);
       const wait = this.#client.write(piece);
@@ -229,12 +231,18 @@ export class HttpCall {
         this.#egressLastUs = now;
         return true;
       },
+      mayPass: (bytes) => this.#mayPass(bytes),
       clock: this.#services.clock,
     });
     this.#webSocket = relay;
-    const { clean, detail, reason } = await relay.run();
-    if (clean) this.#end("COMPLETED", "UNSPECIFIED", "http 101");
-    else this.#end("FAILED", reason, detail);
+    const { verdict, reason, detail } = await relay.run();
+    this.#end(verdict, reason, detail);
+  }
+
+  /** Leave for so many bytes more; false: the call has ended meanwhile, or ends by this. */
+  async #mayPass(bytes: number): Promise<boolean> {
+    const leave = (this.#permit as Permit).spend(bytes);
+    return (leave === true || (await leave)) && !this.#ended;
   }
 
   /**
@@ -261,9 +269,13 @@ export class HttpCall {
   #cutNow(denial: Denial): void {
     if (this.#ended || this.#cutting !== null) return;
     this.#cutting = denial;
-    // Half a message is of use to nobody: what has begun to arrive may arrive, for a moment.
-    const inMessage = this.#webSocket?.atBoundary === false || this.#events?.atBoundary === false;
-    if (inMessage) this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
+    if (this.#webSocket !== null) {
+      this.#webSocket.cut(denial);
+      return;
+    }
+    // Half an event is of use to nobody: what has begun to arrive may arrive, for a moment.
+    const inEvent = this.#events?.atBoundary === false && mayCompleteMessage(denial.reason);
+    if (inEvent) this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
     else this.#endDenied(denial);
   }
 
@@ -285,9 +297,7 @@ export class HttpCall {
   #endDenied(denial: Denial): void {
     if (this.#ended) return;
     const cut = this.#permit?.cutBy === denial;
-    this.#webSocket?.close(denial);
     this.#end(cut ? "CUT" : "FAILED", denial.reason, denial.message);
-    if (this.#webSocket !== null) return;
     if (this.#client.responded) this.#client.abort();
     else this.#client.deny(denial);
   }

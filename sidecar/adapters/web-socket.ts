@@ -1,8 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import { lingerUs, webSocketMessageBytesMax } from "../../src/domain/limits.ts";
+import { cutBoundaryUs, lingerUs, webSocketMessageBytesMax } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { mayCompleteMessage } from "../gate/cuts.ts";
 import type { Denial } from "./exchange.ts";
 import { listOf, valuesOf } from "./http-fields.ts";
 import type { RawFields, ResponseHead } from "./http-head.ts";
@@ -20,12 +21,14 @@ export interface WebSocketSide {
 export interface WebSocketHooks {
   /** Whether what the agent says may still pass. */
   readonly mayAsk: () => boolean;
+  /** Asks for leave for so many bytes of either side. */
+  readonly mayPass: (bytes: number) => Promise<boolean>;
   readonly clock: Clock;
 }
 
-/** How it ended. Clean: with a close frame. */
+/** How it ended: COMPLETED with a close frame of either side. */
 export interface WebSocketEnd {
-  readonly clean: boolean;
+  readonly verdict: "COMPLETED" | "FAILED" | "CUT";
   readonly reason: Reason;
   readonly detail: string;
 }
@@ -75,11 +78,6 @@ export class WebSocketRelay {
     return this.#fromUpstream.messages;
   }
 
-  /** Nothing that the upstream says is half told. */
-  get atBoundary(): boolean {
-    return this.#fromUpstream.atBoundary;
-  }
-
   run(): Promise<WebSocketEnd> {
     void this.#ask();
     void this.#answer();
@@ -94,14 +92,13 @@ export class WebSocketRelay {
         this.#gone("CLIENT_CANCELLED", "the client closed its connection");
         return;
       }
-      if (!this.#hooks.mayAsk()) return;
       const payload: Uint8Array[] = [];
       const fault = this.#fromAgent.push(chunk, (bytes) => payload.push(bytes));
       if (typeof fault === "string") {
         this.#fault("FRAMING_INVALID", `a frame of the agent ${fault}`);
         return;
       }
-      for (const bytes of payload) this.asked.push(bytes);
+      if (!(await this.#pass(this.asked, payload)) || !this.#hooks.mayAsk()) return;
       const wait = send(this.#up.socket, chunk);
       if (this.#fromAgent.closed) this.#closing();
       if (wait !== null) await wait;
@@ -123,12 +120,24 @@ export class WebSocketRelay {
         this.#fault("UPSTREAM_FAILED", `a frame of the upstream ${boundary}`);
         return;
       }
-      for (const bytes of payload) this.answered.push(bytes);
+      if (this.#cutting !== null && boundary >= 0) {
+        this.#finishCut(this.#cutting, chunk.subarray(0, boundary));
+        return;
+      }
+      if (!(await this.#pass(this.answered, payload))) return;
       const wait = send(this.#down.socket, chunk);
       if (this.#fromUpstream.closed) this.#closing();
       if (wait !== null) await wait;
       if (this.#over) return;
     }
+  }
+
+  async #pass(meter: BodyMeter, payload: readonly Uint8Array[]): Promise<boolean> {
+    if (!(await this.#hooks.mayPass(payload.reduce((sum, bytes) => sum + bytes.length, 0)))) {
+      return false;
+    }
+    for (const bytes of payload) meter.push(bytes);
+    return !this.#over;
   }
 
   /** One side said that it ends; the other may answer it, for a moment. */
@@ -138,28 +147,46 @@ export class WebSocketRelay {
 
   #gone(reason: Reason, detail: string): void {
     const clean = this.#fromAgent.closed || this.#fromUpstream.closed;
-    this.#finish({ clean, reason, detail: `${detail} without a close frame` }, 0);
+    this.#finish(
+      clean
+        ? { verdict: "COMPLETED", reason: "UNSPECIFIED", detail: "http 101" }
+        : { verdict: "FAILED", reason, detail: `${detail} without a close frame` },
+      null,
+    );
   }
 
   #fault(reason: Reason, detail: string): void {
-    this.#finish({ clean: false, reason, detail }, PROTOCOL_ERROR, reason);
+    const atEnd = reason === "FRAMING_INVALID" && this.#fromUpstream.atFrameEnd;
+    this.#finish(
+      { verdict: "FAILED", reason, detail },
+      { code: PROTOCOL_ERROR, said: reason, atEnd },
+    );
   }
 
-  /** Leave was taken back: both ends are told, where a frame of ours can stand. */
-  close(denial: Denial): void {
+  /** Leave was taken back. Half a message is of use to nobody: one that was begun may arrive, for a moment. */
+  cut(denial: Denial): void {
+    if (this.#over || this.#cutting !== null) return;
     this.#cutting = denial;
-    const said = `${denial.reason} ${denial.receiptId}`;
-    const { reason, message } = denial;
-    this.#finish({ clean: false, reason, detail: message }, POLICY_VIOLATION, said);
+    if (this.#fromUpstream.atBoundary || !mayCompleteMessage(denial.reason))
+      this.#finishCut(denial);
+    else this.#hooks.clock.after(cutBoundaryUs, () => this.#finishCut(denial));
   }
 
-  #finish(end: WebSocketEnd, code: number, said = ""): void {
+  /** @param rest of the message that had begun. */
+  #finishCut({ reason, receiptId, message }: Denial, rest?: Uint8Array): void {
+    if (this.#over) return;
+    if (rest !== undefined) this.#down.socket.write(rest);
+    const atEnd = rest !== undefined || this.#fromUpstream.atFrameEnd;
+    const end: WebSocketEnd = { verdict: "CUT", reason, detail: message };
+    this.#finish(end, { code: POLICY_VIOLATION, said: `${reason} ${receiptId}`, atEnd });
+  }
+
+  /** @param told what the agent is told, if a frame of ours can stand where its side has come to. */
+  #finish(end: WebSocketEnd, told: { code: number; said: string; atEnd: boolean } | null): void {
     if (this.#over) return;
     this.#over = true;
-    if (code !== 0 && this.#fromUpstream.atFrameEnd) {
-      this.#down.socket.write(closeFrame(code, said, null));
-    }
-    if (code !== 0 && this.#fromAgent.atFrameEnd) {
+    if (told?.atEnd) this.#down.socket.write(closeFrame(told.code, told.said, null));
+    if (told !== null && this.#fromAgent.atFrameEnd) {
       this.#up.socket.write(closeFrame(GOING_AWAY, "", randomBytes(4)));
     }
     for (const { socket, reader } of [this.#down, this.#up]) {

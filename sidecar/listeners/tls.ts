@@ -39,7 +39,8 @@ export class TlsTerminator {
           // For clients that name no server: those that were given an address.
           cert: leaf.certPem,
           key: leaf.keyPem,
-          ALPNProtocols: ["h2", "http/1.1"],
+          // HTTP/1.1 is what every server behind us speaks too; who offers HTTP/2 alone means gRPC.
+          ALPNCallback: ({ protocols }) => ["http/1.1", "h2"].find((p) => protocols.includes(p)),
           minVersion: "TLSv1.2",
           handshakeTimeout: handshakeUs / 1000,
           SNICallback: (name, done) => {

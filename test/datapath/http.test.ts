@@ -1,6 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { UNLIMITED } from "../../src/domain/grant.ts";
+import { ActionBody, OutcomeBody } from "../../src/domain/payload.ts";
 import { leaseFrom, MINUTE_US, openRig, type Rig, tunnel } from "./harness.ts";
 import { AUTHORIZATION, type SocketUpstream, socketUpstream, Wire } from "./http-client.ts";
 
@@ -36,7 +38,13 @@ afterEach(async () => {
 const host = () => `127.0.0.1:${upstream.port}`;
 const get = (path = "/ok", more = "") =>
   `GET http://${host()}${path} HTTP/1.1\r\nHost: ${host()}\r\n${AUTHORIZATION}${more}\r\n`;
-const sha256 = (text: string) => createHash("sha256").update(text).digest();
+const sha256 = (text: string) => new Uint8Array(createHash("sha256").update(text).digest());
+/** What receipts tell of what passed. */
+const passed = () =>
+  rig.ledger.closed.map(({ action, outcome }) => ({
+    asked: ActionBody.decode(action),
+    told: OutcomeBody.decode(outcome),
+  }));
 
 describe("a request through the forward proxy", () => {
   test("reaches its upstream as it was judged, and has one receipt", async () => {
@@ -49,7 +57,7 @@ describe("a request through the forward proxy", () => {
     expect(rig.ledger.closed).toMatchObject([
       { verdict: "COMPLETED", draft: { claim: { protocol: "HTTP", verb: "GET", path: "/ok/y" } } },
     ]);
-    expect(rig.ledger.closed[0]?.spentBytes).toBe(2);
+    expect(passed()).toMatchObject([{ asked: { bodyBytes: 0 }, told: { bodyBytes: 2 } }]);
   });
 
   test("goes nowhere without a scope, and says what would allow it", async () => {
@@ -182,13 +190,12 @@ describe("bodies", () => {
     wire.say("hello");
     expect(await wire.hears(/world$/)).toBe("HTTP/1.1 201 Made\r\ncontent-length: 5\r\n\r\nworld");
     await rig.ledger.receipts(1);
-    expect(rig.ledger.closed[0]).toMatchObject({ verdict: "COMPLETED", spentBytes: 10 });
-    expect(rig.ledger.closed[0]?.action).toSatisfy((b: Uint8Array) =>
-      Buffer.from(b).includes(sha256("hello")),
-    );
-    expect(rig.ledger.closed[0]?.outcome).toSatisfy((b: Uint8Array) =>
-      Buffer.from(b).includes(sha256("world")),
-    );
+    expect(passed()).toMatchObject([
+      {
+        asked: { bodyBytes: 5, bodySha256: sha256("hello") },
+        told: { bodyBytes: 5, bodySha256: sha256("world") },
+      },
+    ]);
   });
 
   test("in chunks pass with their trailers, and without their extensions", async () => {
@@ -299,6 +306,7 @@ describe("events", () => {
     await wire.hears(/\r\n0\r\n\r\n$/);
     await rig.ledger.receipts(1);
     expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
+    expect(passed()).toMatchObject([{ told: { messages: 3 } }]);
   });
 
   test("end between two of them when leave is taken back", async () => {
@@ -351,6 +359,37 @@ describe("a lease that ends", () => {
     );
     (up as unknown as Socket).write(OK);
     expect(await wire.hears(/hi$/)).toBe(OK);
+  });
+});
+
+describe("max_bytes", () => {
+  const limited = (maxBytes: number) => {
+    const limits = { maxActions: UNLIMITED, ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED };
+    const scopes = [{ name: "use:echo", limits: { ...limits, maxBytes } }];
+    return leaseFrom(Date.now() * 1000, { leaseSeq: 2, scopes });
+  };
+
+  test("counts both ways, and lets not one byte pass beyond", async () => {
+    rig.authority.adopt(limited(12));
+    let body = "";
+    answer = (socket, heard) => {
+      body = heard.split("\r\n\r\n")[1] ?? "";
+      if (body.length === 10) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nall of it");
+    };
+    wire.say(get("/ok", "Content-Length: 10\r\n").replace("GET", "POST"));
+    wire.say("0123456789");
+    expect(await wire.all()).not.toContain("all");
+    await rig.ledger.receipts(1);
+    expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "LIMIT_SPENT" }]);
+    expect(rig.ledger.closed[0]?.spentBytes).toBe(10);
+  });
+
+  test("that are spent refuse a body before it leaves", async () => {
+    rig.authority.adopt(limited(4));
+    wire.say(get("/ok", "Content-Length: 10\r\n").replace("GET", "POST"));
+    wire.say("0123456789");
+    expect(await wire.hears(/}$/)).toMatch(/^HTTP\/1.1 429 LIMIT_SPENT\r\n/);
+    expect(upstream.heard.join("")).not.toContain("0123456789");
   });
 });
 
