@@ -156,7 +156,7 @@ async function compose(
     done.resolve(EXIT_STORAGE);
   };
   const governor = new Governor({
-    client: centre.tether,
+    client: centre.tether({ ledgerId: authority.genesis.ref, ledgerSigner }, clock),
     authority,
     ledger,
     ledgerSigner,

@@ -11,9 +11,16 @@ import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { fromWire, toWire } from "../../src/wire/artifacts.ts";
-import { createClient, openChannel } from "../../src/wire/grpc.ts";
+import { createClient, openChannel, type RpcChannel } from "../../src/wire/grpc.ts";
+import type { RpcClient } from "../../src/wire/rpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import { ConfigError } from "../config.ts";
+import {
+  type Certificate,
+  type EnrolCall,
+  enrol,
+  type LedgerIdentity,
+} from "../identity/certificate.ts";
 import type { DockCall } from "../identity/instance.ts";
 import type { Report } from "../report.ts";
 import type { TetherClient } from "./tether.ts";
@@ -21,22 +28,28 @@ import type { TetherClient } from "./tether.ts";
 /** The control plane as a sidecar calls it. */
 export interface ControlClient {
   readonly dock: DockCall;
-  readonly tether: TetherClient;
+  /** The streams of a ledger that has docked, over connections with its certificate. */
+  tether(identity: LedgerIdentity, clock: Clock): TetherClient;
   close(): void;
 }
 
 /** Dials the address in the token, and believes only the certificate authority in the token. */
 export function controlClient(token: JoinToken): ControlClient {
-  const channel = openChannel({
-    address: token.controlAddress,
-    tls: { ca: new TextEncoder().encode(token.controlCa) },
-    messageBytesMax: controlMessageBytesMax,
-    keepaliveUs: tetherKeepaliveUs,
-    keepaliveTimeoutUs: tetherKeepaliveUs,
-  });
+  const open = (certificate?: Certificate): RpcChannel =>
+    openChannel({
+      address: token.controlAddress,
+      tls: {
+        ca: new TextEncoder().encode(token.controlCa),
+        ...(certificate === undefined ? {} : { certificate }),
+      },
+      messageBytesMax: controlMessageBytesMax,
+      keepaliveUs: tetherKeepaliveUs,
+      keepaliveTimeoutUs: tetherKeepaliveUs,
+    });
+  // Without a certificate: for docking and enrolling alone.
+  const channel = open();
   const docks = createClient(DockService, channel);
-  const tether = createClient(TetherService, channel);
-  const ledgers = createClient(LedgerService, channel);
+  const tethers: CertifiedTether[] = [];
   return {
     async dock(genesis) {
       const answer = await docks.dock({ genesis: toWire(genesis) }, { timeoutUs: dockCallUs });
@@ -52,13 +65,111 @@ export function controlClient(token: JoinToken): ControlClient {
         manifest: answer.manifest,
       };
     },
-    tether: {
-      attach: (requests, signal) => tether.attach(requests, { signal }),
-      sync: (requests, sessionToken, signal) =>
-        ledgers.sync(requests, { signal, metadata: { "dragons-session-bin": sessionToken } }),
+    tether(identity, clock) {
+      const call: EnrolCall = (request) => docks.enrol(request, { timeoutUs: dockCallUs });
+      const tether = new CertifiedTether(() => enrol(call, identity, clock), open, clock);
+      tethers.push(tether);
+      return tether;
     },
-    close: () => channel.close(),
+    close() {
+      for (const tether of tethers) tether.close();
+      channel.close();
+    },
   };
+}
+
+/** A connection with a certificate, and how many streams are open on it. */
+interface Link {
+  readonly channel: RpcChannel;
+  readonly tether: RpcClient<typeof TetherService>;
+  readonly ledgers: RpcClient<typeof LedgerService>;
+  readonly renewAtUs: number;
+  streams: number;
+}
+
+/**
+ * Attaches and syncs with a certificate, which it renews in good time. Streams go on over the
+ * connection that they began on; new ones take the newest. A certificate that is not taken is
+ * dropped, and the next call enrols anew: whatever became of it, the ledger key is enough.
+ */
+class CertifiedTether implements TetherClient {
+  readonly #enrol: () => Promise<Certificate>;
+  readonly #open: (certificate: Certificate) => RpcChannel;
+  readonly #clock: Clock;
+  #link: Link | null = null;
+  #enrolling: Promise<Link> | null = null;
+
+  constructor(
+    enrolNow: () => Promise<Certificate>,
+    open: (certificate: Certificate) => RpcChannel,
+    clock: Clock,
+  ) {
+    this.#enrol = enrolNow;
+    this.#open = open;
+    this.#clock = clock;
+  }
+
+  attach: TetherClient["attach"] = (requests, signal) =>
+    this.#over((link) => link.tether.attach(requests, { signal }));
+
+  sync: TetherClient["sync"] = (requests, sessionToken, signal) => {
+    const metadata = { "dragons-session-bin": sessionToken };
+    return this.#over((link) => link.ledgers.sync(requests, { signal, metadata }));
+  };
+
+  close(): void {
+    this.#link?.channel.close();
+  }
+
+  async *#over<T>(begin: (link: Link) => AsyncIterable<T>): AsyncGenerator<T> {
+    const link = await this.#newest();
+    link.streams++;
+    try {
+      yield* begin(link);
+    } catch (error) {
+      const refused = error instanceof StatusError && error.reason === "CREDENTIAL_INVALID";
+      if (refused && this.#link === link) this.#link = null;
+      throw error;
+    } finally {
+      link.streams--;
+      this.#closeUnused(link);
+    }
+  }
+
+  /** The newest link, made anew when it is time. One that still holds serves if that fails. */
+  async #newest(): Promise<Link> {
+    const held = this.#link;
+    if (held !== null && this.#clock.monotonicUs() < held.renewAtUs) return held;
+    this.#enrolling ??= this.#renewed().finally(() => {
+      this.#enrolling = null;
+    });
+    try {
+      return await this.#enrolling;
+    } catch (error) {
+      if (held !== null && held === this.#link) return held;
+      throw error;
+    }
+  }
+
+  async #renewed(): Promise<Link> {
+    const certificate = await this.#enrol();
+    const channel = this.#open(certificate);
+    const before = this.#link;
+    const link: Link = {
+      channel,
+      tether: createClient(TetherService, channel),
+      ledgers: createClient(LedgerService, channel),
+      renewAtUs: certificate.renewAtUs,
+      streams: 0,
+    };
+    this.#link = link;
+    if (before !== null) this.#closeUnused(before);
+    return link;
+  }
+
+  #closeUnused(link: Link): void {
+    if (link !== this.#link && link.streams === 0) link.channel.close();
+  }
 }
 
 /** Nobody answered, or what is in between broke off: without a reason it was not the control plane. */

@@ -4,12 +4,13 @@ import type { DescService } from "@bufbuild/protobuf";
  * Who may call what: one row an RPC, so that none can be served without a decision about it.
  *
  * - OPEN: anybody: it tells nothing of any tenant.
- * - PROOF: sidecars. The request carries its own proof (a genesis, a challenge answered, a session
- *   token), which its handler verifies.
+ * - PROOF: sidecars that have no certificate yet. The request carries its own proof (a genesis, a
+ *   signature by the ledger key), which its handler verifies.
+ * - SIDECAR: whoever shows the client certificate of a ledger, and nobody with a token.
  * - BOOTSTRAP: the owner of this control plane, with the token that it wrote at its first start.
  * - VIEWER < OPERATOR < ADMIN: whoever the tenant's keyset gives at least that login role.
  */
-export type Access = "OPEN" | "PROOF" | "BOOTSTRAP" | "VIEWER" | "OPERATOR" | "ADMIN";
+export type Access = "OPEN" | "PROOF" | "SIDECAR" | "BOOTSTRAP" | "VIEWER" | "OPERATOR" | "ADMIN";
 
 export const ACCESS: Readonly<Record<string, Access>> = {
   "dragons.v1.TenantService/PrepareTenant": "BOOTSTRAP",
@@ -30,10 +31,11 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "dragons.v1.LeaseService/RevokeLease": "OPERATOR",
   "dragons.v1.AuditService/ListRecords": "VIEWER",
   "dragons.v1.DockService/Dock": "PROOF",
+  "dragons.v1.DockService/Enrol": "PROOF",
   "dragons.v1.DockService/RecordDock": "OPERATOR",
   "dragons.v1.DockService/ListDocks": "VIEWER",
-  "dragons.v1.TetherService/Attach": "PROOF",
-  "dragons.v1.LedgerService/Sync": "PROOF",
+  "dragons.v1.TetherService/Attach": "SIDECAR",
+  "dragons.v1.LedgerService/Sync": "SIDECAR",
   "dragons.v1.LedgerService/ListReceipts": "VIEWER",
   "dragons.v1.LedgerService/GetReceipt": "VIEWER",
   "dragons.v1.LedgerService/WatchReceipts": "VIEWER",

@@ -8,6 +8,8 @@ import type { Clock } from "../native/clock.ts";
 import type { CallContext, Handlers } from "../wire/rpc.ts";
 import { StatusError } from "../wire/status.ts";
 import { type Access, accessOf } from "./access.ts";
+import type { Admission } from "./admission.ts";
+import type { SidecarCaller, SidecarCertificates } from "./certificates.ts";
 import { type Tenant, TenantFailed } from "./tenant.ts";
 import type { Tenants } from "./tenants.ts";
 
@@ -21,17 +23,22 @@ export interface Operator {
   readonly role: LoginRole;
 }
 
-/** What one needs to be let in. Made of the headers of a call. */
+/** What a call brings along to be let in by. */
+export type Credentials = Pick<CallContext, "metadata" | "certificate" | "peer">;
+
+/** What one needs to be let in. */
 export interface Authenticator {
   /**
-   * Lets a call in, or throws UNAUTHENTICATED or PERMISSION_DENIED. Returns the operator where the
-   * access asks for one, else null.
+   * Lets a call in, or throws UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED. Returns who
+   * called where the access asks for somebody, else null.
    */
-  admit(access: Access, authorization: string | undefined): Operator | null;
+  admit(access: Access, credentials: Credentials): Operator | SidecarCaller | null;
 }
 
 export interface AuthenticatorParts {
   readonly tenants: Pick<Tenants, "get">;
+  readonly certificates: Pick<SidecarCertificates, "read">;
+  readonly admission: Admission;
   readonly crypto: Crypto;
   readonly clock: Clock;
   /** Id of this control plane: what a token's `aud` must say. */
@@ -43,33 +50,24 @@ const BEARER = /^Bearer ([\x21-\x7e]+)$/i;
 
 export function authenticator(parts: AuthenticatorParts): Authenticator {
   return {
-    admit(access, authorization) {
+    admit(access, credentials) {
       switch (access) {
         case "OPEN":
         case "PROOF":
+          parts.admission.stranger(credentials.peer);
           return null;
-        case "BOOTSTRAP":
-          admitOwner(parts, bearer(authorization, access));
-          return null;
-        default: {
-          const operator = identify(parts, bearer(authorization, access));
-          if (LOGIN_ROLES.indexOf(operator.role) < LOGIN_ROLES.indexOf(access)) {
-            throw new StatusError(
-              "PERMISSION_DENIED",
-              "ROLE_INSUFFICIENT",
-              `${operator.holder} is ${operator.role}; this call needs ${access}`,
-              { role: operator.role, needed: access },
-            );
-          }
-          return operator;
-        }
+        case "SIDECAR":
+          return sidecarBy(parts, credentials);
+        default:
+          return operatorBy(parts, access, credentials);
       }
     },
   };
 }
 
 /** Whoever was let in, by the call that they made. */
-const admitted = new WeakMap<CallContext, Operator>();
+const operators = new WeakMap<CallContext, Operator>();
+const sidecars = new WeakMap<CallContext, SidecarCaller>();
 
 /** Wraps every handler of a service with the check that the table of access asks for. */
 export function guard<S extends DescService>(
@@ -82,8 +80,9 @@ export function guard<S extends DescService>(
     const access = accessOf(service, name);
     const handler = (handlers as unknown as Record<string, Any>)[localName];
     const checked: Any = (request, context) => {
-      const operator = authenticator.admit(access, context.metadata.text("authorization"));
-      if (operator !== null) admitted.set(context, operator);
+      const caller = authenticator.admit(access, context);
+      if (caller !== null && "role" in caller) operators.set(context, caller);
+      else if (caller !== null) sidecars.set(context, caller);
       const answer = handler?.(request, context);
       return answer instanceof Promise ? answer.catch(toldAsUnavailable) : answer;
     };
@@ -104,8 +103,55 @@ function toldAsUnavailable(error: unknown): never {
 
 /** The operator who makes a call. @throws when the table of access lets it in without one: a bug. */
 export function operatorOf(context: CallContext): Operator {
-  const operator = admitted.get(context);
+  const operator = operators.get(context);
   if (operator === undefined) throw new Error("this call was let in without an operator");
+  return operator;
+}
+
+/** The sidecar that makes a call. @throws when the table of access lets it in without one: a bug. */
+export function sidecarOf(context: CallContext): SidecarCaller {
+  const sidecar = sidecars.get(context);
+  if (sidecar === undefined) throw new Error("this call was let in without a sidecar");
+  return sidecar;
+}
+
+/** One kind of credential is as good as none where the other belongs: so neither is ever tried out. */
+function sidecarBy(
+  { certificates }: AuthenticatorParts,
+  { metadata, certificate }: Credentials,
+): SidecarCaller {
+  if (metadata.text("authorization") !== undefined) {
+    throw unauthenticated("sidecars show a client certificate, and send no authorization");
+  }
+  const caller = certificate === null ? null : certificates.read(certificate);
+  if (caller === null) {
+    throw unauthenticated("wants a client certificate that holds now; DockService.Enrol gives one");
+  }
+  return caller;
+}
+
+function operatorBy(
+  parts: AuthenticatorParts,
+  access: Exclude<Access, "OPEN" | "PROOF" | "SIDECAR">,
+  { metadata, certificate }: Credentials,
+): Operator | null {
+  if (certificate !== null) {
+    throw unauthenticated("this connection is a sidecar's; operators come without a certificate");
+  }
+  const token = bearer(metadata.text("authorization"), access);
+  if (access === "BOOTSTRAP") {
+    admitOwner(parts, token);
+    return null;
+  }
+  const operator = identify(parts, token);
+  if (LOGIN_ROLES.indexOf(operator.role) < LOGIN_ROLES.indexOf(access)) {
+    throw new StatusError(
+      "PERMISSION_DENIED",
+      "ROLE_INSUFFICIENT",
+      `${operator.holder} is ${operator.role}; this call needs ${access}`,
+      { role: operator.role, needed: access },
+    );
+  }
   return operator;
 }
 

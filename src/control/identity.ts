@@ -22,17 +22,21 @@ export interface Identity {
   readonly bootstrapToken: string;
   /** Issued its server certificate: what clients pin. */
   readonly ca: CertificateAuthority;
+  /** Issues the certificates that its sidecars show. Another one, so that neither stands for the other. */
+  readonly sidecarCa: CertificateAuthority;
 }
 
 /** Files of the data folder, by what they hold. */
 export const dataFiles = (data: string) => ({
   id: join(data, "id"),
   ca: join(data, "ca.pem"),
+  sidecarCa: join(data, "sidecar-ca.pem"),
   store: join(data, "store"),
   // Secrets lie beside the data and never in it, so that a copy of the data gives no key away.
   secrets: `${data}.keys`,
   bootstrapToken: join(`${data}.keys`, "bootstrap.token"),
   caKey: join(`${data}.keys`, "ca.key"),
+  sidecarCaKey: join(`${data}.keys`, "sidecar-ca.key"),
   keys: join(`${data}.keys`, "tenants"),
 });
 
@@ -47,7 +51,14 @@ export async function openIdentity(data: string, nowUs: number): Promise<Identit
     /^dgb_[A-Za-z0-9_-]{43}$/,
     () => `dgb_${toBase64Url(random(32))}`,
   );
-  return { id, bootstrapToken, ca: await openCa(files, nowUs) };
+  const own = { cert: files.ca, key: files.caKey, name: "Dragons control plane" };
+  const sidecars = { cert: files.sidecarCa, key: files.sidecarCaKey, name: "Dragons sidecars" };
+  return {
+    id,
+    bootstrapToken,
+    ca: await openCa(own, nowUs),
+    sidecarCa: await openCa(sidecars, nowUs),
+  };
 }
 
 /** A server certificate for this start; its key never leaves the process. */
@@ -64,24 +75,23 @@ export function issueForServer(
 }
 
 async function openCa(
-  files: ReturnType<typeof dataFiles>,
+  files: { cert: string; key: string; name: string },
   nowUs: number,
 ): Promise<CertificateAuthority> {
-  const certPem = await read(files.ca, 0o644);
-  const keyPem = await read(files.caKey, 0o600);
+  const certPem = await read(files.cert, 0o644);
+  const keyPem = await read(files.key, 0o600);
   if (certPem !== null && keyPem !== null) {
     try {
       return await loadCa(certPem, keyPem);
     } catch {
-      throw new ConfigError(`${files.ca}: is no certificate that ${files.caKey} belongs to`);
+      throw new ConfigError(`${files.cert}: is no certificate that ${files.key} belongs to`);
     }
   }
   // The certificate is written last: with it, the key is there too.
-  if (certPem !== null)
-    throw new ConfigError(`${files.caKey}: is missing; restore it from a backup`);
-  const ca = await createCa("Dragons control plane", { nowUs, ttlUs: controlCaTtlUs });
-  await writeAtomic(files.caKey, ca.keyPem, 0o600);
-  await writeAtomic(files.ca, ca.certPem, 0o644);
+  if (certPem !== null) throw new ConfigError(`${files.key}: is missing; restore it from a backup`);
+  const ca = await createCa(files.name, { nowUs, ttlUs: controlCaTtlUs });
+  await writeAtomic(files.key, ca.keyPem, 0o600);
+  await writeAtomic(files.cert, ca.certPem, 0o644);
   return ca;
 }
 

@@ -22,7 +22,9 @@ import { KeyError } from "../native/keys.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { openLmdb } from "../storage/lmdb.ts";
 import { StorageFailed } from "../storage/store.ts";
+import { Admission, type AdmissionRates } from "./admission.ts";
 import { authenticator } from "./auth.ts";
+import { SidecarCertificates } from "./certificates.ts";
 import { CONTROL_USAGE, ConfigError, type ControlConfig, readConfig } from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
@@ -72,7 +74,7 @@ export interface RunningControl {
  */
 export async function runControl(
   config: ControlConfig,
-  { clock }: { clock: Clock },
+  { clock, rates }: { clock: Clock; rates?: AdmissionRates },
 ): Promise<RunningControl> {
   const data = resolve(config.data);
   const files = dataFiles(data);
@@ -96,15 +98,17 @@ export async function runControl(
     });
     const fault = Promise.withResolvers<Error>();
     const fleet = await Fleet.open({ tenants, crypto: native, clock, random });
+    const admission = new Admission(clock, rates);
+    const certificates = new SidecarCertificates(identity.sidecarCa, tenants, systemClock.nowUs);
     const services = [
       mounted(TenantService, tenantService(tenants, native, clock)),
       mounted(KeyService, keyService(tenants, native)),
       mounted(ManifestService, manifestService(native)),
       mounted(GrantService, grantService(native)),
-      mounted(DockService, dockService(tenants, native)),
+      mounted(DockService, dockService({ tenants, certificates, crypto: native, clock })),
       mounted(LeaseService, leaseService()),
       mounted(AuditService, auditService()),
-      mounted(TetherService, tetherService(fleet)),
+      mounted(TetherService, tetherService(fleet, admission)),
       mounted(LedgerService, ledgerService(fleet)),
       mounted(OrganismService, organismService(fleet)),
     ];
@@ -114,8 +118,11 @@ export async function runControl(
         [config.listen.host, ...config.names],
         machineUs,
       ),
+      sidecarCa: identity.sidecarCa.certPem,
       authenticator: authenticator({
         tenants,
+        certificates,
+        admission,
         crypto: native,
         clock,
         audience: identity.id,

@@ -1,8 +1,8 @@
 import { setImmediate } from "node:timers/promises";
-import tls from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
-import { utf8 } from "../domain/bytes.ts";
 import {
+  anonymousConnectionsMax,
+  anonymousPerAddressMax,
   controlAgeGraceUs,
   controlAgeUs,
   controlIdleUs,
@@ -12,10 +12,13 @@ import {
   controlSessionMemoryMb,
   controlStreamsMax,
   drainUs,
+  handshakeUs,
+  sidecarConnectionsMax,
 } from "../domain/limits.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../gen/grpc/reflection/v1/reflection_pb.ts";
 import type { Issued } from "../native/pki.ts";
+import { tlsListener } from "../native/tls-listener.ts";
 import { openServer, type RpcServer, serve } from "../wire/grpc.ts";
 import { HealthState } from "../wire/health.ts";
 import { reflection } from "../wire/reflection.ts";
@@ -40,20 +43,31 @@ export interface ControlServer {
   close(): Promise<void>;
 }
 
-/** TLS 1.3, every call guarded, health and reflection beside. Does not listen yet. */
+/**
+ * TLS 1.3, every call guarded, health and reflection beside. One port for all: sidecars show a client
+ * certificate, operators send a token. Does not listen yet.
+ */
 export function controlServer(parts: {
   certificate: Issued;
+  /** PEM of the authority of the certificates that sidecars show. */
+  sidecarCa: string;
   authenticator: Authenticator;
   services: readonly Mounted[];
   onFault: (error: unknown, method: string) => void;
 }): ControlServer {
-  // grpc-js has no option for it, and this process has nothing else that speaks TLS.
-  tls.DEFAULT_MIN_VERSION = "TLSv1.3";
-  const rpc = openServer({
-    tls: {
-      key: utf8(parts.certificate.keyPem),
-      certificate: utf8(parts.certificate.certPem),
+  const transport = tlsListener({
+    key: parts.certificate.keyPem,
+    certificate: parts.certificate.certPem,
+    clientCa: parts.sidecarCa,
+    limits: {
+      certifiedMax: sidecarConnectionsMax,
+      anonymousMax: anonymousConnectionsMax,
+      anonymousPerAddressMax,
+      handshakeUs,
     },
+  });
+  const rpc = openServer({
+    transport,
     limits: {
       messageBytesMax: controlMessageBytesMax,
       streamsPerConnectionMax: controlStreamsMax,

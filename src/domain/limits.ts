@@ -221,9 +221,33 @@ export const controlSessionMemoryMb = 32;
 /** Microseconds after which a connection without calls is closed. */
 export const controlIdleUs = 10 * MINUTE_US;
 /** Microseconds after which a connection takes no new calls, so that load spreads again; a tether attaches anew. */
-export const controlAgeUs = 24 * 60 * MINUTE_US;
+export const controlAgeUs = 4 * 60 * MINUTE_US;
 /** Microseconds that calls under way on such a connection are given. */
 export const controlAgeGraceUs = 60 * MINUTE_US;
+/**
+ * Microseconds that a sidecar's certificate is good for. It is renewed from half of it on, which is
+ * longer than a connection lives: none that was begun with it outlasts it.
+ */
+export const sidecarCertificateTtlUs = 12 * 60 * MINUTE_US;
+/** Microseconds that the words a sidecar enrols with are good for: long enough for clocks that differ. */
+export const enrolSkewUs = 5 * MINUTE_US;
+/** Connections of sidecars at once; each of 10,000 may be dialling anew before its last one is known to be gone. */
+export const sidecarConnectionsMax = 20_000;
+/** Connections of everybody else at once, before and after their handshake, and of one address among them. */
+export const anonymousConnectionsMax = 2_048;
+export const anonymousPerAddressMax = 512;
+/**
+ * Calls without a credential that may come at once, and each second after that: of all, and of one
+ * address. An enrolment costs a millisecond; a fleet of 1,000 behind one address docks and enrols at once.
+ */
+export const strangerCalls = { burst: 10_000, perSecond: 400 } as const;
+export const strangerCallsPerAddress = { burst: 4_000, perSecond: 200 } as const;
+/** Attachments that one ledger may begin at once, and each second after that: a sidecar tries four a second. */
+export const attachCalls = { burst: 64, perSecond: 4 } as const;
+/** Callers whose calls are counted at once; the one unheard of for longest is forgotten. */
+export const callersCountedMax = 16_384;
+/** Second uses of one join key that raise an alarm of their own: a token that leaked must not fill a ledger. */
+export const joinKeyAlarmsMax = 16;
 /** Microseconds between pings of a quiet peer, and for its answer: a half-open tether is found in a minute. */
 export const controlKeepaliveUs = 30 * SECOND_US;
 export const controlKeepaliveTimeoutUs = 20 * SECOND_US;

@@ -1,12 +1,13 @@
 import "reflect-metadata";
-import type { webcrypto } from "node:crypto";
+import { generateKeyPairSync, type webcrypto, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";
 
 /**
  * Certificates of our own making: the sidecar's CA that stands in for upstreams inside the agent's
- * tunnels, and the control plane's CA in dev. ECDSA P-256 throughout, since every TLS stack an agent
- * may bring verifies it.
+ * tunnels, and the control plane's two, of its own certificate and of those of its sidecars. ECDSA
+ * P-256 throughout, since every TLS stack an agent may bring verifies it; the keys that are certified
+ * for sidecars are Ed25519, like everything that they sign with.
  */
 x509.cryptoProvider.set(globalThis.crypto);
 
@@ -109,6 +110,49 @@ export async function issueLeaf(
   const key = new x509.PublicKey(typeof publicKey === "string" ? publicKey : copy(publicKey));
   return certificate(await sign(ca, subject, key, options));
 }
+
+/** The SubjectPublicKeyInfo of a raw Ed25519 public key: RFC 8410. */
+export const ed25519Spki = (key: Uint8Array): Uint8Array =>
+  new Uint8Array(Buffer.concat([Buffer.from("302a300506032b6570032100", "hex"), key]));
+
+/** A key pair for TLS of one's own, which somebody else certifies. `keyPem` is a secret. */
+export function generateTlsKey(): { publicKey: Uint8Array; keyPem: string } {
+  const { publicKey, privateKey } = generateKeyPairSync("ed25519");
+  return {
+    publicKey: new Uint8Array(publicKey.export({ type: "spki", format: "der" }).subarray(-32)),
+    keyPem: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+  };
+}
+
+/** What a certificate says, once it is known who says it. */
+export interface ReadLeaf {
+  /** Alternative names that are URIs. */
+  readonly uris: readonly string[];
+  readonly notAfterUs: number;
+}
+
+/**
+ * Reads a client's certificate (DER), or null when this authority did not issue it, it is for
+ * something else, or `nowUs` lies outside of its time. Whoever shows it must have proven the key.
+ */
+export function readClientLeaf(
+  ca: X509Certificate,
+  der: Uint8Array,
+  nowUs: number,
+): ReadLeaf | null {
+  const leaf = new X509Certificate(der);
+  const begins = leaf.validFromDate.getTime() * 1000;
+  const ends = leaf.validToDate.getTime() * 1000;
+  const issued = leaf.checkIssued(ca) && leaf.verify(ca.publicKey);
+  if (!issued || leaf.ca || !leaf.keyUsage?.includes(CLIENT_AUTH)) return null;
+  if (nowUs < begins || nowUs >= ends) return null;
+  const names = (leaf.subjectAltName ?? "").split(", ");
+  const uris = names.flatMap((n) => (n.startsWith("URI:") ? [n.slice(4)] : []));
+  return { uris, notAfterUs: ends };
+}
+
+/** RFC 5280, id-kp-clientAuth. */
+const CLIENT_AUTH = "1.3.6.1.5.5.7.3.2";
 
 function sign(
   ca: CertificateAuthority,

@@ -11,6 +11,7 @@ import {
 import {
   Client,
   type ClientWritableStream,
+  type ConnectionInjector,
   credentials,
   type CallOptions as GrpcCallOptions,
   Metadata,
@@ -82,11 +83,20 @@ export interface ServerLimits {
 }
 
 export interface ServerOptions {
-  /** PEM. null: plaintext, for loopback and unix sockets. */
-  readonly tls: { readonly key: Uint8Array; readonly certificate: Uint8Array } | null;
+  /** What connections come by; null: plaintext, for loopback and unix sockets. */
+  readonly transport: Transport | null;
   readonly limits: ServerLimits;
   /** Told what a handler threw that was no StatusError: a bug or broken storage. */
   readonly onFault: (error: unknown, method: string) => void;
+}
+
+type Connection = Parameters<ConnectionInjector["injectConnection"]>[0];
+
+/** Accepts connections, and hands each over when it may begin with HTTP/2. */
+export interface Transport {
+  listen(address: string, accept: (connection: Connection) => void): Promise<number>;
+  /** Takes no more. */
+  close(): void;
 }
 
 /** A gRPC server, made by `openServer`, filled by `serve`. */
@@ -104,7 +114,7 @@ export interface RpcServer {
 
 const ms = (us: number): number => Math.ceil(us / 1000);
 
-export function openServer({ tls, limits, onFault }: ServerOptions): RpcServer {
+export function openServer({ transport, limits, onFault }: ServerOptions): RpcServer {
   const grpc = new Server({
     "grpc.max_receive_message_length": limits.messageBytesMax,
     "grpc.max_send_message_length": limits.messageBytesMax,
@@ -116,21 +126,24 @@ export function openServer({ tls, limits, onFault }: ServerOptions): RpcServer {
     "grpc.keepalive_time_ms": ms(limits.keepaliveUs),
     "grpc.keepalive_timeout_ms": ms(limits.keepaliveTimeoutUs),
   });
-  const keys = tls && [
-    { private_key: Buffer.from(tls.key), cert_chain: Buffer.from(tls.certificate) },
-  ];
-  const secrets = keys
-    ? ServerCredentials.createSsl(null, keys)
-    : ServerCredentials.createInsecure();
+  // TLS, where there is any, is the transport's: grpc-js could neither ask for its newest version,
+  // nor count handshakes, nor let strangers in beside those who show a certificate.
+  const plain = ServerCredentials.createInsecure();
   return {
     grpc,
     onFault,
-    listen: (address) =>
-      new Promise((resolve, reject) => {
-        grpc.bindAsync(address, secrets, (error, port) => (error ? reject(error) : resolve(port)));
-      }),
+    listen: (address) => {
+      if (transport !== null) {
+        const injector = grpc.createConnectionInjector(plain);
+        return transport.listen(address, (connection) => injector.injectConnection(connection));
+      }
+      return new Promise((resolve, reject) => {
+        grpc.bindAsync(address, plain, (error, port) => (error ? reject(error) : resolve(port)));
+      });
+    },
     close: (graceUs) =>
       new Promise((resolve) => {
+        transport?.close();
         const cut = setTimeout(() => grpc.forceShutdown(), ms(graceUs));
         grpc.tryShutdown(() => {
           clearTimeout(cut);
@@ -262,9 +275,15 @@ function contextOf(call: UnaryCall | WritableCall | DuplexCall): CallContext {
   return {
     metadata: metadataOf(call.metadata),
     peer: call.getPeer(),
+    certificate: certificateOf(call),
     signal: abort.signal,
     deadlineUs: (deadline instanceof Date ? deadline.getTime() : deadline) * 1000,
   };
+}
+
+function certificateOf(call: UnaryCall | WritableCall | DuplexCall): Uint8Array | null {
+  const raw = call.getAuthContext().sslPeerCertificate?.raw;
+  return raw === undefined ? null : new Uint8Array(raw);
 }
 
 const metadataOf = (metadata: Metadata): CallMetadata => ({
@@ -298,8 +317,14 @@ function wireError(error: StatusError) {
 export interface ChannelOptions {
   /** `host:port`, or `unix:/path`. */
   readonly address: string;
-  /** PEM of the authority that the server's certificate must come from. null: plaintext. */
-  readonly tls: { readonly ca: Uint8Array } | null;
+  /**
+   * PEM of the authority that the server's certificate must come from, and of a certificate of one's
+   * own with its key where one is shown. null: plaintext.
+   */
+  readonly tls: {
+    readonly ca: Uint8Array;
+    readonly certificate?: { readonly certPem: string; readonly keyPem: string };
+  } | null;
   /** Bytes of one message, either way. */
   readonly messageBytesMax: number;
   /** Microseconds between pings while calls are under way, and how long an answer may take. */
@@ -314,9 +339,7 @@ export interface RpcChannel {
 }
 
 export function openChannel(options: ChannelOptions): RpcChannel {
-  const secrets = options.tls
-    ? credentials.createSsl(Buffer.from(options.tls.ca))
-    : credentials.createInsecure();
+  const secrets = options.tls ? clientTls(options.tls) : credentials.createInsecure();
   const grpc = new Client(options.address, secrets, {
     "grpc.max_receive_message_length": options.messageBytesMax,
     "grpc.max_send_message_length": options.messageBytesMax,
@@ -332,6 +355,11 @@ export function openChannel(options: ChannelOptions): RpcChannel {
     "grpc.max_reconnect_backoff_ms": 5_000,
   });
   return { grpc, close: () => grpc.close() };
+}
+
+function clientTls({ ca, certificate }: NonNullable<ChannelOptions["tls"]>) {
+  const own = certificate && [Buffer.from(certificate.keyPem), Buffer.from(certificate.certPem)];
+  return credentials.createSsl(Buffer.from(ca), ...(own ?? []));
 }
 
 const isLoopback = (address: string): boolean => /^(?:127\.[0-9.]+|\[::1\]):\d+$/.test(address);

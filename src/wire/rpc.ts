@@ -18,6 +18,8 @@ export interface CallContext {
   readonly metadata: CallMetadata;
   /** Address of the other side: `127.0.0.1:40022`. */
   readonly peer: string;
+  /** The certificate that the other side showed on this connection and that TLS verified, DER. */
+  readonly certificate: Uint8Array | null;
   /** Aborts when nobody waits for the answer any more: cancelled, past its deadline, cut off. */
   readonly signal: AbortSignal;
   /** When it must be done by, microseconds since the epoch; Infinity: no deadline was given. */

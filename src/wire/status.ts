@@ -40,6 +40,8 @@ export type ApiReason =
   | "QUOTA_REACHED"
   | "TOKEN_EXPIRED"
   | "READER_TOO_SLOW"
+  | "TOO_MANY_CALLS"
+  | "CLOCK_SKEW"
   | "SESSION_UNKNOWN"
   | "SESSION_SUPERSEDED"
   | "FORK"

@@ -37,7 +37,7 @@ beforeAll(async () => {
   story = await goodStory();
   await mkdir("data");
   server = openServer({
-    tls: null,
+    transport: null,
     limits: LIMITS,
     onFault: (error) => expect.fail(String(error)),
   });

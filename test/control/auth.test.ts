@@ -84,7 +84,7 @@ describe("the table of access", () => {
   });
 });
 
-const needsCredential = METHODS.filter((m) => !["OPEN", "PROOF"].includes(access(m)));
+const needsCredential = METHODS.filter((m) => !["OPEN", "PROOF", "SIDECAR"].includes(access(m)));
 
 describe.each(needsCredential.map((m) => [nameOf(m), m] as const))("%s", (_, method) => {
   const needed = access(method);

@@ -2,6 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { attachMessage } from "../../src/control/sessions.ts";
 import { Chain, newChainState, type ReceiptDraft } from "../../src/domain/chain.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
+import { enrolMessage } from "../../src/domain/enrolment.ts";
 import type { GrantBody } from "../../src/domain/grant.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { newId } from "../../src/domain/ids.ts";
@@ -22,8 +23,10 @@ import {
   TetherService,
 } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { native } from "../../src/native/crypto.ts";
+import { generateTlsKey } from "../../src/native/pki.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import {
+  type Door,
   dockBody,
   genesis,
   grantBody,
@@ -88,6 +91,7 @@ export class SimSidecar {
   chain: Chain;
   receipts: SignedBytes[] = [];
   leaseRef: Uint8Array = NONE;
+  #door: { readonly of: unknown; readonly door: Promise<Door> } | null = null;
 
   private constructor(
     world: World,
@@ -113,6 +117,24 @@ export class SimSidecar {
     const born = await genesis(world, house, berth.dockRef, berth.join, more);
     await world.client(DockService).dock({ genesis: born.signed });
     return new SimSidecar(world, house, berth, born);
+  }
+
+  /** A connection with this ledger's certificate, the same until the control plane starts anew. */
+  certified(): Promise<Door> {
+    const { running } = this.world;
+    if (this.#door?.of !== running) this.#door = { of: running, door: this.#enrolled() };
+    return this.#door.door;
+  }
+
+  async #enrolled(): Promise<Door> {
+    const { ledgerId, ledgerKey, world } = this;
+    const { publicKey: tlsKey, keyPem } = generateTlsKey();
+    const askedAtUs = world.clock.nowUs();
+    const signature = await ledgerKey.sign(enrolMessage({ ledgerId, tlsKey, askedAtUs }));
+    const { certificate: certPem } = await world
+      .client(DockService)
+      .enrol({ ledgerId, tlsKey, askedAtUs: BigInt(askedAtUs), signature });
+    return world.door({ certPem, keyPem });
   }
 
   /** Chains and signs `n` receipts. */
@@ -153,8 +175,14 @@ export class SimSidecar {
 
   async attach(more: { regressed?: boolean; key?: Signer } = {}): Promise<Attachment> {
     const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(64);
-    const stream = this.world.client(TetherService).attach(up);
-    const attachment = new Attachment(this, up, stream[Symbol.asyncIterator]());
+    const client = (await this.certified()).client(TetherService);
+    const stream = client.attach(up);
+    const attachment = new Attachment(
+      this,
+      await this.certified(),
+      up,
+      stream[Symbol.asyncIterator](),
+    );
     await attachment.open(more);
     return attachment;
   }
@@ -199,6 +227,7 @@ export class Attachment {
   readonly sidecar: SimSidecar;
   readonly up: Queue<MessageInitShape<typeof AttachRequestSchema>>;
   readonly #down: AsyncIterator<AttachResponse>;
+  readonly #door: Door;
   /** What came and was not asked for. */
   readonly skipped: AttachResponse["message"][] = [];
   epoch = 0;
@@ -207,10 +236,12 @@ export class Attachment {
 
   constructor(
     sidecar: SimSidecar,
+    door: Door,
     up: Queue<MessageInitShape<typeof AttachRequestSchema>>,
     down: AsyncIterator<AttachResponse>,
   ) {
     this.sidecar = sidecar;
+    this.#door = door;
     this.up = up;
     this.#down = down;
   }
@@ -261,9 +292,8 @@ export class Attachment {
 
   sync(token: Uint8Array = this.attached.sessionToken): Syncing {
     const requests = new Queue<MessageInitShape<typeof SyncRequestSchema>>(64);
-    const stream = this.sidecar.world
-      .client(LedgerService)
-      .sync(requests, { metadata: { "dragons-session-bin": token } });
+    const metadata = { "dragons-session-bin": token };
+    const stream = this.#door.client(LedgerService).sync(requests, { metadata });
     return new Syncing(requests, stream[Symbol.asyncIterator]());
   }
 

@@ -115,21 +115,26 @@ test("an attachment, a beat, a sync: a cosigned head and the first lease", async
   await reaches(OrganismState.RUNNING);
 });
 
-test("whoever has not the ledger key, or names no ledger, is not attached", async () => {
+test("whoever has not the ledger key, or names another ledger, is not attached", async () => {
   expect(await refusalOf(sidecar.attach({ key: newSigner() }))).toMatchObject({
     code: "UNAUTHENTICATED",
     reason: "CREDENTIAL_INVALID",
   });
   const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(1);
   up.push({ message: { case: "hello", value: { ledgerId: random32() } } });
-  const stream = world.client(TetherService).attach(up)[Symbol.asyncIterator]();
-  expect(await refusalOf(stream.next())).toMatchObject({ code: "NOT_FOUND" });
+  const { client } = await sidecar.certified();
+  const stream = client(TetherService).attach(up)[Symbol.asyncIterator]();
+  expect(await refusalOf(stream.next())).toMatchObject({
+    code: "PERMISSION_DENIED",
+    reason: "CREDENTIAL_INVALID",
+  });
 });
 
 test("a sidecar that never proves itself is not waited for", async () => {
   const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(1);
   up.push({ message: { case: "hello", value: { ledgerId: sidecar.ledgerId } } });
-  const stream = world.client(TetherService).attach(up)[Symbol.asyncIterator]();
+  const { client } = await sidecar.certified();
+  const stream = client(TetherService).attach(up)[Symbol.asyncIterator]();
   expect((await stream.next()).value?.message.case).toBe("challenge");
   const ended = refusalOf(stream.next());
   world.clock.advance(11_000_000);

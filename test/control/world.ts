@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
+import type { AdmissionRates } from "../../src/control/admission.ts";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { compare } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
@@ -36,25 +37,48 @@ export const requestId = (): string => `r-${++requests}`;
 
 export type Role = "VIEWER" | "OPERATOR" | "ADMIN";
 
+export interface ClientCertificate {
+  readonly certPem: string;
+  readonly keyPem: string;
+}
+
+export interface Door {
+  client<S extends DescService>(service: S): RpcClient<S>;
+}
+
 export interface World {
   readonly clock: ManualClock;
   readonly running: RunningControl;
   /** What the bootstrap token opens. */
   readonly owner: CallOptions;
   client<S extends DescService>(service: S): RpcClient<S>;
+  /** A connection of one's own, with this certificate or none. Closed with the world. */
+  door(certificate?: ClientCertificate): Door;
   /** Stops it and starts it again on the same folder. */
   restart(): Promise<void>;
   end(): Promise<void>;
 }
 
-export async function startWorld(): Promise<World> {
+export async function startWorld(rates?: AdmissionRates): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), "dragons-control-"));
   const data = join(folder, "data");
   // Certificates are judged by the machine's clock, whatever ours says: it begins a day behind, so
   // that what is issued after a test moved it on is valid by both.
   const clock = new ManualClock((Date.now() - 24 * 3_600_000) * 1000);
   let running: RunningControl;
-  let channel: RpcChannel;
+  let channels: RpcChannel[] = [];
+  let ca: Uint8Array;
+  const open = (certificate?: ClientCertificate): RpcChannel => {
+    const channel = openChannel({
+      address: running.ready.control,
+      tls: { ca, ...(certificate && { certificate }) },
+      messageBytesMax: 8 * 1024 * 1024,
+      keepaliveUs: 60_000_000,
+      keepaliveTimeoutUs: 10_000_000,
+    });
+    channels.push(channel);
+    return channel;
+  };
   let owner: CallOptions;
   const start = async (): Promise<void> => {
     running = await runControl(
@@ -65,20 +89,16 @@ export async function startWorld(): Promise<World> {
         readyFile: null,
         stdinEof: false,
       },
-      { clock },
+      { clock, ...(rates && { rates }) },
     );
     const token = await readFile(running.ready.bootstrapTokenFile, "utf8");
     owner = { metadata: { authorization: `Bearer ${token.trim()}` } };
-    channel = openChannel({
-      address: running.ready.control,
-      tls: { ca: await readFile(running.ready.controlCa) },
-      messageBytesMax: 8 * 1024 * 1024,
-      keepaliveUs: 60_000_000,
-      keepaliveTimeoutUs: 10_000_000,
-    });
+    ca = await readFile(running.ready.controlCa);
+    open();
   };
   const stop = async (): Promise<void> => {
-    channel.close();
+    for (const channel of channels) channel.close();
+    channels = [];
     await running.close();
   };
   await start();
@@ -90,7 +110,11 @@ export async function startWorld(): Promise<World> {
     get owner() {
       return owner;
     },
-    client: (service) => createClient(service, channel),
+    client: (service) => createClient(service, channels[0] as RpcChannel),
+    door(certificate) {
+      const channel = open(certificate);
+      return { client: (service) => createClient(service, channel) };
+    },
     async restart() {
       await stop();
       await start();

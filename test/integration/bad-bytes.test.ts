@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { type AddressInfo, connect, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import tls from "node:tls";
 import type { DescMethod } from "@bufbuild/protobuf";
 import grpc from "@grpc/grpc-js";
@@ -165,25 +165,29 @@ test.each(NONSENSE)(
     const ca = await createCa("in between", now);
     const { certPem, keyPem } = await issueServer(ca, ["localhost"], now);
     let nonsense = 1;
-    const between = tls.createServer({ cert: certPem, key: keyPem, ALPNProtocols: ["h2"] });
-    between.on("secureConnection", (socket) => {
+    const talker = tls.createServer({ cert: certPem, key: keyPem, ALPNProtocols: ["h2"] });
+    talker.on("secureConnection", (socket) => {
       socket.on("error", () => socket.destroy());
-      if (nonsense-- > 0) {
-        socket.end(words);
-        return;
+      socket.end(words);
+    });
+    // Whoever comes after is led to the control plane itself: nobody in between could speak for them.
+    const between = createServer((socket) => {
+      if (nonsense-- > 0) return void talker.emit("connection", socket);
+      const onward = connect(control());
+      for (const [one, other] of [
+        [socket, onward],
+        [onward, socket],
+      ] as const) {
+        one.on("error", () => other.destroy());
+        one.once("close", () => other.destroy());
       }
-      const trusted = readFileSync(world.control.ready.controlCa);
-      const options = { ...control(), ca: trusted, servername: "localhost", ALPNProtocols: ["h2"] };
-      const onward = tls.connect(options);
-      onward.on("error", () => socket.destroy());
-      onward.once("close", () => socket.destroy());
-      socket.once("close", () => onward.destroy());
       socket.pipe(onward).pipe(socket);
     });
     between.listen(0, "127.0.0.1");
     await once(between, "listening");
     const { port } = between.address() as AddressInfo;
-    const door = { address: `127.0.0.1:${port}`, ca: ca.certPem };
+    const trusted = readFileSync(world.control.ready.controlCa, "utf8");
+    const door = { address: `127.0.0.1:${port}`, ca: `${ca.certPem}\n${trusted}` };
     const docked = await world.sidecar(await world.flags(`behind${port}`, door));
     await docked.log.until("lease");
     await docked.stop();

@@ -1,13 +1,17 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";
 import grpc from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { type EnrolCall, enrol } from "../../sidecar/identity/certificate.ts";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { SyncRequestSchema } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { AttachRequestSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
+import { systemClock } from "../../src/native/clock.ts";
+import { fileSigner } from "../../src/native/keys.ts";
 import { ask, openChat } from "./calls.ts";
 import { canary, found, type Trace, tracesOf, wordCanary } from "./canary.ts";
 import { messagesIn, Recorder } from "./recorder.ts";
@@ -22,7 +26,13 @@ const GOAL = canary();
 beforeAll(async () => {
   world = await World.open({ leaseTtlUs: 4_000_000 });
   const { control, controlCa } = world.control.ready;
-  recorder = await Recorder.open({ address: control, ca: await readFile(controlCa, "utf8") });
+  const ca = await readFile(controlCa, "utf8");
+  const certificate = async (ledgerId: Uint8Array) => {
+    const ledgerSigner = await fileSigner(join(world.folder, "one.keys", "ledger.key"));
+    const call: EnrolCall = (request) => world.operator.docks.enrol(request);
+    return enrol(call, { ledgerId, ledgerSigner }, systemClock);
+  };
+  recorder = await Recorder.open({ address: control, ca, certificate });
   sidecar = await world.sidecar(await world.flags("one", recorder.door, "--goal", GOAL));
   await sidecar.log.until("lease");
 });

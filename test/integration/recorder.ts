@@ -9,6 +9,7 @@ import http2, {
 import type { AddressInfo } from "node:net";
 import { Duplex } from "node:stream";
 import tls, { type TLSSocket } from "node:tls";
+import { parseSidecarName } from "../../src/domain/enrolment.ts";
 import { createCa, issueServer } from "../../src/native/pki.ts";
 import type { Door } from "./rig.ts";
 
@@ -26,6 +27,17 @@ export interface RecordedCall {
   down: Buffer;
 }
 
+/** What stands behind a recorder. */
+export interface Target {
+  readonly address: string;
+  readonly ca: string;
+  /**
+   * A certificate to show there for a sidecar that showed its own, which names this ledger. Whoever
+   * stands in between needs the ledger key for it, and so does this.
+   */
+  certificate(ledgerId: Uint8Array): Promise<{ certPem: string; keyPem: string }>;
+}
+
 /**
  * Stands between a sidecar and its control plane, ends the sidecar's TLS with a certificate of its
  * own, passes everything on, and keeps it: each byte of the connection, and each call with its
@@ -37,20 +49,26 @@ export class Recorder {
   readonly #bytes: Buffer[] = [];
   readonly #server: tls.Server;
   readonly #sessions = new Set<ServerHttp2Session | ClientHttp2Session>();
-  readonly #target: { address: string; ca: string };
+  readonly #target: Target;
 
-  private constructor(server: tls.Server, door: Door, target: { address: string; ca: string }) {
+  private constructor(server: tls.Server, door: Door, target: Target) {
     this.#server = server;
     this.door = door;
     this.#target = target;
-    server.on("secureConnection", (socket) => this.#accept(socket));
+    server.on("secureConnection", (socket) => void this.#accept(socket));
   }
 
-  static async open(target: { address: string; ca: string }): Promise<Recorder> {
+  static async open(target: Target): Promise<Recorder> {
     const now = { nowUs: Date.now() * 1000, ttlUs: HOUR_US };
     const ca = await createCa("recorder", now);
     const { certPem, keyPem } = await issueServer(ca, ["localhost", "127.0.0.1"], now);
-    const server = tls.createServer({ cert: certPem, key: keyPem, ALPNProtocols: ["h2"] });
+    const server = tls.createServer({
+      cert: certPem,
+      key: keyPem,
+      ALPNProtocols: ["h2"],
+      requestCert: true,
+      rejectUnauthorized: false,
+    });
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
     const { port } = server.address() as AddressInfo;
@@ -73,8 +91,10 @@ export class Recorder {
     this.#server.close();
   }
 
-  #accept(socket: TLSSocket): void {
+  async #accept(socket: TLSSocket): Promise<void> {
     const tapped = this.#tap(socket);
+    const shown = ledgerOf(socket);
+    const own = shown === null ? null : await this.#target.certificate(shown);
     const inside = http2.performServerHandshake(tapped);
     const [host, port] = this.#target.address.split(":");
     const outside = http2.connect(`https://${this.#target.address}`, {
@@ -85,6 +105,7 @@ export class Recorder {
           ca: this.#target.ca,
           servername: "localhost",
           ALPNProtocols: ["h2"],
+          ...(own && { cert: own.certPem, key: own.keyPem }),
         }),
     });
     for (const session of [inside, outside]) {
@@ -162,6 +183,14 @@ export class Recorder {
       if (!inner.destroyed && !inner.writableEnded) inner.close(outer.rstCode);
     });
   }
+}
+
+/** The ledger that a sidecar's certificate names; null: it shows none. */
+function ledgerOf(socket: TLSSocket): Uint8Array | null {
+  const names = socket.getPeerX509Certificate()?.subjectAltName;
+  return names === undefined
+    ? null
+    : (parseSidecarName(names.slice("URI:".length))?.ledgerId ?? null);
 }
 
 /** gRPC's messages in a stream's DATA; the last may be cut short. None is compressed. */

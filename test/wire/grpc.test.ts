@@ -97,7 +97,7 @@ const plain: LabHandlers = {
 
 let handlers: LabHandlers = plain;
 const faults: unknown[] = [];
-const server = openServer({ tls: null, limits, onFault: (error) => faults.push(error) });
+const server = openServer({ transport: null, limits, onFault: (error) => faults.push(error) });
 serve(server, Lab, {
   echo: (w: Word, c: CallContext) => handlers.echo(w, c),
   count: (w: Word, c: CallContext) => handlers.count(w, c),

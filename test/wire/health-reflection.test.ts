@@ -18,7 +18,7 @@ const buf = join(import.meta.dirname, "../../node_modules/.bin/buf");
 
 const health = new HealthState([TetherService.typeName]);
 const server = openServer({
-  tls: null,
+  transport: null,
   limits: {
     messageBytesMax: 4 * 1024 * 1024,
     streamsPerConnectionMax: 100,

@@ -1,5 +1,4 @@
 import { equal, toHex } from "../../domain/bytes.ts";
-import type { Crypto } from "../../domain/crypto.ts";
 import { DockBody, verifyDock } from "../../domain/dock.ts";
 import { GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
 import type { Verified } from "../../domain/signed.ts";
@@ -11,6 +10,7 @@ import { operatorOf } from "../auth.ts";
 import type { DockRecord, GrantRecord, ManifestRecord } from "../projection.ts";
 import type { Tenant } from "../tenant.ts";
 import type { Tenants } from "../tenants.ts";
+import { type EnrolParts, enrolment } from "./enrol.ts";
 import {
   badArgument,
   believed,
@@ -22,9 +22,14 @@ import {
   peek,
 } from "./requests.ts";
 
-export function dockService(tenants: Tenants, crypto: Crypto): Handlers<typeof DockService> {
+export function dockService(
+  parts: EnrolParts & { readonly tenants: Tenants },
+): Handlers<typeof DockService> {
+  const { tenants, crypto } = parts;
   const { method } = DockService;
   return {
+    enrol: enrolment(parts),
+
     async dock(request) {
       const signed = believed(fromWire(request.genesis, "genesis"));
       const said = peek(GenesisBody, signed, "genesis");

@@ -8,7 +8,7 @@ import { verdictFromWire } from "../../wire/enums.ts";
 import { Queue } from "../../wire/queue.ts";
 import type { CallContext, Handlers } from "../../wire/rpc.ts";
 import { StatusError, shuttingDown } from "../../wire/status.ts";
-import { operatorOf } from "../auth.ts";
+import { operatorOf, sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
 import {
   ARRIVALS,
@@ -116,18 +116,19 @@ const READ_PAGE = 256;
 
 async function sessionOf(
   fleet: Fleet,
-  { metadata }: CallContext,
+  context: CallContext,
 ): Promise<{ session: Session; sessions: Sessions }> {
-  const token = metadata.binary("dragons-session-bin");
-  for (const tenant of token === undefined ? [] : fleet.parts.tenants.all()) {
-    const { sessions } = await fleet.of(tenant);
-    const session = sessions.byToken(token as Uint8Array);
-    if (session !== null) return { session, sessions };
+  const { tenant, ledger } = sidecarOf(context);
+  const token = context.metadata.binary("dragons-session-bin");
+  const { sessions } = await fleet.of(tenant);
+  const session = token === undefined ? null : sessions.byToken(token);
+  if (session !== null && equal(session.ledger.ledgerId, ledger.ledgerId)) {
+    return { session, sessions };
   }
   throw new StatusError(
     "UNAUTHENTICATED",
     "SESSION_UNKNOWN",
-    "dragons-session-bin: no session that lives has this token; attach first",
+    "dragons-session-bin: no session of this ledger that lives has this token; attach first",
   );
 }
 

@@ -1,18 +1,21 @@
+import { equal } from "../../domain/bytes.ts";
 import { attachStepUs } from "../../domain/limits.ts";
 import type { AttachRequest, TetherService } from "../../gen/dragons/v1/tether_pb.ts";
 import { fromWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
+import type { Admission } from "../admission.ts";
+import { sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
 import { attachMessage, type Session, type Sessions } from "../sessions.ts";
-import { badArgument, believed, exactBytes, notFound } from "./requests.ts";
+import { badArgument, believed } from "./requests.ts";
 
 type Up = AsyncIterator<AttachRequest>;
 type Case = NonNullable<AttachRequest["message"]["case"]>;
 
 /** Attaches sidecars: hello, challenge, proof, attached; then beats up, and everything else down. */
-export function tetherService(fleet: Fleet): Handlers<typeof TetherService> {
-  const { tenants, crypto, clock, random } = fleet.parts;
+export function tetherService(fleet: Fleet, admission: Admission): Handlers<typeof TetherService> {
+  const { crypto, clock, random } = fleet.parts;
 
   /** The next message, which must be of this kind and in time. */
   async function next<C extends Case>(up: Up, kind: C) {
@@ -30,12 +33,19 @@ export function tetherService(fleet: Fleet): Handlers<typeof TetherService> {
   }
 
   return {
-    async *attach(requests, { signal }) {
+    async *attach(requests, context) {
+      const { signal } = context;
+      const { tenant, ledger } = sidecarOf(context);
+      admission.attaching(ledger.ledgerId);
       const up = requests[Symbol.asyncIterator]();
       const hello = await next(up, "hello");
-      const found = tenants.findLedger(exactBytes(hello.ledgerId, "hello.ledger_id"));
-      if (found === null) throw notFound("ledger");
-      const { tenant, ledger } = found;
+      if (!equal(hello.ledgerId, ledger.ledgerId)) {
+        throw new StatusError(
+          "PERMISSION_DENIED",
+          "CREDENTIAL_INVALID",
+          "hello.ledger_id: is not the ledger of this connection's certificate",
+        );
+      }
 
       const nonce = random(32);
       yield { message: { case: "challenge", value: { nonce } } };

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dragons/v1/dock.proto.
  */
 export const file_dragons_v1_dock: GenFile = /*@__PURE__*/
-  fileDesc("ChVkcmFnb25zL3YxL2RvY2sucHJvdG8SCmRyYWdvbnMudjEiNwoLRG9ja1JlcXVlc3QSKAoHZ2VuZXNpcxgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiqwEKDERvY2tSZXNwb25zZRIRCglsZWRnZXJfaWQYASABKAwSJwoGa2V5c2V0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxImCgVncmFudBgDIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSJQoEZG9jaxgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIbWFuaWZlc3QYBSABKAwiTgoRUmVjb3JkRG9ja1JlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRIlCgRkb2NrGAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyJJChJSZWNvcmREb2NrUmVzcG9uc2USDwoHZG9ja19pZBgBIAEoCRIQCghkb2NrX3JlZhgCIAEoDBIQCghyZXZpc2lvbhgDIAEoBCI5ChBMaXN0RG9ja3NSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIk0KEUxpc3REb2Nrc1Jlc3BvbnNlEh8KBWRvY2tzGAEgAygLMhAuZHJhZ29ucy52MS5Eb2NrEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKMAQoERG9jaxIPCgdkb2NrX2lkGAEgASgJEhAKCGRvY2tfcmVmGAIgASgMEhEKCWdyYW50X3JlZhgDIAEoDBIUCgxub3RfYWZ0ZXJfdXMYBCABKAQSDwoHbGVkZ2VycxgFIAEoBBInCgZzaWduZWQYBiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzMt8BCgtEb2NrU2VydmljZRI5CgREb2NrEhcuZHJhZ29ucy52MS5Eb2NrUmVxdWVzdBoYLmRyYWdvbnMudjEuRG9ja1Jlc3BvbnNlEksKClJlY29yZERvY2sSHS5kcmFnb25zLnYxLlJlY29yZERvY2tSZXF1ZXN0Gh4uZHJhZ29ucy52MS5SZWNvcmREb2NrUmVzcG9uc2USSAoJTGlzdERvY2tzEhwuZHJhZ29ucy52MS5MaXN0RG9ja3NSZXF1ZXN0Gh0uZHJhZ29ucy52MS5MaXN0RG9ja3NSZXNwb25zZWIGcHJvdG8z", [file_dragons_v1_artifacts]);
+  fileDesc("ChVkcmFnb25zL3YxL2RvY2sucHJvdG8SCmRyYWdvbnMudjEiNwoLRG9ja1JlcXVlc3QSKAoHZ2VuZXNpcxgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiqwEKDERvY2tSZXNwb25zZRIRCglsZWRnZXJfaWQYASABKAwSJwoGa2V5c2V0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxImCgVncmFudBgDIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSJQoEZG9jaxgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIbWFuaWZlc3QYBSABKAwiWgoMRW5yb2xSZXF1ZXN0EhEKCWxlZGdlcl9pZBgBIAEoDBIPCgd0bHNfa2V5GAIgASgMEhMKC2Fza2VkX2F0X3VzGAMgASgEEhEKCXNpZ25hdHVyZRgEIAEoDCI6Cg1FbnJvbFJlc3BvbnNlEhMKC2NlcnRpZmljYXRlGAEgASgJEhQKDG5vdF9hZnRlcl91cxgCIAEoBCJOChFSZWNvcmREb2NrUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEiUKBGRvY2sYAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzIkkKElJlY29yZERvY2tSZXNwb25zZRIPCgdkb2NrX2lkGAEgASgJEhAKCGRvY2tfcmVmGAIgASgMEhAKCHJldmlzaW9uGAMgASgEIjkKEExpc3REb2Nrc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiTQoRTGlzdERvY2tzUmVzcG9uc2USHwoFZG9ja3MYASADKAsyEC5kcmFnb25zLnYxLkRvY2sSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIowBCgREb2NrEg8KB2RvY2tfaWQYASABKAkSEAoIZG9ja19yZWYYAiABKAwSEQoJZ3JhbnRfcmVmGAMgASgMEhQKDG5vdF9hZnRlcl91cxgEIAEoBBIPCgdsZWRnZXJzGAUgASgEEicKBnNpZ25lZBgGIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMynQIKC0RvY2tTZXJ2aWNlEjkKBERvY2sSFy5kcmFnb25zLnYxLkRvY2tSZXF1ZXN0GhguZHJhZ29ucy52MS5Eb2NrUmVzcG9uc2USPAoFRW5yb2wSGC5kcmFnb25zLnYxLkVucm9sUmVxdWVzdBoZLmRyYWdvbnMudjEuRW5yb2xSZXNwb25zZRJLCgpSZWNvcmREb2NrEh0uZHJhZ29ucy52MS5SZWNvcmREb2NrUmVxdWVzdBoeLmRyYWdvbnMudjEuUmVjb3JkRG9ja1Jlc3BvbnNlEkgKCUxpc3REb2NrcxIcLmRyYWdvbnMudjEuTGlzdERvY2tzUmVxdWVzdBodLmRyYWdvbnMudjEuTGlzdERvY2tzUmVzcG9uc2ViBnByb3RvMw", [file_dragons_v1_artifacts]);
 
 /**
  * Request of Dock.
@@ -85,6 +85,77 @@ export const DockResponseSchema: GenMessage<DockResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_dock, 1);
 
 /**
+ * Request of Enrol.
+ *
+ * @generated from message dragons.v1.EnrolRequest
+ */
+export type EnrolRequest = Message<"dragons.v1.EnrolRequest"> & {
+  /**
+   * 32 bytes.
+   *
+   * @generated from field: bytes ledger_id = 1;
+   */
+  ledgerId: Uint8Array;
+
+  /**
+   * Ed25519 public key to certify, 32 bytes: another than the ledger key.
+   *
+   * @generated from field: bytes tls_key = 2;
+   */
+  tlsKey: Uint8Array;
+
+  /**
+   * The sidecar's clock, microseconds since the epoch.
+   *
+   * @generated from field: uint64 asked_at_us = 3;
+   */
+  askedAtUs: bigint;
+
+  /**
+   * Ed25519 by the ledger key over "dragons/v1/enrol\n", ledger_id, tls_key, and asked_at_us as eight
+   * bytes, most significant first.
+   *
+   * @generated from field: bytes signature = 4;
+   */
+  signature: Uint8Array;
+};
+
+/**
+ * Describes the message dragons.v1.EnrolRequest.
+ * Use `create(EnrolRequestSchema)` to create a new message.
+ */
+export const EnrolRequestSchema: GenMessage<EnrolRequest> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_dock, 2);
+
+/**
+ * Answer of Enrol.
+ *
+ * @generated from message dragons.v1.EnrolResponse
+ */
+export type EnrolResponse = Message<"dragons.v1.EnrolResponse"> & {
+  /**
+   * PEM. Its one alternative name is the URI `dragons://<tenant>/<instance_id>/<ledger_id in hex>`.
+   *
+   * @generated from field: string certificate = 1;
+   */
+  certificate: string;
+
+  /**
+   * End of its use, exclusive, microseconds since the epoch.
+   *
+   * @generated from field: uint64 not_after_us = 2;
+   */
+  notAfterUs: bigint;
+};
+
+/**
+ * Describes the message dragons.v1.EnrolResponse.
+ * Use `create(EnrolResponseSchema)` to create a new message.
+ */
+export const EnrolResponseSchema: GenMessage<EnrolResponse> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_dock, 3);
+
+/**
  * Request of RecordDock.
  *
  * @generated from message dragons.v1.RecordDockRequest
@@ -110,7 +181,7 @@ export type RecordDockRequest = Message<"dragons.v1.RecordDockRequest"> & {
  * Use `create(RecordDockRequestSchema)` to create a new message.
  */
 export const RecordDockRequestSchema: GenMessage<RecordDockRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_dock, 2);
+  messageDesc(file_dragons_v1_dock, 4);
 
 /**
  * Answer of RecordDock.
@@ -145,7 +216,7 @@ export type RecordDockResponse = Message<"dragons.v1.RecordDockResponse"> & {
  * Use `create(RecordDockResponseSchema)` to create a new message.
  */
 export const RecordDockResponseSchema: GenMessage<RecordDockResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_dock, 3);
+  messageDesc(file_dragons_v1_dock, 5);
 
 /**
  * Request of ListDocks.
@@ -173,7 +244,7 @@ export type ListDocksRequest = Message<"dragons.v1.ListDocksRequest"> & {
  * Use `create(ListDocksRequestSchema)` to create a new message.
  */
 export const ListDocksRequestSchema: GenMessage<ListDocksRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_dock, 4);
+  messageDesc(file_dragons_v1_dock, 6);
 
 /**
  * Answer of ListDocks.
@@ -201,7 +272,7 @@ export type ListDocksResponse = Message<"dragons.v1.ListDocksResponse"> & {
  * Use `create(ListDocksResponseSchema)` to create a new message.
  */
 export const ListDocksResponseSchema: GenMessage<ListDocksResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_dock, 5);
+  messageDesc(file_dragons_v1_dock, 7);
 
 /**
  * A dock as recorded.
@@ -257,7 +328,7 @@ export type Dock = Message<"dragons.v1.Dock"> & {
  * Use `create(DockSchema)` to create a new message.
  */
 export const DockSchema: GenMessage<Dock> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_dock, 6);
+  messageDesc(file_dragons_v1_dock, 8);
 
 /**
  * Docks: where instances of a grant come aboard.
@@ -270,7 +341,8 @@ export const DockService: GenService<{
    * genesis carries its own proof. Repeating it with the same genesis returns the same answer.
    *
    * Errors: NOT_FOUND (no such dock), PERMISSION_DENIED (join key unknown, spent or expired),
-   * FAILED_PRECONDITION (manifest not recorded, instance quota reached), INVALID_ARGUMENT.
+   * FAILED_PRECONDITION (manifest not recorded, instance quota reached), RESOURCE_EXHAUSTED (too many
+   * ask), INVALID_ARGUMENT. A join key that is used beyond what its dock allows raises an alarm.
    *
    * @generated from rpc dragons.v1.DockService.Dock
    */
@@ -278,6 +350,22 @@ export const DockService: GenService<{
     methodKind: "unary";
     input: typeof DockRequestSchema;
     output: typeof DockResponseSchema;
+  },
+  /**
+   * Certifies a key that a sidecar made for TLS, to be shown from then on: Attach and Sync take
+   * nobody without. Called by sidecars whose ledger is docked; no other credential: the ledger key
+   * signs, so that a certificate that has expired, or was lost, stands in nobody's way.
+   *
+   * Errors: NOT_FOUND (no such ledger was docked), UNAUTHENTICATED (not signed by the ledger key),
+   * PERMISSION_DENIED (the key is weak), FAILED_PRECONDITION (asked at another time than now: CLOCK_SKEW,
+   * with `now_us`), RESOURCE_EXHAUSTED (too many ask), INVALID_ARGUMENT.
+   *
+   * @generated from rpc dragons.v1.DockService.Enrol
+   */
+  enrol: {
+    methodKind: "unary";
+    input: typeof EnrolRequestSchema;
+    output: typeof EnrolResponseSchema;
   },
   /**
    * Records a dock that operators signed. Called by operators.

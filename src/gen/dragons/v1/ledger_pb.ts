@@ -252,11 +252,11 @@ export const WatchReceiptsResponseSchema: GenMessage<WatchReceiptsResponse> = /*
  */
 export const LedgerService: GenService<{
   /**
-   * Syncs receipt headers of one ledger. Called by an attached sidecar, with its session token in
-   * metadata `dragons-session-bin`. The first answer says how far the centre is; duplicates are
+   * Syncs receipt headers of one ledger. Called by an attached sidecar, over a connection with its
+   * client certificate and with its session token in metadata `dragons-session-bin`. The first answer says how far the centre is; duplicates are
    * dropped, a gap is answered by the cursor to resume from. Never a payload.
    *
-   * Errors: UNAUTHENTICATED (no such session), ABORTED (fork: E_FORK), INVALID_ARGUMENT.
+   * Errors: UNAUTHENTICATED (no certificate that holds, no such session of its ledger), ABORTED (fork: E_FORK), INVALID_ARGUMENT.
    *
    * @generated from rpc dragons.v1.LedgerService.Sync
    */

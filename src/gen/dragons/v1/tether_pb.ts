@@ -478,15 +478,17 @@ export const LeaseWithheldSchema: GenMessage<LeaseWithheld> = /*@__PURE__*/
  */
 export const TetherService: GenService<{
   /**
-   * Attaches one ledger for as long as the stream lives. Called by sidecars.
+   * Attaches one ledger for as long as the stream lives. Called by sidecars, over a connection with
+   * the client certificate that Enrol gave for this very ledger.
    *
    * Order: Hello, Challenge, Proof, Attached, then heartbeats from the sidecar and whatever the
    * control plane has to say. A newer Attach of the same ledger ends the older with Superseded.
    *
-   * Errors: UNAUTHENTICATED (the proof does not verify), NOT_FOUND (no such ledger was docked),
+   * Errors: UNAUTHENTICATED (no certificate that holds, or the proof does not verify),
+   * PERMISSION_DENIED (the certificate is of another ledger), NOT_FOUND (no such ledger was docked),
    * FAILED_PRECONDITION (head regressed: REGRESS, with `held_size`; organism stopped: STOPPED;
    * another ledger has succeeded this one: STATE_UNFIT), DEADLINE_EXCEEDED (a step took too long),
-   * RESOURCE_EXHAUSTED (the stream is not read), INVALID_ARGUMENT.
+   * RESOURCE_EXHAUSTED (it attaches too often, or the stream is not read), INVALID_ARGUMENT.
    *
    * @generated from rpc dragons.v1.TetherService.Attach
    */

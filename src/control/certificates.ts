@@ -1,0 +1,68 @@
+import { X509Certificate } from "node:crypto";
+import { equal } from "../domain/bytes.ts";
+import { formatSidecarName, parseSidecarName } from "../domain/enrolment.ts";
+import { sidecarCertificateTtlUs } from "../domain/limits.ts";
+import {
+  type CertificateAuthority,
+  ed25519Spki,
+  type Issued,
+  issueLeaf,
+  readClientLeaf,
+} from "../native/pki.ts";
+import type { LedgerRecord } from "./projection.ts";
+import type { Tenant } from "./tenant.ts";
+import type { Tenants } from "./tenants.ts";
+
+/** A sidecar that showed its certificate: it may speak for this ledger, once it proves its key. */
+export interface SidecarCaller {
+  readonly tenant: Tenant;
+  readonly ledger: LedgerRecord;
+}
+
+/**
+ * The certificates that sidecars show: issued for a ledger, and read back as that ledger. TLS has
+ * verified them when they come here; they are verified again all the same, so that who is let in
+ * does not hang on what a library makes of a certificate that did not verify.
+ */
+export class SidecarCertificates {
+  readonly #ca: CertificateAuthority;
+  readonly #root: X509Certificate;
+  readonly #tenants: Pick<Tenants, "get">;
+  /** TLS goes by the machine's clock on both sides, and so do these. */
+  readonly #machineUs: () => number;
+
+  constructor(ca: CertificateAuthority, tenants: Pick<Tenants, "get">, machineUs: () => number) {
+    this.#ca = ca;
+    this.#root = new X509Certificate(ca.certPem);
+    this.#tenants = tenants;
+    this.#machineUs = machineUs;
+  }
+
+  /** For the holder of `tlsKey` (Ed25519, 32 bytes), to speak for this ledger. */
+  issue(
+    { tenantId }: Pick<Tenant, "tenantId">,
+    { instanceId, ledgerId }: LedgerRecord,
+    tlsKey: Uint8Array,
+  ): Promise<Omit<Issued, "keyPem">> {
+    const subject = {
+      commonName: instanceId,
+      hosts: [],
+      uris: [formatSidecarName({ tenantId, instanceId, ledgerId })],
+      usages: ["client"] as const,
+    };
+    const options = { nowUs: this.#machineUs(), ttlUs: sidecarCertificateTtlUs };
+    return issueLeaf(this.#ca, subject, ed25519Spki(tlsKey), options);
+  }
+
+  /** Whose certificate (DER) this is; null: nobody's, or it does not hold now. */
+  read(der: Uint8Array): SidecarCaller | null {
+    const leaf = readClientLeaf(this.#root, der, this.#machineUs());
+    const [uri, ...more] = leaf?.uris ?? [];
+    const name = uri === undefined || more.length > 0 ? null : parseSidecarName(uri);
+    const tenant = name === null ? null : this.#tenants.get(name.tenantId);
+    const ledger = name === null ? null : (tenant?.ledger(name.ledgerId) ?? null);
+    if (name === null || tenant === null || ledger === null) return null;
+    const agrees = ledger.instanceId === name.instanceId && equal(ledger.ledgerId, name.ledgerId);
+    return agrees ? { tenant, ledger } : null;
+  }
+}

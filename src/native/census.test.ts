@@ -1,0 +1,39 @@
+import { expect, test } from "vitest";
+import { Census } from "./census.ts";
+
+const limits = { certifiedMax: 2, anonymousMax: 3, anonymousPerAddressMax: 2 };
+
+test("one address takes no more than its share, and all of them no more than there is", () => {
+  const census = new Census(limits);
+  expect(census.enter("a1", "a")).toBe(true);
+  expect(census.enter("a2", "a")).toBe(true);
+  expect(census.enter("a3", "a")).toBe(false);
+  expect(census.enter("b1", "b")).toBe(true);
+  expect(census.enter("c1", "c")).toBe(false);
+  census.leave("a1");
+  expect(census.enter("a3", "a")).toBe(true);
+});
+
+test("whoever shows a certificate takes no stranger's place, and is counted by itself", () => {
+  const census = new Census(limits);
+  for (const name of ["a1", "a2"]) {
+    census.enter(name, "a");
+    expect(census.certify(name)).toBe(true);
+  }
+  expect(census.enter("a3", "a")).toBe(true);
+  expect(census.certify("a3")).toBe(false);
+  census.leave("a3");
+  census.leave("a1");
+  expect(census.enter("a4", "a")).toBe(true);
+  expect(census.certify("a4")).toBe(true);
+});
+
+test("leaving twice frees one place", () => {
+  const census = new Census(limits);
+  census.enter("a1", "a");
+  census.enter("a2", "a");
+  census.leave("a1");
+  census.leave("a1");
+  expect(census.enter("a3", "a")).toBe(true);
+  expect(census.enter("a4", "a")).toBe(false);
+});

@@ -1,0 +1,57 @@
+/** How many of something there may be at once. */
+export interface CensusLimits {
+  /** Those who showed a certificate that holds. */
+  readonly certifiedMax: number;
+  /** Everybody else, those that still shake hands among them. */
+  readonly anonymousMax: number;
+  /** The same, of one address: one stranger must not take the places of all the others. */
+  readonly anonymousPerAddressMax: number;
+}
+
+/**
+ * Who is connected, counted apart: strangers, however many come, take no place from those who showed
+ * who they are. Connections are named by whoever counts them.
+ */
+export class Census {
+  readonly #limits: CensusLimits;
+  /** Address of each connection without a certificate. */
+  readonly #anonymous = new Map<string, string>();
+  readonly #byAddress = new Map<string, number>();
+  readonly #certified = new Set<string>();
+
+  constructor(limits: CensusLimits) {
+    this.#limits = limits;
+  }
+
+  /** A connection begins, as anybody's. False: there is no place for it, and it is not counted. */
+  enter(connection: string, address: string): boolean {
+    const { anonymousMax, anonymousPerAddressMax } = this.#limits;
+    const here = this.#byAddress.get(address) ?? 0;
+    if (this.#anonymous.size >= anonymousMax || here >= anonymousPerAddressMax) return false;
+    this.#anonymous.set(connection, address);
+    this.#byAddress.set(address, here + 1);
+    return true;
+  }
+
+  /** It showed a certificate. False: there is no place for it among those; it must end. */
+  certify(connection: string): boolean {
+    if (this.#certified.size >= this.#limits.certifiedMax) return false;
+    this.#forget(connection);
+    this.#certified.add(connection);
+    return true;
+  }
+
+  leave(connection: string): void {
+    this.#certified.delete(connection);
+    this.#forget(connection);
+  }
+
+  #forget(connection: string): void {
+    const address = this.#anonymous.get(connection);
+    if (address === undefined) return;
+    this.#anonymous.delete(connection);
+    const left = (this.#byAddress.get(address) ?? 1) - 1;
+    if (left === 0) this.#byAddress.delete(address);
+    else this.#byAddress.set(address, left);
+  }
+}

@@ -1,0 +1,94 @@
+import { constants } from "node:crypto";
+import type { Socket } from "node:net";
+import tls, { type TLSSocket } from "node:tls";
+import { Census, type CensusLimits } from "./census.ts";
+
+export interface TlsListenerOptions {
+  /** PEM of the server's key and certificate. */
+  readonly key: string;
+  readonly certificate: string;
+  /** PEM of the authority that client certificates come from. */
+  readonly clientCa: string;
+  readonly limits: CensusLimits & {
+    /** Microseconds for the handshake. */
+    readonly handshakeUs: number;
+  };
+}
+
+export interface TlsListener {
+  /**
+   * `127.0.0.1:0` or `[::1]:7443`. Hands each connection over once TLS is done. Resolves to the port;
+   * rejects when the address cannot be listened on.
+   */
+  listen(address: string, accept: (socket: TLSSocket) => void): Promise<number>;
+  /** Takes no more connections; those handed over are their owner's to end. */
+  close(): void;
+}
+
+/**
+ * A port that speaks TLS 1.3 with HTTP/2 inside, and nothing else.
+ *
+ * A client may show a certificate. One that does not verify counts as none: its holder may do what a
+ * stranger may, and hears so by an answer rather than a reset. No session is resumed, since a resumed
+ * one would be believed without its certificate being looked at again.
+ */
+export function tlsListener({
+  key,
+  certificate,
+  clientCa,
+  limits,
+}: TlsListenerOptions): TlsListener {
+  const server = tls.createServer({
+    key,
+    cert: certificate,
+    ca: clientCa,
+    requestCert: true,
+    rejectUnauthorized: false,
+    minVersion: "TLSv1.3",
+    ALPNProtocols: ["h2"],
+    handshakeTimeout: Math.ceil(limits.handshakeUs / 1000),
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  });
+  const census = new Census(limits);
+  // Before TLS spends anything on it.
+  server.prependListener("connection", (socket: Socket) => {
+    const name = nameOf(socket);
+    if (census.enter(name, socket.remoteAddress ?? "")) {
+      socket.once("close", () => census.leave(name));
+    } else {
+      socket.destroy();
+    }
+  });
+  server.on("tlsClientError", (_error, socket) => socket.destroy());
+  return {
+    listen: (address, accept) =>
+      new Promise((resolve, reject) => {
+        server.on("secureConnection", (socket) => {
+          // Its owner hears of errors as well; until then nobody would.
+          socket.on("error", () => socket.destroy());
+          if (isCertified(socket) && !census.certify(nameOf(socket))) socket.destroy();
+          else accept(socket);
+        });
+        server.once("error", reject);
+        server.listen(hostPort(address), () => {
+          server.removeListener("error", reject);
+          resolve((server.address() as { port: number }).port);
+        });
+      }),
+    close: () => void server.close(),
+  };
+}
+
+/** No two connections that live have the same. */
+const nameOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
+
+const isCertified = (socket: TLSSocket): boolean =>
+  socket.authorized && socket.getPeerX509Certificate() !== undefined;
+
+function hostPort(address: string): { host: string; port: number } {
+  const at = address.lastIndexOf(":");
+  return {
+    host: address.slice(0, at).replace(/^\[|\]$/g, ""),
+    port: Number(address.slice(at + 1)),
+  };
+}
