@@ -6,8 +6,9 @@ import { ConfigError, parseSidecarArgs, SIDECAR_USAGE } from "./config.ts";
 import { keepSmall } from "./engine.ts";
 import { LedgerBroken } from "./ledger/open-ledger.ts";
 import { LedgerUnavailable } from "./ledger/work-ledger.ts";
+import type { Sidecar } from "./lifetime.ts";
 import { stderrReport } from "./report.ts";
-import { type Sidecar, startSidecar } from "./sidecar.ts";
+import { startSidecar } from "./sidecar.ts";
 
 const EXIT_CONFIG = 78;
 const EXIT_STORAGE = 70;

@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { equal, toHex } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { fitHeartbeat, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
@@ -12,6 +11,7 @@ import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
+import { Drift } from "../agent/drift.ts";
 import type { Agent } from "../agent/launch.ts";
 import type { AuthorityHolder } from "../gate/authority.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
@@ -51,10 +51,10 @@ export class Governor {
   /** The newest note on one of our heads with the control plane's cosignature. */
   checkpoint: string | null = null;
   readonly #parts: GovernorParts;
-  readonly #firstLease = Promise.withResolvers<void>();
+  readonly #firstLease = Promise.withResolvers<"MEASURED" | "DRIFTED">();
   readonly #ids = idGenerator();
   #results: HeartbeatBody["directiveResults"] = [];
-  #measured: Uint8Array;
+  readonly #drift: Drift;
   readonly #heads: CosignedHeads;
   /**
    * When the beat before the last was made, by the monotonic clock. A lease answers the last beat or
@@ -69,7 +69,7 @@ export class Governor {
 
   constructor(parts: GovernorParts) {
     this.#parts = parts;
-    this.#measured = parts.manifestHash;
+    this.#drift = new Drift({ ...parts, drifted: () => this.beatNow() });
     const last = parts.leases.entries().at(-1);
     this.#leaseSeq = last === undefined ? 0 : LeaseCodec.decode(last.body).leaseSeq;
     this.#lastBeat = parts.clock.monotonicUs();
@@ -77,8 +77,8 @@ export class Governor {
     this.#heads = new CosignedHeads(native, parts.ledger.ledgerId, parts.ledgerSigner);
   }
 
-  /** Resolves when authority is held for the first time. */
-  get firstLease(): Promise<void> {
+  /** Resolves when authority is held for the first time, with what the files measured as just then. */
+  get firstLease(): Promise<"MEASURED" | "DRIFTED"> {
     return this.#firstLease.promise;
   }
 
@@ -142,7 +142,13 @@ export class Governor {
     this.tether?.beatNow();
   }
 
+  /** Some file of the agent may have changed. */
+  filesChanged(): void {
+    this.#drift.changed();
+  }
+
   async stop(): Promise<void> {
+    this.#drift.close();
     await this.tether?.stop();
   }
 
@@ -181,8 +187,9 @@ export class Governor {
     reportObserving(report, lease.body, clock.nowUs());
     // A beat under the new lease, at once: only that makes the organism run.
     this.beatNow();
-    this.#firstLease.resolve();
-    void this.#watchDrift();
+    void this.#drift.look().then(() => {
+      this.#firstLease.resolve(holder.standing.drifted ? "DRIFTED" : "MEASURED");
+    });
   }
 
   /** A key that the lease in hand rests on may have been given up. */
@@ -214,7 +221,7 @@ export class Governor {
         break;
       case "RELEASE":
         holder.set({ quarantined: false });
-        void this.#forgiveDrift();
+        void this.#drift.forgive();
         break;
       case "STOP":
         holder.set({ stopped: true });
@@ -235,47 +242,10 @@ export class Governor {
     this.beatNow();
   }
 
-  /** manifest_hash of the agent's files as they are now. */
-  async #measureNow(): Promise<Uint8Array> {
-    try {
-      return await this.#parts.measure();
-    } catch (error) {
-      this.#parts.report("measuring failed", { detail: (error as Error).message });
-      // What cannot be measured is not what was recorded.
-      return new Uint8Array(32);
-    }
-  }
-
-  /** A drift is released only by files that are again what was recorded. */
-  async #forgiveDrift(): Promise<void> {
-    const { holder, manifestHash } = this.#parts;
-    if (!holder.standing.drifted) return;
-    this.#measured = await this.#measureNow();
-    if (equal(this.#measured, manifestHash)) holder.set({ drifted: false });
-  }
-
-  /** Whether the agent's files are still those of its manifest; if not, authority ends here and now. */
-  async #watchDrift(): Promise<void> {
-    const { holder, ledger, manifestHash: began, report, clock } = this.#parts;
-    const now = await this.#measureNow();
-    this.#measured = now;
-    const drifted = !equal(now, began);
-    // Latches: files that were put back have been something else in between.
-    if (!drifted || holder.standing.drifted) return;
-    holder.set({ drifted: true });
-    const told = `measured ${toHex(now)}`;
-    ledger.record({
-      ...lifecycleDraft("drift", told, began, clock.nowUs()),
-      reason: "MANIFEST_DRIFT",
-    });
-    report("drift", { measured: toHex(now) });
-    this.beatNow();
-  }
-
   async #beat(session: { epoch: number; counter: number; intervalUs: number }) {
     const { agent, authority, clock, holder, ledger, progress } = this.#parts;
     // Without a lease nothing else would see that the files were put back.
-    if (holder.standing.drifted) this.#measured = await this.#measureNow();
+    if (holder.standing.drifted) await this.#drift.look();
     const asked = performance.now();
     await new Promise((resolve) => setImmediate(resolve));
     const loopLagUs = Math.round((performance.now() - asked) * 1000);
@@ -297,7 +267,7 @@ export class Governor {
       grantRef: authority.grant.ref,
       lease: holder.lease,
       autonomyLeftUs: Math.floor(holder.autonomyLeftUs),
-      manifestHash: this.#measured,
+      manifestHash: this.#drift.measured,
       directiveResults: this.#results,
     });
     this.#heads.remember(body);

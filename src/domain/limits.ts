@@ -57,6 +57,12 @@ export const manifestBytesMax = 4 * MIB;
 export const manifestPathMax = 4096;
 /** Files and folders looked through for a manifest's globs: a stray `**` over a whole disk ends here. */
 export const manifestWalkMax = 200_000;
+/** Folders of an agent that are watched for changes; beyond it, files are measured at renewals alone. */
+export const watchedFoldersMax = 1024;
+/** Microseconds of quiet after a file changed, before it is measured: files are written in several steps. */
+export const driftSettleUs = SECOND_US / 20;
+/** Microseconds between two such measurements: an agent that touches its files without end costs no more. */
+export const driftAgainUs = 1 * SECOND_US;
 /** Bytes of a `dragon.yaml`; it is written by hand. */
 export const manifestYamlBytesMax = 256 * KIB;
 /** Alternatives of one `{a,b}` in a glob or a pattern. */
@@ -339,6 +345,8 @@ export const agentCaTtlUs = 365 * 24 * 60 * MINUTE_US;
 
 /** Characters of a unix socket's path that Linux takes. */
 export const socketPathMax = 107;
+/** Microseconds that whoever asks the sidecar something gets for the answer when it ends. */
+export const adminGraceUs = 1 * SECOND_US;
 /** Receipts with openings in one page: some 700 KB. */
 export const entriesPageMax = 500;
 /** Bytes of an evidence pack that are sent as one message. */

@@ -71,9 +71,9 @@ function append(edges: Edge[][], place: () => number, from: number, token: Token
   const end = place();
   for (const choice of choices) {
     let at = from;
-    for (const [i, c] of [...choice].entries()) {
-      const to = i === [...choice].length - 1 ? end : place();
-      edges[at]?.push({ on: c, to });
+    for (let i = 0; i < choice.length; i++) {
+      const to = i === choice.length - 1 ? end : place();
+      edges[at]?.push({ on: choice.charAt(i), to });
       at = to;
     }
   }

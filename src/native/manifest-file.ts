@@ -15,6 +15,7 @@ import {
 } from "../domain/manifest.ts";
 import { scalar, scopeLines } from "../domain/remedy.ts";
 import { native } from "./crypto.ts";
+import type { Reach } from "./file-watch.ts";
 import { type GlobLine, ManifestFileError, parseManifestYaml } from "./manifest-yaml.ts";
 
 /** An identity as it was measured: the manifest, its one encoding, and the hash of that. */
@@ -25,6 +26,11 @@ export interface Measured {
   readonly hash: Uint8Array;
 }
 
+/** A measurement that was made here, with what it looked at. */
+export interface MeasuredHere extends Measured {
+  readonly reach: Reach;
+}
+
 /**
  * Measures an agent: reads every file that the globs of `dragon.yaml` name, under `folder`, and makes
  * the manifest. The same files give the same hash on every machine, whatever order the disk lists
@@ -33,11 +39,12 @@ export interface Measured {
  * @throws ManifestFileError when the text or a file is not as it must be: symbolic links, sockets and
  * devices where a glob reaches; a glob that matches nothing; more files than a manifest may hold.
  */
-export async function measure(folder: string, yamlText: string): Promise<Measured> {
+export async function measure(folder: string, yamlText: string): Promise<MeasuredHere> {
   const text = parseManifestYaml(yamlText);
-  const found = await walk(folder, [...text.code, ...text.config]);
+  const globs = [...text.code, ...text.config];
+  const { files, folders } = await walk(folder, globs);
   const digests = new Map<string, FileDigest>();
-  for (const path of found) digests.set(path, await digest(folder, path));
+  for (const path of files) digests.set(path, await digest(folder, path));
   const manifest: Manifest = {
     version: 1,
     name: text.name,
@@ -56,19 +63,34 @@ export async function measure(folder: string, yamlText: string): Promise<Measure
       `the manifest is ${bytes.length} bytes, at most ${manifestBytesMax}`,
     );
   }
-  return { manifest, bytes, hash: manifestHash(native, bytes) };
+  const reach = { folders, concerns: (names: readonly string[]) => concern(globs, names) };
+  return { manifest, bytes, hash: manifestHash(native, bytes), reach };
 }
 
-/** Paths of all files that a glob names, sorted as the manifest wants them. */
-async function walk(folder: string, globs: readonly GlobLine[]): Promise<string[]> {
+function concern(globs: readonly GlobLine[], names: readonly string[]): "FILE" | "FOLDER" | null {
+  if (names[0] === OWN) return null;
+  if (globs.some(({ glob }) => glob.matches(names))) return "FILE";
+  return globs.some(({ glob }) => glob.reaches(names)) ? "FOLDER" : null;
+}
+
+/** Where Dragons itself keeps data, at the top of an agent's folder. */
+const OWN = ".dragons";
+
+/** Paths of all files that a glob names, sorted as the manifest wants them, and folders looked into. */
+async function walk(
+  folder: string,
+  globs: readonly GlobLine[],
+): Promise<{ readonly files: string[]; readonly folders: string[][] }> {
   const files: string[] = [];
+  const folders: string[][] = [];
   const unread: string[][] = [[]];
   let seen = 0;
   for (let names = unread.pop(); names !== undefined; names = unread.pop()) {
+    folders.push(names);
     const options = { withFileTypes: true, encoding: "buffer" } as const;
     for (const entry of await readdir(join(folder, ...names), options)) {
       const name = entry.name.toString();
-      if (names.length === 0 && name === ".dragons") continue;
+      if (names.length === 0 && name === OWN) continue;
       if (++seen > manifestWalkMax) {
         throw new ManifestFileError(
           0,
@@ -103,7 +125,7 @@ async function walk(folder: string, globs: readonly GlobLine[]): Promise<string[
       }
     }
   }
-  return files.sort((a, b) => compare(utf8(a), utf8(b)));
+  return { files: files.sort((a, b) => compare(utf8(a), utf8(b))), folders };
 }
 
 /** A link that leads nowhere leads to no folder. */

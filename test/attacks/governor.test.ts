@@ -39,6 +39,8 @@ let governor: Governor;
 let leases: LeaseLog;
 let logFile: string;
 let said: string[];
+/** What the agent's files measure as; null: as they should. */
+let measured: Uint8Array | null;
 let waiting: { event: string; resolve: () => void }[];
 
 /** Resolves when the governor next says this. */
@@ -104,7 +106,7 @@ async function govern(): Promise<void> {
     report,
     progress: new Progress(native, f.sha("novelty")),
     manifestHash: authority.manifestHash,
-    measure: async () => authority.manifestHash,
+    measure: async () => measured ?? authority.manifestHash,
     agent: () => null,
     storageFailed: (error) => {
       throw error;
@@ -124,6 +126,7 @@ beforeEach(async () => {
   logFile = join(mkdtempSync(join(tmpdir(), "dragons-governor-")), "leases");
   said = [];
   waiting = [];
+  measured = null;
   await govern();
 });
 afterEach(() => end());
@@ -233,4 +236,40 @@ test("a keyset that gives up the key behind the lease in hand takes it back at o
   down.push({ case: "keyset", value: toWire(signed) });
   await lost;
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+});
+
+test("files are measured once more before the agent may start, and it hears what came of it", async () => {
+  down.push({ case: "lease", value: toWire(await lease(1)) });
+  expect(await governor.firstLease).toBe("MEASURED");
+  expect(holder.standing.drifted).toBe(false);
+});
+
+test("files that changed while it waited for its first lease start no agent", async () => {
+  measured = f.sha("something else");
+  down.push({ case: "lease", value: toWire(await lease(1)) });
+  expect(await governor.firstLease).toBe("DRIFTED");
+  expect(holder.standing.drifted).toBe(true);
+});
+
+test("a retired manifest takes the lease away for good, by its name", async () => {
+  down.push({ case: "lease", value: toWire(await lease(1)) });
+  await governor.firstLease;
+  const body = {
+    version: 1,
+    tenantId: "acme",
+    epoch: 1,
+    previous: new Uint8Array(0),
+    kind: "MANIFEST",
+    target: f.hashOf(chain.manifest),
+    effectiveUs: clock.nowUs(),
+    reason: "v7 leaks",
+  } as const;
+  const revoked = told("revocation");
+  down.push({
+    case: "revocation",
+    value: toWire(await signBody(REVOCATION, body, [f.keys.alice])),
+  });
+  await revoked;
+  const claim = f.claimOf("/payments.v1.Payments/Get");
+  expect(holder.decide(claim)).toMatchObject({ allowed: false, reason: "MANIFEST_RETIRED" });
 });

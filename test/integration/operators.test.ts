@@ -94,7 +94,7 @@ test("a stop ends it for good, here and at the centre", async () => {
   await denied("STOPPED");
 });
 
-test("a file that changed denies at the next renewal and quarantines; put back and released, it goes on", async () => {
+test("a file that changed denies at once and quarantines; put back and released, it goes on", async () => {
   await allowed();
   const file = join(world.agentFolder, "agent.py");
   const was = await readFile(file);

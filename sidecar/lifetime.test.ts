@@ -1,0 +1,49 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { WorkLedger } from "./ledger/work-ledger.ts";
+import { Lifetime } from "./lifetime.ts";
+import type { Governor } from "./tether/governor.ts";
+
+const proxy = { address: "127.0.0.1:1", credential: "c", caFile: "ca", bundleFile: "bundle" };
+
+/** A lifetime over parts that do nothing but be ended. */
+function begun(firstLease: "MEASURED" | "DRIFTED") {
+  const said: string[] = [];
+  const lifetime = new Lifetime((event) => void said.push(event));
+  lifetime.begin({
+    stack: { close: async () => void said.push("stack closed") },
+    ledger: { failed: new Promise(() => {}), flushed: async () => {} } as unknown as WorkLedger,
+    governor: {
+      firstLease: Promise.resolve(firstLease),
+      beatNow: () => {},
+      stop: async () => void said.push("last word"),
+    } as unknown as Governor,
+    opened: new AsyncDisposableStack(),
+  });
+  return { lifetime, said };
+}
+
+test("an agent whose files changed before its start is not started: exit 78, and the centre hears", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "lifetime-"));
+  const { lifetime, said } = begun("DRIFTED");
+  await lifetime.launch(["touch", join(folder, "ran")], proxy);
+  expect(await lifetime.done).toBe(78);
+  expect(said).toEqual(["agent not started", "stack closed", "last word"]);
+  expect(existsSync(join(folder, "ran"))).toBe(false);
+  await rm(folder, { recursive: true });
+});
+
+test("an agent as measured is started, and its exit code is ours", async () => {
+  const { lifetime } = begun("MEASURED");
+  await lifetime.launch(["sh", "-c", "exit 7"], proxy);
+  expect(await lifetime.done).toBe(7);
+});
+
+test("a ledger that fails ends it with 70", async () => {
+  const { lifetime } = begun("MEASURED");
+  lifetime.storageFailed(new Error("EIO"));
+  expect(await lifetime.done).toBe(70);
+});

@@ -1,0 +1,89 @@
+import { drainUs } from "../src/domain/limits.ts";
+import { agentEnvironment, type ProxyFacts } from "./agent/environment.ts";
+import { type Agent, launchAgent } from "./agent/launch.ts";
+import type { WorkLedger } from "./ledger/work-ledger.ts";
+import type { Report } from "./report.ts";
+import type { Stack } from "./stack.ts";
+import type { Governor } from "./tether/governor.ts";
+
+const EXIT_STORAGE = 70;
+const EXIT_CONFIG = 78;
+
+/** A running sidecar. */
+export interface Sidecar {
+  /** Drains, tells the control plane, closes the ledger. */
+  stop(signal: NodeJS.Signals): void;
+  /** Its exit code: the agent's if it launched one, 70 if the ledger failed, else 0. */
+  readonly done: Promise<number>;
+}
+
+/** What has to be ended, in order. */
+interface Running {
+  readonly stack: Pick<Stack, "close">;
+  readonly ledger: WorkLedger;
+  readonly governor: Governor;
+  readonly opened: AsyncDisposableStack;
+}
+
+/** From accepting calls to the exit code: the agent's launch, its end, ours, and a ledger that fails. */
+export class Lifetime implements Sidecar {
+  agent: Agent | null = null;
+  readonly #report: Report;
+  readonly #done = Promise.withResolvers<number>();
+  #running: Running | null = null;
+  #stopping = false;
+
+  constructor(report: Report) {
+    this.#report = report;
+  }
+
+  get done(): Promise<number> {
+    return this.#done.promise;
+  }
+
+  /** Everything stands. */
+  begin(running: Running): void {
+    this.#running = running;
+    void running.ledger.failed.then((error) => this.storageFailed(error));
+  }
+
+  /** Starts the agent once authority is held, and ends as it does. */
+  async launch(command: readonly string[], proxy: ProxyFacts): Promise<void> {
+    const { governor } = this.#running as Running;
+    const measured = await governor.firstLease;
+    if (this.#stopping) return;
+    if (measured === "DRIFTED") {
+      this.#report("agent not started", {
+        detail: "its files are no longer those of its manifest",
+      });
+      return this.#stop(EXIT_CONFIG);
+    }
+    this.agent = launchAgent(command, agentEnvironment(process.env, proxy));
+    governor.beatNow();
+    await this.#stop(await this.agent.exited);
+  }
+
+  /** Not by the way out that flushes: nothing may be promised on a disk that failed. */
+  storageFailed(error: Error): void {
+    this.#report("ledger failed", { detail: error.message });
+    this.agent?.signal("SIGTERM");
+    this.#done.resolve(EXIT_STORAGE);
+  }
+
+  stop(signal: NodeJS.Signals): void {
+    if (this.agent !== null) this.agent.signal(signal);
+    else void this.#stop(0);
+  }
+
+  async #stop(exit: number): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    const { stack, ledger, governor, opened } = this.#running as Running;
+    await stack.close(drainUs / 1000);
+    // The last word tells what is durable; a ledger that fails now is told of by `failed`.
+    await ledger.flushed().catch(() => {});
+    await governor.stop();
+    await opened.disposeAsync();
+    this.#done.resolve(exit);
+  }
+}
