@@ -71,7 +71,9 @@ async function compose(start: Start): Promise<Sidecar> {
   // Whatever may be wrong with the settings, before the ledger writes that it began again.
   const settings = await readSettings(config, instanceId, clock.nowUs());
   const { ledger, leases } = await openMemory(start, instance, hash);
-  const { gate, holder, progress } = openGate(start, instance, ledger, hash);
+  // The next slab is asked for before this one is spent.
+  const low = () => governor.beatNow();
+  const { gate, holder, progress } = openGate(start, instance, ledger, hash, low);
   const stack = await listen(start, gate, settings);
   const lifetime = new Lifetime(report);
   const governor = new Governor({
@@ -174,6 +176,7 @@ function openGate(
   { authority }: Instance,
   ledger: WorkLedger,
   manifestHash: Uint8Array,
+  low: () => void,
 ) {
   const holder = new AuthorityHolder(clock, authorityDecider(authority));
   opened.defer(() => holder.close());
@@ -190,6 +193,7 @@ function openGate(
     denied: denialReport("denied", report),
     observed: denialReport("WOULD_DENY", report),
     finished: (action) => progress.record(action, clock.nowUs()),
+    low,
   });
   return { gate, holder, progress };
 }

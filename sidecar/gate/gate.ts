@@ -1,6 +1,6 @@
 import type { Allowed, Refused } from "../../src/domain/authorize.ts";
 import { toHex } from "../../src/domain/bytes.ts";
-import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
+import { type Claim, ClaimBody, type LimitState } from "../../src/domain/claim.ts";
 import { type Limits, type Measure, NO_LIMITS, UNLIMITED } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
@@ -38,6 +38,8 @@ export interface GateObserver {
   /** It passes, since the lease merely observes; else it would be this denial. */
   observed(denial: Denial): void;
   finished(action: Finished): void;
+  /** Half of what the lease left to spend in a scope, when it was first used there, is gone. Once. */
+  low(scope: string): void;
 }
 
 /** An action that is being refused before anything was decided, as far as it could be read. */
@@ -106,7 +108,7 @@ export class Gate {
     this.#clock = clock;
     this.#facts = facts;
     this.#observer = observer;
-    this.#spending = new Spending(ledger);
+    this.#spending = new Spending(ledger, (scope) => observer.low(scope));
     this.#plainGoal = this.#encodeGoal("");
     const { measure, enforcement } = facts;
     this.#nothingDone = EvidenceBody.encode({
@@ -125,6 +127,15 @@ export class Gate {
       return { count: this.#open.size, oldestOpenedAtUs: permit.facts.openedAtUs };
     }
     return { count: 0, oldestOpenedAtUs: 0 };
+  }
+
+  /** What is left to spend in each scope of the lease in hand, as it stands. */
+  left(): LimitState[] {
+    const lease = this.#authority.lease;
+    const monotonicUs = this.#clock.monotonicUs();
+    return (lease?.body.scopes ?? []).map(({ name, limits }) =>
+      this.#spending.left((lease as Verified<LeaseBody>).body.grantRef, name, limits, monotonicUs),
+    );
   }
 
   /** Leave for one action, or why not. Whoever gets a permit must settle it. */

@@ -10,6 +10,9 @@ interface Account {
   readonly spent: Spent;
   readonly window: RateWindow;
   concurrent: number;
+  /** The limits that it was last used under, and half of what they left then; null: told of. */
+  limits: Limits | null;
+  half: Pick<LimitState, "actionsLeft" | "bytesLeft"> | null;
 }
 
 /** What one action takes of its scope's limits at its opening. */
@@ -30,9 +33,12 @@ export class Spending {
   readonly #ledger: SpendingLedger;
   #grantRef: Uint8Array = new Uint8Array();
   readonly #accounts = new Map<string, Account>();
+  /** Told once under each lease when half of what it left in a scope is gone. */
+  readonly #low: (scope: string) => void;
 
-  constructor(ledger: SpendingLedger) {
+  constructor(ledger: SpendingLedger, low: (scope: string) => void) {
     this.#ledger = ledger;
+    this.#low = low;
   }
 
   /** What is left just now, as the claim tells it. */
@@ -58,9 +64,10 @@ export class Spending {
     monotonicUs: number,
   ): Taken | { readonly spent: string } {
     const state = this.left(grantRef, scope, limits, monotonicUs);
+    const account = this.#account(grantRef, scope, monotonicUs);
+    this.#watch(account, state, limits);
     const spent = spentOf(state, limits);
     if (spent !== null) return { spent };
-    const account = this.#account(grantRef, scope, monotonicUs);
     account.concurrent++;
     let released = false;
     return {
@@ -82,11 +89,35 @@ export class Spending {
     intent: OpenIntent,
     { scope, limits, needed }: { scope: string; limits: Limits; needed: number },
   ): Promise<number | null> {
-    const bytesLeft = left(limits.maxBytes, this.#ledger.spent(grantRef, scope).bytes);
+    const spent = this.#ledger.spent(grantRef, scope);
+    const bytesLeft = left(limits.maxBytes, spent.bytes);
+    const account = this.#accounts.get(scope);
+    if (account !== undefined) {
+      const actionsLeft = left(limits.maxActions, spent.actions);
+      this.#watch(account, { scope, actionsLeft, bytesLeft }, limits);
+    }
     if (bytesLeft < needed) return null;
     const bytes = Math.max(needed, blockOf(bytesLeft));
     await this.#ledger.reserve(intent, bytes);
     return bytes;
+  }
+
+  #watch(
+    account: Account,
+    { scope, actionsLeft, bytesLeft }: Pick<LimitState, "scope" | "actionsLeft" | "bytesLeft">,
+    limits: Limits,
+  ): void {
+    if (account.limits !== limits) {
+      account.limits = limits;
+      account.half = { actionsLeft: actionsLeft / 2, bytesLeft: bytesLeft / 2 };
+    }
+    const { half } = account;
+    // What is about to be taken is not left, either.
+    const low =
+      half !== null && (actionsLeft - 1 <= half.actionsLeft || bytesLeft <= half.bytesLeft);
+    if (!low) return;
+    account.half = null;
+    this.#low(scope);
   }
 
   #account(grantRef: Uint8Array, scope: string, monotonicUs: number): Account {
@@ -97,7 +128,8 @@ export class Spending {
     let account = this.#accounts.get(scope);
     if (account === undefined) {
       const spent = this.#ledger.spent(grantRef, scope);
-      account = { spent, window: new RateWindow(spent.recent, monotonicUs), concurrent: 0 };
+      const window = new RateWindow(spent.recent, monotonicUs);
+      account = { spent, window, concurrent: 0, limits: null, half: null };
       this.#accounts.set(scope, account);
     }
     return account;

@@ -21,6 +21,7 @@ import type { WorkLedger } from "../ledger/work-ledger.ts";
 import { type Report, reportObserving } from "../report.ts";
 import { CosignedHeads } from "./cosigned.ts";
 import { heartbeat } from "./heartbeat.ts";
+import { spentUnder } from "./spent.ts";
 import { startTether, type Tether, type TetherClient } from "./tether.ts";
 
 export interface GovernorParts {
@@ -269,6 +270,7 @@ export class Governor {
       autonomyLeftUs: Math.floor(holder.autonomyLeftUs),
       manifestHash: this.#drift.measured,
       directiveResults: this.#results,
+      spent: spentUnder(authority.grant, ledger),
     });
     this.#heads.remember(body);
     this.#beatBefore = this.#lastBeat;

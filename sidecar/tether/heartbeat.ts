@@ -26,6 +26,8 @@ export interface BeatFacts {
   /** As measured now. */
   readonly manifestHash: Uint8Array;
   readonly directiveResults: HeartbeatBody["directiveResults"];
+  /** The most pressing first. */
+  readonly spent: HeartbeatBody["spent"];
 }
 
 /** Pulse, semantic progress and authority, from what the sidecar itself observed. */
@@ -66,6 +68,7 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     syncLag: stats.unacknowledged,
     enforcement: "ADVISORY",
     directiveResults: facts.directiveResults,
+    spent: facts.spent,
     observeUntilUs: facts.lease?.body.observeUntilUs ?? 0,
   };
 }

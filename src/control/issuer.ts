@@ -10,6 +10,7 @@ import type { Reason } from "../domain/reason.ts";
 import type { Verified } from "../domain/signed.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
+import { ceilings, runsLow, type SlabAccount } from "./slabs.ts";
 import type { Tenant } from "./tenant.ts";
 
 /** Why no lease is cut: in the one closed list, and a sentence. */
@@ -40,8 +41,8 @@ const ttlOf = (grant: GrantRecord): number =>
 export const beatIntervalUs = (grant: GrantRecord, policyUs: number): number =>
   Math.min(policyUs, Math.floor(ttlOf(grant) / BEATS_PER_LEASE));
 
-/** Whether the instance's present lease is to be replaced by now. */
-export function isDue({ lease }: LedgerRecord, sessionEpoch: number, nowUs: number): boolean {
+/** Whether the instance's present lease is to be replaced by now, whatever it has left to spend. */
+function isDue({ lease }: LedgerRecord, sessionEpoch: number, nowUs: number): boolean {
   if (lease === null || lease.revokedEpoch !== 0) return true;
   const { notBeforeUs, notAfterUs, sessionEpoch: epoch } = lease.artifact.body;
   return epoch !== sessionEpoch || nowUs >= notBeforeUs + (notAfterUs - notBeforeUs) * RENEW_AT;
@@ -80,12 +81,30 @@ export class Issuer {
       const nowUs = this.#tenant.nowUs();
       const withheld = this.withholds(earned, nowUs);
       if (withheld !== null) return { withheld };
-      if (!isDue(earned.ledger, earned.sessionEpoch, nowUs)) return { withheld: null };
+      if (!this.due(earned, nowUs)) return { withheld: null };
       const lease = await this.#tenant.issue(LEASE, this.#body(earned, nowUs));
       return { withheld: null, done: this.#record(earned, lease) };
     });
     await outcome.done;
     return outcome.withheld;
+  }
+
+  /** Whether a lease is to be cut by now: it is time, or little is left to spend and there is more. */
+  due(earned: Earned, nowUs: number): boolean {
+    return isDue(earned.ledger, earned.sessionEpoch, nowUs) || runsLow(this.#account(earned));
+  }
+
+  #account({ ledger, beat }: Earned): SlabAccount {
+    const { grantRef, instanceId, lease } = ledger;
+    const others = this.#tenant
+      .ledgersOf(instanceId)
+      .filter((l) => l !== ledger && equal(l.grantRef, grantRef));
+    return {
+      granted: this.#tenant.grant(grantRef)?.artifact.body.scopes ?? [],
+      last: lease?.artifact.body.scopes ?? [],
+      others: others.map((l) => l.lease?.artifact.body.scopes ?? []),
+      spent: beat.body.spent,
+    };
   }
 
   /** Why the instance may hold no authority at all now, whoever is attached; null: it may. */
@@ -164,7 +183,8 @@ export class Issuer {
     return null;
   }
 
-  #body({ ledger, beat, sessionEpoch }: Earned, nowUs: number): LeaseBody {
+  #body(earned: Earned, nowUs: number): LeaseBody {
+    const { ledger, beat, sessionEpoch } = earned;
     const grant = this.#tenant.grant(ledger.grantRef);
     if (grant === null) throw new Error("a ledger without its grant");
     const { body } = grant.artifact;
@@ -178,7 +198,7 @@ export class Issuer {
       manifestHash: ledger.manifestHash,
       grantRef: ledger.grantRef,
       leaseSeq: nextSeq(ledger, beat.body),
-      scopes: body.scopes,
+      scopes: ceilings(this.#account(earned)),
       notBeforeUs: nowUs,
       notAfterUs: Math.min(nowUs + ttlOf(grant), body.notAfterUs),
       issuedAtUs: nowUs,

@@ -86,6 +86,8 @@ export class Projection {
   readonly ledgers = new Map<string, LedgerRecord>();
   /** The newest ledger of each instance. */
   readonly instances = new Map<string, LedgerRecord>();
+  /** All of them, oldest first: what each was given counts at every renewal of another. */
+  readonly #ledgersByInstance = new Map<string, LedgerRecord[]>();
   /** The same by grant: quotas are asked for at every renewal. */
   readonly #instancesByGrant = new Map<string, Map<string, LedgerRecord>>();
   /** Last lease of each ledger, by lease id. */
@@ -157,6 +159,11 @@ export class Projection {
     return [...all].filter((l) => l.transition?.body.to !== "STOPPED");
   }
 
+  /** Every ledger that an instance has had, oldest first. */
+  ledgersOf(instanceId: string): readonly LedgerRecord[] {
+    return this.#ledgersByInstance.get(instanceId) ?? [];
+  }
+
   #openLedger(genesis: Verified<GenesisBody>, seq: number, openedAtUs: number): void {
     const { body } = genesis;
     const dock = this.docks.get(toHex(body.dockRef));
@@ -181,6 +188,7 @@ export class Projection {
     };
     this.ledgers.set(toHex(genesis.ref), ledger);
     this.instances.set(body.instanceId, ledger);
+    this.#ledgersByInstance.set(body.instanceId, [...this.ledgersOf(body.instanceId), ledger]);
     if (before !== undefined) this.#underGrant(before.grantRef).delete(body.instanceId);
     this.#underGrant(ledger.grantRef).set(body.instanceId, ledger);
   }

@@ -15,7 +15,7 @@ import { reasonToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
 import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
 import { encodeEquivocation, type HeldLedger } from "./heads.ts";
-import { beatIntervalUs, type Issuer, isDue, type Withheld } from "./issuer.ts";
+import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
@@ -265,7 +265,7 @@ export class Sessions {
     }
     const earned = { ledger, sessionEpoch: epoch, beat, note: moved ? note : null };
     const nowUs = this.#tenant.nowUs();
-    const withheld = isDue(ledger, epoch, nowUs)
+    const withheld = this.#issuer.due(earned, nowUs)
       ? await this.#issuer.renew(earned)
       : this.#issuer.withholds(earned, nowUs);
     if (session.live) session.withhold(withheld);

@@ -189,6 +189,11 @@ export class Tenant {
     return this.#view.instances.get(instanceId) ?? null;
   }
 
+  /** Every ledger that an instance has had, oldest first. */
+  ledgersOf(instanceId: string): readonly LedgerRecord[] {
+    return this.#view.ledgersOf(instanceId);
+  }
+
   /** The last lease of some ledger, by its id; null: unknown, or another has taken its place. */
   lease(leaseId: string): LeaseRecord | null {
     return this.#view.leases.get(leaseId) ?? null;

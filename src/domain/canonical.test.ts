@@ -268,6 +268,7 @@ const receipts = fc.record({
   refersTo: hash,
   redactedMask: fc.nat(31),
   wouldDeny: fc.constantFrom(...REASONS),
+  spentBytes: number,
 });
 const leases = fc
   .record({

@@ -192,4 +192,16 @@ describe("fitHeartbeat", () => {
     expect(fitted.scopes.at(-1)).toEqual(scopes.at(-1));
     expect(checkHeartbeat(fitted)).toBeNull();
   });
+
+  test("keeps what was spent where it presses most, in the order of scopes", () => {
+    const pressing = scopes
+      .map(({ scope }, i) => ({ scope, actions: 1000 + i, bytes: 0 }))
+      .reverse();
+    const fitted = fitHeartbeat({ ...good, scopes, spent: pressing });
+    expect(HEARTBEAT.body.encode(fitted).length).toBeLessThanOrEqual(heartbeatBytesMax);
+    expect(sum(fitted)).toBe(sum({ ...good, scopes }));
+    expect(fitted.spent.length).toBeGreaterThan(5);
+    expect(fitted.spent.toReversed()).toEqual(pressing.slice(0, fitted.spent.length));
+    expect(checkHeartbeat(fitted)).toBeNull();
+  });
 });

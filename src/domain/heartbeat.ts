@@ -26,6 +26,17 @@ export const ScopeCount = message("scopeCount", {
   denied: u64(4),
 });
 
+/**
+ * What was spent in one scope under the grant, since the ledger began: actions opened, and bytes charged
+ * or reserved.
+ */
+export const ScopeSpent = message("scopeSpent", {
+  scope: str(1),
+  actions: u64(2),
+  bytes: u64(3),
+});
+export type ScopeSpent = ReturnType<typeof ScopeSpent.decode>;
+
 /** How many fingerprints in the window had not been seen before, by level. */
 export const Novelty = message("novelty", {
   targets: u32(1),
@@ -86,6 +97,8 @@ export const HeartbeatBody = message("heartbeat", {
   directiveResults: repeated(nested(30, DirectiveResult)),
   /** Of the lease in hand: until then it merely observes; 0: it enforces its scopes. */
   observeUntilUs: u64(31),
+  /** Of the scopes whose actions or bytes the grant counts, sorted by name; see `fitHeartbeat`. */
+  spent: repeated(nested(32, ScopeSpent)),
 });
 export type HeartbeatBody = ReturnType<typeof HeartbeatBody.decode>;
 
@@ -127,6 +140,11 @@ export function checkHeartbeat(b: HeartbeatBody): Invalid | null {
       field(
         b.scopes.every((s, i) => i === 0 || s.scope > (b.scopes[i - 1]?.scope ?? "")),
         "scopes are not sorted by name, each once",
+      ),
+    () =>
+      field(
+        b.spent.every((s, i) => i === 0 || s.scope > (b.spent[i - 1]?.scope ?? "")),
+        "spent is not sorted by scope, each once",
       ),
     () =>
       field(
@@ -212,22 +230,27 @@ export function succession(last: HeartbeatBody, next: HeartbeatBody): Succession
 
 /**
  * The same beat with as many scopes named as fit into `heartbeatBytesMax`, busiest first; the
- * counts of the others are added up under "". Totals never change.
+ * counts of the others are added up under "". Totals never change. `spent` comes with the most
+ * pressing first: where all counts are added up and it is still too long, the last of it is left out.
  */
 export function fitHeartbeat(body: HeartbeatBody): HeartbeatBody {
   const busiest = body.scopes
     .filter((s) => s.scope !== "")
-    .sort((a, b) => total(b) - total(a) || (a.scope < b.scope ? -1 : 1));
+    .sort((a, b) => total(b) - total(a) || byScope(a, b));
   let rest = body.scopes.filter((s) => s.scope === "");
+  const pressing = [...body.spent];
   for (;;) {
-    const scopes = [...rest, ...busiest].sort((a, b) => (a.scope < b.scope ? -1 : 1));
-    const fitted = { ...body, scopes };
+    const scopes = [...rest, ...busiest].sort(byScope);
+    const fitted = { ...body, scopes, spent: pressing.toSorted(byScope) };
     if (HEARTBEAT.body.encode(fitted).length <= heartbeatBytesMax) return fitted;
     const dropped = busiest.pop();
-    if (dropped === undefined) return fitted;
-    rest = [rest.reduce(plus, { ...dropped, scope: "" })];
+    if (dropped !== undefined) rest = [rest.reduce(plus, { ...dropped, scope: "" })];
+    else if (pressing.pop() === undefined) return fitted;
   }
 }
+
+const byScope = (a: { scope: string }, b: { scope: string }): number =>
+  a.scope < b.scope ? -1 : 1;
 
 type ScopeCount = ReturnType<typeof ScopeCount.decode>;
 const total = (s: ScopeCount): number => s.completed + s.failed + s.denied;

@@ -137,6 +137,14 @@ export const mintedLeavesMax = 256;
 /** Microseconds that a minted server certificate is good for. */
 export const mintedLeafTtlUs = 24 * 60 * MINUTE_US;
 /**
+ * A lease holds a slab of what its grant counts: one part in so many, and at least so many actions and
+ * bytes. It is all that a sidecar can spend unheard of, so small enough to be lost, and large enough
+ * that a busy one, which renews early when half of it is gone, never waits for the next.
+ */
+export const slabShare = 10;
+export const slabActionsMin = 100;
+export const slabBytesMin = 1 * MIB;
+/**
  * Bytes reserved for an action at a time, where its scope limits them: a sixteenth of what is left,
  * within these. Large enough that a stream rarely waits for the disk, small enough that calls side by
  * side do not hold what others could use.

@@ -134,7 +134,7 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
 }
 
 /** The domain's own decision, under a manifest with two scopes: test.Echo and /ok, wherever they are. */
-const decide: Decide = (held, claim, nowUs) => {
+export const decide: Decide = (held, claim, nowUs) => {
   const { target, verb } = claim;
   const rules: Rule[] = [
     { protocol: "GRPC", target, verb: "", path: "/test.Echo/*", when: "", scheme: "UNSPECIFIED" },
@@ -186,7 +186,7 @@ export async function openRig(
       measure: "FILES",
       enforcement: "ADVISORY",
     },
-    { denied() {}, observed() {}, finished() {} },
+    { denied() {}, observed() {}, finished() {}, low() {} },
   );
   authority.set({ manifestRecorded: true });
   authority.adopt(leaseFrom(clock.nowUs()));

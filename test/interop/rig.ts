@@ -77,7 +77,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       measure: "FILES",
       enforcement: "ADVISORY",
     },
-    { denied() {}, observed() {}, finished() {} },
+    { denied() {}, observed() {}, finished() {}, low() {} },
   );
   const ca = await createCa("Dragons of this test", { nowUs, ttlUs: HOUR_US });
   const stack = await openStack({

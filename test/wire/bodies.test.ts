@@ -18,7 +18,13 @@ import { DockBody, JoinKey } from "../../src/domain/dock.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
 import { GenesisBody } from "../../src/domain/genesis.ts";
 import { GrantBody, Limits, LivenessPolicy, ScopeGrant } from "../../src/domain/grant.ts";
-import { DirectiveResult, HeartbeatBody, Novelty, ScopeCount } from "../../src/domain/heartbeat.ts";
+import {
+  DirectiveResult,
+  HeartbeatBody,
+  Novelty,
+  ScopeCount,
+  ScopeSpent,
+} from "../../src/domain/heartbeat.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
 import { KeyEntry, KeysetBody, Threshold } from "../../src/domain/keyset.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
@@ -82,6 +88,7 @@ const CODECS = {
   Rule,
   ScopeCount,
   ScopeGrant,
+  ScopeSpent,
   Signature,
   SignedBytes,
   Threshold,
