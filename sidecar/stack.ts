@@ -66,7 +66,7 @@ export async function openStack(options: {
   );
   const demux = new Demux(clock, new TlsTerminator(ca, clock), {
     onHttp1: (socket, ingress) => http1.accept(socket, ingress),
-    onStream: (stream, flags, raw, ingress) => serveGrpc(stream, flags, raw, ingress, services),
+    onStream: (stream, raw, last, ingress) => serveGrpc(stream, raw, last, ingress, services),
     onGarbage: (_ingress, detail) => {
       gate.refuse({ claim: null, traceparent: "" }, "PROTOCOL_UNSUPPORTED", detail);
     },

@@ -1,12 +1,5 @@
 import { describe, expect, test } from "vitest";
-import {
-  fieldNames,
-  formatTimeout,
-  parseTimeout,
-  requestFields,
-  single,
-  trailerObject,
-} from "./grpc-headers.ts";
+import { fieldNames, formatTimeout, parseTimeout, requestFields, single } from "./grpc-headers.ts";
 
 describe("header fields", () => {
   test("keep their order and every repeat on the way up", () => {
@@ -32,13 +25,6 @@ describe("header fields", () => {
         "g",
       ]),
     ).toEqual(["user-agent", "g"]);
-  });
-
-  test("in trailers repeat as arrays", () => {
-    expect({ ...trailerObject(["a", "1", "b", "2", "a", "3", "a", "4"]) }).toEqual({
-      a: ["1", "3", "4"],
-      b: "2",
-    });
   });
 
   test("are named once each, sorted, without pseudo-header fields", () => {

@@ -1,8 +1,4 @@
-/**
- * HTTP/2 header fields as gRPC carries them: flat lists `[name, value, name, value, …]`, in order and
- * with every repeat. A merged object would join repeated metadata with commas, which breaks `-bin`.
- */
-export type RawHeaders = readonly string[];
+import type { RawHeaders } from "../h2/fields.ts";
 
 /** Fields of one connection, ours alone, or said anew by us. */
 const NOT_FORWARDED = new Set([
@@ -27,20 +23,6 @@ export function requestFields(raw: RawHeaders): string[] {
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i] as string;
     if (forwarded(name)) out.push(name, raw[i + 1] as string);
-  }
-  return out;
-}
-
-/** Trailers as node:http2 takes them: it knows no flat list there, so repeats become arrays. */
-export function trailerObject(raw: RawHeaders): Record<string, string | string[]> {
-  const out: Record<string, string | string[]> = Object.create(null);
-  for (let i = 0; i < raw.length; i += 2) {
-    const name = raw[i] as string;
-    const value = raw[i + 1] as string;
-    const before = out[name];
-    if (before === undefined) out[name] = value;
-    else if (typeof before === "string") out[name] = [before, value];
-    else before.push(value);
   }
   return out;
 }

@@ -5,9 +5,10 @@ import {
   schemeOf,
 } from "../../src/domain/claim.ts";
 import type { Reason } from "../../src/domain/reason.ts";
+import type { RawHeaders } from "../h2/fields.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
-import { parseTimeout, type RawHeaders, single } from "./grpc-headers.ts";
+import { parseTimeout, single } from "./grpc-headers.ts";
 
 /** A gRPC call as its header fields tell it. */
 export interface GrpcRequest extends ActionRequest {

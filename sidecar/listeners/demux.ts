@@ -1,30 +1,16 @@
-import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
-import {
-  handshakeUs,
-  headerListBytesMax,
-  headerPairsMax,
-  sessionMemoryMb,
-  sniffUs,
-  streamResetBurst,
-  streamResetRate,
-  streamsPerConnectionMax,
-  streamWindowBytes,
-} from "../../src/domain/limits.ts";
+import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Ingress } from "../adapters/exchange.ts";
+import { H2Connection } from "../h2/connection.ts";
+import type { RawHeaders } from "../h2/fields.ts";
+import type { H2Stream } from "../h2/stream.ts";
 import type { TlsTerminator } from "./tls.ts";
 
 export interface DemuxHandlers {
-  /** One HTTP/2 stream; `raw` is its flat header list. */
-  readonly onStream: (
-    stream: ServerHttp2Stream,
-    flags: number,
-    raw: readonly string[],
-    ingress: Ingress,
-  ) => void;
-  /** A connection on which HTTP/1 is spoken. */
-  readonly onHttp1: (socket: Socket, ingress: Ingress) => void;
+  /** One HTTP/2 stream with its header fields; `last`: no body follows. */
+  readonly onStream: (stream: H2Stream, raw: RawHeaders, last: boolean, ingress: Ingress) => void;
   /** Bytes that are no protocol we carry. The connection is reset. */
   readonly onGarbage: (ingress: Ingress, detail: string) => void;
 }
@@ -41,7 +27,8 @@ export class Demux {
   readonly #tls: TlsTerminator;
   readonly #handlers: DemuxHandlers;
   readonly #sockets = new Set<Socket>();
-  readonly #sessions = new Set<ServerHttp2Session>();
+  /** With what is to be done once it is gone. */
+  readonly #http2 = new Map<H2Connection, (() => void)[]>();
 
   constructor(clock: Clock, tls: TlsTerminator, handlers: DemuxHandlers) {
     this.#clock = clock;
@@ -92,28 +79,22 @@ export class Demux {
   }
 
   http2(socket: Socket, ingress: Ingress): void {
-    const session = http2.performServerHandshake(socket, {
-      maxSessionMemory: sessionMemoryMb,
-      maxHeaderListPairs: headerPairsMax,
-      streamResetBurst,
-      streamResetRate,
-      settings: {
-        maxConcurrentStreams: streamsPerConnectionMax,
-        initialWindowSize: streamWindowBytes,
-        maxHeaderListSize: headerListBytesMax,
+    const whenGone: (() => void)[] = [];
+    const connection = new H2Connection(socket, {
+      role: "server",
+      clock: this.#clock,
+      onStream: (stream, raw, last) => this.#handlers.onStream(stream, raw, last, ingress),
+      onClose: () => {
+        this.#http2.delete(connection);
+        for (const tell of whenGone) tell();
       },
-    } as http2.ServerOptions);
-    this.#sessions.add(session);
-    session.on("error", () => session.destroy());
-    session.once("close", () => this.#sessions.delete(session));
+    });
+    this.#http2.set(connection, whenGone);
     if (ingress.fault !== null) {
       // It is told why all its calls are refused, and holds one of the agent's places no longer.
-      const late = this.#clock.after(handshakeUs, () => session.destroy());
-      session.once("close", () => late.cancel());
+      const late = this.#clock.after(handshakeUs, () => connection.destroy());
+      whenGone.push(() => late.cancel());
     }
-    session.on("stream", (stream, _headers, flags, raw) =>
-      this.#handlers.onStream(stream, flags, raw as unknown as string[], ingress),
-    );
   }
 
   #refuse(socket: Socket, ingress: Ingress, detail: string): void {
@@ -131,17 +112,16 @@ export class Demux {
   /** No new streams; those open may end. Resolves once they have. */
   async drain(): Promise<void> {
     await Promise.all(
-      [...this.#sessions].map(async (session) => {
-        if (session.destroyed) return;
-        const closed = new Promise<void>((done) => void session.once("close", done));
-        session.close();
-        await closed;
+      [...this.#http2].map(([connection, whenGone]) => {
+        const gone = new Promise<void>((done) => whenGone.push(done));
+        connection.drain();
+        return gone;
       }),
     );
   }
 
   destroy(): void {
-    for (const session of this.#sessions) session.destroy();
+    for (const connection of [...this.#http2.keys()]) connection.destroy();
     for (const socket of this.#sockets) socket.destroy();
   }
 }

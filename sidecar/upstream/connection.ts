@@ -1,15 +1,10 @@
-import { once } from "node:events";
-import http2, { type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
-import { addAbortSignal } from "node:stream";
 import type { TLSSocket } from "node:tls";
-import {
-  handshakeUs,
-  headerListBytesMax,
-  headerPairsMax,
-  sessionMemoryMb,
-  streamWindowBytes,
-} from "../../src/domain/limits.ts";
+import { handshakeUs } from "../../src/domain/limits.ts";
+import type { Clock } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
+import { H2Connection } from "../h2/connection.ts";
+import type { RawHeaders } from "../h2/fields.ts";
+import type { H2Stream, StreamListener } from "../h2/stream.ts";
 import type { Reached, Scheme } from "./reach.ts";
 
 /** One HTTP/2 connection to one upstream, proven by its SETTINGS to speak HTTP/2. */
@@ -20,47 +15,31 @@ export class Connection {
   readonly peerCertificate: Uint8Array;
   readonly openedMonotonicUs: number;
   lastUsedMonotonicUs: number;
-  streams = 0;
-  readonly #session: ClientHttp2Session;
+  readonly #http2: H2Connection;
   readonly #scheme: Scheme;
-  #draining = false;
 
-  constructor(
-    session: ClientHttp2Session,
-    scheme: Scheme,
-    dialled: string,
-    peerCertificate: Uint8Array,
-    nowUs: number,
-  ) {
-    this.#session = session;
+  constructor(http2: H2Connection, scheme: Scheme, reached: Reached, nowUs: number) {
+    this.#http2 = http2;
     this.#scheme = scheme;
-    this.dialled = dialled;
-    this.peerCertificate = peerCertificate;
+    this.dialled = reached.dialled;
+    this.peerCertificate = reached.peerCertificate;
     this.openedMonotonicUs = nowUs;
     this.lastUsedMonotonicUs = nowUs;
-    session.on("goaway", () => {
-      this.#draining = true;
-    });
   }
 
   /** Whether it takes another call now. */
   get usable(): boolean {
-    const { closed, destroyed, remoteSettings } = this.#session;
-    return (
-      !this.#draining &&
-      !closed &&
-      !destroyed &&
-      this.streams < (remoteSettings.maxConcurrentStreams ?? Number.POSITIVE_INFINITY)
-    );
+    return this.#http2.usable;
   }
 
-  /** It broke: no stream on it can go on. */
-  get lost(): boolean {
-    return this.#session.destroyed;
+  /** Calls under way. */
+  get streams(): number {
+    return this.#http2.streams;
   }
 
+  /** No call on it can go on, and none can begin. */
   get gone(): boolean {
-    return this.#session.destroyed || (this.#draining && this.streams === 0);
+    return this.#http2.closed;
   }
 
   /**
@@ -68,40 +47,30 @@ export class Connection {
    *
    * @param authority the claim's target as the agent spelled it, with or without a default port.
    * @param fields regular header fields, flat.
+   * @returns null: it closed, or filled up, since it was found.
    */
   request(
     permit: Permit,
     authority: string,
-    fields: readonly string[],
-    endStream: boolean,
-  ): ClientHttp2Stream {
+    fields: RawHeaders,
+    last: boolean,
+    listener: StreamListener,
+  ): H2Stream | null {
+    if (!this.#http2.usable) return null;
     const { path } = permit.facts.claim;
     const head = [":method", "POST", ":scheme", this.#scheme, ":path", path];
-    const stream = this.#session.request([...head, ":authority", authority, ...fields], {
-      endStream,
-    });
-    this.streams++;
-    stream.once("close", () => this.streams--);
-    return stream;
+    head.push(":authority", authority, ...fields);
+    return this.#http2.open(head, last, listener);
   }
 
   /** No new calls; those in flight may end. */
   drain(): void {
-    this.#draining = true;
-    this.#session.close();
+    this.#http2.drain();
   }
 
   destroy(): void {
-    this.#session.destroy();
+    this.#http2.destroy();
   }
-}
-
-/**
- * Ends a call that will not be completed, with RST_STREAM (CANCEL) and nothing before it. Node's own
- * `close` would first end our side, and a body cut short would look whole to its upstream.
- */
-export function abandon(stream: ClientHttp2Stream): void {
-  addAbortSignal(AbortSignal.abort(), stream);
 }
 
 /**
@@ -109,31 +78,22 @@ export function abandon(stream: ClientHttp2Stream): void {
  */
 export async function openHttp2(
   scheme: Scheme,
-  target: string,
-  { socket, dialled, peerCertificate }: Reached,
-  nowUs: () => number,
+  reached: Reached,
+  clock: Clock,
 ): Promise<Connection> {
+  const { socket } = reached;
   if (scheme === "https" && (socket as TLSSocket).alpnProtocol !== "h2") {
     socket.destroy();
     throw new Error("the upstream does not offer HTTP/2 over TLS (ALPN h2)");
   }
-  const session = http2.connect(`${scheme}://${target}`, {
-    createConnection: () => socket,
-    maxSessionMemory: sessionMemoryMb,
-    maxHeaderListPairs: headerPairsMax,
-    maxReservedRemoteStreams: 0,
-    settings: {
-      enablePush: false,
-      initialWindowSize: streamWindowBytes,
-      maxHeaderListSize: headerListBytesMax,
-    },
-  });
-  session.on("error", () => {});
+  const http2 = new H2Connection(socket, { role: "client", clock });
+  const late = clock.after(handshakeUs, () => http2.destroy());
   try {
-    await once(session, "remoteSettings", { signal: AbortSignal.timeout(handshakeUs / 1000) });
+    await http2.ready();
   } catch (error) {
-    session.destroy();
     throw new Error("the upstream does not speak HTTP/2", { cause: error });
+  } finally {
+    late.cancel();
   }
-  return new Connection(session, scheme, dialled, peerCertificate, nowUs());
+  return new Connection(http2, scheme, reached, clock.monotonicUs());
 }

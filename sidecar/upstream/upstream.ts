@@ -45,9 +45,8 @@ export class Upstream {
       const detail = `all ${connectionsPerUpstreamMax} connections to it are full`;
       return unreachable("OVERLOADED", detail);
     }
-    const { target } = permit.facts.claim;
     const connection = await this.#reach.connect(permit, scheme, "h2", (reached) =>
-      openHttp2(scheme, target, reached, () => this.#clock.monotonicUs()),
+      openHttp2(scheme, reached, this.#clock),
     );
     if ("unreachable" in connection) return connection;
     if (this.#closed) {

@@ -114,8 +114,20 @@ export const handshakeUs = 10 * SECOND_US;
 /** Stream resets that may come at once on one connection, and per second after that: cancelling is normal. */
 export const streamResetBurst = 10_000;
 export const streamResetRate = 1_000;
-/** MB that one HTTP/2 session may hold: node's 10 fails three paused streams of 5 MB. */
-export const sessionMemoryMb = 200;
+/** SETTINGS that may come at once on one connection, and per second after that: each touches all of its streams. */
+export const settingsBurst = 100;
+export const settingsRate = 10;
+/** Frames without effect (pings, empty data, unknown ones), likewise: grpc-go pings once a round trip, thousands a second on one machine. */
+export const noiseBurst = 20_000;
+export const noiseRate = 10_000;
+/** Frames of one header block: 32 KiB come in three, and nobody needs ten times as many. */
+export const continuationsMax = 32;
+/** Bytes of answers that wait for a peer which makes us answer and does not read. */
+export const outboundBytesMax = 1 * MIB;
+/** Streams that we reset and whose frames may still be under way, remembered on one connection. */
+export const forgivenStreamsMax = 4096;
+/** Microseconds for the last words of a connection to leave. */
+export const goodbyeUs = 1 * SECOND_US;
 /** Bytes of one stream that may be on their way before the reader has taken them. */
 export const streamWindowBytes = 256 * KIB;
 /** Bytes of a request kept until its upstream answers, so that a refused stream can be tried again. */

@@ -159,6 +159,7 @@ describe("an admitted unary call", () => {
     s.on("wantTrailers", () => s.sendTrailers({ "grpc-status": "0" }));
     s.end(HI);
     expect(field((await call).trailers, "grpc-status")).toBe("0");
+    await rig.ledger.receipts(1);
     expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
   });
 

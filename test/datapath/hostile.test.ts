@@ -184,8 +184,9 @@ describe("a client", () => {
     "that sends %s is refused, and the upstream sees no end of it",
     async (_, body, code, reason) => {
       let reached: string | null = null;
+      const begun = Promise.withResolvers<void>();
       onStream = (s) => {
-        s.on("data", () => {});
+        s.on("data", () => begun.resolve());
         s.on("end", () => {
           reached = s.rstCode === 0 && !s.aborted ? "whole" : "cut";
         });
@@ -193,12 +194,27 @@ describe("a client", () => {
           reached = "cut";
         });
       };
-      const seen = await client.call("/test.Echo/Unary", body);
+      const { stream, closed } = client.start("/test.Echo/Unary");
+      stream.write(HI);
+      await begun.promise;
+      stream.end(body);
+      const seen = await closed;
       expect(field(seen.head, "grpc-status")).toBe(code);
       expect(await settled()).toMatchObject([{ verdict: "FAILED", reason }]);
       await expect.poll(() => reached).toBe("cut");
     },
   );
+
+  test("whose call is refused with its first bytes forwards nothing of it", async () => {
+    let reached = 0;
+    onStream = () => {
+      reached++;
+    };
+    const seen = await client.call("/test.Echo/Unary", framed(Buffer.from("x"), 2));
+    expect(field(seen.head, "grpc-status")).toBe("13");
+    expect(await settled()).toMatchObject([{ verdict: "FAILED", egressLastUs: 0 }]);
+    expect(reached).toBe(0);
+  });
 
   test("that announced compression has its bytes passed as they are", async () => {
     const body = framed(Buffer.from("not really gzip"), 1);

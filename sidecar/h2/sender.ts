@@ -1,0 +1,221 @@
+import type { Duplex } from "node:stream";
+import { outboundBytesMax } from "../../src/domain/limits.ts";
+import type { RawHeaders } from "./fields.ts";
+import { FLAG, FRAME, HEAD_BYTES, PAYLOAD_BYTES, WINDOW_DEFAULT, writeHead } from "./frames.ts";
+import { encodedMax, encodeFields, TABLE_SIZE_0 } from "./hpack.ts";
+import { type H2Stream, TURN } from "./stream.ts";
+
+/** Bytes of memory that small frames are written into, one after the other. */
+const SLAB = 16 * 1024;
+/** Bytes from which on a payload is handed on as it is, not copied. */
+const COPY_MAX = 2 * 1024;
+/** Bytes given to the socket at once. */
+const BATCH = 64 * 1024;
+
+/**
+ * The sending half of a connection. Frames of one tick leave in one write; streams take turns, each one
+ * frame of its body, as long as the peer's windows and the socket have room.
+ */
+export class Sender {
+  /** Bytes of all bodies that may be under way to the peer. */
+  window = WINDOW_DEFAULT;
+  readonly #socket: Duplex;
+  readonly #onFlood: () => void;
+  #ready: H2Stream[] = [];
+  #starved: H2Stream[] = [];
+  #slab: Buffer = Buffer.allocUnsafeSlow(SLAB);
+  #from = 0;
+  #at = 0;
+  #parts: Buffer[] = [];
+  #pending = 0;
+  #scheduled = false;
+  #blocked = false;
+  #closed = false;
+  /** Our next block begins by saying that it uses no table. */
+  #owesTableSize = true;
+
+  /** @param onFlood the peer makes us answer and does not read. */
+  constructor(socket: Duplex, onFlood: () => void) {
+    this.#socket = socket;
+    this.#onFlood = onFlood;
+    socket.on("drain", () => {
+      this.#blocked = false;
+      this.flush();
+    });
+  }
+
+  /** The stream takes its turn when this tick is over. */
+  wants(stream: H2Stream): void {
+    if (stream.queued) return;
+    stream.queued = true;
+    this.#ready.push(stream);
+    this.#schedule();
+  }
+
+  /** The connection's window has grown. */
+  widen(bytes: number): void {
+    this.window += bytes;
+    if (this.window <= 0 || this.#starved.length === 0) return;
+    this.#ready.push(...this.#starved.splice(0));
+    this.#schedule();
+  }
+
+  tableSizeAsked(): void {
+    this.#owesTableSize = true;
+  }
+
+  headers(stream: number, fields: RawHeaders, last: boolean): void {
+    this.#reserve(HEAD_BYTES + encodedMax(fields));
+    const head = this.#at;
+    const start = head + HEAD_BYTES;
+    let end = start;
+    if (this.#owesTableSize) this.#slab[end++] = TABLE_SIZE_0;
+    this.#owesTableSize = false;
+    end = encodeFields(fields, this.#slab, end);
+    const flags = last ? FLAG.END_STREAM : 0;
+    if (end - start > PAYLOAD_BYTES) {
+      this.#continued(stream, Buffer.from(this.#slab.subarray(start, end)), flags);
+      return;
+    }
+    writeHead(this.#slab, head, end - start, FRAME.HEADERS, flags | FLAG.END_HEADERS, stream);
+    this.#wrote(end - head);
+  }
+
+  /** A block that one frame does not hold. */
+  #continued(stream: number, block: Buffer, flags: number): void {
+    for (let at = 0; at < block.length; at += PAYLOAD_BYTES) {
+      const part = block.subarray(at, at + PAYLOAD_BYTES);
+      const last = at + part.length === block.length ? FLAG.END_HEADERS : 0;
+      if (at === 0) this.control(FRAME.HEADERS, flags | last, stream, part);
+      else this.control(FRAME.CONTINUATION, last, stream, part);
+    }
+  }
+
+  /** The first `bytes` of a chunk. The caller has looked at the windows. */
+  data(stream: number, chunk: Buffer, bytes: number, last: boolean): void {
+    this.window -= bytes;
+    const flags = last ? FLAG.END_STREAM : 0;
+    if (bytes <= COPY_MAX) {
+      this.#reserve(HEAD_BYTES + bytes);
+      writeHead(this.#slab, this.#at, bytes, FRAME.DATA, flags, stream);
+      chunk.copy(this.#slab, this.#at + HEAD_BYTES, 0, bytes);
+      this.#wrote(HEAD_BYTES + bytes);
+      return;
+    }
+    this.#reserve(HEAD_BYTES);
+    writeHead(this.#slab, this.#at, bytes, FRAME.DATA, flags, stream);
+    this.#wrote(HEAD_BYTES);
+    this.#cutPart();
+    this.#parts.push(chunk.subarray(0, bytes));
+    this.#pending += bytes;
+  }
+
+  /** Any frame with its payload. */
+  control(type: number, flags: number, stream: number, payload: Uint8Array): void {
+    this.#reserve(HEAD_BYTES + payload.length);
+    writeHead(this.#slab, this.#at, payload.length, type, flags, stream);
+    this.#slab.set(payload, this.#at + HEAD_BYTES);
+    this.#wrote(HEAD_BYTES + payload.length);
+    this.#schedule();
+  }
+
+  /** Bytes that are no frame: a client's preface. */
+  raw(bytes: Uint8Array): void {
+    this.#reserve(bytes.length);
+    this.#slab.set(bytes, this.#at);
+    this.#wrote(bytes.length);
+  }
+
+  /** A frame whose payload is one number of four bytes: WINDOW_UPDATE, RST_STREAM. */
+  number(type: number, stream: number, value: number): void {
+    this.#reserve(HEAD_BYTES + 4);
+    writeHead(this.#slab, this.#at, 4, type, 0, stream);
+    this.#slab.writeUInt32BE(value, this.#at + HEAD_BYTES);
+    this.#wrote(HEAD_BYTES + 4);
+    this.#schedule();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#ready = [];
+    this.#starved = [];
+  }
+
+  /** Sends what may be sent now. */
+  flush(): void {
+    while (!this.#blocked && this.#ready.length > 0 && !this.#closed) this.#takeTurns();
+    this.#push();
+  }
+
+  #takeTurns(): void {
+    const streams = this.#ready;
+    this.#ready = [];
+    for (let i = 0; i < streams.length; i++) {
+      if (this.#blocked) {
+        this.#ready.push(...streams.slice(i));
+        return;
+      }
+      const stream = streams[i] as H2Stream;
+      const turn = stream.turn(this);
+      if (turn === TURN.MORE) this.#ready.push(stream);
+      else if (turn === TURN.STARVED) this.#starved.push(stream);
+      else {
+        stream.queued = false;
+        // Something more was written while it had its turn.
+        if (turn === TURN.DONE && stream.waiting) this.wants(stream);
+      }
+      if (this.#pending >= BATCH) this.#push();
+    }
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    process.nextTick(flushLater, this);
+  }
+
+  /** For `flushLater` alone. */
+  tick(): void {
+    this.#scheduled = false;
+    this.flush();
+  }
+
+  #push(): void {
+    this.#cutPart();
+    if (this.#parts.length === 0) return;
+    const parts = this.#parts;
+    this.#parts = [];
+    this.#pending = 0;
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return;
+    if (parts.length > 1) socket.cork();
+    let room = true;
+    for (const part of parts) room = socket.write(part);
+    if (parts.length > 1) socket.uncork();
+    if (room) return;
+    this.#blocked = socket.writableNeedDrain;
+    if (socket.writableLength > outboundBytesMax) this.#onFlood();
+  }
+
+  /** What the slab holds that nobody has, as a part of its own. */
+  #cutPart(): void {
+    if (this.#at === this.#from) return;
+    this.#parts.push(this.#slab.subarray(this.#from, this.#at));
+    this.#from = this.#at;
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#slab.length - this.#at >= bytes) return;
+    this.#cutPart();
+    this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB, bytes));
+    this.#from = 0;
+    this.#at = 0;
+  }
+
+  #wrote(bytes: number): void {
+    this.#at += bytes;
+    this.#pending += bytes;
+  }
+}
+
+const flushLater = (sender: Sender): void => sender.tick();
