@@ -65,6 +65,9 @@ export class GrpcCall implements StreamListener {
   /** Sent so far, while it may have to be sent again; null: it cannot be. */
   #replay: ByteQueue | null = new ByteQueue();
   #replays = 0;
+  /** Bytes that left for an upstream, and how many of them leave again. */
+  #took = 0;
+  #tookBefore = 0;
   /** A head has left for an upstream. */
   #left = false;
   #askedAll = false;
@@ -225,13 +228,14 @@ export class GrpcCall implements StreamListener {
     const now = this.#services.clock.nowUs();
     if (this.#lapsed(now)) return;
     this.#asked.push(chunk);
-    if (this.#replay !== null) {
-      if (this.#asked.bytes > replayBytesMax || this.#answer !== null) this.#replay = null;
-      else this.#replay.push(chunk);
-    }
     const up = this.#attempt?.stream ?? null;
-    if (up === null || up.closed) {
-      // Between two tries what may be sent again waits for the next one; of what nobody reads, nothing does.
+    if (up !== null && (this.#asked.bytes > replayBytesMax || this.#answer !== null)) {
+      this.#replay = null;
+    }
+    this.#replay?.push(chunk);
+    // Between two tries it waits for the next one.
+    if (up === null) return;
+    if (up.closed) {
       this.#down.consumed(chunk.length);
       return;
     }
@@ -307,14 +311,19 @@ export class GrpcCall implements StreamListener {
     } else this.#mirror(code);
   }
 
+  /** What is sent again was given back when it left for the first time. */
   upstreamTook(bytes: number): void {
-    this.#down.consumed(bytes);
+    const again = Math.min(bytes, this.#tookBefore);
+    this.#tookBefore -= again;
+    this.#took += bytes - again;
+    this.#down.consumed(bytes - again);
   }
 
   /** The upstream refused it unprocessed: another stream, perhaps on another connection. */
   #again(): void {
     this.#replays++;
     this.#left = true;
+    this.#tookBefore = this.#took;
     this.#attempt = null;
     this.#reconnect();
   }

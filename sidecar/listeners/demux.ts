@@ -1,4 +1,3 @@
-import type { Server as HttpServer } from "node:http";
 import type { Socket } from "node:net";
 import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
@@ -11,6 +10,8 @@ import type { TlsTerminator } from "./tls.ts";
 export interface DemuxHandlers {
   /** One HTTP/2 stream with its header fields; `last`: no body follows. */
   readonly onStream: (stream: H2Stream, raw: RawHeaders, last: boolean, ingress: Ingress) => void;
+  /** A connection on which HTTP/1 is spoken. */
+  readonly onHttp1: (socket: Socket, ingress: Ingress) => void;
   /** Bytes that are no protocol we carry. The connection is reset. */
   readonly onGarbage: (ingress: Ingress, detail: string) => void;
 }
