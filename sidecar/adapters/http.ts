@@ -138,11 +138,10 @@ class Http1Conversation {
       return null;
     }
     const client = new Http1Client(this.#socket, this.#reader, head, framing);
-    const ingress = this.#door.identify(head, this.#ingress);
-    const request = readHttpRequest(parts, ingress);
-    // A stranger holds none of the agent's places.
-    if (ingress.fault !== null) client.close();
+    const request = readHttpRequest(parts, this.#door.identify(head, this.#ingress));
     if ("unreadable" in request) {
+      // Who says one thing that can be read in two ways may have said another behind it.
+      client.close();
       client.deny(this.#services.gate.refuse(request, request.reason, request.detail));
     } else {
       await new HttpCall(client, request, this.#services).run();
