@@ -172,6 +172,7 @@ export async function openRig(
   clock: Clock = systemClock,
   resolve: Resolve = async () => ["127.0.0.1"],
   real: GateLedger | null = null,
+  lease: Verified<LeaseBody> | null = leaseFrom(clock.nowUs()),
 ): Promise<Rig> {
   const ledger = new MemoryLedger();
   const authority = new AuthorityHolder(clock, decide);
@@ -189,7 +190,7 @@ export async function openRig(
     { denied() {}, observed() {}, finished() {}, low() {} },
   );
   authority.set({ manifestRecorded: true });
-  authority.adopt(leaseFrom(clock.nowUs()));
+  if (lease !== null) authority.adopt(lease);
   const ca = await createCa("Dragons test", { nowUs: Date.now() * 1000, ttlUs: 60 * MINUTE_US });
   const stack = await openStack({
     config: {

@@ -3,6 +3,7 @@ import { toHex } from "../../domain/bytes.ts";
 import { GrantBody } from "../../domain/grant.ts";
 import { LeaseBody } from "../../domain/lease.ts";
 import { ManifestBody, manifestHash, manifestLabel, type Rule } from "../../domain/manifest.ts";
+import { RENDERINGS, type Reason } from "../../domain/reason.ts";
 import { compileScopes } from "../../domain/scope.ts";
 import { pae, type Verified } from "../../domain/signed.ts";
 import { refOf } from "../../domain/signing.ts";
@@ -89,12 +90,10 @@ function decided(
   manifestBytes: Uint8Array,
   lease: Verified<LeaseBody> | null,
 ): Pick<Why, "rule" | "clause" | "remedy"> {
+  const said = header.reason === "UNSPECIFIED" ? "" : RENDERINGS[header.reason].sentence;
   if (claim === null) {
-    return {
-      rule: null,
-      clause: "the claim was not kept, so it cannot be decided again",
-      remedy: "",
-    };
+    const clause = `${said} No claim was kept, so it cannot be decided again.`.trim();
+    return { rule: null, clause, remedy: "" };
   }
   const scopes = compileScopes(ManifestBody.decode(manifestBytes));
   const subject = {
@@ -116,29 +115,31 @@ function decided(
     overdue: header.reason === "LEASE_EXPIRED",
   };
   const decision = authorize(authority, claim, header.openedAtUs);
-  return decision.allowed ? permitted(decision, header.reason, lease) : refused(decision);
+  if (!decision.allowed && decision.reason === header.reason) return refused(decision);
+  // What else stood in the way is not in the claim: the request itself, the ledger, a limit.
+  if (header.kind === "DENIAL" || !decision.allowed)
+    return { rule: null, clause: said, remedy: "" };
+  return permitted(decision, header.reason, lease);
 }
 
 function permitted(
   { scope, rule, wouldDeny }: Allowed,
-  reason: string,
+  reason: Reason,
   lease: Verified<LeaseBody> | null,
 ): Pick<Why, "rule" | "clause" | "remedy"> {
   const until =
     lease === null ? "" : ` by a lease that held until ${showTime(lease.body.notAfterUs)}`;
-  if (wouldDeny !== null) {
-    const said = wouldDeny.detail;
-    return {
-      rule: rule && ruleText(scope, rule),
-      clause: `WOULD_DENY ${wouldDeny.reason}: ${said}; it passed since its grant merely observes`,
-      remedy: wouldDeny.remedy,
-    };
-  }
+  const ended =
+    reason === "UNSPECIFIED" ? "" : `; what ended it was ${reason}: ${RENDERINGS[reason].sentence}`;
   const clause =
-    reason === "UNSPECIFIED"
+    wouldDeny === null
       ? `${scope} allowed it${until}`
-      : `${scope} allowed it${until}; what ended it was ${reason}`;
-  return { rule: rule && ruleText(scope, rule), clause, remedy: "" };
+      : `WOULD_DENY ${wouldDeny.reason}: ${wouldDeny.detail}; it passed since its grant merely observes`;
+  return {
+    rule: rule && ruleText(scope, rule),
+    clause: clause + ended,
+    remedy: wouldDeny?.remedy ?? "",
+  };
 }
 
 const refused = ({ detail, remedy }: Refused): Pick<Why, "rule" | "clause" | "remedy"> => ({
