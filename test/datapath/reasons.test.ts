@@ -201,6 +201,7 @@ function conditional(when: string) {
   const observer = {
     denied: (d: { reason: Reason }) => denials.push(d.reason),
     observed() {},
+    low() {},
     finished() {},
   };
   const gate = new Gate(
