@@ -167,9 +167,8 @@ export class GrpcCall implements StreamListener {
    */
   #lapsed(nowUs: number): boolean {
     const permit = this.#permit as Permit;
-    if (this.#services.gate.lapsed(nowUs)) this.#services.gate.recheck(permit);
-    if (permit.cutBy === null) return false;
-    if (this.#attempt === null) this.#endDenied(permit.cutBy);
+    if (permit.holds(nowUs)) return false;
+    if (this.#attempt === null && permit.cutBy !== null) this.#endDenied(permit.cutBy);
     return true;
   }
 

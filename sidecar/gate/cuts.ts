@@ -7,12 +7,82 @@ export type Shape =
   /** Messages may still pass either way. */
   | "streaming";
 
-/**
- * What taking leave back does to an action in flight. When a lease merely ran out, what was asked
- * under it may be answered, within a cap; every other cause ends everything at once.
- */
-export const mayFinish = (reason: Reason, shape: Shape): boolean =>
-  reason === "LEASE_EXPIRED" && shape === "answering";
+/** What may still pass in one direction. */
+export type Allowance =
+  /** All of it, within `unaryGraceUs`; whatever is left then, as `boundary`. */
+  | "finish"
+  /** The message that has begun to arrive, within `cutBoundaryUs`; where there are no messages, nothing. */
+  | "boundary"
+  | "nothing";
 
-/** Whether half a message may still arrive whole, for a moment. Bytes that are spent are spent there. */
-export const mayCompleteMessage = (reason: Reason): boolean => reason !== "LIMIT_SPENT";
+/** What taking leave back does to an action in flight, for one group of causes. */
+export interface Cut {
+  readonly cause: string;
+  readonly reasons: readonly Reason[];
+  /** From the agent to the upstream. A stream that is cut in mid-message is reset: half is never acted on. */
+  readonly request: Allowance;
+  /** From the upstream to the agent. */
+  readonly response: Readonly<Record<Shape, Allowance>>;
+}
+
+/** The one table. docs/cuts.md is written from it, and test/attacks/cuts.test.ts walks it. */
+export const CUTS: readonly Cut[] = [
+  {
+    cause: "the lease ran out, and none followed it",
+    reasons: ["LEASE_EXPIRED"],
+    request: "nothing",
+    response: { answering: "finish", streaming: "boundary" },
+  },
+  {
+    cause: "authority was taken back: revocation, quarantine, stop, drift, a retired manifest",
+    reasons: [
+      "LEASE_REVOKED",
+      "QUARANTINED",
+      "STOPPED",
+      "MANIFEST_DRIFT",
+      "MANIFEST_RETIRED",
+      "MANIFEST_NOT_RECORDED",
+      "NO_LEASE",
+    ],
+    request: "nothing",
+    response: { answering: "boundary", streaming: "boundary" },
+  },
+  {
+    cause: "the lease that followed no longer allows it in the scope that it was opened in",
+    reasons: [
+      "SCOPE_NOT_GRANTED",
+      "CONDITION_FALSE",
+      "CONDITION_UNEVALUABLE",
+      "LEASE_MISMATCH",
+      "LEASE_NOT_YET_VALID",
+    ],
+    request: "nothing",
+    response: { answering: "boundary", streaming: "boundary" },
+  },
+  {
+    cause: "its bytes are spent, or no more of them can be reserved durably",
+    reasons: ["LIMIT_SPENT", "LEDGER_UNAVAILABLE", "OVERLOADED"],
+    request: "nothing",
+    response: { answering: "nothing", streaming: "nothing" },
+  },
+  {
+    cause: "the sidecar is being replaced, and has waited as long as it does",
+    reasons: ["HANDOFF"],
+    request: "nothing",
+    response: { answering: "boundary", streaming: "boundary" },
+  },
+];
+
+const ROWS = new Map(CUTS.flatMap((row) => row.reasons.map((reason) => [reason, row] as const)));
+
+/** What may still reach the agent. A reason that no row names cuts everything. */
+const responseOf = (reason: Reason, shape: Shape): Allowance =>
+  ROWS.get(reason)?.response[shape] ?? "nothing";
+
+/** Whether what was asked under the leave that is gone may still be answered, within a cap. */
+export const mayFinish = (reason: Reason, shape: Shape): boolean =>
+  responseOf(reason, shape) === "finish";
+
+/** Whether half a message may still arrive whole, for a moment. */
+export const mayCompleteMessage = (reason: Reason): boolean =>
+  responseOf(reason, "streaming") !== "nothing";

@@ -15,7 +15,7 @@ import { LedgerUnavailable, type OpenIntent, type WorkLedger } from "../ledger/w
 import { namesAddress } from "../upstream/address.ts";
 import type { AuthorityHolder } from "./authority.ts";
 import { ByteBudget } from "./byte-budget.ts";
-import { mintPermit, type Permit, type Spend } from "./permit.ts";
+import { mintPermit, type Permit, type Powers } from "./permit.ts";
 import { Spending, type Taken } from "./spending.ts";
 
 /** What the gate asks of the ledger. */
@@ -230,10 +230,12 @@ export class Gate {
       openedAtUs: action.intent.openedAtUs,
       namesAddress: action.named,
     };
-    const permit = mintPermit(
-      facts,
-      this.#spendOf(action, () => permit),
-    );
+    const permit = mintPermit(facts, {
+      spend: this.#spendOf(action, () => permit),
+      look: (nowUs) => {
+        if (this.#authority.lapsed(nowUs)) this.#recheck(permit);
+      },
+    });
     this.#open.set(permit, action);
     return permit;
   }
@@ -247,7 +249,7 @@ export class Gate {
     });
   }
 
-  #spendOf({ budget, scope }: OpenAction, permit: () => Permit): Spend {
+  #spendOf({ budget, scope }: OpenAction, permit: () => Permit): Powers["spend"] {
     if (budget === null) return () => true;
     const cutFor = (reason: Reason, detail: string): false => {
       const action = this.#open.get(permit());
@@ -272,13 +274,8 @@ export class Gate {
     return this.#deny(attempt, why(reason, detail, ""));
   }
 
-  /** Whether the lease in hand has run out by now, though nobody may have been told. Cheap. */
-  lapsed(nowUs: number): boolean {
-    return this.#authority.lapsed(nowUs);
-  }
-
   /** Looks at one admitted action again: cut, if leave for it is gone. */
-  recheck(permit: Permit): void {
+  #recheck(permit: Permit): void {
     const action = this.#open.get(permit);
     if (action === undefined) return;
     const objection = this.#objection(action);

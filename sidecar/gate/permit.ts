@@ -14,8 +14,12 @@ export interface PermitFacts {
   readonly namesAddress: boolean;
 }
 
-/** See `Permit.spend`. */
-export type Spend = (bytes: number) => true | Promise<boolean>;
+/** What the gate does for the holder of a permit: see `Permit.spend` and `Permit.holds`. */
+export interface Powers {
+  readonly spend: (bytes: number) => true | Promise<boolean>;
+  /** Cuts the permit if leave for it is gone by `nowUs`, whether or not anybody was told. */
+  readonly look: (nowUs: number) => void;
+}
 
 /**
  * Leave to carry out one action. Its intent is durable. The upstream takes nothing else, so that to
@@ -23,14 +27,14 @@ export type Spend = (bytes: number) => true | Promise<boolean>;
  */
 export class Permit {
   readonly facts: PermitFacts;
-  readonly #spend: Spend;
+  readonly #powers: Powers;
   #cut: Denial | null = null;
   #onCut: ((denial: Denial) => void) | null = null;
 
-  constructor(mint: typeof MINT, facts: PermitFacts, spend: Spend) {
+  constructor(mint: typeof MINT, facts: PermitFacts, powers: Powers) {
     if (mint !== MINT) throw new TypeError("only the gate mints permits");
     this.facts = facts;
-    this.#spend = spend;
+    this.#powers = powers;
   }
 
   /**
@@ -40,7 +44,18 @@ export class Permit {
    * for another cause does not end it: the rest of a message may still pass.
    */
   spend(bytes: number): true | Promise<boolean> {
-    return this.#spend(bytes);
+    return this.#powers.spend(bytes);
+  }
+
+  /**
+   * Whether it may go on at this time. To be asked whenever something is about to leave for the
+   * upstream, and at the head of every message of a stream: the lease may have run out in the moment
+   * before anybody is told. It is the time that the receipt will state as its last egress. Cheap:
+   * two comparisons. Once false, `cutBy` says why.
+   */
+  holds(nowUs: number): boolean {
+    if (this.#cut === null) this.#powers.look(nowUs);
+    return this.#cut === null;
   }
 
   /** Set once leave was taken back: its lease ended, or was revoked. */
@@ -63,5 +78,5 @@ export class Permit {
 }
 
 /** For gate.ts alone; a boundary test holds that. */
-export const mintPermit = (facts: PermitFacts, spend: Spend): Permit =>
-  new Permit(MINT, facts, spend);
+export const mintPermit = (facts: PermitFacts, powers: Powers): Permit =>
+  new Permit(MINT, facts, powers);

@@ -1,3 +1,5 @@
+import { uptime } from "node:os";
+
 /**
  * Time as the sidecar knows it. Everything that waits or decides by time takes one, so that tests
  * move it by hand.
@@ -7,6 +9,8 @@ export interface Clock {
   nowUs(): number;
   /** Microseconds since some moment. Never falls, and stands still while the machine sleeps. */
   monotonicUs(): number;
+  /** Microseconds that the machine has slept, so that `monotonicUs` did not count them. Never falls. */
+  suspendedUs(): number;
   /** Calls back once after `us` microseconds. Never holds the process open. */
   after(us: number, fn: () => void): Timer;
 }
@@ -18,9 +22,17 @@ export interface Timer {
 /** setTimeout counts in a signed 32-bit number of milliseconds, and fires at once beyond it. */
 const TIMEOUT_MS_MAX = 0x7fff_ffff;
 
+/** Uptime is told in hundredths, a moment apart from the other clock: less than this is no sleep. */
+const SLEPT_MIN_US = 1_000_000;
+
 export const systemClock: Clock = {
   nowUs: () => Date.now() * 1000,
   monotonicUs: () => Math.floor(performance.now() * 1000),
+  suspendedUs() {
+    // Uptime counts sleep, the monotonic clock does not.
+    const sleptUs = Math.round(uptime() * 1_000_000) - Number(process.hrtime.bigint() / 1000n);
+    return sleptUs < SLEPT_MIN_US ? 0 : sleptUs;
+  },
   after(us, fn) {
     const end = performance.now() + us / 1000;
     let timer: NodeJS.Timeout;
@@ -42,6 +54,7 @@ export const systemClock: Clock = {
 export class ManualClock implements Clock {
   #nowUs: number;
   #monotonicUs = 1_000_000;
+  #suspendedUs = 0;
   #timers: { dueUs: number; fn: () => void }[] = [];
 
   constructor(nowUs: number) {
@@ -54,6 +67,10 @@ export class ManualClock implements Clock {
 
   monotonicUs(): number {
     return this.#monotonicUs;
+  }
+
+  suspendedUs(): number {
+    return this.#suspendedUs;
   }
 
   after(us: number, fn: () => void): Timer {
@@ -83,6 +100,12 @@ export class ManualClock implements Clock {
   /** The wall clock alone is set, as an operator or NTP would. */
   setWall(nowUs: number): void {
     this.#nowUs = nowUs;
+  }
+
+  /** The machine sleeps: the wall clock goes on, and nothing else does. */
+  suspend(us: number): void {
+    this.#nowUs += us;
+    this.#suspendedUs += us;
   }
 
   #drop(timer: { dueUs: number; fn: () => void }): void {
