@@ -7,6 +7,7 @@ import { Progress } from "../src/domain/progress.ts";
 import type { Clock } from "../src/native/clock.ts";
 import { native } from "../src/native/crypto.ts";
 import { holdFolder } from "../src/native/hold.ts";
+import { SteadyClock } from "../src/native/steady-clock.ts";
 import type { Denial } from "./adapters/exchange.ts";
 import { AgentFiles } from "./agent/files.ts";
 import { ConfigError, type SidecarConfig } from "./config.ts";
@@ -30,7 +31,7 @@ import { dnsResolve } from "./upstream/address.ts";
 /** What every part of a sidecar is opened with. What is opened is closed by `opened`, last first. */
 interface Start {
   readonly config: SidecarConfig;
-  readonly clock: Clock;
+  readonly clock: SteadyClock;
   readonly report: Report;
   readonly stopped: AbortSignal;
   readonly opened: AsyncDisposableStack;
@@ -43,11 +44,12 @@ interface Start {
  */
 export async function startSidecar(
   config: SidecarConfig,
-  clock: Clock,
+  machine: Clock,
   report: Report,
   stopped: AbortSignal,
 ): Promise<Sidecar> {
   const opened = new AsyncDisposableStack();
+  const clock = new SteadyClock(machine);
   try {
     return await compose({ config, clock, report, stopped, opened });
   } catch (error) {

@@ -251,8 +251,7 @@ export class HttpCall {
    */
   #lapsed(nowUs: number): boolean {
     const permit = this.#permit as Permit;
-    if (this.#services.gate.lapsed(nowUs)) this.#services.gate.recheck(permit);
-    return permit.cutBy !== null;
+    return !permit.holds(nowUs);
   }
 
   /** Leave was taken back. */

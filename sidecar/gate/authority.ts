@@ -112,6 +112,11 @@ export class AuthorityHolder {
     return this.#decide(held, claim, this.#clock.nowUs());
   }
 
+  /** Decides anew about everything in flight: time may have gone on otherwise than timers tell. */
+  look(): void {
+    this.#changed();
+  }
+
   /** Called after every change, and when the lease, or its observing, has run out. */
   onChange(listener: () => void): void {
     this.#listeners.push(listener);

@@ -1,16 +1,17 @@
-import { readFileSync } from "node:fs";
 import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { fitHeartbeat, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { newId } from "../../src/domain/ids.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import { type LeaseBody, LeaseBody as LeaseCodec } from "../../src/domain/lease.ts";
+import { clockLookUs } from "../../src/domain/limits.ts";
 import type { Progress } from "../../src/domain/progress.ts";
-import { REASONS } from "../../src/domain/reason.ts";
+import { REASONS, type Reason } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
-import type { Clock } from "../../src/native/clock.ts";
+import type { Timer } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
+import type { Jump, SteadyClock } from "../../src/native/steady-clock.ts";
 import { Drift } from "../agent/drift.ts";
 import type { Agent } from "../agent/launch.ts";
 import type { AuthorityHolder } from "../gate/authority.ts";
@@ -32,7 +33,7 @@ export interface GovernorParts {
   readonly ledgerSigner: Signer;
   readonly leases: LeaseLog;
   readonly progress: Progress;
-  readonly clock: Clock;
+  readonly clock: SteadyClock;
   readonly report: Report;
   /** As measured when this process began. */
   readonly manifestHash: Uint8Array;
@@ -57,6 +58,7 @@ export class Governor {
   #results: HeartbeatBody["directiveResults"] = [];
   readonly #drift: Drift;
   readonly #heads: CosignedHeads;
+  #watching: Timer | null = null;
   /**
    * When the beat before the last was made, by the monotonic clock. A lease answers the last beat or
    * that one: its length counts from there, so that one held up on its way gains nothing.
@@ -72,7 +74,10 @@ export class Governor {
     this.#parts = parts;
     this.#drift = new Drift({ ...parts, drifted: () => this.beatNow() });
     const last = parts.leases.entries().at(-1);
-    this.#leaseSeq = last === undefined ? 0 : LeaseCodec.decode(last.body).leaseSeq;
+    const kept = last === undefined ? LeaseCodec.empty() : LeaseCodec.decode(last.body);
+    this.#leaseSeq = kept.leaseSeq;
+    // The high-water mark of time, kept with every lease: signed, so that no clock's error is kept.
+    parts.clock.atLeast(kept.issuedAtUs);
     this.#lastBeat = parts.clock.monotonicUs();
     this.#beatBefore = this.#lastBeat;
     this.#heads = new CosignedHeads(native, parts.ledger.ledgerId, parts.ledgerSigner);
@@ -86,6 +91,8 @@ export class Governor {
   start(): void {
     const { authority, clock, client, holder, ledger, ledgerSigner, report } = this.#parts;
     reportObserving(report, authority.grant.body, clock.nowUs());
+    clock.onJump((jump) => this.#jumped(jump));
+    this.#watchClock();
     this.tether = startTether({
       authority,
       client,
@@ -150,7 +157,34 @@ export class Governor {
 
   async stop(): Promise<void> {
     this.#drift.close();
+    this.#watching?.cancel();
     await this.tether?.stop();
+  }
+
+  #watchClock(): void {
+    const { clock } = this.#parts;
+    clock.look();
+    this.#watching = clock.after(clockLookUs, () => this.#watchClock());
+  }
+
+  /**
+   * The machine slept, or its clock was set. What has run out by that ends now. A clock that was set
+   * is not to be believed by its own word, so a signed time is asked for: the next session's lease.
+   */
+  #jumped({ what, byUs }: Jump): void {
+    const { holder, report } = this.#parts;
+    const seconds = Math.round(byUs / 1e6);
+    this.#note(what === "suspended" ? "suspended" : "clock-set", `${seconds} s`);
+    report(what === "suspended" ? "suspended" : "clock set", { seconds });
+    holder.look();
+    if (what === "set") this.tether?.attachAnew(`the clock was set by ${seconds} s`);
+    else this.beatNow();
+  }
+
+  /** A LIFECYCLE receipt of what the sidecar itself saw. */
+  #note(event: string, particulars: string, reason: Reason = "UNSPECIFIED"): void {
+    const { clock, ledger, manifestHash } = this.#parts;
+    ledger.record({ ...lifecycleDraft(event, particulars, manifestHash, clock.nowUs()), reason });
   }
 
   #adopt(lease: Verified<LeaseBody>): void {
@@ -214,7 +248,7 @@ export class Governor {
   }
 
   #obey({ body }: Verified<DirectiveBody>): void {
-    const { holder, ledger, report, agent, clock } = this.#parts;
+    const { holder, report, agent } = this.#parts;
     let outcome: "DONE" | "IGNORED" = "DONE";
     switch (body.kind) {
       case "QUARANTINE":
@@ -234,7 +268,7 @@ export class Governor {
         outcome = "IGNORED";
     }
     const told = `${body.kind.toLowerCase()} by ${body.directiveId}`;
-    ledger.record(lifecycleDraft("directive", told, this.#parts.manifestHash, clock.nowUs()));
+    this.#note("directive", told);
     report("directive", { kind: body.kind, reason: body.reason });
     this.#results = [
       ...this.#results.slice(-3),
@@ -259,7 +293,7 @@ export class Governor {
       intervalUs: session.intervalUs,
       nowUs,
       monotonicUs: clock.monotonicUs(),
-      suspendedUs: suspendedUs(),
+      suspendedUs: clock.suspendedUs(),
       loopLagUs,
       agent: agent(),
       ledger,
@@ -277,12 +311,4 @@ export class Governor {
     this.#lastBeat = body.monotonicUs;
     return fitHeartbeat(body);
   }
-}
-
-/** How long the machine has slept since boot: uptime counts sleep, the monotonic clock does not. */
-function suspendedUs(): number {
-  const uptimeUs = Number.parseFloat(readFileSync("/proc/uptime", "latin1")) * 1_000_000;
-  const sleptUs = uptimeUs - Number(process.hrtime.bigint() / 1000n);
-  // The two are read a moment apart, and uptime in hundredths.
-  return sleptUs < 1_000_000 ? 0 : Math.round(sleptUs);
 }

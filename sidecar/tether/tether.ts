@@ -3,7 +3,7 @@ import { concat, utf8 } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
-import { type Invalid, isInvalid } from "../../src/domain/invalid.ts";
+import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import type { KeysetBody } from "../../src/domain/keyset.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import {
@@ -23,7 +23,8 @@ import type {
   AttachRequestSchema,
   AttachResponse,
 } from "../../src/gen/dragons/v1/tether_pb.ts";
-import type { Clock, Timer } from "../../src/native/clock.ts";
+import type { Timer } from "../../src/native/clock.ts";
+import type { SteadyClock } from "../../src/native/steady-clock.ts";
 import { fromWire } from "../../src/wire/artifacts.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import { StatusError } from "../../src/wire/status.ts";
@@ -75,7 +76,7 @@ export interface TetherParts {
   readonly authority: HeldAuthority;
   readonly ledger: WorkLedger;
   readonly ledgerSigner: Signer;
-  readonly clock: Clock;
+  readonly clock: SteadyClock;
   /** Uniform in [0, 1). */
   readonly chance: () => number;
   readonly events: TetherEvents;
@@ -92,6 +93,8 @@ export interface Tether {
   readonly sessionEpoch: number;
   /** Beats now, beside the interval: something happened that the control plane should hear. */
   beatNow(): void;
+  /** Ends this session for another, for the reason told. */
+  attachAnew(why: string): void;
   /** A last beat and sync if attached, bounded; then no more. */
   stop(): Promise<void>;
 }
@@ -128,6 +131,10 @@ class RunningTether implements Tether {
 
   beatNow(): void {
     this.#session?.beatNow();
+  }
+
+  attachAnew(why: string): void {
+    this.#session?.end(why);
   }
 
   run(): void {
@@ -197,6 +204,8 @@ class Session {
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   #counter = 0;
+  /** A lease has come. */
+  #leased = false;
   #intervalUs = 0;
   #timer: Timer | null = null;
   #syncTimer: Timer | null = null;
@@ -242,6 +251,11 @@ class Session {
     return this.#why || "the stream ended";
   }
 
+  end(why: string): void {
+    this.#why ||= why;
+    this.#abort.abort();
+  }
+
   beatNow(): void {
     if (this.epoch === 0) return;
     this.#timer?.cancel();
@@ -270,11 +284,10 @@ class Session {
       case "attached":
         return this.#attached(message.value);
       case "lease": {
-        const verify = (signed: SignedBytes) => authority.verifyLease(signed, clock.nowUs());
+        const verify = (signed: SignedBytes) => this.#verifyLease(signed);
         const lease = await this.#checked("lease", message.value, verify);
-        if (lease === null) return;
-        if (lease.body.sessionEpoch === this.epoch) return events.lease(lease);
-        return events.rejected("lease", `is for session ${lease.body.sessionEpoch}`);
+        if (lease !== null) events.lease(lease);
+        return;
       }
       case "revocation":
         return this.#revoked(message.value);
@@ -293,12 +306,30 @@ class Session {
         return events.withheld(message.value.reason, message.value.detail);
       case "superseded":
         this.superseded = true;
-        this.#why = `superseded by session ${message.value.sessionEpoch}`;
-        this.#abort.abort();
-        return;
+        return this.end(`superseded by session ${message.value.sessionEpoch}`);
       default:
         return;
     }
+  }
+
+  /**
+   * A lease of this session. Its first one is a signed time, and a fresh one, since nobody had this
+   * session before: if the machine's clock agrees with it, that clock is believed again, though it is
+   * behind what it once said.
+   */
+  #verifyLease(signed: SignedBytes): Verified<LeaseBody> | Invalid {
+    const { authority, clock } = this.#parts;
+    const asOf = (us: number): Verified<LeaseBody> | Invalid => {
+      const lease = authority.verifyLease(signed, us);
+      if (isInvalid(lease) || lease.body.sessionEpoch === this.epoch) return lease;
+      return invalid("E_ROLLBACK", `is for session ${lease.body.sessionEpoch}`);
+    };
+    const { wallUs } = clock;
+    const believed = !this.#leased && wallUs < clock.nowUs() ? asOf(wallUs) : null;
+    if (believed !== null && !isInvalid(believed)) clock.resume();
+    const lease = asOf(clock.nowUs());
+    this.#leased ||= !isInvalid(lease);
+    return lease;
   }
 
   async #prove(nonce: Uint8Array): Promise<void> {

@@ -352,6 +352,8 @@ export const attachBackoffMinUs = SECOND_US / 4;
 export const attachBackoffMaxUs = 10 * SECOND_US;
 /** Messages waiting to be sent; a control plane that reads none of them is as good as gone. */
 export const tetherWaitingMax = 64;
+/** Microseconds between looks at the machine's clocks: a sleep shows within it, even one hidden by a clock set back. */
+export const clockLookUs = 1 * SECOND_US;
 /** Microseconds: a ledger that grew is synced this soon, so that its head is cosigned within a beat. */
 export const syncEveryUs = SECOND_US / 10;
 /** Microseconds for the last beat and the last receipts when a sidecar ends. */

@@ -24,7 +24,10 @@ test("it goes with the wall clock while that only goes on", () => {
   expect(jumps).toEqual([]);
 });
 
-test.each([["an hour", HOUR], ["a year", YEAR]])("set back by %s, time goes on from where it was", (_, by) => {
+test.each([
+  ["an hour", HOUR],
+  ["a year", YEAR],
+])("set back by %s, time goes on from where it was", (_, by) => {
   machine.setWall(T0 - by);
   expect(clock.nowUs()).toBe(T0);
   machine.advance(10 * SECOND);
@@ -32,7 +35,10 @@ test.each([["an hour", HOUR], ["a year", YEAR]])("set back by %s, time goes on f
   expect(jumps).toEqual([{ what: "set", byUs: -by }]);
 });
 
-test.each([["an hour", HOUR], ["a year", YEAR]])("set forward by %s, it is that late at once", (_, by) => {
+test.each([
+  ["an hour", HOUR],
+  ["a year", YEAR],
+])("set forward by %s, it is that late at once", (_, by) => {
   machine.setWall(T0 + by);
   expect(clock.nowUs()).toBe(T0 + by);
   expect(jumps).toEqual([{ what: "set", byUs: by }]);
@@ -74,4 +80,12 @@ test("clocks that are slewed are followed, and nobody is told", () => {
   }
   expect(clock.nowUs()).toBe(T0 + 100 * SECOND + 60_000);
   expect(jumps).toEqual([]);
+});
+
+test("it is at least as late as it was when something kept was signed", () => {
+  clock.atLeast(T0 - HOUR);
+  expect(clock.nowUs()).toBe(T0);
+  clock.atLeast(T0 + HOUR);
+  machine.advance(SECOND);
+  expect(clock.nowUs()).toBe(T0 + HOUR + SECOND);
 });

@@ -46,6 +46,11 @@ export class SteadyClock implements Clock {
     return Math.max(wall, monotonic + this.#aheadUs);
   }
 
+  /** It is at least this late: somebody signed so. Counts as if it had been seen. */
+  atLeast(us: number): void {
+    this.#aheadUs = Math.max(this.#aheadUs, us - this.#clock.monotonicUs());
+  }
+
   /** What the machine's clock says, whatever was seen before. */
   get wallUs(): number {
     return this.#clock.nowUs();

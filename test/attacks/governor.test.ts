@@ -8,11 +8,13 @@ import { authorityDecider } from "../../sidecar/gate/decide.ts";
 import { ArtifactFiles } from "../../sidecar/identity/artifact-files.ts";
 import { HeldAuthority } from "../../sidecar/identity/held-authority.ts";
 import { LeaseLog } from "../../sidecar/identity/lease-log.ts";
-import type { WorkLedger } from "../../sidecar/ledger/work-ledger.ts";
+import type { RecordDraft, WorkLedger } from "../../sidecar/ledger/work-ledger.ts";
 import { Governor } from "../../sidecar/tether/governor.ts";
 import type { TetherClient } from "../../sidecar/tether/tether.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
+import { LeaseBody } from "../../src/domain/lease.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
+import { ActionBody } from "../../src/domain/payload.ts";
 import { Progress } from "../../src/domain/progress.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import { REVOCATION } from "../../src/domain/revocation.ts";
@@ -23,6 +25,7 @@ import type { SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { AttachResponseSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
+import { SteadyClock } from "../../src/native/steady-clock.ts";
 import { toWire } from "../../src/wire/artifacts.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import * as f from "../fixtures/authority.ts";
@@ -32,6 +35,11 @@ import * as f from "../fixtures/authority.ts";
 type Down = NonNullable<MessageInitShape<typeof AttachResponseSchema>["message"]>;
 
 let clock: ManualClock;
+let steady: SteadyClock;
+/** What the ledger was told of, by event. */
+let noted: string[];
+/** The sidecar has opened its next stream. */
+let opened: PromiseWithResolvers<void>;
 let chain: Awaited<ReturnType<typeof f.makeChain>>;
 let holder: AuthorityHolder;
 let down: Queue<Down>;
@@ -66,13 +74,16 @@ async function govern(): Promise<void> {
   const root = f.keys.root.publicKey;
   const authority = f.ok(HeldAuthority.verify(native, root, files, signed, clock.nowUs()));
   leases = LeaseLog.open(native, logFile);
-  holder = new AuthorityHolder(clock, authorityDecider(authority));
+  steady = new SteadyClock(clock);
+  holder = new AuthorityHolder(steady, authorityDecider(authority));
   holder.set({ manifestRecorded: true });
-  down = new Queue<Down>(16);
   const client: TetherClient = {
     async *attach(_requests, signal) {
-      signal.addEventListener("abort", () => down.end());
-      for await (const message of down) yield create(AttachResponseSchema, { message });
+      const mine = new Queue<Down>(16);
+      down = mine;
+      signal.addEventListener("abort", () => mine.end());
+      opened.resolve();
+      for await (const message of mine) yield create(AttachResponseSchema, { message });
     },
     sync(_requests, _token, signal) {
       const answers = new Queue<SyncResponse>(1);
@@ -93,7 +104,10 @@ async function govern(): Promise<void> {
       lastReceiptId: "",
     }),
     acknowledged() {},
-    record: () => "rcp_1",
+    record({ action }: RecordDraft) {
+      noted.push(ActionBody.decode(action).verb);
+      return "rcp_1";
+    },
   } as unknown as WorkLedger;
   governor = new Governor({
     client,
@@ -102,7 +116,7 @@ async function govern(): Promise<void> {
     ledger,
     ledgerSigner: f.keys.ledger,
     leases,
-    clock,
+    clock: steady,
     report,
     progress: new Progress(native, f.sha("novelty")),
     manifestHash: authority.manifestHash,
@@ -112,10 +126,18 @@ async function govern(): Promise<void> {
       throw error;
     },
   });
+  opened = Promise.withResolvers();
   governor.start();
+  await attach(1);
+}
+
+/** Grants the session that the sidecar asks for. */
+async function attach(epoch: number): Promise<void> {
+  await opened.promise;
+  opened = Promise.withResolvers();
   const attached = told("attached");
-  const value = { sessionEpoch: 1n, sessionToken: f.sha("token"), heldSize: 1n };
-  const more = { keyset: toWire(keyset.signed), heartbeatIntervalUs: 10_000_000n };
+  const value = { sessionEpoch: BigInt(epoch), sessionToken: f.sha("token"), heldSize: 1n };
+  const more = { keyset: toWire(chain.keyset.signed), heartbeatIntervalUs: 10_000_000n };
   down.push({ case: "attached", value: { ...value, ...more } });
   await attached;
 }
@@ -125,6 +147,7 @@ beforeEach(async () => {
   chain = await f.makeChain();
   logFile = join(mkdtempSync(join(tmpdir(), "dragons-governor-")), "leases");
   said = [];
+  noted = [];
   waiting = [];
   measured = null;
   await govern();
@@ -272,4 +295,63 @@ test("a retired manifest takes the lease away for good, by its name", async () =
   await revoked;
   const claim = f.claimOf("/payments.v1.Payments/Get");
   expect(holder.decide(claim)).toMatchObject({ allowed: false, reason: "MANIFEST_RETIRED" });
+});
+
+const HOUR = 3600 * f.SECOND;
+const YEAR = 365 * 24 * HOUR;
+
+test("one absurd reading of the clock ends the lease, and the next session's signed time heals it", async () => {
+  await send(await lease(1), "lease");
+  clock.setWall(f.NOW + 50 * YEAR);
+  const detached = told("detached");
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_EXPIRED" });
+  await detached;
+  clock.advance(f.SECOND);
+  await attach(2);
+  // As long as the clock says so, no lease holds.
+  await send(await lease(2, { sessionEpoch: 2 }), "rejected");
+
+  const again = told("detached");
+  clock.setWall(f.NOW + 2 * f.SECOND);
+  steady.look();
+  await again;
+  // By its own word it is believed no more than before.
+  expect(steady.nowUs()).toBeGreaterThan(f.NOW + YEAR);
+  clock.advance(f.SECOND);
+  await attach(3);
+  const issuedAtUs = clock.nowUs();
+  const fresh = { sessionEpoch: 3, issuedAtUs, notBeforeUs: issuedAtUs };
+  await send(await lease(3, { ...fresh, notAfterUs: issuedAtUs + 60 * f.SECOND }), "lease");
+  expect(holder.decide(GET).allowed).toBe(true);
+  expect(holder.autonomyLeftUs).toBe(60 * f.SECOND);
+  expect(noted).toEqual(["clock-set", "clock-set"]);
+});
+
+test("a lease of another session resets no clock", async () => {
+  clock.setWall(f.NOW + YEAR);
+  const detached = told("detached");
+  steady.look();
+  await detached;
+  clock.setWall(f.NOW);
+  clock.advance(f.SECOND);
+  await attach(2);
+  await send(await lease(1), "rejected");
+  expect(steady.nowUs()).toBeGreaterThan(f.NOW + YEAR);
+});
+
+test("a machine that slept is seen to have, ends what ran out, and has it in its ledger", async () => {
+  await send(await lease(1), "lease");
+  expect(holder.decide(GET).allowed).toBe(true);
+  clock.suspend(HOUR);
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_EXPIRED" });
+  expect(noted).toEqual(["suspended"]);
+  expect(said).toContain("suspended");
+});
+
+test("a clock that was set back while the sidecar was away is not believed", async () => {
+  await send(await lease(1), "lease");
+  await end();
+  clock.setWall(f.NOW - 30 * f.SECOND);
+  await govern();
+  expect(steady.nowUs()).toBe(LeaseBody.decode((await lease(1)).body).issuedAtUs);
 });
