@@ -103,6 +103,7 @@ async function govern(): Promise<void> {
       unacknowledged: 0,
       lastReceiptId: "",
     }),
+    spent: () => ({ actions: 0, bytes: 0, ratesUs: [] }),
     acknowledged() {},
     record({ action }: RecordDraft) {
       noted.push(ActionBody.decode(action).verb);
