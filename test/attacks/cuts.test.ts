@@ -66,6 +66,7 @@ describe("each cause", () => {
       const seen = await closed;
       expect(field(seen.head, "grpc-message")).toContain(reason);
       expect(seen.body).toHaveLength(0);
+      await rig.ledger.receipts(1);
       expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason }]);
       return;
     }
@@ -73,6 +74,7 @@ describe("each cause", () => {
     stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
     stream.end(HI);
     expect(field((await closed).trailers, "grpc-status")).toBe("0");
+    await rig.ledger.receipts(1);
     expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
   });
 
@@ -83,6 +85,7 @@ describe("each cause", () => {
     if (whole) stream.write(HI.subarray(6));
     const seen = await closed;
     expect(seen.body).toEqual(whole ? HI : HI.subarray(0, 6));
+    await rig.ledger.receipts(1);
     expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason }]);
   });
 
