@@ -46,6 +46,10 @@ export const CHECKS = {
   },
   REFERENCE: { number: 36, says: "corrections and redactions speak of an earlier receipt" },
   HEADS: { number: 37, says: "every signed head is the root of these very receipts" },
+  LIMITS: {
+    number: 38,
+    says: "what was left to spend, as claims say, follows from the actions before them, within the lease",
+  },
   TAIL: { number: 40, says: "nothing that a signed head covers is missing at the end" },
   OPEN_INTENTS: { number: 41, says: "every intent is closed or listed as open" },
   REFERENCED: { number: 42, says: "everything in the pack is cited by something" },
@@ -132,6 +136,8 @@ export type CheckCode =
   | "E_INTENT_COUNT"
   | "E_INTENT_MISSING"
   | "E_INTENT_CHAIN"
+  | "E_LIMIT_EXCEEDED"
+  | "E_LIMIT_STATE"
   | "E_REF_UNKNOWN"
   | "E_HEARTBEAT_HEAD"
   | "E_FORK"

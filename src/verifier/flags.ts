@@ -14,6 +14,8 @@ export const FLAGS = {
   ERASED: "a payload field was erased, and a later receipt says so",
   CLOCK_SET_BACK:
     "opened, by the sidecar's clock, before the action that it follows, under a new lease",
+  RATE_EXCEEDED:
+    "more actions in a minute than the lease allows, by the sidecar's wall clock, which may have been set",
   OTHER_MANIFEST: "a boot or a denial measured another manifest than the ledger was born with",
   REVOCATION_NOT_SHOWN: "not all revocations are shown",
   USED_AFTER_REVOCATION: "acted after a revocation took effect that had not reached it yet",

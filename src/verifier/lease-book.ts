@@ -1,4 +1,5 @@
 import { toHex } from "../domain/bytes.ts";
+import type { Limits } from "../domain/grant.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import type { Verified } from "../domain/signed.ts";
 
@@ -55,6 +56,14 @@ export class LeaseBook {
       if (untilUs < heldUntilUs) return true;
     }
     return false;
+  }
+
+  /** The highest that any of them allows; 0: none holds the scope. */
+  ceiling(scope: string, limit: keyof Limits): number {
+    return this.#ascending.reduce((most, { body }) => {
+      const held = body.scopes.find((s) => s.name === scope)?.limits[limit] ?? 0;
+      return Math.max(most, held);
+    }, 0);
   }
 
   bySeq(leaseSeq: number): Lease | null {

@@ -13,6 +13,7 @@ import { Flags } from "./flags.ts";
 import { HashList } from "./hash-list.ts";
 import { Intents } from "./intents.ts";
 import { LeaseBook } from "./lease-book.ts";
+import { LimitBook } from "./limit-book.ts";
 import { FrontierFrame, OpenIntentFrame as OpenIntentCodec, type OpenIntentFrame } from "./pack.ts";
 import type { Walk } from "./receipts.ts";
 import { Tree } from "./tree.ts";
@@ -144,12 +145,15 @@ function startWalk(
     ids: new Set<string>(),
     lastHeader: null,
   };
+  const limitsFrom = (start: number) =>
+    new LimitBook(flags, start, (scope) => leases.ceiling(scope, "maxBytes"));
   const [bytes, second] = frontiers;
   if (bytes === undefined) {
     return {
       ...common,
       tree: new Tree(crypto, { size: 0, nodes: [] }),
       intents: new Intents(crypto, flags, 0, ledgerId),
+      limits: limitsFrom(0),
       firstSeq: 1,
       lastHash: ledgerId,
       intentsOpened: 0,
@@ -179,6 +183,7 @@ function startWalk(
     ...common,
     tree,
     intents: new Intents(crypto, flags, intentsOpened, intentsHead),
+    limits: limitsFrom(intentsOpened),
     firstSeq: size + 2,
     lastHash: last,
     intentsOpened,
@@ -248,7 +253,8 @@ export function addOpenIntent(ledger: Ledger, bytes: Uint8Array): Break | null {
   ledger.walk.flags.raise("OPEN_INTENT", row.intentSeq);
   return (
     ledger.walk.intents.link(row.intentSeq, row, ledger.lastSeq) ??
-    ledger.walk.intents.advance(ledger.lastSeq)
+    ledger.walk.intents.advance(ledger.lastSeq) ??
+    ledger.walk.limits.open(row.intentSeq)
   );
 }
 

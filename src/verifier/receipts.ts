@@ -13,6 +13,7 @@ import type { Flags } from "./flags.ts";
 import type { HashList } from "./hash-list.ts";
 import type { Intents } from "./intents.ts";
 import type { LeaseBook } from "./lease-book.ts";
+import type { LimitBook } from "./limit-book.ts";
 import { ReceiptFrame } from "./pack.ts";
 import { type Contents, type Disclosed, openPayload, readContents } from "./payload.ts";
 import type { Tree } from "./tree.ts";
@@ -24,6 +25,7 @@ export interface Walk {
   readonly leases: LeaseBook;
   readonly tree: Tree;
   readonly intents: Intents;
+  readonly limits: LimitBook;
   readonly flags: Flags;
   /** H of every receipt shown. */
   readonly hashes: HashList;
@@ -47,7 +49,7 @@ export interface Proven {
   readonly decision: Decision;
 }
 
-/** Checks 20 to 37 on the next receipt, in their order. */
+/** Checks 20 to 38 on the next receipt, in their order. */
 export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
   const { crypto, authority } = walk;
   const due = walk.tree.size + 1;
@@ -82,7 +84,8 @@ export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
   const inconsistent =
     intentProblem(walk, header, disclosed) ??
     referenceProblem(walk, header) ??
-    walk.tree.append(hash);
+    walk.tree.append(hash) ??
+    limitProblem(walk, header, lease, contents);
   if (inconsistent !== null) return inconsistent;
 
   walk.hashes.push(hash);
@@ -180,6 +183,7 @@ function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
   const refers = kind === "CORRECTION" || kind === "REDACTION";
   if (refers !== header.refersTo.length > 0)
     return bad(`${kind} and what it refers to do not go together`);
+  if (kind !== "ACTION" && header.spentBytes !== 0) return bad(`${kind} spends bytes`);
   if (kind !== "REDACTION" && header.redactedMask !== 0) return bad(`${kind} redacts nothing`);
   const observed = header.wouldDeny !== "UNSPECIFIED";
   if (observed && kind !== "ACTION") return bad(`a ${kind} that was merely observed`);
@@ -305,6 +309,17 @@ function intentProblem(walk: Walk, header: ReceiptHeader, disclosed: Disclosed):
     if (twice !== null) return twice;
   }
   return walk.intents.advance(seq);
+}
+
+function limitProblem(
+  walk: Walk,
+  header: ReceiptHeader,
+  lease: Verified<LeaseBody> | null,
+  contents: Contents,
+): Break | null {
+  if (header.intentSeq === 0) return null;
+  const limits = lease?.body.scopes.find((s) => s.name === header.scope)?.limits ?? null;
+  return walk.limits.close({ header, limits, contents });
 }
 
 function referenceProblem(walk: Walk, header: ReceiptHeader): Break | null {

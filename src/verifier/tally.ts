@@ -86,6 +86,7 @@ export class Tally {
     if (contents.claim !== null) this.add("CLAIM");
     if (decision === "SAME") this.add("DECISION");
     if (header.intentSeq > 0) this.add("INTENT");
+    if (header.intentSeq > 0 && contents.claim !== null) this.add("LIMITS");
     if (header.refersTo.length > 0) this.add("REFERENCE");
     this.#count(ledger, header, decision);
     this.#withheld(ledger, header, disclosed.data.claim === null, disclosed);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { concat, fromHex, text, utf8 } from "../../src/domain/bytes.ts";
+import type { Claim, LimitState } from "../../src/domain/claim.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
 import { RECEIPT, ReceiptHeader } from "../../src/domain/receipt.ts";
 import { pae, SignedBytes } from "../../src/domain/signed.ts";
@@ -259,6 +260,149 @@ describe("receipts", () => {
     expect(said(await told((s) => s.act({ receiptId: low })))).toBe("E_ID_ORDER@3");
     const four = "rcp_01930000000040008000000000000009";
     expect(said(await told((s) => s.act({ receiptId: four })))).toBe("E_ID_FORMAT@3");
+  });
+});
+
+describe("limits", () => {
+  const limits = { maxActions: 4, maxBytes: 100, ratePerMinute: 60, maxConcurrent: 2 };
+  const state = (change: Partial<LimitState>) => (claim: Claim) => ({
+    ...claim,
+    limitState: claim.limitState.map((l) => ({ ...l, ...change })),
+  });
+
+  test("what was left, as it was, holds: side by side, over a renewal, and with an open call", async () => {
+    const report = await told(
+      async (s) => {
+        const first = s.begin({ bytes: 30 });
+        const second = s.begin({ bytes: 20 });
+        await second();
+        await s.lease();
+        await first();
+        s.begin();
+      },
+      { limits },
+    );
+    expect(said(report)).toBe("ANCHORED");
+    expect(report.checks.find((c) => c.name === "LIMITS")).toMatchObject({ status: "PASS" });
+  });
+
+  test("one action more than the lease allows, whatever its claim says, and with it withheld", async () => {
+    const five = async (s: Story) => {
+      await s.act({ scope: "read:payments" });
+      await s.act();
+      await s.act();
+      await s.act({ claim: state({ actionsLeft: 1 }) });
+    };
+    expect(said(await told(five, { limits }))).toBe("E_LIMIT_EXCEEDED@6");
+    const s = await Story.begin({ limits });
+    await s.lifecycle();
+    await s.lease();
+    await s.act();
+    await five(s);
+    await s.checkpoint();
+    const withheld = await check(s, await s.pack({ disclose: [] }));
+    expect(said(withheld)).toBe("E_LIMIT_EXCEEDED@6");
+  });
+
+  test("a renewal does not refill: the next lease's number counts what went before", async () => {
+    const refilled = async (s: Story) => {
+      await s.lease();
+      await s.act({ claim: state({ actionsLeft: 4 }) });
+    };
+    expect(said(await told(refilled, { limits }))).toBe("E_LIMIT_STATE@3");
+  });
+
+  test.each([
+    ["more actions than were left", { actionsLeft: 4 }],
+    ["fewer actions than were left", { actionsLeft: 2 }],
+    ["more bytes than were left", { bytesLeft: 101 }],
+    ["more at once than may be", { concurrentLeft: 3 }],
+    ["more in a minute than may be", { rateLeft: 61 }],
+    ["another scope", { scope: "write:ledger" }],
+  ] as [string, Partial<LimitState>][])("a claim that states %s", async (_, change) => {
+    const lying = (s: Story) => s.act({ claim: state(change) });
+    expect(said(await told(lying, { limits }))).toBe("E_LIMIT_STATE@3");
+  });
+
+  test("a claim that states a limit where there is none, or none at all", async () => {
+    const some = (s: Story) => s.act({ claim: state({ bytesLeft: 5 }) });
+    expect(said(await told(some))).toBe("E_LIMIT_STATE@3");
+    const none = (s: Story) => s.act({ claim: (c) => ({ ...c, limitState: [] }) });
+    expect(said(await told(none, { limits }))).toBe("E_LIMIT_STATE@3");
+  });
+
+  test("a claim that says it was spent permits nothing", async () => {
+    const spent = (s: Story) => s.act({ claim: state({ rateLeft: 0 }) });
+    expect(said(await told(spent, { limits }))).toBe("E_SCOPE_EXCEEDED@3");
+  });
+
+  test("two claims opened side by side that both took the last action", async () => {
+    const both = async (s: Story) => {
+      const a = s.begin();
+      const b = s.begin({ claim: state({ actionsLeft: 3 }) });
+      await b();
+      await a();
+    };
+    // Told where the earlier of the two is known: by then the later one stands before it.
+    expect(said(await told(both, { limits }))).toBe("E_LIMIT_STATE@3");
+  });
+
+  test("bytes: more than any lease allows, charged wrongly, or charged where nothing limits", async () => {
+    const over = async (s: Story) => {
+      await s.act({ bytes: 60 });
+      await s.act({ bytes: 41 });
+    };
+    expect(said(await told(over, { limits }))).toBe("E_LIMIT_EXCEEDED@4");
+    const less = (s: Story) => s.act({ bytes: 60, header: (h) => ({ ...h, spentBytes: 59 }) });
+    expect(said(await told(less, { limits }))).toBe("E_LIMIT_STATE@3");
+    const odd = (s: Story) => s.act({ header: (h) => ({ ...h, spentBytes: 1 }) });
+    expect(said(await told(odd))).toBe("E_LIMIT_STATE@3");
+    const later = async (s: Story) => {
+      await s.act({ bytes: 60 });
+      await s.act({ claim: state({ bytesLeft: 100 }) });
+    };
+    expect(said(await told(later, { limits }))).toBe("E_LIMIT_STATE@4");
+  });
+
+  test("bytes that a crash left reserved are charged without a body to show", async () => {
+    const crashed = async (s: Story) => {
+      await s.act({
+        header: (h) => ({ ...h, verdict: "INDETERMINATE", reason: "CRASHED", spentBytes: 90 }),
+      });
+    };
+    expect(said(await told(crashed, { limits }))).toBe("ANCHORED");
+  });
+
+  test("more in a minute than allowed is told: a clock that was set may look like it", async () => {
+    const report = await told(
+      async (s) => {
+        for (let n = 0; n < 3; n++) await s.act({ claim: state({ rateLeft: 1 }) });
+      },
+      { limits: { ratePerMinute: 2 } },
+    );
+    expect(said(report)).toBe("ANCHORED");
+    expect(report.flags).toMatchObject([{ flag: "RATE_EXCEEDED", at: [[4, 5]] }]);
+  });
+
+  test("a lease that allows more than its grant", async () => {
+    const lease: Twists["lease"] = (b) => ({
+      ...b,
+      scopes: b.scopes.map((s) => ({ ...s, limits: { ...s.limits, maxActions: 5 } })),
+    });
+    expect(await verdictOf({ limits, lease })).toBe("E_LEASE_WIDENED@0");
+  });
+
+  test("only part of a ledger: what stands in it must agree with itself", async () => {
+    const s = await Story.begin({ limits: { maxActions: 9 } });
+    await s.lifecycle();
+    await s.lease();
+    for (let n = 0; n < 4; n++) await s.act();
+    await s.act({ claim: state({ actionsLeft: 7 }) });
+    await s.checkpoint();
+    expect(said(await check(s, await s.pack({ range: { from: 4, to: 6 } })))).toBe(
+      "E_LIMIT_STATE@6",
+    );
+    expect(said(await check(s, await s.pack({ range: { from: 2, to: 5 } })))).toBe("ANCHORED");
   });
 });
 

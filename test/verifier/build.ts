@@ -7,11 +7,17 @@ import {
   type ReceiptDraft,
 } from "../../src/domain/chain.ts";
 import { cosignCheckpoint, signCheckpoint } from "../../src/domain/checkpoint.ts";
-import { type Claim, ClaimBody } from "../../src/domain/claim.ts";
+import { type Claim, ClaimBody, type LimitState } from "../../src/domain/claim.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { DOCK, type DockBody } from "../../src/domain/dock.ts";
 import { GENESIS, type GenesisBody } from "../../src/domain/genesis.ts";
-import { GRANT, type GrantBody, UNLIMITED } from "../../src/domain/grant.ts";
+import {
+  GRANT,
+  type GrantBody,
+  type Limits,
+  NO_LIMITS,
+  UNLIMITED,
+} from "../../src/domain/grant.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
 import { KEYSET, type KeysetBody } from "../../src/domain/keyset.ts";
@@ -38,6 +44,7 @@ export const crypto = native;
 const none = new Uint8Array(0);
 export const START_US = 1_795_000_000_000_000;
 export const SECOND = 1_000_000;
+const SCOPE = "read:payments";
 
 /** A key whose seed is its name: everything built here comes out the same each time. */
 export function keyOf(name: string): Signer & { seed: Uint8Array } {
@@ -74,6 +81,8 @@ export interface Twists {
   revocations?: { body: Partial<RevocationBody>; signer: Signer }[];
   cosigner?: { name: string; signer: Signer };
   ledgerName?: string;
+  /** Of the one scope, in grant and leases; what is not named is unlimited. */
+  limits?: Partial<Limits>;
 }
 
 export interface Act {
@@ -87,6 +96,8 @@ export interface Act {
   egressLastUs?: number;
   receiptId?: string;
   goal?: Uint8Array;
+  /** Of the request's body. */
+  bytes?: number;
 }
 
 /** An instance's ledger in the making, with everything that vouches for it. */
@@ -105,6 +116,9 @@ export class Story {
   readonly checkpoints: string[] = [];
   readonly revocations: SignedBytes[] = [];
   readonly open = new Map<number, IntentBody>();
+  /** Intents opened, and bytes charged, in the one scope. */
+  opened = 0;
+  charged = 0;
   manifestBytes: Uint8Array = none;
   manifestHash: Uint8Array = none;
   keyset!: SignedBytes;
@@ -201,12 +215,7 @@ export class Story {
     };
     this.manifestBytes = ManifestBody.encode(twists.manifest?.(manifest) ?? manifest);
     this.manifestHash = manifestHash(crypto, this.manifestBytes);
-    const limits = {
-      maxActions: UNLIMITED,
-      maxBytes: UNLIMITED,
-      ratePerMinute: UNLIMITED,
-      maxConcurrent: UNLIMITED,
-    };
+    const limits = { ...NO_LIMITS, ...this.twists.limits };
     this.grant = await this.#sign(
       GRANT,
       {
@@ -298,12 +307,7 @@ export class Story {
 
   async lease(twist: (body: LeaseBody) => LeaseBody = (b) => b): Promise<void> {
     const head = this.chain.head();
-    const limits = {
-      maxActions: UNLIMITED,
-      maxBytes: UNLIMITED,
-      ratePerMinute: UNLIMITED,
-      maxConcurrent: UNLIMITED,
-    };
+    const limits = { ...NO_LIMITS, ...this.twists.limits };
     const body: LeaseBody = {
       version: 1,
       leaseId: `lse_${uuid(this.leases.length + 1)}`,
@@ -391,7 +395,7 @@ export class Story {
     await this.#append(this.#draft(over), [none, none, none, none, none], this.ledgerKey);
   }
 
-  claim({ target, path, claim }: Act): Claim {
+  claim({ target, path, scope, claim }: Act): Claim {
     const plain: Claim = {
       version: 1,
       protocol: "GRPC",
@@ -399,10 +403,25 @@ export class Story {
       verb: "",
       path: path ?? "/payments.v1.Payments/GetPayment",
       inputs: [],
-      limitState: [],
+      limitState: [this.#left(scope ?? SCOPE)],
       scheme: "HTTPS",
     };
     return claim?.(plain) ?? plain;
+  }
+
+  /** As an honest gate would say it: everything opened and charged until now is taken. */
+  #left(scope: string): LimitState {
+    const limits = this.leases.at(-1)?.body.scopes.find((s) => s.name === scope)?.limits;
+    const { maxActions, maxBytes, ratePerMinute, maxConcurrent } = limits ?? NO_LIMITS;
+    const left = (limit: number, taken: number) =>
+      limit === UNLIMITED ? UNLIMITED : Math.max(0, limit - taken);
+    return {
+      scope,
+      actionsLeft: left(maxActions, this.opened),
+      bytesLeft: left(maxBytes, this.charged),
+      concurrentLeft: left(maxConcurrent, this.open.size),
+      rateLeft: left(ratePerMinute, this.opened),
+    };
   }
 
   /** Opens an intent and returns how to close it. */
@@ -422,6 +441,7 @@ export class Story {
       data: claim,
     });
     this.chain.openIntent({ receiptId, leaseRef, openedAtUs, claimCommitment });
+    this.opened++;
     this.open.set(intentSeq, {
       version: 1,
       receiptId,
@@ -451,7 +471,7 @@ export class Story {
         path: plain.path,
         headerNames: [],
         bodySha256: crypto.sha256(),
-        bodyBytes: 0,
+        bodyBytes: act.bytes ?? 0,
         messages: 1,
         scheme: plain.scheme,
       });
@@ -482,7 +502,9 @@ export class Story {
         egressLastUs: act.egressLastUs ?? openedAtUs + 1000,
         closedAtUs: Math.max(openedAtUs, act.egressLastUs ?? 0) + 2000,
         intentSeq,
+        spentBytes: this.twists.limits?.maxBytes === undefined ? 0 : (act.bytes ?? 0),
       });
+      this.charged += draft.spentBytes;
       await this.#append(
         act.header?.(draft) ?? draft,
         [goal, action, evidence, outcome, claim],
@@ -508,7 +530,8 @@ export class Story {
     });
     await this.#append(
       draft,
-      [none, none, none, none, ClaimBody.encode(this.claim(act))],
+      // Refused before any limit was asked.
+      [none, none, none, none, ClaimBody.encode({ ...this.claim(act), limitState: [] })],
       this.ledgerKey,
     );
   }
