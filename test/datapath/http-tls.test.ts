@@ -10,6 +10,7 @@ import {
   type TlsOptions,
 } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { EvidenceBody } from "../../src/domain/payload.ts";
 import {
   type CertificateAuthority,
   createCa,
@@ -81,9 +82,8 @@ describe("HTTPS", () => {
     await rig.ledger.receipts(1);
     expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
     // The receipt names the certificate that the upstream showed.
-    expect(
-      Buffer.from(rig.ledger.closed[0]?.evidence as Uint8Array).includes(leaf.fingerprint),
-    ).toBe(true);
+    const { peerCertificate } = EvidenceBody.decode(rig.ledger.closed[0]?.evidence as Uint8Array);
+    expect(peerCertificate).toEqual(leaf.fingerprint);
   });
 
   test("is refused inside, where the client can read it", async () => {
