@@ -1,6 +1,7 @@
 import { systemClock } from "../src/native/clock.ts";
 import { FolderHeld } from "../src/native/hold.ts";
 import { KeyError } from "../src/native/keys.ts";
+import { FormatUnknown } from "../src/storage/format.ts";
 import { StorageFailed } from "../src/storage/store.ts";
 import { ConfigError, parseSidecarArgs, SIDECAR_USAGE } from "./config.ts";
 import { keepSmall } from "./engine.ts";
@@ -33,8 +34,8 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
     sidecar = await startSidecar(config, systemClock, stderrReport, stopped.signal);
     stopped.onStop((signal) => sidecar.stop(signal));
   } catch (error) {
-    if (error instanceof ConfigError || error instanceof KeyError) {
-      process.stderr.write(`dragons: ${error.message}\n`);
+    if ([ConfigError, KeyError, FormatUnknown].some((known) => error instanceof known)) {
+      process.stderr.write(`dragons: ${(error as Error).message}\n`);
       return EXIT_CONFIG;
     }
     if (error instanceof FolderHeld) {

@@ -11,11 +11,12 @@ import { native } from "../../src/native/crypto.ts";
 import { holdFolder } from "../../src/native/hold.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Seed } from "../../src/native/keys.ts";
+import { checkFormat, LEDGER_FORMAT, upgradeFormat } from "../../src/storage/format.ts";
 import { openJournaled } from "../../src/storage/journaled.ts";
 import { type Broken, checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
 import { type LedgerState, type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
-import { StorageFailed } from "../../src/storage/store.ts";
+import { StorageFailed, type Store } from "../../src/storage/store.ts";
 import { Intent } from "./intent.ts";
 import { Ledger } from "./ledger.ts";
 import { type Refusals, refusalsIn } from "./refusals.ts";
@@ -47,7 +48,7 @@ export interface WorkLedgerOptions extends LedgerIdentity {
  * resolves is ready for work.
  *
  * @throws FolderHeld when another process has it, StorageFailed when it cannot be read or written,
- * LedgerBroken when what is stored is not what this ledger's key signed.
+ * FormatUnknown when a newer release wrote it, LedgerBroken when what is stored is not what this ledger's key signed.
  */
 export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLedger> {
   const { folder, seed, clock = systemClock } = options;
@@ -61,14 +62,28 @@ export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLe
     opened.defer(() => hold.release());
     const refusals = refusalsIn(folder);
     opened.defer(() => refusals.close());
-    const store = ledgerStore(await openJournaled(folder, () => openLmdb(folder)));
+    // Before the journal is taken up: what a newer release wrote is not touched.
+    const rows = await openJournaled(folder, () => openKnown(folder));
+    const store = ledgerStore(rows);
     opened.defer(() => store.close());
+    await upgradeFormat(rows, LEDGER_FORMAT);
     const signer = await workerSigner(seed);
     opened.defer(() => signer.close());
     const release = (): Promise<void> => opened.disposeAsync();
     return await startLedger(options, { clock, store, signer, refusals, release });
   } catch (error) {
     await opened.disposeAsync();
+    throw error;
+  }
+}
+
+function openKnown(folder: string): Store {
+  const store = openLmdb(folder);
+  try {
+    checkFormat(store, LEDGER_FORMAT);
+    return store;
+  } catch (error) {
+    void store.close();
     throw error;
   }
 }

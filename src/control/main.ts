@@ -20,6 +20,7 @@ import { native } from "../native/crypto.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
+import { CONTROL_FORMAT, FormatUnknown, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
 import { StorageFailed } from "../storage/store.ts";
 import { Admission, type AdmissionRates } from "./admission.ts";
@@ -70,7 +71,7 @@ export interface RunningControl {
 
 /**
  * A whole control plane. Resolves once calls are accepted.
- * @throws ConfigError, FolderHeld, KeyError, StorageFailed, TenantFailed: it does not start half.
+ * @throws ConfigError, FolderHeld, KeyError, StorageFailed, FormatUnknown, TenantFailed: it does not start half.
  */
 export async function runControl(
   config: ControlConfig,
@@ -88,7 +89,9 @@ export async function runControl(
     // Certificates go by the machine's time, as TLS does on the other side.
     const machineUs = systemClock.nowUs();
     const identity = await openIdentity(data, machineUs);
-    const store = embeddedControlStore(openLmdb(files.store));
+    const rows = openLmdb(files.store);
+    await upgradeFormat(rows, CONTROL_FORMAT);
+    const store = embeddedControlStore(rows);
     const tenants = await Tenants.open({
       store,
       keyring: fileKeyring(files.keys),
@@ -228,7 +231,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 function exitCode(error: unknown): number {
-  if (error instanceof ConfigError || error instanceof KeyError) return 78;
+  if ([ConfigError, KeyError, FormatUnknown].some((known) => error instanceof known)) return 78;
   if (error instanceof FolderHeld) return 75;
   if (error instanceof StorageFailed || error instanceof TenantFailed) return 70;
   throw error;
