@@ -47,7 +47,7 @@ export function parseChoice<T extends string>(
   choices: readonly T[],
 ): Exclude<T, "UNSPECIFIED"> {
   const wanted = text.toUpperCase().replaceAll("-", "_");
-  const found = choices.find((c) => c === wanted);
+  const found = choices.find((c) => c.toUpperCase() === wanted);
   if (found === undefined || found === "UNSPECIFIED") {
     const known = choices.filter((c) => c !== "UNSPECIFIED").map((c) => c.toLowerCase());
     throw new Failure(EXIT.usage, `${flag}: ${text} is none of ${known.join(", ")}`);

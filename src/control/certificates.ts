@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto";
 import { equal } from "../domain/bytes.ts";
 import { formatSidecarName, parseSidecarName } from "../domain/enrolment.ts";
 import { sidecarCertificateTtlUs } from "../domain/limits.ts";
+import type { Clock } from "../native/clock.ts";
 import {
   type CertificateAuthority,
   ed25519Spki,
@@ -29,13 +30,17 @@ export class SidecarCertificates {
   readonly #root: X509Certificate;
   readonly #tenants: Pick<Tenants, "get">;
   /** TLS goes by the machine's clock on both sides, and so do these. */
-  readonly #machineUs: () => number;
+  readonly #machine: Pick<Clock, "nowUs">;
 
-  constructor(ca: CertificateAuthority, tenants: Pick<Tenants, "get">, machineUs: () => number) {
+  constructor(
+    ca: CertificateAuthority,
+    tenants: Pick<Tenants, "get">,
+    machine: Pick<Clock, "nowUs">,
+  ) {
     this.#ca = ca;
     this.#root = new X509Certificate(ca.certPem);
     this.#tenants = tenants;
-    this.#machineUs = machineUs;
+    this.#machine = machine;
   }
 
   /** For the holder of `tlsKey` (Ed25519, 32 bytes), to speak for this ledger. */
@@ -50,13 +55,13 @@ export class SidecarCertificates {
       uris: [formatSidecarName({ tenantId, instanceId, ledgerId })],
       usages: ["client"] as const,
     };
-    const options = { nowUs: this.#machineUs(), ttlUs: sidecarCertificateTtlUs };
+    const options = { nowUs: this.#machine.nowUs(), ttlUs: sidecarCertificateTtlUs };
     return issueLeaf(this.#ca, subject, ed25519Spki(tlsKey), options);
   }
 
   /** Whose certificate (DER) this is; null: nobody's, or it does not hold now. */
   read(der: Uint8Array): SidecarCaller | null {
-    const leaf = readClientLeaf(this.#root, der, this.#machineUs());
+    const leaf = readClientLeaf(this.#root, der, this.#machine.nowUs());
     const [uri, ...more] = leaf?.uris ?? [];
     const name = uri === undefined || more.length > 0 ? null : parseSidecarName(uri);
     const tenant = name === null ? null : this.#tenants.get(name.tenantId);

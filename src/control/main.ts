@@ -102,7 +102,7 @@ export async function runControl(
     const fault = Promise.withResolvers<Error>();
     const fleet = await Fleet.open({ tenants, crypto: native, clock, random });
     const admission = new Admission(clock, rates);
-    const certificates = new SidecarCertificates(identity.sidecarCa, tenants, systemClock.nowUs);
+    const certificates = new SidecarCertificates(identity.sidecarCa, tenants, systemClock);
     const services = [
       mounted(TenantService, tenantService(tenants, native, clock)),
       mounted(KeyService, keyService(tenants, native)),

@@ -1,3 +1,4 @@
+import type { Alarm } from "../domain/alarm.ts";
 import { equal, toHex } from "../domain/bytes.ts";
 import type { DirectiveBody } from "../domain/directive.ts";
 import type { DockBody } from "../domain/dock.ts";
@@ -31,7 +32,8 @@ export type Recordable =
   /** A cosigned head of a work ledger, as a signed note. */
   | { readonly what: "head"; readonly artifact: string }
   /** Two signed heads that contradict each other, or whatever else proves a fork. */
-  | { readonly what: "equivocation"; readonly artifact: Uint8Array };
+  | { readonly what: "equivocation"; readonly artifact: Uint8Array }
+  | { readonly what: "alarm"; readonly artifact: Alarm };
 
 interface Placed<T> {
   readonly artifact: T;
@@ -48,6 +50,8 @@ export interface GrantRecord extends Placed<Verified<GrantBody>> {
 export interface DockRecord extends Placed<Verified<DockBody>> {
   /** Ledgers opened so far, by join key (hex). */
   readonly opened: Map<string, number>;
+  /** Genesis bodies (hex) that came too late for their join key, by join key (hex). */
+  readonly refused: Map<string, Set<string>>;
 }
 export interface LeaseRecord extends Placed<Verified<LeaseBody>> {
   revokedEpoch: number;
@@ -117,6 +121,7 @@ export class Projection {
           artifact: entry.artifact,
           ...placed,
           opened: new Map(),
+          refused: new Map(),
         });
         return;
       case "genesis":
@@ -138,6 +143,13 @@ export class Projection {
         if (ledger === undefined) return;
         ledger.transition = entry.artifact;
         ledger.changedSeq = seq;
+        return;
+      }
+      case "alarm": {
+        const { dockRef, joinKey, genesis } = entry.artifact;
+        const refused = this.docks.get(toHex(dockRef))?.refused;
+        const known = refused?.get(toHex(joinKey)) ?? new Set<string>();
+        refused?.set(toHex(joinKey), known.add(toHex(genesis.body)));
         return;
       }
       case "directive":

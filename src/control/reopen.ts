@@ -1,3 +1,4 @@
+import { AlarmBody } from "../domain/alarm.ts";
 import { text } from "../domain/bytes.ts";
 import { CodecError } from "../domain/canonical.ts";
 import type { Crypto } from "../domain/crypto.ts";
@@ -54,6 +55,8 @@ export function reopen(crypto: Crypto, { record, artifact }: OpenRecord): Record
         return { what: "head", artifact: text(artifact) };
       case "equivocation":
         return { what: "equivocation", artifact };
+      case "alarm":
+        return { what: "alarm", artifact: AlarmBody.decode(artifact) };
       case "UNSPECIFIED":
         return invalid("E_FIELD", "record.what: absent");
     }

@@ -1,3 +1,4 @@
+import { AlarmBody } from "../domain/alarm.ts";
 import { utf8 } from "../domain/bytes.ts";
 import {
   type Appended,
@@ -90,6 +91,8 @@ function artifactBytes(entry: Recordable): Uint8Array {
       return utf8(entry.artifact);
     case "equivocation":
       return entry.artifact;
+    case "alarm":
+      return AlarmBody.encode(entry.artifact);
     default:
       return encodeSigned(entry.artifact.signed);
   }

@@ -13,7 +13,7 @@ import {
 } from "../gen/dragons/v1/organism_pb.ts";
 import type { Clock } from "../native/clock.ts";
 import { toWire } from "../wire/artifacts.ts";
-import { conditionToWire, desireToWire, stateToWire } from "../wire/enums.ts";
+import { alarmToWire, conditionToWire, desireToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
 import { StatusError, shuttingDown } from "../wire/status.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
@@ -197,10 +197,7 @@ export class WatchHub {
       for (const record of records) {
         const entry = reopen(this.#crypto, record);
         if (isInvalid(entry)) throw new Error(entry.detail);
-        const change = this.#change(entry, record.seq);
-        if (change !== null && this.#wants(filter, change.ledger, change.transition)) {
-          yield this.#shown(change);
-        }
+        yield* this.#said(entry, record.seq, filter);
       }
       from += records.length;
     }
@@ -218,10 +215,7 @@ export class WatchHub {
         quiet.cancel();
         for (const entry of event.entries) {
           if (entry.seq <= from) continue;
-          const change = this.#change(entry, entry.seq);
-          if (change !== null && this.#wants(filter, change.ledger, change.transition)) {
-            yield this.#shown(change);
-          }
+          yield* this.#said(entry, entry.seq, filter);
         }
         if (event.entries.length === 0) {
           yield this.#mark(WatchEvent.BOOKMARK, Math.max(from, event.revision));
@@ -243,7 +237,7 @@ export class WatchHub {
   #recorded(event: RecordedEvent): void {
     this.#told = Math.max(this.#told, event.revision);
     // Leases and heads change no organism; to watchers they are quiet.
-    if (!event.entries.some((e) => e.what === "transition" || e.what === "genesis")) return;
+    if (!event.entries.some((e) => TOLD.includes(e.what))) return;
     for (const queue of this.#watchers) {
       if (queue.push(event) || queue.ended) continue;
       // What it was given is still read; the token is that of the change before this one.
@@ -253,6 +247,24 @@ export class WatchHub {
           resume_token: token,
         }),
       );
+    }
+  }
+
+  /** What a watcher is told of an entry: a change that it wants, an alarm in any case, or nothing. */
+  *#said(entry: Recordable, seq: number, filter: WatchFilter): Generator<WatchResponse> {
+    if (entry.what === "alarm") {
+      const { kind, ...alarm } = entry.artifact;
+      yield {
+        event: WatchEvent.ALARM,
+        revision: BigInt(seq),
+        resumeToken: this.tokenAt(seq),
+        alarm: { ...alarm, kind: alarmToWire(kind), genesis: toWire(alarm.genesis) },
+      };
+      return;
+    }
+    const change = this.#change(entry, seq);
+    if (change !== null && this.#wants(filter, change.ledger, change.transition)) {
+      yield this.#shown(change);
     }
   }
 
@@ -296,5 +308,7 @@ export class WatchHub {
   }
 }
 
+/** Entries that watchers hear of. */
+const TOLD: readonly Recordable["what"][] = ["transition", "genesis", "alarm"];
 /** Records of the tenant ledger read at once. */
 const REPLAY_PAGE = 256;

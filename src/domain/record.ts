@@ -3,7 +3,7 @@ import { PayloadRow } from "./payload.ts";
 import { SignedBytes } from "./signed.ts";
 
 /** What a tenant ledger remembers. Each is a RECORD receipt. */
-const RECORDED = [
+export const RECORDED = [
   "UNSPECIFIED",
   "keyset",
   "manifest",
@@ -16,6 +16,7 @@ const RECORDED = [
   "directive",
   "head",
   "equivocation",
+  "alarm",
 ] as const;
 
 /**

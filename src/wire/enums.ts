@@ -1,3 +1,4 @@
+import { ALARMS, type AlarmKind } from "../domain/alarm.ts";
 import { REASONS, type Reason } from "../domain/reason.ts";
 import { VERDICTS, type Verdict } from "../domain/receipt.ts";
 import {
@@ -9,6 +10,7 @@ import {
   type State,
 } from "../domain/transition.ts";
 import type {
+  AlarmKind as WireAlarm,
   ConditionType as WireCondition,
   Desire as WireDesire,
   Reason as WireReason,
@@ -25,6 +27,8 @@ export const stateToWire = (state: State) => STATES.indexOf(state) as WireState;
 export const desireToWire = (desire: Desire) => DESIRES.indexOf(desire) as WireDesire;
 export const conditionToWire = (type: ConditionType) =>
   CONDITION_TYPES.indexOf(type) as WireCondition;
+
+export const alarmToWire = (kind: AlarmKind) => ALARMS.indexOf(kind) as WireAlarm;
 
 export const stateFromWire = (state: WireState): State | null => STATES[state] ?? null;
 export const verdictFromWire = (verdict: WireVerdict): Verdict | null => VERDICTS[verdict] ?? null;

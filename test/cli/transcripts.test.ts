@@ -377,6 +377,8 @@ describe("an operator's first hour", () => {
         `grant revoke ${grant} --reason "books are closed"`,
         "grant list",
         "audit list",
+        "audit list --what grant",
+        "audit list --what bogus",
       ),
     ).toMatchInlineSnapshot(`
       "
@@ -394,6 +396,12 @@ describe("an operator's first hour", () => {
       4  <time>  dock  dck_…  <16 hex>
       5  <time>  keyset  version 2  <16 hex>
       6  <time>  revocation  epoch 1, grant: books are closed  <16 hex>
+      $ dragons audit list --what grant
+      SEQ  AT  WHAT  SUMMARY  ACTOR
+      3  <time>  grant  grt_…: close the books  <16 hex>
+      $ dragons audit list --what bogus
+      dragons: --what: bogus is none of keyset, manifest, grant, dock, genesis, lease, revocation, transition, directive, head, equivocation, alarm
+      [exit 64]
       "
     `);
   });

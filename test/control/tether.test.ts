@@ -122,8 +122,8 @@ test("whoever has not the ledger key, or names another ledger, is not attached",
   });
   const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(1);
   up.push({ message: { case: "hello", value: { ledgerId: random32() } } });
-  const { client } = await sidecar.certified();
-  const stream = client(TetherService).attach(up)[Symbol.asyncIterator]();
+  const own = await sidecar.certified();
+  const stream = own.client(TetherService).attach(up)[Symbol.asyncIterator]();
   expect(await refusalOf(stream.next())).toMatchObject({
     code: "PERMISSION_DENIED",
     reason: "CREDENTIAL_INVALID",
@@ -133,8 +133,8 @@ test("whoever has not the ledger key, or names another ledger, is not attached",
 test("a sidecar that never proves itself is not waited for", async () => {
   const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(1);
   up.push({ message: { case: "hello", value: { ledgerId: sidecar.ledgerId } } });
-  const { client } = await sidecar.certified();
-  const stream = client(TetherService).attach(up)[Symbol.asyncIterator]();
+  const own = await sidecar.certified();
+  const stream = own.client(TetherService).attach(up)[Symbol.asyncIterator]();
   expect((await stream.next()).value?.message.case).toBe("challenge");
   const ended = refusalOf(stream.next());
   world.clock.advance(11_000_000);

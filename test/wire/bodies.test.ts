@@ -11,6 +11,7 @@ import {
 import { reflect } from "@bufbuild/protobuf/reflect";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { AlarmBody } from "../../src/domain/alarm.ts";
 import type { Codec } from "../../src/domain/canonical.ts";
 import { ClaimBody, Input, LimitState } from "../../src/domain/claim.ts";
 import { DirectiveBody } from "../../src/domain/directive.ts";
@@ -53,6 +54,7 @@ type AnyCodec = Codec<Record<string, unknown>>;
 
 /** Each under its name in the contract. One that is missing here is missed by the first test. */
 const CODECS = {
+  AlarmBody,
   ActionBody,
   Capability,
   ClaimBody,

@@ -1,3 +1,4 @@
+import { AlarmBody } from "../../domain/alarm.ts";
 import { toHex } from "../../domain/bytes.ts";
 import { DirectiveBody } from "../../domain/directive.ts";
 import { DockBody } from "../../domain/dock.ts";
@@ -11,6 +12,7 @@ import { RevocationBody } from "../../domain/revocation.ts";
 import { SignedBytes } from "../../domain/signed.ts";
 import { TransitionBody } from "../../domain/transition.ts";
 import { type Control, pages } from "../client.ts";
+import { joinKeySpent } from "./alarm.ts";
 
 /** One record of the tenant ledger, as it is shown. */
 export interface RecordView {
@@ -22,12 +24,15 @@ export interface RecordView {
   readonly summary: string;
   /** Login key of the operator who asked, hex; empty: the control plane itself. */
   readonly actor: string;
+  /** The RPC that asked, and its request_id; empty: none did, or it has none. */
+  readonly method: string;
+  readonly requestId: string;
 }
 
 /** Everything that was recorded and decided in the tenant, in order. */
 export async function* listRecords(control: Control): AsyncGenerator<RecordView> {
   for await (const page of pages((pageToken) => control.audit.listRecords({ pageToken }))) {
-    for (const { receipt, what, artifact, actor } of page.records) {
+    for (const { receipt, what, artifact, actor, method, requestId } of page.records) {
       const header = ReceiptHeader.decode(receipt?.body ?? new Uint8Array(0));
       yield {
         seq: header.seq,
@@ -36,6 +41,8 @@ export async function* listRecords(control: Control): AsyncGenerator<RecordView>
         what,
         summary: summaryOf(what, artifact),
         actor: toHex(actor),
+        method,
+        requestId,
       };
     }
   }
@@ -45,6 +52,7 @@ export async function* listRecords(control: Control): AsyncGenerator<RecordView>
 function summaryOf(what: string, artifact: Uint8Array): string {
   if (what === "manifest") return manifestLabel(ManifestBody.decode(artifact));
   if (what === "head") return headOf(artifact);
+  if (what === "alarm") return joinKeySpent(AlarmBody.decode(artifact));
   const summarise = SUMMARIES[what];
   return summarise === undefined ? "" : summarise(SignedBytes.decode(artifact).body);
 }

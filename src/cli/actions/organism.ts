@@ -19,6 +19,7 @@ import { type Organism, type Pulse, WatchEvent } from "../../gen/dragons/v1/orga
 import { StatusError } from "../../wire/status.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { Unreachable } from "../failure.ts";
+import { joinKeySpent } from "./alarm.ts";
 
 export interface ConditionView {
   readonly type: ConditionType;
@@ -71,6 +72,7 @@ export interface TransitionView {
 
 export type WatchView =
   | { readonly event: "ORGANISM"; readonly revision: number; readonly organism: OrganismView }
+  | { readonly event: "ALARM"; readonly revision: number; readonly alarm: string }
   | { readonly event: "SYNCED" | "BOOKMARK"; readonly revision: number };
 
 /** Every organism, or those in one state. */
@@ -112,6 +114,8 @@ export async function* watchOrganisms(
         const revision = Number(m.revision);
         if (m.organism !== undefined) {
           yield { event: "ORGANISM", revision, organism: organismView(m.organism) };
+        } else if (m.alarm !== undefined) {
+          yield { event: "ALARM", revision, alarm: joinKeySpent(m.alarm) };
         } else yield { event: m.event === WatchEvent.SYNCED ? "SYNCED" : "BOOKMARK", revision };
         resumeToken = m.resumeToken;
       }

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { leaf, OPERATOR, run } from "../command.ts";
 import { printRows, type Row } from "../output.ts";
-import { parseCount, short, showTime } from "../units.ts";
+import { parseChoice, parseCount, short, showTime } from "../units.ts";
 
 export function register(program: Command): void {
   const audit = program.command("audit").description("all that was recorded and decided");
@@ -12,9 +12,12 @@ export function register(program: Command): void {
       run<{ what?: string; limit: string }>(async (context, options) => {
         const { listRecords } = await import("../actions/audit.ts");
         const limit = parseCount(options.limit, "--limit");
+        const { RECORDED } = await import("../../domain/record.ts");
+        const what =
+          options.what === undefined ? null : parseChoice(options.what, "--what", RECORDED);
         const rows: Row[] = [];
         for await (const r of listRecords(await context.control())) {
-          if (options.what !== undefined && r.what !== options.what) continue;
+          if (what !== null && r.what !== what) continue;
           rows.push({
             name: r.receiptId,
             cells: {

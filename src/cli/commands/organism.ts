@@ -12,6 +12,12 @@ interface Reason {
   reason: string;
 }
 
+const alarmRow = ({ revision, alarm }: { revision: number; alarm: string }): Row => ({
+  name: `alarm-${revision}`,
+  cells: { what: "ALARM", alarm },
+  data: { event: "ALARM", revision, alarm },
+});
+
 export function register(program: Command): void {
   const organism = program
     .command("organism")
@@ -38,6 +44,7 @@ export function register(program: Command): void {
         };
         for await (const seen of watchOrganisms(await context.control(), filter)) {
           if (seen.event === "ORGANISM") printEvent(context.format, row(seen.organism));
+          else if (seen.event === "ALARM") printEvent(context.format, alarmRow(seen));
           else if (seen.event === "SYNCED") say("— that is what is there; changes follow —");
         }
       }),

@@ -25,6 +25,8 @@ export function auditService(): Handlers<typeof AuditService> {
           what: record.what,
           artifact,
           actor: record.actor,
+          method: record.method,
+          requestId: record.requestId,
         })),
         nextPageToken:
           last < tenant.controlHead().size ? pageToken(method.listRecords, { afterSeq: last }) : "",

@@ -1,6 +1,8 @@
+import type { Alarm } from "../../domain/alarm.ts";
 import { equal, toHex } from "../../domain/bytes.ts";
 import { DockBody, verifyDock } from "../../domain/dock.ts";
 import { GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
+import { joinKeyAlarmsMax } from "../../domain/limits.ts";
 import type { Verified } from "../../domain/signed.ts";
 import { DockService } from "../../gen/dragons/v1/dock_pb.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
@@ -42,6 +44,7 @@ export function dockService(
       const { done } = await tenant.exclusive(async () => {
         // The same genesis again is the same ledger, whatever has changed since.
         if (tenant.ledger(genesis.ref) !== null) return { done: tenant.settled() };
+        if (isSpent(dock, genesis.body)) return { done: alarm(tenant, dock, genesis) };
         mayOpen(tenant, genesis, berth);
         const entries = [{ what: "genesis", artifact: genesis } as const];
         return {
@@ -128,6 +131,42 @@ function berthOf(tenant: Tenant, dock: DockRecord): Berth {
   return { dock, grant, manifest };
 }
 
+/** How many ledgers a join key of this dock may open. */
+const ledgersMax = ({ artifact }: DockRecord, joinKey: Uint8Array): number =>
+  artifact.body.joinKeys.find((k) => equal(k.key, joinKey))?.ledgersMax ?? 0;
+
+const isSpent = (dock: DockRecord, { joinKey }: GenesisBody): boolean =>
+  (dock.opened.get(toHex(joinKey)) ?? 0) >= ledgersMax(dock, joinKey);
+
+/**
+ * Whoever signs with a join key that is spent has a token that somebody else has, too; which of the
+ * two came first, nobody can tell from here. So it is refused, and put before people. Each genesis
+ * once, and so many of a key: whoever found a token must not fill the tenant's ledger with it.
+ */
+async function alarm(
+  tenant: Tenant,
+  dock: DockRecord,
+  { body, signed }: Verified<GenesisBody>,
+): Promise<never> {
+  const { dockRef, joinKey } = body;
+  const known = dock.refused.get(toHex(joinKey));
+  if (!known?.has(toHex(signed.body)) && (known?.size ?? 0) < joinKeyAlarmsMax) {
+    const artifact: Alarm = {
+      version: 1,
+      kind: "JOIN_KEY_SPENT",
+      dockRef,
+      joinKey,
+      genesis: signed,
+    };
+    const entries = [{ what: "alarm", artifact } as const];
+    await tenant.record({ entries, asked: { method: "dragons.v1.DockService/Dock" } });
+  }
+  throw refused(
+    "QUOTA_REACHED",
+    `this join key has opened its ${ledgersMax(dock, joinKey)} ledgers; ask for a new join token`,
+  );
+}
+
 /** Whether a new ledger may be opened now. Throws why not. */
 function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): void {
   const { body } = genesis;
@@ -144,14 +183,6 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
   const window = dock.artifact.body;
   if (nowUs < window.notBeforeUs || nowUs >= window.notAfterUs) {
     throw refused("E_EXPIRED", "this dock is not open now; ask an operator for a new join token");
-  }
-  const joinKey = window.joinKeys.find((k) => equal(k.key, body.joinKey));
-  const opened = dock.opened.get(toHex(body.joinKey)) ?? 0;
-  if (joinKey === undefined || opened >= joinKey.ledgersMax) {
-    throw refused(
-      "QUOTA_REACHED",
-      `this join key has opened its ${joinKey?.ledgersMax ?? 0} ledgers; ask for a new join token`,
-    );
   }
   const { notAfterUs, instancesMax } = grant.artifact.body;
   notRetired(tenant, body.manifestHash);
