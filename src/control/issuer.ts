@@ -91,10 +91,12 @@ export class Issuer {
 
   /** Whether a lease is to be cut by now: it is time, or little is left to spend and there is more. */
   due(earned: Earned, nowUs: number): boolean {
-    return isDue(earned.ledger, earned.sessionEpoch, nowUs) || runsLow(this.#account(earned));
+    return (
+      isDue(earned.ledger, earned.sessionEpoch, nowUs) || runsLow(this.#account(earned, nowUs))
+    );
   }
 
-  #account({ ledger, beat }: Earned): SlabAccount {
+  #account({ ledger, beat }: Earned, nowUs: number): SlabAccount {
     const { grantRef, instanceId, lease } = ledger;
     const others = this.#tenant
       .ledgersOf(instanceId)
@@ -102,8 +104,9 @@ export class Issuer {
     return {
       granted: this.#tenant.grant(grantRef)?.artifact.body.scopes ?? [],
       last: lease?.artifact.body.scopes ?? [],
-      others: others.map((l) => l.lease?.artifact.body.scopes ?? []),
+      others: others.flatMap((l) => (l.lease === null ? [] : [l.lease.artifact.body])),
       spent: beat.body.spent,
+      nowUs,
     };
   }
 
@@ -198,7 +201,7 @@ export class Issuer {
       manifestHash: ledger.manifestHash,
       grantRef: ledger.grantRef,
       leaseSeq: nextSeq(ledger, beat.body),
-      scopes: ceilings(this.#account(earned)),
+      scopes: ceilings(this.#account(earned, nowUs)),
       notBeforeUs: nowUs,
       notAfterUs: Math.min(nowUs + ttlOf(grant), body.notAfterUs),
       issuedAtUs: nowUs,

@@ -1,5 +1,6 @@
 import { type Limits, type ScopeGrant, UNLIMITED } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
+import type { LeaseBody } from "../domain/lease.ts";
 import { slabActionsMin, slabBytesMin, slabShare } from "../domain/limits.ts";
 
 /** What ceilings are drawn from, all of it durable in the tenant ledger or signed by the sidecar. */
@@ -8,10 +9,11 @@ export interface SlabAccount {
   readonly granted: readonly ScopeGrant[];
   /** Of the last lease of this ledger; empty: it has had none. */
   readonly last: readonly ScopeGrant[];
-  /** Of the last lease of each other ledger of the same instance under this grant. */
-  readonly others: readonly (readonly ScopeGrant[])[];
+  /** The last lease of each other ledger of the same instance under this grant. */
+  readonly others: readonly Pick<LeaseBody, "scopes" | "notAfterUs">[];
   /** What this ledger says was spent, in its latest beat. A scope that it leaves out says nothing new. */
   readonly spent: HeartbeatBody["spent"];
+  readonly nowUs: number;
 }
 
 type Counted = "maxActions" | "maxBytes";
@@ -27,13 +29,18 @@ const COUNTED = [
  * stops after one slab.
  *
  * The ceilings of all ledgers of one instance never exceed the grant's number together: one that was
- * lost keeps what it was given, for nobody can say how much of it was spent.
+ * lost keeps what it was given, for nobody can say how much of it was spent. What holds at any moment,
+ * rate and concurrency, is free again when the last lease of the other ledger has ended.
  */
 export const ceilings = (account: SlabAccount): ScopeGrant[] =>
   account.granted.map(({ name, limits }) => {
     const drawn: Limits = { ...limits };
     for (const [limit, what, least] of COUNTED) {
       drawn[limit] = ceilingOf(account, name, limit, what, least);
+    }
+    for (const limit of ["ratePerMinute", "maxConcurrent"] as const) {
+      const inForce = account.others.filter((o) => account.nowUs < o.notAfterUs);
+      drawn[limit] = leftOf(limits[limit], sumOf(inForce, name, limit));
     }
     return { name, limits: drawn };
   });
@@ -47,9 +54,8 @@ function ceilingOf(
 ): number {
   const granted = numberIn(account.granted, scope, limit);
   if (granted === UNLIMITED) return UNLIMITED;
-  const elsewhere = account.others.reduce((sum, s) => sum + numberIn(s, scope, limit), 0);
+  const here = leftOf(granted, sumOf(account.others, scope, limit));
   const spent = account.spent.find((s) => s.scope === scope)?.[what] ?? 0;
-  const here = Math.max(0, granted - elsewhere);
   // Never less than before: a beat that came late knows of less.
   const before = Math.min(here, numberIn(account.last, scope, limit));
   return Math.max(before, Math.min(here, spent + slabOf(granted, least)));
@@ -70,5 +76,11 @@ export const runsLow = (account: SlabAccount): boolean =>
 const slabOf = (granted: number, least: number): number =>
   Math.max(least, Math.ceil(granted / slabShare));
 
-const numberIn = (scopes: readonly ScopeGrant[], scope: string, limit: Counted): number =>
+const sumOf = (others: SlabAccount["others"], scope: string, limit: keyof Limits): number =>
+  others.reduce((sum, { scopes }) => sum + numberIn(scopes, scope, limit), 0);
+
+const leftOf = (granted: number, elsewhere: number): number =>
+  granted === UNLIMITED ? UNLIMITED : Math.max(0, granted - elsewhere);
+
+const numberIn = (scopes: readonly ScopeGrant[], scope: string, limit: keyof Limits): number =>
   scopes.find((s) => s.name === scope)?.limits[limit] ?? 0;

@@ -6,7 +6,7 @@ import { ArtifactFiles } from "../../sidecar/identity/artifact-files.ts";
 import { HeldAuthority } from "../../sidecar/identity/held-authority.ts";
 import { DOCK, verifyDock } from "../../src/domain/dock.ts";
 import { GENESIS, verifyGenesis } from "../../src/domain/genesis.ts";
-import { GRANT, verifyGrant } from "../../src/domain/grant.ts";
+import { GRANT, LIMIT_NAMES, UNLIMITED, verifyGrant } from "../../src/domain/grant.ts";
 import { KEYSET, type KeyEntry } from "../../src/domain/keyset.ts";
 import { clockSkewMaxUs } from "../../src/domain/limits.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
@@ -57,6 +57,24 @@ const compromised =
 test("the fixture's lease holds", async () => {
   f.ok(authority.verifyLease(await lease(), f.NOW));
 });
+
+test.each(LIMIT_NAMES)(
+  "a lease whose %s goes beyond the grant's is refused, however small the step",
+  async (limit) => {
+    const granted = { maxActions: 9, maxBytes: 9, ratePerMinute: 9, maxConcurrent: 9 };
+    chain = await f.makeChain({ scopes: [{ name: "read:payments", limits: granted }] });
+    authority = await hold();
+    const asking = (number: number) =>
+      lease({ scopes: [{ name: "read:payments", limits: { ...granted, [limit]: number } }] });
+    f.ok(authority.verifyLease(await asking(9), f.NOW));
+    for (const number of [10, UNLIMITED]) {
+      expect(authority.verifyLease(await asking(number), f.NOW)).toMatchObject({
+        code: "E_WIDENED",
+        detail: expect.stringContaining(limit),
+      });
+    }
+  },
+);
 
 describe("once a newer keyset was adopted", () => {
   test.each(["alice", "issuer"] as const)(

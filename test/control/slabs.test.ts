@@ -5,6 +5,7 @@ import { type Limits, type ScopeGrant, UNLIMITED } from "../../src/domain/grant.
 import { slabActionsMin, slabBytesMin } from "../../src/domain/limits.ts";
 
 const SCOPE = "read:payments";
+const NOW_US = 1_800_000_000_000_000;
 const FREE: Limits = {
   maxActions: UNLIMITED,
   maxBytes: UNLIMITED,
@@ -20,8 +21,11 @@ const account = (over: Partial<SlabAccount> = {}): SlabAccount => ({
   last: [],
   others: [],
   spent: [],
+  nowUs: NOW_US,
   ...over,
 });
+/** The last lease of another ledger. */
+const other = (limits: Partial<Limits>, notAfterUs = 0) => ({ scopes: of(limits), notAfterUs });
 const actions = (a: SlabAccount): number | undefined => ceilings(a)[0]?.limits.maxActions;
 
 describe("the ceiling of a lease", () => {
@@ -51,9 +55,19 @@ describe("the ceiling of a lease", () => {
   });
 
   test("leaves to another ledger of the instance what it was given", () => {
-    const others = [of({ maxActions: 9500 })];
+    const others = [other({ maxActions: 9500 })];
     expect(actions(account({ others }))).toBe(500);
-    expect(actions(account({ others: [...others, of({ maxActions: 600 })] }))).toBe(0);
+    expect(actions(account({ others: [...others, other({ maxActions: 600 })] }))).toBe(0);
+  });
+
+  test("lends rate and concurrency to one ledger of an instance at a time", () => {
+    const granted = of({ ratePerMinute: 60, maxConcurrent: 4 });
+    const limits = { ratePerMinute: 60, maxConcurrent: 4 };
+    const during = account({ granted, others: [other(limits, NOW_US + 1)] });
+    expect(ceilings(during)).toEqual(of({ ratePerMinute: 0, maxConcurrent: 0 }));
+    expect(ceilings(account({ granted, others: [other(limits, NOW_US)] }))).toEqual(granted);
+    const free = account({ granted: of({}), others: [other({}, NOW_US + 1)] });
+    expect(ceilings(free)).toEqual(of({}));
   });
 });
 
@@ -112,8 +126,14 @@ describe("whatever happens to leases, beats and ledgers", () => {
           const begin = () => ledgers.push({ given: [], inHand: [], counter: 0 });
           const renew = (counter: number) => {
             const here = ledgers.at(-1) as (typeof ledgers)[number];
-            const others = ledgers.slice(0, -1).map((l) => l.given);
-            here.given = ceilings({ granted, last: here.given, others, spent: spent(counter) });
+            const others = ledgers.slice(0, -1).map((l) => ({ scopes: l.given, notAfterUs: 0 }));
+            here.given = ceilings({
+              granted,
+              last: here.given,
+              others,
+              spent: spent(counter),
+              nowUs: NOW_US,
+            });
             return here;
           };
           begin();
