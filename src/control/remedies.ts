@@ -1,4 +1,10 @@
 import type { DirectiveBody } from "../domain/directive.ts";
+import {
+  remedyBackoffMaxUs,
+  remedyBackoffMinUs,
+  remedyPatienceUs,
+  remedyUs,
+} from "../domain/limits.ts";
 import type { OrganismView } from "../domain/organism.ts";
 import { CONDITION_TYPES, type Condition, type ConditionType } from "../domain/transition.ts";
 import type { Organisms } from "./organisms.ts";
@@ -14,15 +20,6 @@ const REMEDIES: Partial<Record<ConditionType, readonly DirectiveBody["kind"][]>>
   LOOPING: ["RESTART_AGENT"],
   DENIAL_STORM: ["RESTART_AGENT"],
 };
-
-const SECOND_US = 1_000_000;
-/** Microseconds that a condition lasts before anything is tried: most pass by themselves. */
-const PATIENCE_US = 30 * SECOND_US;
-/** Microseconds that one remedy has to work. */
-const REMEDY_US = 60 * SECOND_US;
-/** Microseconds before all of them are tried again; doubled each time, up to the last. */
-const BACKOFF_MIN_US = 300 * SECOND_US;
-const BACKOFF_MAX_US = 3600 * SECOND_US;
 
 /** How the remedies of one organism stand. Forgotten at a restart: then the wait begins anew. */
 interface Course {
@@ -66,7 +63,7 @@ export class Remedies {
     const { type: condition, artifact } = wrong;
     const started = { kind: "remedy", outcome: "STARTED", condition, artifact } as const;
     if (this.#organisms.input(instanceId, started).refused !== null) return;
-    const backoffUs = before?.backoffUs ?? BACKOFF_MIN_US;
+    const backoffUs = before?.backoffUs ?? remedyBackoffMinUs;
     const course = { condition, sent: 0, untilUs: 0, backoffUs };
     this.#courses.set(instanceId, course);
     this.#send(instanceId, course, nowUs);
@@ -94,7 +91,7 @@ export class Remedies {
       return;
     }
     course.untilUs = nowUs + course.backoffUs;
-    course.backoffUs = Math.min(2 * course.backoffUs, BACKOFF_MAX_US);
+    course.backoffUs = Math.min(2 * course.backoffUs, remedyBackoffMaxUs);
     outcome("EXHAUSTED");
   }
 
@@ -102,7 +99,7 @@ export class Remedies {
     const kind = REMEDIES[course.condition]?.[course.sent];
     if (kind === undefined) return;
     course.sent += 1;
-    course.untilUs = nowUs + REMEDY_US;
+    course.untilUs = nowUs + remedyUs;
     this.#organisms.direct(instanceId, kind, `${course.condition} persists`).catch(() => {
       // The tenant has failed for good, and its owner is told so.
     });
@@ -115,8 +112,8 @@ function resumed(view: OrganismView, nowUs: number): Course {
   return {
     condition: condition ?? "UNSPECIFIED",
     sent: CONDITION_TYPES.length,
-    untilUs: nowUs + REMEDY_US,
-    backoffUs: BACKOFF_MIN_US,
+    untilUs: nowUs + remedyUs,
+    backoffUs: remedyBackoffMinUs,
   };
 }
 
@@ -127,7 +124,7 @@ function curable(
   nowUs: number,
 ): Condition | undefined {
   return view.conditions
-    .filter((c) => REMEDIES[c.type] !== undefined && nowUs - c.sinceUs >= PATIENCE_US)
+    .filter((c) => REMEDIES[c.type] !== undefined && nowUs - c.sinceUs >= remedyPatienceUs)
     .filter((c) => c.type !== "LEASE_ZERO" || lease?.revokedEpoch === 0)
     .sort((a, b) => a.sinceUs - b.sinceUs)[0];
 }

@@ -10,14 +10,18 @@ import {
   SECOND,
 } from "../../test/fixtures/authority.ts";
 import { native } from "../native/crypto.ts";
-import { GRANT, type GrantBody, UNLIMITED, verifyGrant } from "./grant.ts";
+import { GRANT, type GrantBody, LivenessPolicy, UNLIMITED, verifyGrant } from "./grant.ts";
 import {
   clockSkewMaxUs,
+  heartbeatDeclaredUsMax,
+  heartbeatIntervalUsMin,
   leaseTtlMaxUs,
   leaseTtlMinUs,
   observeUsMax,
   purposeMax,
   scopesMax,
+  stallUsMax,
+  stallUsMin,
 } from "./limits.ts";
 import type { Manifest } from "./manifest.ts";
 import { signBody } from "./signing.ts";
@@ -47,6 +51,10 @@ const observing = (us: number, forUs: number): Partial<GrantBody> => ({
   issuedAtUs: NOW,
   notAfterUs: NOW + forUs,
   observeUntilUs: NOW + us,
+});
+
+const liveness = (more: Partial<LivenessPolicy>): Partial<GrantBody> => ({
+  liveness: { ...LivenessPolicy.empty(), ...more },
 });
 
 describe("a grant", () => {
@@ -96,6 +104,21 @@ describe("a grant", () => {
     ["a purpose that turns the text around", { purpose: "a\u202eb" }, "E_FIELD"],
     ["nobody to use it", { instancesMax: 0 }, "E_FIELD"],
     ["no level of measurement", { measureMin: "UNSPECIFIED" }, "E_FIELD"],
+    ["a heartbeat a millisecond", liveness({ heartbeatIntervalUs: 1000 }), "E_FIELD"],
+    ["a heartbeat a day", liveness({ heartbeatIntervalUs: heartbeatDeclaredUsMax + 1 }), "E_FIELD"],
+    ["a standstill of no time", liveness({ stallDegradedUs: stallUsMin - 1 }), "E_FIELD"],
+    [
+      "a standstill that nobody lives to see",
+      liveness({ stallDegradedUs: stallUsMax + 1 }),
+      "E_FIELD",
+    ],
+    ["a remedy after no time", liveness({ stallAutohealUs: 1 }), "E_FIELD"],
+    ["a remedy after for ever", liveness({ stallAutohealUs: stallUsMax + 1 }), "E_FIELD"],
+    [
+      "a remedy before what it cures",
+      liveness({ stallDegradedUs: 2 * SECOND, stallAutohealUs: SECOND }),
+      "E_FIELD",
+    ],
     ["observing that is over before it begins", observing(0, HOUR), "E_FIELD"],
     ["observing longer than it holds", observing(2 * HOUR, HOUR), "E_FIELD"],
     ["observing longer than may be", observing(observeUsMax + 1, 2 * observeUsMax), "E_FIELD"],
@@ -110,6 +133,10 @@ describe("a grant", () => {
     ok(await verify({ leaseTtlMaxUs }));
     ok(await verify(observing(observeUsMax, observeUsMax)));
     ok(await verify(observing(1, HOUR)));
+    ok(await verify(liveness({ heartbeatIntervalUs: heartbeatIntervalUsMin })));
+    ok(await verify(liveness({ heartbeatIntervalUs: heartbeatDeclaredUsMax })));
+    ok(await verify(liveness({ stallDegradedUs: stallUsMin, stallAutohealUs: stallUsMin })));
+    ok(await verify(liveness({ stallDegradedUs: stallUsMax, stallAutohealUs: stallUsMax })));
     ok(await verify({ issuedAtUs: NOW + clockSkewMaxUs }));
   });
 

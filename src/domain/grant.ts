@@ -5,12 +5,16 @@ import { isId } from "./ids.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
 import {
+  heartbeatDeclaredUsMax,
+  heartbeatIntervalUsMin,
   leaseTtlMaxUs,
   leaseTtlMinUs,
   observeUsMax,
   purposeMax,
   scopeNameMax,
   scopesMax,
+  stallUsMax,
+  stallUsMin,
 } from "./limits.ts";
 import { identityOf, isPrintable, type Manifest, SCOPE_NAME } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
@@ -156,7 +160,30 @@ export function checkGrant(body: GrantBody): Invalid | null {
       ),
     () => must(body.instancesMax >= 1, "E_FIELD", "grant.instancesMax is 0, so it permits nobody"),
     () => must(body.measureMin !== "UNSPECIFIED", "E_FIELD", "grant.measureMin is absent"),
+    () => checkLiveness(body.liveness),
     () => checkObserving(body),
+  );
+}
+
+/** Each threshold is absent, or one that can be kept: nobody beats a thousand times a second. */
+function checkLiveness(policy: LivenessPolicy): Invalid | null {
+  const { heartbeatIntervalUs: interval, stallDegradedUs, stallAutohealUs } = policy;
+  const within = (field: keyof LivenessPolicy, us: number, min: number, max: number) => () =>
+    must(
+      us === 0 || (us >= min && us <= max),
+      "E_FIELD",
+      `grant.liveness.${field} is ${us}; write ${min} to ${max} µs, or 0 for the default`,
+    );
+  return firstOf(
+    within("heartbeatIntervalUs", interval, heartbeatIntervalUsMin, heartbeatDeclaredUsMax),
+    within("stallDegradedUs", stallDegradedUs, stallUsMin, stallUsMax),
+    within("stallAutohealUs", stallAutohealUs, stallUsMin, stallUsMax),
+    () =>
+      must(
+        stallAutohealUs === 0 || stallAutohealUs >= stallDegradedUs,
+        "E_FIELD",
+        `grant.liveness.stallAutohealUs is ${stallAutohealUs}, less than stallDegradedUs, ${stallDegradedUs}: degraded comes first`,
+      ),
   );
 }
 

@@ -202,8 +202,21 @@ export const mappedBytesMax = 16 * MIB;
 export const heartbeatIntervalUs = 10 * SECOND_US;
 /** Microseconds between heartbeats under `dragons dev`, where people watch. */
 export const heartbeatIntervalDevUs = 1 * SECOND_US;
+/** Microseconds between heartbeats, at least: each is signed, sent, verified and answered. */
+export const heartbeatIntervalUsMin = SECOND_US / 4;
+/** Microseconds of standstill that a grant may call one: below is a slow call, above nobody would hear of it. */
+export const stallUsMin = 1 * SECOND_US;
+export const stallUsMax = 30 * 24 * 60 * MINUTE_US;
 /** Microseconds. A beat may not put the next one off further: silence must show within minutes. */
 export const heartbeatDeclaredUsMax = 5 * MINUTE_US;
+/** Microseconds. Pauses that are nobody's death: a garbage collection, a scheduler, a retransmission. */
+export const pauseUs = 1 * SECOND_US;
+/** Microseconds. The bar of silence is never lower, however regular the arrivals were. */
+export const silenceBarUsMin = 2 * SECOND_US;
+/** Microseconds that a fleet needs to connect again after the control plane was away. */
+export const fleetReconnectUs = 30 * SECOND_US;
+/** Microseconds. Two signs of our own life further apart: we were not listening in between. */
+export const observerGapUs = 5 * SECOND_US;
 /** Microseconds. An organism may not teach us patience without end by beating ever more unevenly. */
 export const silenceBarUsMax = 10 * MINUTE_US;
 /** Stretches of the control plane's own uptime that are remembered: enough for one transition's evidence. */
@@ -214,6 +227,16 @@ export const noveltyWindowParts = 10;
 /** Fingerprints remembered at each level: about half a megabyte each. The longest unseen go first. */
 export const fingerprintsMax = 4096;
 
+// Remedies
+
+/** Microseconds that a condition lasts before anything is tried: most pass by themselves. */
+export const remedyPatienceUs = 30 * SECOND_US;
+/** Microseconds that one remedy has to work. */
+export const remedyUs = 60 * SECOND_US;
+/** Microseconds before all remedies are tried again; doubled each time, up to the last. */
+export const remedyBackoffMinUs = 5 * MINUTE_US;
+export const remedyBackoffMaxUs = 60 * MINUTE_US;
+
 // Batches
 
 /** Receipt headers sent to the control plane in one message: about 40 KB, and 4 ms to verify. */
@@ -222,6 +245,13 @@ export const syncBatchMax = 64;
 export const pageSizeMax = 1000;
 /** Objects in one page when none was asked for. */
 export const pageSizeDefault = 100;
+
+// Stores
+
+/** Bytes of a key: what LMDB takes on its smallest pages; far above any key here. */
+export const storeKeyBytesMax = 511;
+/** Bytes of a key of the control plane's: the same, less what is put in front, tenant, separators, seq. */
+export const controlKeyBytesMax = 400;
 
 // Signatures
 
@@ -284,6 +314,9 @@ export const controlCaTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
 /** Microseconds that its server certificate is good for; made anew at each start. */
 export const controlLeafTtlUs = 365 * 24 * 60 * MINUTE_US;
 
+/** Watchers of the server's health at once: probes watch, people do not. */
+export const healthWatchersMax = 256;
+
 // Sessions with sidecars
 
 /** Microseconds that a sidecar has for each step of attaching; until then nobody is known. */
@@ -330,6 +363,31 @@ export const operatorKeyTtlUs = 365 * 24 * 60 * MINUTE_US;
 export const controlKeyTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
 /** Microseconds that a grant or a dock holds when it is not said. */
 export const grantTtlDefaultUs = 24 * 60 * MINUTE_US;
+
+/** Microseconds in which a sidecar that is about to start must have docked. */
+export const boardingDockUs = 10 * MINUTE_US;
+/** Microseconds that a grant made by `dragons run` holds: somebody asks again the next day. */
+export const runGrantUs = 24 * 60 * MINUTE_US;
+/** Runs of one identity at a time under such a grant. */
+export const runInstancesMax = 16;
+/** Ways that two patterns are followed together before it is left open whether one covers the other. */
+export const coverStepsMax = 20_000;
+
+// The story that `dragons dev` tells: how long each beat may take on a slow machine before it is said to fail
+
+/** Milliseconds in which a process must say that it is ready, between looks for that, and to end by itself. */
+export const childReadyMsMax = 20_000;
+export const childLookMs = 20;
+export const childEndMsMax = 15_000;
+/** Milliseconds in which the first lease must be held, and between two looks. */
+export const storyLeaseMsMax = 15_000;
+export const storyLookMs = 50;
+/** Milliseconds in which a receipt must be there. */
+export const storyReceiptMsMax = 5_000;
+/** Milliseconds that the agent may take to say how something went. */
+export const storyAnswerMsMax = 15_000;
+/** Milliseconds in which something that was set going must show. */
+export const storyShowMsMax = 30_000;
 
 // Evidence
 

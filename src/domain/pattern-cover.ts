@@ -1,7 +1,5 @@
+import { coverStepsMax } from "./limits.ts";
 import { STAR, type Token, tokenise } from "./pattern.ts";
-
-/** Ways looked at before the question is given up as open; patterns that people write take dozens. */
-const STEPS_MAX = 20_000;
 
 /** One character further: the character, or any but `/`. */
 interface Edge {
@@ -33,7 +31,7 @@ export function covers(wide: string, narrow: string): boolean {
         const step: [number, readonly number[]] = [to, follow(w, reached, c)];
         const key = `${step[0]}:${step[1].join()}`;
         if (seen.has(key)) continue;
-        if (seen.size === STEPS_MAX) return false;
+        if (seen.size === coverStepsMax) return false;
         seen.add(key);
         open.push(step);
       }

@@ -1,17 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { heartbeatDeclaredUsMax, observerIntervalsMax, silenceBarUsMax } from "./limits.ts";
 import {
-  BAR_US_MIN,
-  barUs,
-  dueUs,
-  heard,
-  OBSERVER_GAP_US,
-  observing,
-  RECONNECT_US,
-  Rhythm,
-  silence,
-} from "./suspicion.ts";
+  fleetReconnectUs,
+  heartbeatDeclaredUsMax,
+  observerGapUs,
+  observerIntervalsMax,
+  silenceBarUsMax,
+  silenceBarUsMin,
+} from "./limits.ts";
+import { barUs, dueUs, heard, observing, Rhythm, silence } from "./suspicion.ts";
 
 const SECOND = 1_000_000;
 const T = 1_790_000_000 * SECOND;
@@ -29,7 +26,7 @@ describe("the bar", () => {
   });
 
   test("is never under its floor, however short the declared interval", () => {
-    expect(barUs(beat(never, T, 1))).toBe(BAR_US_MIN);
+    expect(barUs(beat(never, T, 1))).toBe(silenceBarUsMin);
   });
 
   test("grows with this organism's own lateness and settles again", () => {
@@ -80,7 +77,7 @@ describe("the bar", () => {
           expect(next.heardUs).toBeGreaterThanOrEqual(r.heardUs);
           r = next;
           expect(Rhythm.decode(Rhythm.encode(r))).toEqual(r);
-          expect(barUs(r)).toBeGreaterThanOrEqual(BAR_US_MIN);
+          expect(barUs(r)).toBeGreaterThanOrEqual(silenceBarUsMin);
           expect(barUs(r)).toBeLessThanOrEqual(silenceBarUsMax);
         }
       }),
@@ -122,7 +119,7 @@ describe("silence", () => {
   test("our own absence is not the organism's: after it, everybody gets time to connect", () => {
     const back = due + 3600 * SECOND;
     const away = upTo(due + 1);
-    const enough = barUs(regular) + RECONNECT_US;
+    const enough = barUs(regular) + fleetReconnectUs;
     const judged = (us: number) =>
       silence(regular, [...away, { fromUs: back, untilUs: back + us }]);
     expect(judged(0).suspicion).toBe(0);
@@ -146,11 +143,11 @@ describe("silence", () => {
 
 describe("observing", () => {
   test("one stretch while looks are close, another after a gap", () => {
-    const one = observing(observing([], T), T + OBSERVER_GAP_US);
-    expect(one).toEqual([{ fromUs: T, untilUs: T + OBSERVER_GAP_US }]);
-    expect(observing(one, T + 2 * OBSERVER_GAP_US + 1)).toEqual([
+    const one = observing(observing([], T), T + observerGapUs);
+    expect(one).toEqual([{ fromUs: T, untilUs: T + observerGapUs }]);
+    expect(observing(one, T + 2 * observerGapUs + 1)).toEqual([
       ...one,
-      { fromUs: T + 2 * OBSERVER_GAP_US + 1, untilUs: T + 2 * OBSERVER_GAP_US + 1 },
+      { fromUs: T + 2 * observerGapUs + 1, untilUs: T + 2 * observerGapUs + 1 },
     ]);
   });
 

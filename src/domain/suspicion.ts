@@ -1,5 +1,13 @@
 import { message, u64 } from "./canonical.ts";
-import { heartbeatDeclaredUsMax, observerIntervalsMax, silenceBarUsMax } from "./limits.ts";
+import {
+  fleetReconnectUs,
+  heartbeatDeclaredUsMax,
+  observerGapUs,
+  observerIntervalsMax,
+  pauseUs,
+  silenceBarUsMax,
+  silenceBarUsMin,
+} from "./limits.ts";
 import type { Interval } from "./transition.ts";
 
 /**
@@ -21,15 +29,6 @@ export const Rhythm = message("rhythm", {
   deviationUs: u64(4),
 });
 export type Rhythm = ReturnType<typeof Rhythm.decode>;
-
-/** Pauses that are nobody's death: a garbage collection, a scheduler, a retransmission. */
-const PAUSE_US = 1_000_000;
-/** The bar is never lower, however regular the arrivals were. */
-export const BAR_US_MIN = 2_000_000;
-/** What a fleet needs to connect again after we were away. */
-export const RECONNECT_US = 30_000_000;
-/** Two signs of our own life further apart than this: we were not listening in between. */
-export const OBSERVER_GAP_US = 5_000_000;
 
 /**
  * Takes an arrival into account. A beat that opens a session says nothing about lateness: what was
@@ -60,8 +59,8 @@ export const dueUs = (rhythm: Rhythm): number =>
 
 /** How much silence after the due time is too much for this organism, in microseconds. */
 export function barUs(rhythm: Rhythm): number {
-  const bar = rhythm.declaredUs + PAUSE_US + rhythm.latenessUs + 4 * rhythm.deviationUs;
-  return Math.min(Math.max(bar, BAR_US_MIN), silenceBarUsMax);
+  const bar = rhythm.declaredUs + pauseUs + rhythm.latenessUs + 4 * rhythm.deviationUs;
+  return Math.min(Math.max(bar, silenceBarUsMin), silenceBarUsMax);
 }
 
 export interface Silence {
@@ -82,7 +81,7 @@ export function silence(rhythm: Rhythm, up: readonly Interval[]): Silence {
     .map((i) => ({ fromUs: Math.max(i.fromUs, rhythm.heardUs), untilUs: i.untilUs }));
   const current = observerUp.at(-1);
   const returned = current !== undefined && current.fromUs > rhythm.heardUs;
-  const thresholdUs = barUs(rhythm) + (returned ? RECONNECT_US : 0);
+  const thresholdUs = barUs(rhythm) + (returned ? fleetReconnectUs : 0);
   // Only the stretch we are in counts: before it the organism may have called into the void.
   const heardNothingUs =
     current === undefined || due === 0
@@ -98,7 +97,7 @@ export function silence(rhythm: Rhythm, up: readonly Interval[]): Silence {
  */
 export function observing(up: readonly Interval[], nowUs: number): Interval[] {
   const last = up.at(-1);
-  if (last === undefined || nowUs - last.untilUs > OBSERVER_GAP_US) {
+  if (last === undefined || nowUs - last.untilUs > observerGapUs) {
     return [...up, { fromUs: nowUs, untilUs: nowUs }].slice(-observerIntervalsMax);
   }
   return [...up.slice(0, -1), { fromUs: last.fromUs, untilUs: Math.max(nowUs, last.untilUs) }];

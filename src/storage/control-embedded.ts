@@ -1,5 +1,6 @@
 import { compare, concat, equal, text, u64be, utf8 } from "../domain/bytes.ts";
 import { bytes, message, u64 } from "../domain/canonical.ts";
+import { controlKeyBytesMax } from "../domain/limits.ts";
 import type {
   Answered,
   Applied,
@@ -30,9 +31,6 @@ import type { Store, Write } from "./store.ts";
 export function embeddedControlStore(store: Store): ControlStore {
   return new EmbeddedControlStore(store);
 }
-
-/** LMDB's bound on keys, less what is put in front: tenant, separators, seq. */
-const KEY_BYTES_MAX = 400;
 
 const TENANT = /^[a-z0-9-]{1,63}$/;
 
@@ -231,8 +229,8 @@ function checkTenant(tenant: string): void {
 function rowKey(kind: "t" | "k" | "s" | "l" | "q", tenant: string, name?: string): Uint8Array {
   if (name === undefined) return utf8(`${kind}${tenant}`);
   const encoded = utf8(name);
-  if (encoded.length > KEY_BYTES_MAX || encoded.includes(0)) {
-    throw new RangeError(`key: at most ${KEY_BYTES_MAX} bytes and no NUL`);
+  if (encoded.length > controlKeyBytesMax || encoded.includes(0)) {
+    throw new RangeError(`key: at most ${controlKeyBytesMax} bytes and no NUL`);
   }
   return concat(utf8(`${kind}${tenant}\0`), encoded);
 }

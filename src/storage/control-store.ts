@@ -57,7 +57,7 @@ export interface Command {
 }
 
 export interface KeyWrite {
-  /** UTF-8, at most KEY_BYTES_MAX bytes, without NUL. */
+  /** UTF-8, at most controlKeyBytesMax bytes, without NUL. */
   readonly key: string;
   readonly value: Uint8Array | null;
 }

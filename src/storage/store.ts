@@ -1,3 +1,4 @@
+import { storeKeyBytesMax } from "../domain/limits.ts";
 /**
  * Rows of bytes in the order of their keys: what every embedded store here is built on.
  *
@@ -42,7 +43,7 @@ export interface Row {
 }
 
 export interface Write {
-  /** 1 to KEY_BYTES_MAX bytes. */
+  /** 1 to storeKeyBytesMax bytes. */
   readonly key: Uint8Array;
   /** null removes the row, if it is there. */
   readonly value: Uint8Array | null;
@@ -53,14 +54,11 @@ export class StorageFailed extends Error {
   override readonly name = "StorageFailed";
 }
 
-/** What LMDB takes on its smallest pages; far above any key here. */
-export const KEY_BYTES_MAX = 511;
-
 /** @throws RangeError on a key that no store takes. */
 export function checkWrites(writes: readonly Write[]): void {
   for (const { key } of writes) {
-    if (key.length === 0 || key.length > KEY_BYTES_MAX) {
-      throw new RangeError(`a key is 1 to ${KEY_BYTES_MAX} bytes, not ${key.length}`);
+    if (key.length === 0 || key.length > storeKeyBytesMax) {
+      throw new RangeError(`a key is 1 to ${storeKeyBytesMax} bytes, not ${key.length}`);
     }
   }
 }

@@ -1,3 +1,4 @@
+import { healthWatchersMax } from "../domain/limits.ts";
 import {
   type HealthCheckResponse_ServingStatus,
   type Health as Service,
@@ -8,9 +9,6 @@ import type { Handlers } from "./rpc.ts";
 import { StatusError } from "./status.ts";
 
 type Status = HealthCheckResponse_ServingStatus;
-
-/** Watchers of health at once: probes watch, people do not. */
-const WATCHERS_MAX = 256;
 
 /** grpc.health.v1: whether the server ("") and each of its services take calls. */
 export class HealthState {
@@ -43,7 +41,7 @@ export class HealthState {
   };
 
   async *#watch(service: string, signal: AbortSignal) {
-    if (this.#watchers.size >= WATCHERS_MAX) {
+    if (this.#watchers.size >= healthWatchersMax) {
       throw new StatusError("RESOURCE_EXHAUSTED", "OVERLOADED", "too many health watchers");
     }
     // One is enough: whoever wakes reads the status as it is then.

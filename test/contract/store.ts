@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { utf8 } from "../../src/domain/bytes.ts";
-import { KEY_BYTES_MAX, StorageFailed, type Store } from "../../src/storage/store.ts";
+import { storeKeyBytesMax } from "../../src/domain/limits.ts";
+import { StorageFailed, type Store } from "../../src/storage/store.ts";
 
 const key = (...bytes: number[]): Uint8Array => Uint8Array.from(bytes);
 const put = (k: Uint8Array, value: string) => ({ key: k, value: utf8(value) });
@@ -86,10 +87,10 @@ export function storeContract(name: string, make: () => Promise<Store>): void {
     });
 
     test("a key that no store takes is refused, and nothing of its commit is kept", async () => {
-      for (const bad of [new Uint8Array(0), new Uint8Array(KEY_BYTES_MAX + 1)]) {
+      for (const bad of [new Uint8Array(0), new Uint8Array(storeKeyBytesMax + 1)]) {
         await expect(store.commit([put(key(1), "x"), put(bad, "y")])).rejects.toThrow(RangeError);
       }
-      const longest = new Uint8Array(KEY_BYTES_MAX).fill(7);
+      const longest = new Uint8Array(storeKeyBytesMax).fill(7);
       await store.commit([put(longest, "z")]);
       expect(store.get(longest)).toEqual(utf8("z"));
       expect(all()).toHaveLength(1);

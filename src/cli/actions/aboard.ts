@@ -1,13 +1,11 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Signer } from "../../domain/crypto.ts";
+import { boardingDockUs } from "../../domain/limits.ts";
 import type { Control } from "../client.ts";
 import { createDock } from "./dock.ts";
 import { generateKey } from "./keys.ts";
 import { createToken, writeSecret } from "./token.ts";
-
-/** Microseconds in which a sidecar that is about to start must have docked. */
-const DOCK_US = 600_000_000;
 
 /** One instance that is to come aboard under a grant. */
 export interface Boarding {
@@ -38,7 +36,7 @@ export async function bringAboard(
     grantRef,
     joinKey,
     ledgersMax: 1,
-    forUs: DOCK_US,
+    forUs: boardingDockUs,
   });
   const token = join(keys, "join.token");
   const text = await createToken({

@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { fromHex, toHex } from "../../domain/bytes.ts";
 import { ClaimBody } from "../../domain/claim.ts";
 import { NO_LIMITS } from "../../domain/grant.ts";
+import { runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel, type Rule, ruleProblem } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
@@ -34,10 +35,6 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
   --yes             grant what the manifest asks for without a question
   --profile FILE    which control plane and keys      [.dragons/profile.json]
 `;
-
-const DAY_US = 24 * 3_600_000_000;
-/** Runs of one identity at a time. */
-const INSTANCES_MAX = 16;
 
 interface Wanted {
   readonly manifest: string | null;
@@ -279,8 +276,8 @@ async function grantFor(
     (g) =>
       g.manifestHash === toHex(hash) &&
       g.revokedEpoch === 0 &&
-      g.instancesMax === INSTANCES_MAX &&
-      g.notAfterUs - nowUs > DAY_US / 2 &&
+      g.instancesMax === runInstancesMax &&
+      g.notAfterUs - nowUs > runGrantUs / 2 &&
       g.scopes.map((s) => s.name).join() === names,
   );
   if (held !== undefined) return fromHex(held.ref);
@@ -289,8 +286,8 @@ async function grantFor(
     manifestHash: hash,
     scopes: manifest.capabilities.map(({ name }) => ({ name, limits: NO_LIMITS })),
     purpose: goal === "" ? `dragons run ${manifest.name}` : goal,
-    forUs: DAY_US,
-    instancesMax: INSTANCES_MAX,
+    forUs: runGrantUs,
+    instancesMax: runInstancesMax,
   });
   return grant.ref;
 }

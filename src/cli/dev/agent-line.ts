@@ -1,8 +1,6 @@
+import { storyAnswerMsMax } from "../../domain/limits.ts";
 import { EXIT, Failure } from "../failure.ts";
 import type { Child } from "./child.ts";
-
-/** Milliseconds that the agent may take to say how something went. */
-const ANSWER_MS_MAX = 15_000;
 
 /** What the agent prints of one thing that it did. */
 export interface Did {
@@ -38,7 +36,7 @@ export class AgentLine {
 
   /** The first that it says of this command and that is as wanted. */
   async hear(command: string, wanted: (did: Did) => boolean = () => true): Promise<Did> {
-    const late = Date.now() + ANSWER_MS_MAX;
+    const late = Date.now() + storyAnswerMsMax;
     for (;;) {
       const found = this.#heard.find((d) => d.did === command && wanted(d));
       if (found !== undefined) return found;

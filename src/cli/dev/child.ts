@@ -3,15 +3,9 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { childEndMsMax, childLookMs, childReadyMsMax } from "../../domain/limits.ts";
 
 import { EXIT, Failure } from "../failure.ts";
-
-/** Milliseconds in which a process must say that it is ready. */
-const READY_MS_MAX = 20_000;
-/** Milliseconds between looks for a ready file. */
-const LOOK_MS = 20;
-/** Milliseconds that a process gets to end by itself. */
-const END_MS_MAX = 15_000;
 
 /** The launcher of this very installation. */
 export const LAUNCHER = join(import.meta.dirname, "../../../bin/dragons");
@@ -88,7 +82,7 @@ export class Child {
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
         }
-        await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+        await new Promise((resolve) => setTimeout(resolve, childLookMs));
       }
       throw new Failure(EXIT.failed, `${this.name} is gone`);
     };
@@ -100,7 +94,7 @@ export class Child {
     if (this.#code !== null) return;
     this.#process.kill("SIGCONT");
     this.#process.stdin?.end();
-    const late = setTimeout(() => this.#process.kill("SIGKILL"), END_MS_MAX);
+    const late = setTimeout(() => this.#process.kill("SIGKILL"), childEndMsMax);
     await this.#exited;
     clearTimeout(late);
   }
@@ -109,7 +103,10 @@ export class Child {
     let timer: NodeJS.Timeout | undefined;
     const gone = this.#exited.then((code) => `ended with code ${code}`);
     const late = new Promise<string>((resolve) => {
-      timer = setTimeout(() => resolve(`gave no sign for ${READY_MS_MAX / 1000} s`), READY_MS_MAX);
+      timer = setTimeout(
+        () => resolve(`gave no sign for ${childReadyMsMax / 1000} s`),
+        childReadyMsMax,
+      );
     });
     const why = Promise.race([gone, late]).then((reason) => {
       const tail = readFileSync(this.#log, "utf8").trim().split("\n").slice(-5).join("\n  ");

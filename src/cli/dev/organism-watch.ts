@@ -1,9 +1,7 @@
+import { storyShowMsMax } from "../../domain/limits.ts";
 import { type OrganismView, watchOrganisms } from "../actions/organism.ts";
 import type { Control } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
-
-/** Milliseconds in which something that was set going must show. */
-const WAIT_MS_MAX = 30_000;
 
 /** One organism as `OrganismService.Watch` tells it: every change once, in order. */
 export class OrganismWatch {
@@ -20,7 +18,7 @@ export class OrganismWatch {
 
   /** Resolves with the organism once it is as wanted. */
   async until(what: string, wanted: (organism: OrganismView) => boolean): Promise<OrganismView> {
-    const late = Date.now() + WAIT_MS_MAX;
+    const late = Date.now() + storyShowMsMax;
     for (;;) {
       if (this.#latest !== null && wanted(this.#latest)) return this.#latest;
       if (this.#failure !== null) throw this.#failure;

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { toHex } from "../../domain/bytes.ts";
+import { storyLeaseMsMax, storyLookMs, storyReceiptMsMax } from "../../domain/limits.ts";
 import { systemClock } from "../../native/clock.ts";
 import { exitCodeOf } from "../../verifier/report.ts";
 import { exportEvidence, sidecarStatus } from "../actions/evidence.ts";
@@ -16,11 +17,6 @@ import { OrganismWatch } from "./organism-watch.ts";
 import { describe, LEASE_TTL_US, PURPOSE, type Rig } from "./rig.ts";
 
 const PERMISSION_DENIED = 7;
-/** Milliseconds in which the first lease must be held, and between two looks. */
-const LEASE_MS_MAX = 15_000;
-const LOOK_MS = 50;
-/** Milliseconds in which a receipt must be there. */
-const RECEIPT_MS_MAX = 5_000;
 
 /**
  * Every beat checks what it tells. A story that does not come true throws, naming the beat; so does
@@ -72,7 +68,7 @@ async function lease({ sidecar }: Rig, watch: OrganismWatch, tell: Narrator): Pr
   tell.does(
     `an operator's key signs a grant (read:payments, “${PURPOSE}”); the issuer cuts leases from it`,
   );
-  const late = Date.now() + LEASE_MS_MAX;
+  const late = Date.now() + storyLeaseMsMax;
   for (;;) {
     const { leaseId, standing } = await sidecarStatus(sidecar);
     if (standing === null && leaseId !== "") {
@@ -83,8 +79,8 @@ async function lease({ sidecar }: Rig, watch: OrganismWatch, tell: Narrator): Pr
       tell.shows(`its first heartbeat under the lease: the organism is ${state}`);
       return leaseId;
     }
-    must(Date.now() < late, `a lease is held within ${LEASE_MS_MAX / 1000} s (${standing})`);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    must(Date.now() < late, `a lease is held within ${storyLeaseMsMax / 1000} s (${standing})`);
+    await new Promise((resolve) => setTimeout(resolve, storyLookMs));
   }
 }
 
@@ -211,22 +207,22 @@ async function latest(
   wanted: (receipt: { verdict: string }) => boolean,
   count: number,
 ) {
-  const late = Date.now() + RECEIPT_MS_MAX;
+  const late = Date.now() + storyReceiptMsMax;
   for (;;) {
     const found = [];
     for await (const receipt of listEntries(sidecar)) if (wanted(receipt)) found.push(receipt);
     if (found.length >= count) return found.slice(-count);
     must(Date.now() < late, `there are ${count} such receipts`);
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    await new Promise((resolve) => setTimeout(resolve, storyLookMs));
   }
 }
 
 /** A lease that was just earned takes a moment to arrive. */
 async function untilAllowed(agent: AgentLine, command: string): Promise<Did> {
-  const late = Date.now() + LEASE_MS_MAX;
+  const late = Date.now() + storyLeaseMsMax;
   for (;;) {
     const did = await agent.ask(command);
     if (did.status === 0 || Date.now() > late) return did;
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    await new Promise((resolve) => setTimeout(resolve, storyLookMs));
   }
 }
