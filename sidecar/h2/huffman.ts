@@ -85,7 +85,7 @@ function buildTree(): Node[] {
   let code = 0;
   let bits = 0;
   for (const [length, text, others] of BY_LENGTH) {
-    const symbols = [...[...text].map((c) => c.charCodeAt(0)), ...others].sort((a, b) => a - b);
+    const symbols = [...Array.from(text, (c) => c.charCodeAt(0)), ...others].sort((a, b) => a - b);
     code <<= length - bits;
     bits = length;
     for (const symbol of symbols) {
