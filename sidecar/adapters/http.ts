@@ -14,14 +14,17 @@ import { GONE, HttpReader } from "./http-wire.ts";
 export interface Http1Door {
   /** What may be believed of one request. */
   identify(head: RequestHead, ingress: Ingress): Ingress;
-  /** What may be believed of everything inside of a tunnel that this request asks for. */
-  tunnel(head: RequestHead, ingress: Ingress): Ingress;
+  /**
+   * What may be believed of everything inside of a tunnel that this request asks for; null: it has to
+   * say first who it is.
+   */
+  tunnel(head: RequestHead, ingress: Ingress): Ingress | null;
 }
 
 /**
  * The HTTP/1 side of every listener: one request after the other on each connection, each an action of
- * its own. CONNECT is always accepted and dials nothing: gRPC clients drop a refused CONNECT's reason,
- * so the decision, and its refusal, come inside the tunnel.
+ * its own. CONNECT is accepted from whoever shows a credential, right or wrong, and dials nothing: gRPC
+ * clients drop a refused CONNECT's reason, so the decision, and its refusal, come inside the tunnel.
  */
 export class Http1Server {
   readonly #services: HttpServices;
@@ -99,6 +102,10 @@ class Http1Conversation {
       if (head.method === "CONNECT") {
         if (!this.#mayTunnel(head)) return null;
         const inside = this.#door.tunnel(head, this.#ingress);
+        if (inside === null) {
+          this.#deny("CALLER_UNIDENTIFIED", "CONNECT needs the proxy credential of this launch");
+          return null;
+        }
         this.#socket.write("HTTP/1.1 200 Connection established\r\n\r\n");
         this.#reader.release();
         return inside;

@@ -43,6 +43,7 @@ export function agentEnvironment(
     GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: bundleFile,
     AWS_CA_BUNDLE: bundleFile,
     GIT_SSL_CAINFO: bundleFile,
+    GIT_HTTP_PROXY_AUTHMETHOD: "basic",
     PIP_CERT: bundleFile,
   };
 }

@@ -32,6 +32,8 @@ export function proxyDoor(credential: string): Http1Door {
       return identified(fields, expected) ? { ...UNBOUND, fault: null } : UNBOUND;
     },
     tunnel({ fields, target: said }) {
+      // Clients of many kinds show their credential only when they are asked for it.
+      if (valuesOf(fields, "proxy-authorization").length === 0) return null;
       const target = normaliseAuthority(said, 0);
       const bound = { ...UNBOUND, target: typeof target === "string" ? target : "" };
       if (!identified(fields, expected)) return bound;

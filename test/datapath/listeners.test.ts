@@ -50,8 +50,7 @@ async function say(bytes: string | Buffer, at?: Socket): Promise<{ text: string;
 
 describe("a caller", () => {
   test.each([
-    ["without a credential", null],
-    ["with a wrong one", "guessed"],
+    ["with a wrong credential", "guessed"],
     ["with one that only begins right", CREDENTIAL.slice(0, -1)],
   ])("%s gets its tunnel, and every call inside refused UNAUTHENTICATED", async (_, credential) => {
     const client = await RawClient.open(rig, `127.0.0.1:${upstream.port}`, credential);
@@ -60,6 +59,13 @@ describe("a caller", () => {
     expect(field(seen.head, "grpc-message")).toContain("CALLER_UNIDENTIFIED");
     expect(rig.ledger.recorded).toMatchObject([{ reason: "CALLER_UNIDENTIFIED" }]);
     client.close();
+  });
+
+  test("without a credential is asked for one, since many clients wait for that", async () => {
+    const { text } = await say("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n");
+    expect(text).toMatch(/^HTTP\/1.1 407 CALLER_UNIDENTIFIED\r\n/);
+    expect(text).toContain('proxy-authenticate: Basic realm="dragons"\r\n');
+    expect(rig.ledger.recorded).toMatchObject([{ reason: "CALLER_UNIDENTIFIED" }]);
   });
 
   test("that speaks HTTP/2 to the port itself is not known either", async () => {

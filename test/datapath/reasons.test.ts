@@ -60,7 +60,7 @@ const kept = <T extends { close(): void }>(client: T): T => {
   clients.push(client);
   return client;
 };
-const open = async (target = `127.0.0.1:${upstream.port}`, credential?: null) =>
+const open = async (target = `127.0.0.1:${upstream.port}`, credential?: string) =>
   kept(await RawClient.open(rig, target, credential));
 const call = async (fields: string[] = [], body: Uint8Array = HI, path = "/test.Echo/Say") =>
   (await open()).call(path, body, fields);
@@ -118,7 +118,7 @@ const AUTHORITY: Partial<Record<Reason, Spoil>> = {
 
 /** What is asked, or where, cannot be; told to who asked, by gRPC. */
 const CALLS: Partial<Record<Reason, () => Promise<Seen>>> = {
-  CALLER_UNIDENTIFIED: async () => (await open(undefined, null)).call("/test.Echo/Say", HI),
+  CALLER_UNIDENTIFIED: async () => (await open(undefined, "guessed")).call("/test.Echo/Say", HI),
   REQUEST_NOT_NORMAL: () => call([], HI, "/test.Echo/../Other"),
   AUTHORITY_MISMATCH: () => call([":authority", "evil.example:443"]),
   FRAMING_INVALID: () => call([], framed(Buffer.from("x"), 2)),

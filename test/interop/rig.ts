@@ -13,7 +13,7 @@ import { DOCK } from "../../src/domain/dock.ts";
 import { GENESIS } from "../../src/domain/genesis.ts";
 import { GRANT } from "../../src/domain/grant.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
-import { type Manifest, ManifestBody } from "../../src/domain/manifest.ts";
+import { type Manifest, ManifestBody, type Rule } from "../../src/domain/manifest.ts";
 import { RECEIPT, type ReceiptHeader, type Verdict } from "../../src/domain/receipt.ts";
 import { decodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
 import { systemClock } from "../../src/native/clock.ts";
@@ -40,6 +40,8 @@ export interface Sidecar {
 export interface SidecarOptions {
   /** Paths that are granted, by `host:port`. */
   readonly granted: Readonly<Record<string, readonly string[]>>;
+  /** Rules beside them. */
+  readonly rules?: readonly Rule[];
   readonly routes?: StackConfig["routes"];
   readonly upstreamCa?: string;
 }
@@ -50,12 +52,12 @@ export interface SidecarOptions {
  * missing: the lease is handed over here.
  */
 export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
-  const { granted, routes = [], upstreamCa = "" } = options;
+  const { granted, rules = [], routes = [], upstreamCa = "" } = options;
   const folder = mkdtempSync(join(tmpdir(), "dragons-rig-"));
   const clock = systemClock;
   const nowUs = clock.nowUs();
   const seed = generateSeed();
-  const authority = await hold(granted, folder, nowUs, seedSigner(seed));
+  const authority = await hold(granted, rules, folder, nowUs, seedSigner(seed));
   const ledger = await openWorkLedger({
     folder: join(folder, "ledger"),
     ledgerId: authority.genesis.ref,
@@ -131,6 +133,7 @@ export function countVerdicts(
 /** A chain of authority from a root key down to this ledger, verified as a sidecar verifies it. */
 async function hold(
   granted: SidecarOptions["granted"],
+  more: readonly Rule[],
   folder: string,
   nowUs: number,
   ledgerKey: ReturnType<typeof seedSigner>,
@@ -142,9 +145,12 @@ async function hold(
     capabilities: [
       {
         name: SCOPE,
-        rules: Object.entries(granted).flatMap(([target, paths]) =>
-          paths.map((path) => fixture.grpcRule(path, target)),
-        ),
+        rules: [
+          ...Object.entries(granted).flatMap(([target, paths]) =>
+            paths.map((path) => fixture.grpcRule(path, target)),
+          ),
+          ...more,
+        ],
       },
     ],
   });
