@@ -99,6 +99,7 @@ async function compose(start: Start): Promise<Sidecar> {
     authority,
     holder,
     leases,
+    left: () => gate.left(),
     tether: () => governor.tether,
     checkpoint: () => governor.checkpoint,
     onFault: (error, method) => report("fault", { method, detail: String(error) }),

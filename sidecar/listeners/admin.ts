@@ -1,5 +1,6 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import type { LimitState } from "../../src/domain/claim.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import {
   adminServer,
@@ -33,6 +34,8 @@ export interface AdminParts {
   readonly authority: HeldAuthority;
   readonly holder: AuthorityHolder;
   readonly leases: LeaseLog;
+  /** What is left to spend in each scope of the lease in hand. */
+  readonly left: () => LimitState[];
   readonly tether: () => Tether | null;
   /** The newest note with the control plane's cosignature; null: none yet. */
   readonly checkpoint: () => string | null;
@@ -81,6 +84,13 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
         manifestHash: authority.manifestHash,
         standing: REASONS.indexOf(standingReason(holder)) as WireReason,
         inFlight: ledger.stats().openIntents,
+        left: parts.left().map((l) => ({
+          scope: l.scope,
+          actionsLeft: BigInt(l.actionsLeft),
+          bytesLeft: BigInt(l.bytesLeft),
+          concurrentLeft: BigInt(l.concurrentLeft),
+          rateLeft: BigInt(l.rateLeft),
+        })),
       };
     },
 

@@ -1,12 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { Failure } from "./failure.ts";
 import {
+  parseBytes,
   parseChoice,
   parseCount,
   parseDuration,
   plural,
   showAction,
+  showBytes,
   showDuration,
+  showLeft,
   showTime,
 } from "./units.ts";
 
@@ -32,6 +35,24 @@ describe("what is typed", () => {
   test.each(["", "0", "-1", "1.0", "1e3", "0x10", "9999999999999999"])("%j is no count", (text) => {
     expect(() => parseCount(text, "--limit")).toThrow(/^--limit: .* is no whole number from 1$/);
   });
+
+  test.each([
+    ["0", 0],
+    ["4096", 4096],
+    ["1B", 1],
+    ["64kB", 64_000],
+    ["1MB", 1_000_000],
+    ["2TB", 2_000_000_000_000],
+  ])("%s is %d bytes", (text, bytes) => {
+    expect(parseBytes(text, "--scope")).toBe(bytes);
+  });
+
+  test.each(["", "MB", "1mb", "1 MB", "1.5MB", "-1B", "1KB", "1KiB", "99999999999TB"])(
+    "%j is no amount of bytes",
+    (text) => {
+      expect(() => parseBytes(text, "--scope")).toThrow(/^--scope: .* is no amount of bytes/);
+    },
+  );
 
   test("a count begins where it is said to", () => {
     expect(parseCount("0", "--at", 0)).toBe(0);
@@ -73,5 +94,30 @@ describe("what is shown", () => {
     );
     expect(showAction({ verb: "POST", path: "/v1", target: "l:80" })).toBe("POST v1 at l:80");
     expect([plural(1, "byte"), plural(0, "byte")]).toEqual(["1 byte", "0 bytes"]);
+  });
+});
+
+describe("what is left", () => {
+  test("is said in words, limit by limit, and where there is none", () => {
+    const none = { actions: null, bytes: null, perMinute: null, atOnce: null };
+    const some = { actions: 1, bytes: 1_250_000, perMinute: 60, atOnce: 0 };
+    expect(showLeft([])).toBe("-");
+    expect(showLeft([{ scope: "a", ...none }])).toBe("a unlimited");
+    expect(
+      showLeft([
+        { scope: "a", ...some },
+        { scope: "b", ...none, actions: 40 },
+      ]),
+    ).toBe("a 1 action, 1.3MB, 60 a minute, 0 at once; b 40 actions");
+  });
+
+  test.each([
+    [0, "0B"],
+    [999, "999B"],
+    [1000, "1kB"],
+    [64_000, "64kB"],
+    [2_000_000_000, "2GB"],
+  ])("%d bytes are shown as %s", (bytes, text) => {
+    expect(showBytes(bytes)).toBe(text);
   });
 });

@@ -1,5 +1,6 @@
 import type { Claim } from "../domain/claim.ts";
 import type { Rule } from "../domain/manifest.ts";
+import type { LeftView } from "./actions/left.ts";
 import { EXIT, Failure } from "./failure.ts";
 
 /** How times, lengths of time and hashes are typed and shown. */
@@ -38,6 +39,29 @@ export function parseBytes(text: string, flag: string): number {
     );
   }
   return bytes;
+}
+
+/** `read:payments 940 actions, 1.2MB, 60 a minute, 4 at once; write:ledger unlimited` */
+export function showLeft(left: readonly LeftView[]): string {
+  if (left.length === 0) return "-";
+  return left.map((l) => `${l.scope} ${showScopeLeft(l)}`).join("; ");
+}
+
+function showScopeLeft({ actions, bytes, perMinute, atOnce }: LeftView): string {
+  const said = [
+    ...(actions === null ? [] : [`${actions} ${actions === 1 ? "action" : "actions"}`]),
+    ...(bytes === null ? [] : [showBytes(bytes)]),
+    ...(perMinute === null ? [] : [`${perMinute} a minute`]),
+    ...(atOnce === null ? [] : [`${atOnce} at once`]),
+  ];
+  return said.join(", ") || "unlimited";
+}
+
+/** `512B`, `64kB`, `1.5MB`: as it may be typed, and two figures are enough to look at. */
+export function showBytes(bytes: number): string {
+  const unit = (["TB", "GB", "MB", "kB"] as const).find((u) => bytes >= UNIT_BYTES[u]) ?? "B";
+  const value = bytes / UNIT_BYTES[unit];
+  return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)}${unit}`;
 }
 
 /** One of a closed list, however it is capitalised. @throws Failure naming the flag. */

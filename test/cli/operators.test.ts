@@ -112,6 +112,8 @@ test("what lives is listed, shown with its latest beat, and has a history", asyn
     receipts  2 made, 2 held at the centre
     in flight  0
     lease  lse_… until <time>
+    autonomy  30s
+    left  read:payments unlimited
     $ dragons organism history <32 hex>
     AT  FROM  TO  CAUSE  REASON
     <time>  docked  running  FIRST_BEAT  -
@@ -150,6 +152,8 @@ test("leases and receipt headers are shown as the centre holds them", async () =
     grant  <64 hex>
     from  <time>
     earned by  head 2
+    autonomy  30s
+    left  read:payments unlimited
     $ dragons receipt list
     RECEIPT  SEQ  KIND  VERDICT  REASON  SCOPE  OPENED
     rcp_…  1  lifecycle  completed  -  -  <time>

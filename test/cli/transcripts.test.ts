@@ -233,7 +233,7 @@ describe("an operator's first hour", () => {
       $ dragons grant create --manifest reconciler@v7 --purpose "close the books" --scope read:payments:max_actions=100,max_bytes=1MB,rate_per_minute=60,max_concurrent=unlimited --ttl 15s --for 8h
       grant  grt_…
       manifest  <64 hex>
-      scopes  read:payments
+      scopes  read:payments 100 actions, 1MB, 60 a minute
       from  <time>
       until  <time>
       lease  at most 15s

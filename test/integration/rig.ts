@@ -27,7 +27,7 @@ import { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
 import type { SidecarReady } from "../../src/cli/dev/rig.ts";
 import { readConfig } from "../../src/control/config.ts";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
-import { type LivenessPolicy, UNLIMITED } from "../../src/domain/grant.ts";
+import { type Limits, type LivenessPolicy, NO_LIMITS } from "../../src/domain/grant.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { systemClock } from "../../src/native/clock.ts";
 import { fileSigner } from "../../src/native/keys.ts";
@@ -48,6 +48,8 @@ export interface WorldOptions {
   /** Longest lease, microseconds. */
   readonly leaseTtlUs?: number;
   readonly liveness?: Partial<LivenessPolicy>;
+  /** What is not named is unlimited. */
+  readonly limits?: Partial<Limits>;
 }
 
 /** Where a sidecar's token leads it, when not to the control plane itself. */
@@ -97,7 +99,7 @@ export class World {
     this.echo = parts.echo;
   }
 
-  static async open({ leaseTtlUs, liveness }: WorldOptions = {}): Promise<World> {
+  static async open({ leaseTtlUs, liveness, limits }: WorldOptions = {}): Promise<World> {
     const folder = await mkdtemp(join(tmpdir(), "dragons-it-"));
     const echo = await echoServer(grpc.ServerCredentials.createInsecure());
     const upstream = `127.0.0.1:${echo.port}`;
@@ -124,16 +126,10 @@ export class World {
     await writeFile(join(agentFolder, "dragon.yaml"), manifestText(upstream));
     const measured = await measure(agentFolder, manifestText(upstream));
     await recordManifest(operator, measured);
-    const unlimited = {
-      maxActions: UNLIMITED,
-      maxBytes: UNLIMITED,
-      ratePerMinute: UNLIMITED,
-      maxConcurrent: UNLIMITED,
-    };
     const grant = await createGrant(operator, [await fileSigner(join(keys, "grant.key"))], {
       manifest: measured.manifest,
       manifestHash: measured.hash,
-      scopes: [{ name: SCOPE, limits: unlimited }],
+      scopes: [{ name: SCOPE, limits: { ...NO_LIMITS, ...limits } }],
       purpose: "echo what is said",
       forUs: HOUR_US,
       leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US,

@@ -8,6 +8,7 @@ import type { PayloadField } from "../../domain/payload.ts";
 import { REASONS } from "../../domain/reason.ts";
 import type { SidecarClient } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
+import { type LeftView, leftNow } from "./left.ts";
 
 export interface Export {
   /** The pack's file. */
@@ -88,6 +89,7 @@ export interface SidecarStatus {
   /** Why nothing is permitted; null: authority is held. */
   readonly standing: string | null;
   readonly inFlight: number;
+  readonly left: readonly LeftView[];
 }
 
 export async function sidecarStatus({ evidence }: SidecarClient): Promise<SidecarStatus> {
@@ -108,5 +110,14 @@ export async function sidecarStatus({ evidence }: SidecarClient): Promise<Sideca
     manifestHash: toHex(s.manifestHash),
     standing: s.standing === 0 ? null : (REASONS[s.standing] ?? "UNSPECIFIED"),
     inFlight: s.inFlight,
+    left: s.left.map((l) =>
+      leftNow({
+        scope: l.scope,
+        actionsLeft: Number(l.actionsLeft),
+        bytesLeft: Number(l.bytesLeft),
+        concurrentLeft: Number(l.concurrentLeft),
+        rateLeft: Number(l.rateLeft),
+      }),
+    ),
   };
 }

@@ -1,11 +1,13 @@
 import { toHex } from "../../domain/bytes.ts";
 import type { ScopeGrant } from "../../domain/grant.ts";
+import { HeartbeatBody } from "../../domain/heartbeat.ts";
 import { isInstanceId } from "../../domain/ids.ts";
 import { LeaseBody } from "../../domain/lease.ts";
 import { refOf } from "../../domain/signing.ts";
 import type { Lease } from "../../gen/dragons/v1/authority_pb.ts";
 import { native } from "../../native/crypto.ts";
 import { type Control, pages, requestId } from "../client.ts";
+import { type LeftView, leftBy } from "./left.ts";
 
 /** A lease as it is shown. Hashes in hex, times in microseconds. */
 export interface LeaseView {
@@ -38,6 +40,25 @@ export async function listLeases(control: Control): Promise<LeaseView[]> {
 export async function getLease(control: Control, leaseId: string): Promise<LeaseView> {
   const { lease } = await control.leases.getLease({ leaseId });
   return leaseView(lease as Lease);
+}
+
+/** What a lease leaves its instance, by the instance's latest beat. */
+export interface Autonomy {
+  /** For how long it could go on alone, when it beat, microseconds; 0: under another lease by then. */
+  readonly autonomyLeftUs: number;
+  readonly left: readonly LeftView[];
+}
+
+/** null: its ledger has not beaten yet, or another has taken its place. */
+export async function autonomyUnder(control: Control, lease: LeaseView): Promise<Autonomy | null> {
+  const { pulse } = await control.organisms.getOrganism({ instanceId: lease.instanceId });
+  const beat = pulse?.heartbeat === undefined ? null : HeartbeatBody.decode(pulse.heartbeat.body);
+  if (beat === null || toHex(beat.ledgerId) !== lease.ledgerId) return null;
+  const isHeld = toHex(beat.leaseRef) === lease.ref;
+  return {
+    autonomyLeftUs: isHeld ? beat.autonomyLeftUs : 0,
+    left: leftBy(lease.scopes, beat.spent),
+  };
 }
 
 /** Takes the lease of an instance back, now, by its id or the instance's. */

@@ -20,6 +20,7 @@ import { StatusError } from "../../wire/status.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { Unreachable } from "../failure.ts";
 import { joinKeySpent } from "./alarm.ts";
+import { type LeftView, leftBy } from "./left.ts";
 
 export interface ConditionView {
   readonly type: ConditionType;
@@ -56,6 +57,10 @@ export interface PulseView {
   readonly leaseId: string;
   readonly leaseUntilUs: number;
   readonly attached: boolean;
+  /** For how long it could go on alone, when it beat. */
+  readonly autonomyLeftUs: number;
+  /** In each scope of its lease, as of that beat. */
+  readonly left: readonly LeftView[];
 }
 
 export interface TransitionView {
@@ -253,5 +258,7 @@ function pulseView(p: Pulse): PulseView {
     leaseId: lease?.leaseId ?? "",
     leaseUntilUs: lease?.notAfterUs ?? 0,
     attached: p.attached,
+    autonomyLeftUs: beat?.autonomyLeftUs ?? 0,
+    left: leftBy(lease?.scopes ?? [], beat?.spent ?? []),
   };
 }

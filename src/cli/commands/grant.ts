@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { GrantView } from "../actions/grant.ts";
+import { leftBy } from "../actions/left.ts";
 import { collect, leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
 import { printOne, printRows, type Row, say } from "../output.ts";
@@ -10,6 +11,7 @@ import {
   parseDuration,
   short,
   showDuration,
+  showLeft,
   showTime,
 } from "../units.ts";
 
@@ -165,7 +167,7 @@ function detail(g: GrantView): Row {
   const cells = {
     grant: g.grantId,
     manifest: g.manifestHash,
-    scopes: g.scopes.map((s) => s.name).join(", "),
+    scopes: showLeft(leftBy(g.scopes, [])),
     from: showTime(g.notBeforeUs),
     until: showTime(g.notAfterUs),
     lease: `at most ${showDuration(g.leaseTtlMaxUs)}`,

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { LeaseView } from "../actions/lease.ts";
 import { leaf, OPERATOR, run } from "../command.ts";
 import { printOne, printRows, type Row } from "../output.ts";
-import { showTime } from "../units.ts";
+import { showDuration, showLeft, showTime } from "../units.ts";
 
 export function register(program: Command): void {
   const lease = program.command("lease").description("short authority, cut from grants");
@@ -14,16 +14,26 @@ export function register(program: Command): void {
   );
   leaf(lease, "show <lease>", "show one lease", OPERATOR).action(
     run(async (context, _options, [id = ""]) => {
-      const { getLease } = await import("../actions/lease.ts");
-      const found = await getLease(await context.control(), id);
+      const { autonomyUnder, getLease } = await import("../actions/lease.ts");
+      const control = await context.control();
+      const found = await getLease(control, id);
+      const autonomy = await autonomyUnder(control, found);
       const cells = {
         ...row(found).cells,
         ledger: found.ledgerId,
         grant: found.grantRef,
         from: showTime(found.notBeforeUs),
         "earned by": `head ${found.headSize}`,
+        autonomy: autonomy === null ? "-" : showDuration(autonomy.autonomyLeftUs),
+        left: autonomy === null ? "-" : showLeft(autonomy.left),
       };
-      printOne(context.format, { ...row(found), cells });
+      const data = {
+        ...(row(found).data as object),
+        secondsOfAutonomyLeft:
+          autonomy === null ? null : Math.floor(autonomy.autonomyLeftUs / 1_000_000),
+        left: autonomy?.left.map((l) => ({ ...l })) ?? null,
+      };
+      printOne(context.format, { ...row(found), cells, data });
     }),
   );
   leaf(lease, "revoke <lease-or-instance>", "take a lease back now, until a release", OPERATOR)

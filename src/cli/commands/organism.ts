@@ -1,8 +1,8 @@
 import type { Command } from "commander";
-import type { OrganismView } from "../actions/organism.ts";
+import type { OrganismView, PulseView } from "../actions/organism.ts";
 import { collect, leaf, OPERATOR, run } from "../command.ts";
 import { printEvent, printOne, printRows, type Row, say } from "../output.ts";
-import { observing, parseChoice, showTime } from "../units.ts";
+import { observing, parseChoice, showDuration, showLeft, showTime } from "../units.ts";
 
 interface Filter {
   state?: string;
@@ -65,6 +65,8 @@ export function register(program: Command): void {
                 pulse.leaseId === ""
                   ? "none"
                   : `${pulse.leaseId} until ${showTime(pulse.leaseUntilUs)}`,
+              autonomy: showDuration(pulse.autonomyLeftUs),
+              left: showLeft(pulse.left),
             };
       const base = row(found);
       const cells = {
@@ -75,7 +77,7 @@ export function register(program: Command): void {
         docked: showTime(found.dockedAtUs),
         ...beat,
       };
-      const data = { ...(base.data as object), pulse: pulse === null ? null : { ...pulse } };
+      const data = { ...(base.data as object), pulse: pulse === null ? null : pulseData(pulse) };
       printOne(context.format, { ...base, cells, data });
     }),
   );
@@ -125,6 +127,12 @@ export function register(program: Command): void {
     }),
   );
 }
+
+const pulseData = (pulse: PulseView) => ({
+  ...pulse,
+  secondsOfAutonomyLeft: Math.floor(pulse.autonomyLeftUs / 1_000_000),
+  left: pulse.left.map((l) => ({ ...l })),
+});
 
 const order = (parent: Command, usage: string, summary: string): Command =>
   leaf(parent, usage, summary, OPERATOR).requiredOption("--reason <text>", "why; recorded");

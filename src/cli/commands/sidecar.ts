@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { leaf, run } from "../command.ts";
 import { printOne } from "../output.ts";
-import { showDuration, showTime } from "../units.ts";
+import { showDuration, showLeft, showTime } from "../units.ts";
 
 /** `dragons sidecar` itself is a process and is not dispatched here. */
 export function register(program: Command): void {
@@ -17,7 +17,7 @@ export function register(program: Command): void {
           tenant: s.tenant,
           authority: s.standing === null ? "held" : `none: ${s.standing}`,
           lease: s.leaseId === "" ? "none" : `${s.leaseId} until ${showTime(s.leaseUntilUs)}`,
-          scopes: s.scopes.join(", ") || "-",
+          left: showLeft(s.left),
           autonomy: showDuration(s.autonomyLeftUs),
           session: s.attached ? `attached, epoch ${s.sessionEpoch}` : "none",
           receipts: `${s.size} made, ${s.heldSize} held at the centre`,
@@ -25,7 +25,12 @@ export function register(program: Command): void {
           ledger: s.ledgerId,
           manifest: s.manifestHash,
         },
-        data: { ...s, scopes: [...s.scopes] },
+        data: {
+          ...s,
+          scopes: [...s.scopes],
+          secondsOfAutonomyLeft: Math.floor(s.autonomyLeftUs / 1_000_000),
+          left: s.left.map((l) => ({ ...l })),
+        },
       });
     }),
   );
