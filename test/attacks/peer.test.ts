@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { peerUid } from "../../sidecar/listeners/peer.ts";
+import { lacks } from "../skips.ts";
 
 /** Whose connection this is, as the listener of a reverse route asks. */
 const askedOf = async (accepted: Promise<unknown[]>): Promise<number | null> => {
@@ -17,7 +18,7 @@ const NOBODY = 65_534;
  * 127.0.0.1: its row is in tcp6, the agent's in tcp. Whoever looks into the first alone takes the one
  * for the other. Only root can be two users.
  */
-test.skipIf(process.getuid?.() !== 0)(
+test.skipIf(lacks("root"))(
   "a stranger who takes the agent's port on another loopback address is not taken for it",
   async () => {
     const server = createServer().listen(0, "127.0.0.1");

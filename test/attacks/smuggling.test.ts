@@ -12,6 +12,7 @@ import {
   socketUpstream,
   Wire,
 } from "../datapath/http-client.ts";
+import { lacks } from "../skips.ts";
 import { CORPUS, spell } from "./smuggling-corpus.ts";
 
 let rig: Rig;
@@ -175,17 +176,12 @@ frontend in
   return start("haproxy", ["-db", "-f", file], port, folder, () => "");
 }
 
-const installed = (program: string): boolean =>
-  ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"].some((d) =>
-    existsSync(join(d, program)),
-  );
-
 describe.each([
   ["nginx", nginx],
   ["haproxy", haproxy],
 ] as const)("before %s", (program, run) => {
-  test.skipIf(!installed(program))(
-    `${program} reads exactly the requests that have receipts (skipped where it is not installed)`,
+  test.skipIf(lacks(program))(
+    `${program} reads exactly the requests that have receipts`,
     async () => {
       const server = await run();
       try {

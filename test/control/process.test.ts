@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +18,7 @@ import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb
 import { createClient, openChannel, type RpcChannel } from "../../src/wire/grpc.ts";
 import type { CallOptions } from "../../src/wire/rpc.ts";
 import type { StatusError } from "../../src/wire/status.ts";
+import { lacks } from "../skips.ts";
 import { keysetBody, newSigner, refusalOf } from "./world.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/control/main.ts", import.meta.url));
@@ -97,9 +98,6 @@ const servingName = (status: number): string | undefined =>
 
 /** Makes a disk fail, where the machine has it and lets it. */
 const STRACE = "strace";
-const canTrace =
-  spawnSync(STRACE, ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
-
 /** From when this resolves, every fdatasync of the process fails. */
 function withFailingDisk(pid: number | undefined): Promise<void> {
   const flags = ["-f", "-p", `${pid}`, "-e", "trace=fdatasync"];
@@ -185,35 +183,37 @@ describe("dragons control", () => {
     expect(again).toEqual(prepared);
   });
 
-  test("a disk that fails ends it with 70, and the next start carries the request out once", async (context) => {
-    if (!canTrace) return context.skip("strace cannot trace here");
-    const first = start(...flags());
-    const ready = await first.ready;
-    const owner = await ownerOf(ready);
-    const tenants = createClient(TenantService, await channelTo(ready));
-    const prepared = await tenants.prepareTenant({ tenantId: "acme" }, owner);
-    const root = newSigner();
-    const people = {
-      tenantId: "acme",
-      grantKey: newSigner(),
-      logins: { VIEWER: newSigner(), OPERATOR: newSigner(), ADMIN: newSigner() },
-    };
-    const body = keysetBody(people, Date.now() * 1000, prepared);
-    const request = {
-      requestId: "make",
-      tenantId: "acme",
-      rootKey: root.publicKey,
-      keyset: await signBody(KEYSET, body, [root]),
-    };
-    await withFailingDisk(first.process.pid);
-    const refused = await refusalOf(tenants.createTenant(request, owner));
-    expect(["UNAVAILABLE", "INTERNAL"]).toContain(refused.code);
-    expect(await first.exit).toBe(70);
-    const second = start(...flags());
-    const after = createClient(TenantService, await channelTo(await second.ready));
-    expect(await after.createTenant(request, owner)).toMatchObject({ revision: 1n });
-    expect(await after.createTenant(request, owner)).toMatchObject({ revision: 1n });
-  });
+  test.skipIf(lacks("strace"))(
+    "a disk that fails ends it with 70, and the next start carries the request out once",
+    async () => {
+      const first = start(...flags());
+      const ready = await first.ready;
+      const owner = await ownerOf(ready);
+      const tenants = createClient(TenantService, await channelTo(ready));
+      const prepared = await tenants.prepareTenant({ tenantId: "acme" }, owner);
+      const root = newSigner();
+      const people = {
+        tenantId: "acme",
+        grantKey: newSigner(),
+        logins: { VIEWER: newSigner(), OPERATOR: newSigner(), ADMIN: newSigner() },
+      };
+      const body = keysetBody(people, Date.now() * 1000, prepared);
+      const request = {
+        requestId: "make",
+        tenantId: "acme",
+        rootKey: root.publicKey,
+        keyset: await signBody(KEYSET, body, [root]),
+      };
+      await withFailingDisk(first.process.pid);
+      const refused = await refusalOf(tenants.createTenant(request, owner));
+      expect(["UNAVAILABLE", "INTERNAL"]).toContain(refused.code);
+      expect(await first.exit).toBe(70);
+      const second = start(...flags());
+      const after = createClient(TenantService, await channelTo(await second.ready));
+      expect(await after.createTenant(request, owner)).toMatchObject({ revision: 1n });
+      expect(await after.createTenant(request, owner)).toMatchObject({ revision: 1n });
+    },
+  );
 
   test("leaves a data folder alone that another process holds: 75", async () => {
     const first = start(...flags());

@@ -1,15 +1,13 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
 import type { ReceiptHeader } from "../../src/domain/receipt.ts";
+import { lacks } from "../skips.ts";
 import { ask, openChat } from "./calls.ts";
 import { receiptsOf, World } from "./rig.ts";
 
 /** Makes a disk fail, where the machine has it and lets it. */
 const STRACE = "strace";
-const canTrace =
-  spawnSync(STRACE, ["-f", "-e", "trace=none", "true"], { stdio: "ignore" }).status === 0;
-
 let world: World;
 
 beforeEach(async () => {
@@ -99,7 +97,7 @@ test("an agent that ends by itself is told finished at once, with every receipt 
   expect(cause).toBe("FINISHED");
 });
 
-test.skipIf(!canTrace)(
+test.skipIf(lacks("strace"))(
   "a disk that does not keep a lease ends the sidecar with 70; it goes on from there",
   async () => {
     const flags = await world.flags("one");
@@ -115,14 +113,17 @@ test.skipIf(!canTrace)(
   },
 );
 
-test.skipIf(!canTrace)("a disk that does not keep a revocation does not outlive it", async () => {
-  const flags = await world.flags("one");
-  const { process, log, ready } = await world.sidecarProcess(flags);
-  await log.until("lease");
-  await failingDisk(process.pid);
-  await revokeLease(world.operator, { which: ready.instanceId, reason: "at a bad moment" });
-  expect(await process.exited).toBe(70);
-});
+test.skipIf(lacks("strace"))(
+  "a disk that does not keep a revocation does not outlive it",
+  async () => {
+    const flags = await world.flags("one");
+    const { process, log, ready } = await world.sidecarProcess(flags);
+    await log.until("lease");
+    await failingDisk(process.pid);
+    await revokeLease(world.operator, { which: ready.instanceId, reason: "at a bad moment" });
+    expect(await process.exited).toBe(70);
+  },
+);
 
 /** From when this resolves, every fsync of the process fails; ends with the process. */
 function failingDisk(pid: number): Promise<void> {

@@ -1,10 +1,11 @@
-import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openJournaled } from "../../src/storage/journaled.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
+import { lacks } from "../skips.ts";
 import { check } from "./fixture.ts";
 
 // Real faults of a real disk, each in a process of its own. Where this machine cannot make one, the
@@ -56,12 +57,6 @@ class Child {
 const ledgerIn = (path: string, ...args: string[]): Child =>
   new Child(process.execPath, CHILD, path, ...args);
 
-const works = (command: string, ...args: string[]): boolean =>
-  spawnSync(command, args, { stdio: "ignore" }).status === 0;
-
-const canTrace = works("strace", "-f", "-e", "trace=none", "true");
-const canMount = works("unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", tmpdir());
-
 describe("one process holds a ledger", () => {
   test("a second is refused, and told by whom", async () => {
     const first = ledgerIn(folder, "hold");
@@ -105,46 +100,43 @@ async function disturb(pid: number | undefined, fault: string): Promise<Child> {
   return strace;
 }
 
-describe.skipIf(!canTrace)(
-  "a durable write that misbehaves (skipped: strace cannot trace here)",
-  () => {
-    test("EIO: refused at once, the process ends with 70, the next one verifies", async () => {
-      const child = ledgerIn(folder, "once");
-      await child.line(/^ready/);
-      const strace = await disturb(child.process.pid, "error=EIO");
-      child.process.stdin.write("go\n");
-      const told = await child.line(/^(opened|refused)/);
-      expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the ledger cannot be written/);
-      expect(Number(told.split(" ")[2])).toBeLessThan(1000);
-      expect(await child.exit).toBe(70);
-      expect(child.lines.filter((l) => l.startsWith("unhandled"))).toEqual([]);
-      await strace.exit;
-      const next = ledgerIn(folder, "once");
-      await next.line(/^ready/);
-      next.process.stdin.write("go\n");
-      expect(await next.line(/^(opened|refused)/)).toBe("opened");
-      expect(await next.exit).toBe(0);
-      expect(await brokenIn(folder)).toBeNull();
-    });
+describe.skipIf(lacks("strace"))("a durable write that misbehaves", () => {
+  test("EIO: refused at once, the process ends with 70, the next one verifies", async () => {
+    const child = ledgerIn(folder, "once");
+    await child.line(/^ready/);
+    const strace = await disturb(child.process.pid, "error=EIO");
+    child.process.stdin.write("go\n");
+    const told = await child.line(/^(opened|refused)/);
+    expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the ledger cannot be written/);
+    expect(Number(told.split(" ")[2])).toBeLessThan(1000);
+    expect(await child.exit).toBe(70);
+    expect(child.lines.filter((l) => l.startsWith("unhandled"))).toEqual([]);
+    await strace.exit;
+    const next = ledgerIn(folder, "once");
+    await next.line(/^ready/);
+    next.process.stdin.write("go\n");
+    expect(await next.line(/^(opened|refused)/)).toBe("opened");
+    expect(await next.exit).toBe(0);
+    expect(await brokenIn(folder)).toBeNull();
+  });
 
-    test("hung: refused at the deadline, not before it and not for ever", async () => {
-      const child = ledgerIn(folder, "once");
-      await child.line(/^ready/);
-      const strace = await disturb(child.process.pid, "delay_enter=30s");
-      child.process.stdin.write("go\n");
-      const told = await child.line(/^(opened|refused)/);
-      expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the disk is late/);
-      const milliseconds = Number(told.split(" ")[2]);
-      expect(milliseconds).toBeGreaterThanOrEqual(999);
-      expect(milliseconds).toBeLessThan(5000);
-      child.process.kill("SIGKILL");
-      strace.process.kill("SIGKILL");
-      await Promise.all([child.exit, strace.exit]);
-    });
-  },
-);
+  test("hung: refused at the deadline, not before it and not for ever", async () => {
+    const child = ledgerIn(folder, "once");
+    await child.line(/^ready/);
+    const strace = await disturb(child.process.pid, "delay_enter=30s");
+    child.process.stdin.write("go\n");
+    const told = await child.line(/^(opened|refused)/);
+    expect(told).toMatch(/^refused LEDGER_UNAVAILABLE \d+ the disk is late/);
+    const milliseconds = Number(told.split(" ")[2]);
+    expect(milliseconds).toBeGreaterThanOrEqual(999);
+    expect(milliseconds).toBeLessThan(5000);
+    child.process.kill("SIGKILL");
+    strace.process.kill("SIGKILL");
+    await Promise.all([child.exit, strace.exit]);
+  });
+});
 
-describe.skipIf(!canMount)("a full disk (skipped: no tmpfs can be mounted here)", () => {
+describe.skipIf(lacks("tmpfs"))("a full disk", () => {
   test("refused at once, the process ends with 70, what was told before is all there", async () => {
     // The mount lives and dies with the process that sees it; the copy is what survives it.
     const script = [

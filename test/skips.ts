@@ -1,0 +1,42 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/**
+ * What tests may be skipped for, in one committed list: which test, what it lacks, and why nothing
+ * else would do. `bin/test.mjs` prints those that were skipped, and fails on any that is not in it.
+ */
+export interface Skip {
+  /** `file > describe > test` */
+  readonly test: string;
+  readonly missing: Means | "disk";
+  readonly reason: string;
+}
+export const SKIPS = JSON.parse(
+  readFileSync(join(import.meta.dirname, "skips.json"), "utf8"),
+) as readonly Skip[];
+
+const works = (command: string, ...args: string[]): boolean =>
+  spawnSync(command, args, { stdio: "ignore" }).status === 0;
+const installed = (program: string): boolean =>
+  ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"].some((folder) =>
+    existsSync(join(folder, program)),
+  );
+
+const MEANS = {
+  strace: () => works("strace", "-f", "-e", "trace=none", "true"),
+  tmpfs: () => works("unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", tmpdir()),
+  root: () => process.getuid?.() === 0,
+  nginx: () => installed("nginx"),
+  haproxy: () => installed("haproxy"),
+} as const;
+export type Means = keyof typeof MEANS;
+
+/** For `test.skipIf`: whether this machine lacks something that tests are known to need. */
+export function lacks(means: Means): boolean {
+  if (!SKIPS.some((s) => s.missing === means)) {
+    throw new Error(`test/skips.json says nothing of ${means}`);
+  }
+  return !MEANS[means]();
+}
