@@ -1,13 +1,19 @@
-import { type DescMethod, toBinary } from "@bufbuild/protobuf";
+import { type DescMethod, fromBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { accessOf } from "../../src/control/access.ts";
 import { toHex, utf8 } from "../../src/domain/bytes.ts";
 import { newId } from "../../src/domain/ids.ts";
+import { KEYSET, KeysetBody } from "../../src/domain/keyset.ts";
 import { LEASE } from "../../src/domain/lease.ts";
+import { RECEIPT } from "../../src/domain/receipt.ts";
+import { REVOCATION } from "../../src/domain/revocation.ts";
+import type { SignedBytes } from "../../src/domain/signed.ts";
+import { refOf, signBody } from "../../src/domain/signing.ts";
 import { GrantService, ManifestService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
-import type { CallOptions } from "../../src/wire/rpc.ts";
+import { native } from "../../src/native/crypto.ts";
 import { StatusError } from "../../src/wire/status.ts";
+import { accessTo, answersTo, METHODS_OF_OPERATORS, nameOf } from "./rpcs.ts";
+import { makeBerth, SimSidecar } from "./sidecar.ts";
 import {
   dockBody,
   genesis,
@@ -37,6 +43,8 @@ let rich: House;
 let poor: House;
 /** Names that only the rich tenant's things have, by the field that takes them. */
 let names: Record<string, string | Uint8Array>;
+/** What its keys signed, by the field that takes it; each is as good as any that it has recorded. */
+let signed: Record<string, SignedBytes>;
 const RICH_NAME = "rich-reconciler";
 
 beforeAll(async () => {
@@ -44,6 +52,7 @@ beforeAll(async () => {
   rich = await makeHouse(world, "rich");
   poor = await makeHouse(world, "poor");
   names = await enrich();
+  signed = await signedByRich();
 });
 afterAll(() => world.end());
 
@@ -98,54 +107,82 @@ async function enrich() {
     lease_id: lease.body.leaseId,
     instance_id: g.body.instanceId,
     ledger_id: g.ledgerId,
-    receipt_id: newId("rcp", ids),
+    receipt_id: await heldReceipt(),
   };
 }
 
-const nameOf = (m: DescMethod): string => `${m.parent.typeName}/${m.name}`;
-const forOperators = (): DescMethod[] =>
-  world.running.services
-    .flatMap((s) => s.methods)
-    .filter((m) => ["VIEWER", "OPERATOR", "ADMIN"].includes(accessOf(m.parent, m.name)));
+/** The id of a receipt that the control plane holds of the rich tenant. */
+async function heldReceipt(): Promise<string> {
+  const sidecar = await SimSidecar.dock(world, rich, await makeBerth(world, rich));
+  await sidecar.work(1);
+  await (await sidecar.attach()).syncAll();
+  return RECEIPT.body.decode(sidecar.receipts[0]?.body ?? new Uint8Array(0)).receiptId;
+}
 
-/** Everything that an RPC answers within reach, as bytes; or its refusal. */
-async function answersTo(
-  method: DescMethod,
-  request: object,
-  options: CallOptions,
-): Promise<Uint8Array[] | StatusError> {
-  type Any = Record<string, (request: unknown, o: CallOptions) => unknown>;
-  const client = world.client(method.parent) as unknown as Any;
-  const found: Uint8Array[] = [];
-  const take = (message: unknown): void => {
-    found.push(toBinary(method.output, message as never));
+async function signedByRich(): Promise<Record<string, SignedBytes>> {
+  const { grantRef } = await makeBerth(world, rich);
+  const keyset = KeysetBody.decode(rich.keyset.body);
+  const previous = refOf(native, "keyset", rich.keyset.body);
+  const join = [{ key: newSigner().publicKey, ledgersMax: 1 }];
+  return {
+    keyset: await signBody(KEYSET, { ...keyset, keysetVersion: 2, previous }, [rich.root]),
+    grant: await signGrant(rich, grantBody(world, rich)),
+    dock: await signDock(rich, dockBody(world, rich, grantRef, join)),
+    revocation: await signBody(
+      REVOCATION,
+      {
+        version: 1,
+        tenantId: "rich",
+        epoch: 1,
+        previous: new Uint8Array(0),
+        kind: "GRANT",
+        target: grantRef,
+        effectiveUs: world.clock.nowUs(),
+        reason: "over",
+      },
+      [rich.grantKey],
+    ),
   };
-  try {
-    const answer = client[method.localName]?.(request, {
-      ...options,
-      timeoutUs: method.methodKind === "unary" ? 5_000_000 : 300_000,
-    });
-    if (answer instanceof Promise) take(await answer);
-    else for await (const message of answer as AsyncIterable<unknown>) take(message);
-  } catch (error) {
-    if (!(error instanceof StatusError)) throw error;
-    // A watch goes on for as long as one lets it.
-    return error.code === "DEADLINE_EXCEEDED" ? found : error;
-  }
-  return found;
 }
 
-/** The rich tenant's names in every field that has one, alone or all at once. */
-function requestsFor(method: DescMethod): { field: string; request: object }[] {
-  const known = method.input.fields.filter((f) => f.name in names);
-  const base = method.input.fields.some((f) => f.name === "request_id")
-    ? { requestId: requestId() }
-    : {};
-  return known.map((f) => ({
-    field: f.name,
-    request: { ...base, [f.localName]: names[f.name] },
-  }));
+/** Any message of a watch. */
+interface Told {
+  readonly resumeToken: string;
 }
+
+/** What a field of an operator's request may be. */
+const FIELDS = {
+  /** Names one of the tenant's things: of another tenant's, it names nothing. See `names`. */
+  name: ["manifest_hash", "grant_id", "lease_id", "instance_id", "ledger_id", "receipt_id"],
+  /** Signed by a tenant's keys: another's are not taken. See `signed`. */
+  signed: ["keyset", "grant", "dock", "revocation"],
+  /** Good for its tenant alone. */
+  token: ["resume_token"],
+  /** Says nothing of any tenant: where in a listing, which of one's own, why, or what one brings along. */
+  plain: [
+    "request_id",
+    "page_size",
+    "page_token",
+    "reason",
+    "conditions",
+    "state",
+    "name",
+    "verdict",
+    "manifest",
+  ],
+} as const;
+
+/** The fields of an RPC's request that are of this kind. */
+const fieldsOf = (method: DescMethod, kind: keyof typeof FIELDS) =>
+  method.input.fields.filter((f) => (FIELDS[kind] as readonly string[]).includes(f.name));
+
+/** A request whose one interesting field is this. */
+function asking(method: DescMethod, field: string, value: unknown): object {
+  const fresh = method.input.fields.some((f) => f.name === "request_id");
+  return { ...(fresh ? { requestId: requestId(), reason: "curious" } : {}), [field]: value };
+}
+
+const poorSize = (): number => world.running.tenants.get("poor")?.controlHead().size ?? 0;
 
 const contains = (haystack: Uint8Array, needle: Uint8Array): boolean =>
   toHex(haystack).includes(toHex(needle));
@@ -155,18 +192,65 @@ function canaries(): Uint8Array[] {
   return [...own, utf8(RICH_NAME), rich.root.publicKey, rich.logins.ADMIN.publicKey];
 }
 
+test("every field of every request is one of these kinds, so that none can be forgotten", () => {
+  const known: string[] = Object.values(FIELDS).flat();
+  const all = METHODS_OF_OPERATORS.flatMap((m) => m.input.fields.map((f) => [nameOf(m), f.name]));
+  expect(all.filter(([, field]) => !known.includes(String(field)))).toEqual([]);
+  const used = new Set(all.map(([, field]) => field));
+  expect(known.filter((field) => !used.has(field))).toEqual([]);
+  expect(Object.keys(names).sort()).toEqual([...FIELDS.name].sort());
+  expect(Object.keys(signed).sort()).toEqual([...FIELDS.signed].sort());
+});
+
 describe("another tenant", () => {
-  test("gets NOT_FOUND for every name that is not its own", async () => {
+  test("gets NOT_FOUND for every name that is not its own, and its owner does not", async () => {
     const admin = await poor.as("ADMIN");
+    const before = poorSize();
     let asked = 0;
-    for (const method of forOperators()) {
-      for (const { field, request } of requestsFor(method)) {
-        const answer = await answersTo(method, request, admin);
+    for (const method of METHODS_OF_OPERATORS) {
+      for (const { name, localName } of fieldsOf(method, "name")) {
+        const request = asking(method, localName, names[name]);
+        const answer = await answersTo(world, method, request, admin);
         asked++;
-        expect(answer, `${nameOf(method)} by ${field}`).toMatchObject({ code: "NOT_FOUND" });
+        expect(answer, `${nameOf(method)} by ${name}`).toMatchObject({ code: "NOT_FOUND" });
+        if (accessTo(method) !== "VIEWER") continue;
+        const own = await answersTo(world, method, request, await rich.as("VIEWER"));
+        expect(own, `${nameOf(method)} by ${name}`).not.toMatchObject({ code: "NOT_FOUND" });
       }
     }
-    expect(asked).toBeGreaterThan(4);
+    expect(asked).toBeGreaterThan(12);
+    expect(poorSize()).toBe(before);
+  });
+
+  test("has nothing recorded that the other's keys signed", async () => {
+    const admin = await poor.as("ADMIN");
+    const before = poorSize();
+    let asked = 0;
+    for (const method of METHODS_OF_OPERATORS) {
+      for (const { name, localName } of fieldsOf(method, "signed")) {
+        const request = asking(method, localName, signed[name]);
+        const answer = await answersTo(world, method, request, admin);
+        asked++;
+        expect(answer, `${nameOf(method)} with ${name}`).toBeInstanceOf(StatusError);
+        expect(["INTERNAL", "UNKNOWN"]).not.toContain((answer as StatusError).code);
+      }
+    }
+    expect(asked).toBeGreaterThan(3);
+    expect(poorSize()).toBe(before);
+  });
+
+  test("does not go on where the other's watch was", async () => {
+    const admin = await poor.as("ADMIN");
+    const watching = METHODS_OF_OPERATORS.filter((m) => fieldsOf(m, "token").length > 0);
+    expect(watching.length).toBeGreaterThan(1);
+    for (const method of watching) {
+      const told = await answersTo(world, method, {}, await rich.as("VIEWER"));
+      if (told instanceof StatusError) throw told;
+      const tokens = told.map((m) => (fromBinary(method.output, m) as unknown as Told).resumeToken);
+      const resumeToken = tokens.findLast((t) => t !== "");
+      const answer = await answersTo(world, method, { resumeToken }, admin);
+      expect(answer, nameOf(method)).toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
   });
 
   test("is refused alike for what exists elsewhere and for what exists nowhere", async () => {
@@ -182,11 +266,11 @@ describe("another tenant", () => {
     const asPoor = await poor.as("VIEWER");
     const asRich = await rich.as("VIEWER");
     const seenByRich: Uint8Array[] = [];
-    for (const method of forOperators()) {
-      if (accessOf(method.parent, method.name) !== "VIEWER") continue;
-      const own = await answersTo(method, {}, asRich);
+    for (const method of METHODS_OF_OPERATORS) {
+      if (accessTo(method) !== "VIEWER") continue;
+      const own = await answersTo(world, method, {}, asRich);
       if (!(own instanceof StatusError)) seenByRich.push(...own);
-      const answers = await answersTo(method, {}, asPoor);
+      const answers = await answersTo(world, method, {}, asPoor);
       if (answers instanceof StatusError) continue;
       for (const answer of answers) {
         for (const canary of canaries()) {
