@@ -134,7 +134,7 @@ export interface House {
   readonly logins: Readonly<Record<Role, Signer>>;
   keyset: SignedBytes;
   /** Credentials of one's role, signed just now. */
-  as(role: Role, claims?: Partial<TokenClaims>): Promise<CallOptions>;
+  as(role: Role, claims?: Partial<TokenClaims>, key?: Signer): Promise<CallOptions>;
 }
 
 export function keysetBody(
@@ -197,7 +197,7 @@ export async function makeHouse(world: World, tenantId: string): Promise<House> 
   return {
     ...people,
     keyset,
-    async as(role, claims = {}) {
+    async as(role, claims = {}, key = people.logins[role]) {
       const iat = Math.floor(world.clock.nowUs() / 1_000_000);
       const holder = role.toLowerCase();
       const token = await signToken(
@@ -211,7 +211,7 @@ export async function makeHouse(world: World, tenantId: string): Promise<House> 
           jti: requestId(),
           ...claims,
         },
-        people.logins[role],
+        key,
       );
       return { metadata: { authorization: `Bearer ${token}` } };
     },
