@@ -12,8 +12,9 @@ import { type Manifest, ManifestBody, manifestHash } from "../../src/domain/mani
 import {
   checkEpoch,
   type RevocationBody,
-  RevocationBody as RevocationCodec,
-  verifyRevocation,
+  takesBack,
+  touches,
+  verifyRecordedRevocation,
 } from "../../src/domain/revocation.ts";
 import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
 import { sameTenant } from "../../src/domain/verify.ts";
@@ -30,6 +31,15 @@ export interface ChainOfAuthority {
   readonly genesis: SignedBytes;
   readonly manifest: Uint8Array;
 }
+
+/** Taken over. It counts already; once `durable` resolves, it does so after a restart, too. */
+export interface Adopted<T> {
+  readonly artifact: Verified<T>;
+  /** Rejects when the disk refuses: then nothing more may be promised. */
+  readonly durable: Promise<void>;
+}
+
+const DURABLE = Promise.resolve();
 
 /**
  * The chain of keys as one sidecar holds it: tenant root → keyset → grant → dock → genesis, and from
@@ -116,38 +126,35 @@ export class HeldAuthority {
     return this.#revocations.length;
   }
 
-  /** Takes over a newer keyset; an older one is refused. Durable before it counts. */
-  async adoptKeyset(signed: SignedBytes): Promise<Verified<KeysetBody> | Invalid> {
+  /** Takes over a newer keyset, which counts at once; an older one is refused. */
+  adoptKeyset(signed: SignedBytes): Adopted<KeysetBody> | Invalid {
     const held = this.#keyset.body.keysetVersion;
     const keyset = verifyKeyset(this.#crypto, signed, this.#rootKey, held);
     if (isInvalid(keyset)) return keyset;
     const { tenantId } = this.#keyset.body;
     // One root may speak for several tenants; which one this is was settled at docking.
     const foreign = sameTenant("keyset.tenantId", keyset.body.tenantId, tenantId);
-    if (foreign !== null || keyset.body.keysetVersion === held) return foreign ?? keyset;
-    await this.#files.writeSigned("keyset", signed);
+    if (foreign !== null) return foreign;
+    if (keyset.body.keysetVersion === held) return { artifact: this.#keyset, durable: DURABLE };
     this.#keyset = keyset;
-    return keyset;
+    return { artifact: keyset, durable: this.#files.writeSigned("keyset", signed) };
   }
 
-  /** Takes over the next revocation of the chain. Durable before it counts. */
-  async adoptRevocation(
-    signed: SignedBytes,
-    nowUs: number,
-  ): Promise<Verified<RevocationBody> | Invalid> {
-    const checked = this.#checkRevocation(signed, nowUs);
-    if (isInvalid(checked)) return checked;
-    await this.#files.writeSigned(`revocation.${checked.body.epoch}`, signed);
-    this.#revocations.push(checked);
-    return checked;
+  /** Takes over the next revocation of the chain, which counts at once: no disk holds it up. */
+  adoptRevocation(signed: SignedBytes): Adopted<RevocationBody> | Invalid {
+    const artifact = this.#checkRevocation(signed);
+    if (isInvalid(artifact)) return artifact;
+    this.#revocations.push(artifact);
+    const name = `revocation.${artifact.body.epoch}`;
+    return { artifact, durable: this.#files.writeSigned(name, signed) };
   }
 
   /** Brings back what was adopted before this start, in order. */
-  async restore(nowUs: number): Promise<Invalid | null> {
+  async restore(): Promise<Invalid | null> {
     for (let epoch = 1; ; epoch++) {
       const signed = await this.#files.readSigned(`revocation.${epoch}`);
       if (signed === null) return null;
-      const checked = this.#checkRevocation(signed, nowUs);
+      const checked = this.#checkRevocation(signed);
       if (isInvalid(checked)) return checked;
       this.#revocations.push(checked);
     }
@@ -161,24 +168,19 @@ export class HeldAuthority {
     return hit ?? null;
   }
 
-  /** Whether a revocation in force takes this lease back, alone or with all of its kind. */
+  /** The revocation that takes this lease back, alone or with all of its kind; null: none does. */
   revokes(lease: Verified<LeaseBody>): Verified<RevocationBody> | null {
-    const { grantRef, ledgerId, manifestHash: hash } = lease.body;
-    const targets: Partial<Record<RevocationBody["kind"], Uint8Array>> = {
-      LEASE: lease.ref,
-      GRANT: grantRef,
-      MANIFEST: hash,
-      INSTANCE: ledgerId,
-    };
-    // Every key that the lease rests on: the operators' and the issuer's.
-    const signed = [this.grant, this.dock, lease].flatMap((a) => a.signed.signatures);
-    const hit = this.#revocations.find(({ body }) => {
-      if (body.kind === "TENANT") return true;
-      if (body.kind === "KEY") return signed.some((s) => equal(s.key, body.target));
-      const target = targets[body.kind];
-      return target !== undefined && equal(target, body.target);
-    });
-    return hit ?? null;
+    return takesBack(this.#keyset, this.#revocations, this.#resting(lease));
+  }
+
+  /** Whether a revocation says anything about this instance, leases given. */
+  concerns({ body }: Verified<RevocationBody>, leases: readonly Verified<LeaseBody>[]): boolean {
+    const { kind, target } = body;
+    if (kind === "TENANT" || kind === "RESUME") return true;
+    const { grant, dock, genesis, manifestHash: hash } = this;
+    const signers = [grant, dock].flatMap((a) => a.signed.signatures.map((s) => s.key));
+    const own = [grant.ref, genesis.ref, hash, ...signers].some((ref) => equal(ref, target));
+    return own || leases.some((lease) => touches(body, this.#resting(lease)));
   }
 
   /**
@@ -194,6 +196,14 @@ export class HeldAuthority {
     const context = { keyset, grant, genesis, manifest, measured: MEASURED, nowUs };
     const lease = verifyLease(this.#crypto, signed, context);
     if (isInvalid(lease)) return lease;
+    const { revocationEpoch } = lease.body;
+    if (revocationEpoch > this.revocationEpoch) {
+      // Whoever cut it knew of revocations that we were not told of.
+      return invalid(
+        "E_REF",
+        `lease.revocationEpoch is ${revocationEpoch}: those from ${this.revocationEpoch + 1} on are withheld`,
+      );
+    }
     const revoked = this.revokes(lease);
     if (revoked !== null) {
       return invalid("E_REVOKED", `lease: taken back by revocation ${revoked.body.epoch}`);
@@ -209,17 +219,27 @@ export class HeldAuthority {
   ): Verified<DirectiveBody> | Invalid {
     const { genesis } = this;
     const context = { keyset: this.#keyset, genesis, sessionEpoch, nowUs };
+    // A key that operators took back releases nobody.
+    const revoked = this.#revocations.find(
+      ({ body }) => body.kind === "KEY" && signed.signatures.some((s) => equal(s.key, body.target)),
+    );
+    if (revoked !== undefined) {
+      return invalid(
+        "E_REVOKED",
+        `directive: by a key that revocation ${revoked.body.epoch} names`,
+      );
+    }
     return verifyDirective(this.#crypto, signed, context);
   }
 
+  #resting(lease: Verified<LeaseBody>) {
+    const signed = [this.grant, this.dock, lease].flatMap((a) => a.signed.signatures);
+    return { lease, signers: signed.map((s) => s.key) };
+  }
+
   /** The next link of the chain of revocations: none may be left out, none put in between. */
-  #checkRevocation(signed: SignedBytes, nowUs: number): Verified<RevocationBody> | Invalid {
-    let revocation = verifyRevocation(this.#crypto, signed, this.#keyset, nowUs);
-    if (isInvalid(revocation) && revocation.code === "E_NOT_YET_VALID") {
-      // What takes away is never too early: a clock that is behind must not keep it out.
-      const { effectiveUs } = RevocationCodec.decode(signed.body);
-      revocation = verifyRevocation(this.#crypto, signed, this.#keyset, effectiveUs);
-    }
+  #checkRevocation(signed: SignedBytes): Verified<RevocationBody> | Invalid {
+    const revocation = verifyRecordedRevocation(this.#crypto, signed, this.#keyset);
     if (isInvalid(revocation)) return revocation;
     return checkEpoch(this.#revocations.at(-1) ?? null, revocation) ?? revocation;
   }

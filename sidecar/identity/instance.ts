@@ -89,7 +89,7 @@ export async function openInstance(
     );
   }
   await storeChain(files, chain, token);
-  const broken = await authority.restore(nowUs);
+  const broken = await authority.restore();
   if (broken !== null) throw new ConfigError(`a stored revocation does not hold: ${broken.detail}`);
   return { token, seed, ledgerSigner, authority };
 }

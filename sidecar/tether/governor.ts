@@ -7,6 +7,7 @@ import { type LeaseBody, LeaseBody as LeaseCodec } from "../../src/domain/lease.
 import { clockLookUs } from "../../src/domain/limits.ts";
 import type { Progress } from "../../src/domain/progress.ts";
 import { REASONS, type Reason } from "../../src/domain/reason.ts";
+import type { RevocationBody } from "../../src/domain/revocation.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Timer } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -117,17 +118,7 @@ export class Governor {
         detached: (why) => report("detached", { why }),
         lease: (lease) => this.#adopt(lease),
         keyset: () => this.#judgeAgain(),
-        revocation: ({ body }) => {
-          // Who takes back the lease to come means the one that it follows, too.
-          if (authority.retired !== null) holder.set({ retired: true });
-          const hit = [holder.lease, this.#next].some((l) => l && authority.revokes(l) !== null);
-          if (hit) holder.revoke();
-          report("revocation", {
-            epoch: body.epoch,
-            kind: body.kind,
-            reason: body.reason,
-          });
-        },
+        revocation: (revocation) => this.#revoked(revocation),
         directive: (directive) => this.#obey(directive),
         cosigned: (note) => void this.#cosigned(note),
         withheld: (code, detail) => {
@@ -227,6 +218,20 @@ export class Governor {
     });
   }
 
+  /** Every sidecar of the tenant hears of every revocation; of most there is nothing to say here. */
+  #revoked(revocation: Verified<RevocationBody>): void {
+    const { authority, holder, report } = this.#parts;
+    const leases = [holder.lease, this.#next].filter((l) => l !== null);
+    if (authority.retired !== null) holder.set({ retired: true });
+    // Who takes back the lease to come means the one that it follows, too.
+    if (leases.some((l) => authority.revokes(l) !== null)) holder.revoke();
+    if (!authority.concerns(revocation, leases)) return;
+    const { epoch, kind, reason } = revocation.body;
+    report("revocation", { epoch, kind, reason });
+    // Leases are cut again: a beat asks for one.
+    if (kind === "RESUME") this.beatNow();
+  }
+
   /** A key that the lease in hand rests on may have been given up. */
   #judgeAgain(): void {
     const { authority, clock, holder, report } = this.#parts;
@@ -238,6 +243,8 @@ export class Governor {
       return;
     holder.revoke();
     report("lease lost", { detail: judged.detail });
+    // Should keys have been exchanged, the next lease is but a beat away.
+    this.beatNow();
   }
 
   async #cosigned(note: string): Promise<void> {

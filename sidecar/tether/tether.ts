@@ -28,7 +28,7 @@ import type { SteadyClock } from "../../src/native/steady-clock.ts";
 import { fromWire } from "../../src/wire/artifacts.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import { StatusError } from "../../src/wire/status.ts";
-import type { HeldAuthority } from "../identity/held-authority.ts";
+import type { Adopted, HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 import { HeaderSync } from "./sync.ts";
 
@@ -371,15 +371,34 @@ class Session {
   async #rekeyed(message: WireSigned | undefined): Promise<void> {
     const { authority, events } = this.#parts;
     const adopt = (signed: SignedBytes) => authority.adoptKeyset(signed);
-    const keyset = await this.#checked("keyset", message, adopt);
-    if (keyset !== null) events.keyset(keyset);
+    await this.#adopted(await this.#checked("keyset", message, adopt), (k) => events.keyset(k));
   }
 
   async #revoked(message: WireSigned): Promise<void> {
-    const { authority, clock, events } = this.#parts;
-    const adopt = (signed: SignedBytes) => authority.adoptRevocation(signed, clock.nowUs());
-    const revocation = await this.#checked("revocation", message, adopt);
-    if (revocation !== null) events.revocation(revocation);
+    const { authority, events } = this.#parts;
+    const adopt = (signed: SignedBytes) => authority.adoptRevocation(signed);
+    await this.#adopted(await this.#checked("revocation", message, adopt), (r) =>
+      events.revocation(r),
+    );
+  }
+
+  /**
+   * First it takes effect, then it is kept: a slow disk never holds up what takes authority away.
+   * Nothing else is received, and no further session says that it is held, before it is durable.
+   */
+  async #adopted<T>(adopted: Adopted<T> | null, tell: (artifact: Verified<T>) => void) {
+    if (adopted === null) return;
+    // Heard of at once, so that a disk that fails early is no unhandled rejection.
+    const kept = adopted.durable.then(
+      () => null,
+      (error: Error) => error,
+    );
+    tell(adopted.artifact);
+    const failure = await kept;
+    if (failure === null) return;
+    // What takes authority away must not be lost to a disk.
+    this.#parts.events.failed(failure);
+    throw failure;
   }
 
   /** What came, verified; or null, and told: nothing unverified goes any further. */
@@ -389,15 +408,7 @@ class Session {
     verify: (signed: SignedBytes) => T | Invalid | Promise<T | Invalid>,
   ): Promise<T | null> {
     const signed = fromWire(message, what);
-    let checked: T | Invalid;
-    try {
-      checked = isInvalid(signed) ? signed : await verify(signed);
-    } catch (error) {
-      // Verifying only ever answers: it was keeping it that failed. What takes authority away must
-      // not be lost to a disk.
-      this.#parts.events.failed(error as Error);
-      throw error;
-    }
+    const checked = isInvalid(signed) ? signed : await verify(signed);
     if (!isInvalid(checked)) return checked;
     this.#parts.events.rejected(what, checked.detail);
     return null;

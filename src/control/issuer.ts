@@ -3,15 +3,19 @@ import type { Crypto } from "../domain/crypto.ts";
 import { verifyGrant } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
+import { checkSigners } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody } from "../domain/lease.ts";
 import { leaseTtlDefaultUs } from "../domain/limits.ts";
 import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
 import type { Reason } from "../domain/reason.ts";
-import type { Verified } from "../domain/signed.ts";
+import type { SignedBytes, Verified } from "../domain/signed.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
 import { ceilings, runsLow, type SlabAccount } from "./slabs.ts";
 import type { Tenant } from "./tenant.ts";
+
+/** Of a dock that is not known: nobody signed it. */
+const NOBODY: SignedBytes = { body: new Uint8Array(0), signatures: [] };
 
 /** Why no lease is cut: in the one closed list, and a sentence. */
 export interface Withheld {
@@ -27,6 +31,9 @@ export interface Earned {
   /** Signed note of the beat's head, to be recorded beside the lease; null: recorded before. */
   readonly note: string | null;
 }
+
+/** What ends leases that were cut before, beside their own end. */
+const GONE: readonly Reason[] = ["LEASE_REVOKED", "LEASE_MISMATCH", "MANIFEST_RETIRED"];
 
 /** Renewed when this much of a lease has passed, so that two more beats may fail before it ends. */
 const RENEW_AT = 1 / 3;
@@ -92,7 +99,9 @@ export class Issuer {
   /** Whether a lease is to be cut by now: it is time, or little is left to spend and there is more. */
   due(earned: Earned, nowUs: number): boolean {
     return (
-      isDue(earned.ledger, earned.sessionEpoch, nowUs) || runsLow(this.#account(earned, nowUs))
+      isDue(earned.ledger, earned.sessionEpoch, nowUs) ||
+      this.#isForsaken(earned.ledger, nowUs) ||
+      runsLow(this.#account(earned, nowUs))
     );
   }
 
@@ -108,6 +117,26 @@ export class Issuer {
       spent: beat.body.spent,
       nowUs,
     };
+  }
+
+  /** Whether the key that signed the present lease has been given up since. */
+  #isForsaken({ lease }: LedgerRecord, nowUs: number): boolean {
+    if (lease === null) return false;
+    const { body, signed } = lease.artifact;
+    const signers = signed.signatures.map((s) => s.key);
+    const times = { signedAtUs: body.issuedAtUs, nowUs };
+    return (
+      this.#tenant.byRevokedKey(signed) ||
+      checkSigners("lease", this.#tenant.keyset(), "ISSUER", signers, times) !== null
+    );
+  }
+
+  /** Whether the present lease counts for nothing any more, whatever its end says. */
+  isTakenBack(ledger: LedgerRecord, nowUs: number): boolean {
+    if (ledger.lease === null) return false;
+    if (ledger.lease.revokedEpoch !== 0 || this.#isForsaken(ledger, nowUs)) return true;
+    const reason = this.standing({ ledger }, nowUs)?.reason;
+    return reason !== undefined && GONE.includes(reason);
   }
 
   /** Why the instance may hold no authority at all now, whoever is attached; null: it may. */
@@ -130,11 +159,13 @@ export class Issuer {
     const revoked =
       grant.revokedEpoch !== 0 ||
       ledger.revokedEpoch !== 0 ||
-      tenant.revokedEpoch("TENANT", new Uint8Array(0)) !== 0;
+      tenant.stoppedEpoch() !== 0 ||
+      tenant.byRevokedKey(grant.artifact.signed) ||
+      tenant.byRevokedKey(tenant.dock(ledger.dockRef)?.artifact.signed ?? NOBODY);
     if (revoked) {
       return {
         reason: "LEASE_REVOKED",
-        detail: "its grant, instance or tenant is revoked",
+        detail: "its grant, instance or tenant, or a key that they rest on, is revoked",
       };
     }
     const judged = verifyGrant(
@@ -171,7 +202,10 @@ export class Issuer {
     if (standing !== null) return standing;
     const revokedEpoch = ledger.lease?.revokedEpoch ?? 0;
     const revocation = revokedEpoch === 0 ? undefined : tenant.revocations()[revokedEpoch - 1];
-    if (revocation !== undefined && revocation.body.effectiveUs >= view.releasedUs) {
+    // An operator meant this very instance: it waits for a release. After RESUME nobody does.
+    const meant =
+      revocation?.body.kind === "LEASE" && revocation.body.effectiveUs >= view.releasedUs;
+    if (meant) {
       const { reason } = revocation.body;
       return { reason: "LEASE_REVOKED", detail: `its lease was revoked: ${reason}` };
     }

@@ -254,7 +254,7 @@ export class Organisms {
     const holds = lease !== null && lease.revokedEpoch === 0;
     if (holds && this.#tenant.nowUs() < lease.artifact.body.notAfterUs) {
       const target = lease.artifact.ref;
-      const artifact = await this.#tenant.issueRevocation({ kind: "LEASE", target, reason });
+      const artifact = await this.#tenant.issueRevocation({ target, reason });
       entries.push({ what: "revocation", artifact });
     }
     return [...entries, await this.#directive(organism, kind, reason)];

@@ -98,6 +98,8 @@ export class Projection {
   readonly leases = new Map<string, LeaseRecord>();
   /** Epoch e at index e − 1. */
   readonly revocations: Verified<RevocationBody>[] = [];
+  /** Epoch of the TENANT revocation that no RESUME has followed; 0: none. */
+  stoppedEpoch = 0;
   /** Epoch by `KIND:hex of the target`. */
   readonly #revoked = new Map<string, number>();
 
@@ -224,6 +226,14 @@ export class Projection {
     if (kind === "INSTANCE") {
       const ledger = this.ledgers.get(toHex(target));
       if (ledger?.revokedEpoch === 0) ledger.revokedEpoch = epoch;
+    }
+    if (kind === "RESUME") this.stoppedEpoch = 0;
+    if (kind === "TENANT") {
+      if (this.stoppedEpoch === 0) this.stoppedEpoch = epoch;
+      // For good: whoever is resumed earns new ones.
+      for (const lease of this.leases.values()) {
+        if (lease.revokedEpoch === 0) lease.revokedEpoch = epoch;
+      }
     }
     if (kind === "LEASE") {
       for (const lease of this.leases.values()) {

@@ -359,6 +359,7 @@ export class Sessions {
           for (const session of this.#live()) {
             session.say({ case: "keyset", value: toWire(entry.artifact.signed) });
           }
+          this.#takeBack();
           break;
         case "lease":
         case "directive": {
@@ -381,8 +382,7 @@ export class Sessions {
       const { lease, instanceId } = ledger;
       const { leaseUntilUs } = this.#organisms.view(instanceId).facts;
       if (lease === null || nowUs >= leaseUntilUs) continue;
-      const standing = this.#issuer.standing({ ledger }, nowUs);
-      if (lease.revokedEpoch === 0 && standing?.reason !== "LEASE_REVOKED") continue;
+      if (!this.#issuer.isTakenBack(ledger, nowUs)) continue;
       this.#organisms.input(instanceId, { kind: "lease", ref: lease.artifact.ref, untilUs: nowUs });
     }
   }

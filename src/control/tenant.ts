@@ -238,6 +238,16 @@ export class Tenant {
     return this.#view.revokedEpoch(kind, target);
   }
 
+  /** Epoch of the revocation that stopped the whole tenant; 0: it goes on. */
+  stoppedEpoch(): number {
+    return this.#view.stoppedEpoch;
+  }
+
+  /** Whether operators took back one of the keys that signed this. */
+  byRevokedKey({ signatures }: SignedBytes): boolean {
+    return signatures.some(({ key }) => this.revokedEpoch("KEY", key) !== 0);
+  }
+
   /** Instances under a grant that have not stopped. */
   instancesUnder(grantRef: Uint8Array): LedgerRecord[] {
     return this.#view.instancesUnder(grantRef);
@@ -337,18 +347,14 @@ export class Tenant {
     return { body, signed, ref: refOf(this.#world.crypto, kind.name, signed.body) };
   }
 
-  /** The next revocation of the chain, signed by the issuer. Under `exclusive`, then recorded there. */
-  issueRevocation(what: {
-    kind: "LEASE" | "INSTANCE";
-    target: Uint8Array;
-    reason: string;
-  }): Promise<Verified<RevocationBody>> {
+  /** The next revocation, of a lease, by the issuer. Under `exclusive`, then recorded there. */
+  issueRevocation(what: { target: Uint8Array; reason: string }): Promise<Verified<RevocationBody>> {
     return this.issue(REVOCATION, {
       version: 1,
       tenantId: this.tenantId,
       epoch: this.revocationEpoch() + 1,
       previous: this.#view.revocations.at(-1)?.ref ?? new Uint8Array(0),
-      kind: what.kind,
+      kind: "LEASE",
       target: what.target,
       effectiveUs: this.nowUs(),
       reason: what.reason,

@@ -201,9 +201,7 @@ export function checkSigners(
   let spoiled: Invalid | null = null;
   for (const signer of signers) {
     const entry = keyset.body.keys.find((k) => k.role === role && equal(k.key, signer));
-    if (entry === undefined) {
-      return invalid("E_KEY_UNKNOWN", `${name}: ${toHex(signer)} is no ${role} key of the keyset`);
-    }
+    if (entry === undefined) return notOfRole(name, role, signer);
     const code = keyState(entry, times.signedAtUs, times.nowUs);
     if (code === null) good++;
     else spoiled ??= invalid(code, `${name}: ${role} key ${toHex(signer)}`);
@@ -216,6 +214,28 @@ export function checkSigners(
     spoiled ?? invalid("E_THRESHOLD", `${name}: ${good} of ${wanted} ${role} keys have signed`)
   );
 }
+
+/**
+ * Whether these are enough keys of the role, be they expired or given up by now: for what takes
+ * authority away, which no later change of a key may undo.
+ */
+export function checkRoles(
+  name: string,
+  keyset: Verified<KeysetBody>,
+  role: KeyRole,
+  signers: readonly Uint8Array[],
+): Invalid | null {
+  const foreign = signers.find(
+    (key) => !keyset.body.keys.some((k) => k.role === role && equal(k.key, key)),
+  );
+  if (foreign !== undefined) return notOfRole(name, role, foreign);
+  // A threshold that was raised since then does not make what was said by fewer unsaid.
+  if (role === "OPERATOR_GRANT" || signers.length === 1) return null;
+  return invalid("E_SIGNATURE", `${name}: ${signers.length} signatures, and it carries one`);
+}
+
+const notOfRole = (name: string, role: KeyRole, key: Uint8Array): Invalid =>
+  invalid("E_KEY_UNKNOWN", `${name}: ${toHex(key)} is no ${role} key of the keyset`);
 
 function keyState(
   key: KeyEntry,

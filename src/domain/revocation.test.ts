@@ -39,9 +39,9 @@ const verify = async (more: Partial<RevocationBody>, by: Signer[] = [keys.issuer
   verifyRevocation(native, await signBody(REVOCATION, bodyOf(more), by), held, NOW);
 
 describe("a revocation", () => {
-  const byIssuer = ["LEASE", "INSTANCE"];
+  const byIssuer = ["LEASE"];
   test.each(REVOCATION_KINDS.slice(1))("of a %s is its role's alone", async (kind) => {
-    const more = { kind, target: kind === "TENANT" ? NONE : sha("x") };
+    const more = { kind, target: kind === "TENANT" || kind === "RESUME" ? NONE : sha("x") };
     const [may, mayNot] = byIssuer.includes(kind)
       ? [keys.issuer, keys.alice]
       : [keys.alice, keys.issuer];
@@ -62,6 +62,7 @@ describe("a revocation", () => {
     ["no kind", { kind: "UNSPECIFIED" }, "E_FIELD"],
     ["no target", { target: NONE }, "E_FIELD"],
     ["a target beside the tenant", { kind: "TENANT" }, "E_FIELD"],
+    ["a target beside a resume", { kind: "RESUME" }, "E_FIELD"],
     ["epoch 0", { epoch: 0 }, "E_FIELD"],
     ["a first epoch with a predecessor", { previous: sha("p") }, "E_FIELD"],
     ["a second without", { epoch: 2 }, "E_FIELD"],

@@ -13,7 +13,7 @@ import {
   checkEpoch,
   REVOCATION,
   type RevocationBody,
-  verifyRevocation,
+  verifyRecordedRevocation,
 } from "../domain/revocation.ts";
 import { compileScopes } from "../domain/scope.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
@@ -247,8 +247,8 @@ function proveRevocations(
   frames: readonly Uint8Array[],
   keyset: Verified<KeysetBody>,
 ): Verified<RevocationBody>[] | Break {
-  const proven = each("REVOCATION", frames, REVOCATION, (signed, body) =>
-    verifyRevocation(crypto, signed, keyset, body.effectiveUs),
+  const proven = each("REVOCATION", frames, REVOCATION, (signed) =>
+    verifyRecordedRevocation(crypto, signed, keyset),
   );
   if (isBroken(proven)) return proven;
   const list = [...proven.values()];

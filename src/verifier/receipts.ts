@@ -5,6 +5,7 @@ import { isId } from "../domain/ids.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import { PAYLOAD_FIELDS } from "../domain/payload.ts";
 import { ReceiptHeader } from "../domain/receipt.ts";
+import { isLifted, touches } from "../domain/revocation.ts";
 import { pae, SignedBytes, type Verified } from "../domain/signed.ts";
 import { type Authority, decodeStrictly } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
@@ -277,14 +278,12 @@ function revocationProblem(
   header: ReceiptHeader,
   lease: Verified<LeaseBody>,
 ): Break | null {
-  for (const { body } of walk.authority.revocations) {
-    const hits =
-      (body.kind === "LEASE" && equal(body.target, lease.ref)) ||
-      (body.kind === "GRANT" && equal(body.target, lease.body.grantRef)) ||
-      (body.kind === "MANIFEST" && equal(body.target, lease.body.manifestHash)) ||
-      (body.kind === "INSTANCE" && equal(body.target, lease.body.ledgerId)) ||
-      (body.kind === "KEY" && lease.signed.signatures.some((s) => equal(s.key, body.target))) ||
-      body.kind === "TENANT";
+  const { keyset, revocations, grants, docks, genesis } = walk.authority;
+  const dock = docks.get(toHex(genesis.body.dockRef));
+  const rests = [lease, grants.get(toHex(lease.body.grantRef)), dock];
+  const signers = rests.flatMap((a) => a?.signed.signatures.map((s) => s.key) ?? []);
+  for (const { body } of revocations) {
+    const hits = touches(body, { lease, signers }) && !isLifted(keyset, revocations, body, lease);
     if (!hits || header.openedAtUs < body.effectiveUs) continue;
     if (lease.body.revocationEpoch >= body.epoch) {
       const what = `used after revocation ${body.epoch}, which its lease had taken into account`;

@@ -116,7 +116,7 @@ describe("a revocation", () => {
     "of the key of %s takes every lease back that rests on it",
     async (who) => {
       const target = f.keys[who].publicKey;
-      f.ok(await authority.adoptRevocation(await revocation({ target }, f.keys.bob), f.NOW));
+      await f.ok(authority.adoptRevocation(await revocation({ target }, f.keys.bob))).durable;
       expect(authority.verifyLease(await lease(), f.NOW)).toMatchObject({ code: "E_REVOKED" });
     },
   );
@@ -125,9 +125,9 @@ describe("a revocation", () => {
     const effectiveUs = f.NOW + 10 * clockSkewMaxUs;
     const files = folder();
     authority = await hold(files);
-    f.ok(await authority.adoptRevocation(await revocation({ effectiveUs }), f.NOW));
+    await f.ok(authority.adoptRevocation(await revocation({ effectiveUs }))).durable;
     const restarted = await hold(files);
-    expect(await restarted.restore(f.NOW)).toBeNull();
+    expect(await restarted.restore()).toBeNull();
     for (const held of [authority, restarted]) {
       expect(held.verifyLease(await lease(), f.NOW)).toMatchObject({ code: "E_REVOKED" });
     }

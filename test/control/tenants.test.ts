@@ -283,7 +283,7 @@ describe("requests", () => {
       tenant.mutate(request(id), async () => {
         seen.push(tenant.revocationEpoch());
         const target = random32();
-        const artifact = await tenant.issueRevocation({ kind: "LEASE", target, reason: "" });
+        const artifact = await tenant.issueRevocation({ target, reason: "" });
         return {
           entries: [{ what: "revocation", artifact }],
           answer: () => utf8(`${artifact.body.epoch}`),

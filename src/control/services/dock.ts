@@ -17,6 +17,7 @@ import {
   badArgument,
   believed,
   mutation,
+  notByRevoked,
   notFound,
   notOver,
   notRetired,
@@ -77,6 +78,7 @@ export function dockService(
         const dock = believed(
           verifyDock(crypto, signed, tenant.keyset(), grant.artifact, tenant.nowUs()),
         );
+        notByRevoked(tenant, "dock", signed);
         notOver("dock", dock.body, tenant.nowUs());
         notRetired(tenant, grant.artifact.body.manifestHash);
         const known = tenant.dock(dock.ref);
@@ -188,13 +190,15 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
   notRetired(tenant, body.manifestHash);
   const revoked =
     grant.revokedEpoch !== 0 ||
-    tenant.revokedEpoch("TENANT", new Uint8Array(0)) !== 0 ||
-    tenant.revokedEpoch("KEY", body.joinKey) !== 0;
+    tenant.stoppedEpoch() !== 0 ||
+    tenant.revokedEpoch("KEY", body.joinKey) !== 0 ||
+    tenant.byRevokedKey(grant.artifact.signed) ||
+    tenant.byRevokedKey(dock.artifact.signed);
   if (revoked || nowUs >= notAfterUs) {
     throw new StatusError(
       "FAILED_PRECONDITION",
       revoked ? "E_REVOKED" : "E_EXPIRED",
-      "the grant of this dock is no longer in force",
+      "this dock, its grant, a key that they rest on or the whole tenant is no longer in force",
     );
   }
   maySucceed(tenant, body);

@@ -9,7 +9,16 @@ import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
 import type { GrantRecord } from "../projection.ts";
-import { believed, mutation, notFound, notOver, notRetired, pageBySeq, peek } from "./requests.ts";
+import {
+  believed,
+  mutation,
+  notByRevoked,
+  notFound,
+  notOver,
+  notRetired,
+  pageBySeq,
+  peek,
+} from "./requests.ts";
 
 export function grantService(crypto: Crypto): Handlers<typeof GrantService> {
   const { method } = GrantService;
@@ -30,6 +39,7 @@ export function grantService(crypto: Crypto): Handlers<typeof GrantService> {
         const grant = believed(
           verifyGrant(crypto, signed, tenant.keyset(), manifest.artifact.body, tenant.nowUs()),
         );
+        notByRevoked(tenant, "grant", signed);
         notOver("grant", grant.body, tenant.nowUs());
         notRetired(tenant, grant.body.manifestHash);
         const { grantId } = grant.body;
@@ -81,6 +91,7 @@ export function grantService(crypto: Crypto): Handlers<typeof GrantService> {
         );
         const previous = tenant.revocations().at(-1)?.ref ?? new Uint8Array(0);
         if (compare(revocation.body.previous, previous) !== 0) throw taken(next);
+        notByRevoked(tenant, "revocation", signed);
         return {
           entries: [{ what: "revocation", artifact: revocation }],
           answer: (revision) => ({ epoch: BigInt(next), revision: BigInt(revision) }),

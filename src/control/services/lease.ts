@@ -48,7 +48,6 @@ export function leaseService(): Handlers<typeof LeaseService> {
           );
         }
         const revocation = await tenant.issueRevocation({
-          kind: "LEASE",
           target: lease.artifact.ref,
           reason: request.reason,
         });

@@ -66,6 +66,19 @@ export function notRetired(tenant: Tenant, manifestHash: Uint8Array): void {
   );
 }
 
+/** @throws StatusError when operators have taken a key back that signed this: it speaks no more. */
+export function notByRevoked(tenant: Tenant, what: string, { signatures }: SignedBytes): void {
+  for (const { key } of signatures) {
+    const epoch = tenant.revokedEpoch("KEY", key);
+    if (epoch === 0) continue;
+    throw new StatusError(
+      "PERMISSION_DENIED",
+      "E_REVOKED",
+      `${what}: key ${toHex(key)} was taken back by revocation ${epoch}; sign with another`,
+    );
+  }
+}
+
 // Requests that change something
 
 const REQUEST_ID = new RegExp(`^[\\x21-\\x7e]{1,${requestIdMax}}$`);
