@@ -317,7 +317,7 @@ describe("a refusal", () => {
 
   test("holds nothing that a shell would run", () => {
     const evil = { ...GET, target: "h:1", path: "/a.B/$(reboot)`x`\";'\\\n!" };
-    const open = { ...evil, protocol: "HTTP" as const, verb: "GET", path: "/$(reboot)`x`\"'!" };
+    const open = { ...evil, protocol: "HTTP" as const, verb: "GET", path: "/$(reboot);'&!" };
     expect(refusal(evil).remedy).toBe("");
     const command = refusal(open).remedy.split("\n").at(-1) as string;
     expect(command).toMatch(

@@ -2,6 +2,7 @@ import { compare, utf8 } from "./bytes.ts";
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
 import { normaliseAuthority, normaliseGrpcPath, PROTOCOLS, SCHEMES } from "./claim.ts";
 import type { Crypto } from "./crypto.ts";
+import { normaliseHttpPath } from "./http-path.ts";
 import { type Invalid, invalid } from "./invalid.ts";
 import {
   manifestFilesMax,
@@ -23,7 +24,7 @@ export const FileDigest = message("file", {
 export type FileDigest = ReturnType<typeof FileDigest.decode>;
 
 /**
- * Actions that a scope stands for. Patterns: `*` is any run of characters but `/`, `{a,b}` either,
+ * Actions that a scope stands for. Patterns: `*` is any run of characters but `/` and `%2F`, `{a,b}` either,
  * everything else itself.
  */
 export const Rule = message("rule", {
@@ -221,8 +222,20 @@ function grpcPathProblem(path: string): string | null {
 function httpPathProblem(path: string): string | null {
   if (!path.startsWith("/")) return `has the path ${show(path)}, which does not begin with /`;
   if (/[?#\\]/.test(path)) return `has the path ${show(path)}, and paths hold no ?, # or \\`;
-  if (/\/\/|\/\.{1,2}(?:\/|$)/.test(path)) {
-    return `has the path ${show(path)}, which no normalised path equals`;
+  const most = Math.max(1, ...(path.match(/\{[^}]*\}/g) ?? []).map((c) => c.split(",").length));
+  for (let i = 0; i < most; i++) {
+    // Each `*` stands for characters of one segment, so any letter tells the shape.
+    const shape = path
+      .replace(/\{([^}]*)\}/g, (_, choices: string) => {
+        const all = choices.split(",");
+        return all[Math.min(i, all.length - 1)] as string;
+      })
+      .replaceAll("*", "x");
+    const normal = normaliseHttpPath(shape);
+    if (!("path" in normal)) return `has the path ${show(path)}, and every such ${normal.detail}`;
+    if (normal.path !== shape) {
+      return `has the path ${show(path)}, which no normalised path equals; such as ${normal.path} does`;
+    }
   }
   return null;
 }

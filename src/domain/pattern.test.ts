@@ -14,7 +14,8 @@ function naive(pattern: string, text: string): boolean {
   if (pattern === "") return text === "";
   if (pattern[0] === "*") {
     if (naive(pattern.slice(1), text)) return true;
-    return text !== "" && text[0] !== "/" && naive(pattern, text.slice(1));
+    const separator = text[0] === "/" || text.startsWith("%2F");
+    return text !== "" && !separator && naive(pattern, text.slice(1));
   }
   if (pattern[0] === "{") {
     const end = pattern.indexOf("}");
@@ -43,6 +44,10 @@ describe("a pattern", () => {
     ["/a.B/Get", "/aXB/Get", false],
     ["/a.B/{A,AB}{C,BC}", "/a.B/ABC", true],
     ["/a.B/*et*", "/a.B/setup", true],
+    ["/files/*", "/files/a%2Fb", false],
+    ["/files/*b", "/files/a%2Fb", false],
+    ["/@*%2F*", "/@types%2Fnode", true],
+    ["/files/*", "/files/a%20b", true],
     ["*", "", true],
     ["", "", true],
     ["", "/", false],
@@ -53,7 +58,7 @@ describe("a pattern", () => {
   });
 
   test("matches what its definition says, for any pattern and text", () => {
-    const letters = fc.constantFrom("a", "b", "/", ".");
+    const letters = fc.constantFrom("a", "b", "/", ".", "%2F");
     const word = fc.string({ unit: letters, minLength: 1, maxLength: 3 });
     const part = fc.oneof(
       word,

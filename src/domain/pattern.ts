@@ -1,8 +1,8 @@
 import { alternativesMax, patternMax } from "./limits.ts";
 
 /**
- * Patterns of rules: `*` is any run of characters but `/`, also none; `{a,b}` is either; everything
- * else is itself. There is no escape and no nesting.
+ * Patterns of rules: `*` is any run of characters but `/` and its escape `%2F`, which some servers read
+ * as one; `{a,b}` is either; everything else is itself. There is no escape and no nesting.
  */
 export interface Pattern {
   readonly source: string;
@@ -31,7 +31,8 @@ export function compilePattern(source: string): Pattern | string {
     return {
       source,
       prefix,
-      matches: (text) => text.startsWith(prefix) && !text.includes("/", from),
+      matches: (text) =>
+        text.startsWith(prefix) && !text.includes("/", from) && !text.includes("%2F", from),
     };
   }
   return {
@@ -73,6 +74,9 @@ export function tokenise(source: string): Token[] | string {
   return tokens;
 }
 
+const isSeparator = (text: string, at: number): boolean =>
+  text[at] === "/" || text.startsWith("%2F", at);
+
 /**
  * Follows all ways through the pattern at once: `reached` marks the places in the text that the
  * tokens so far can end at. Time is at most pattern × text, whatever the two are.
@@ -87,7 +91,7 @@ function runs(tokens: readonly Token[], text: string, from: number): boolean {
       for (let at = from; at <= text.length; at++) {
         open |= reached[at] as number;
         next[at] = open;
-        if (text.charCodeAt(at) === 0x2f) open = 0;
+        if (isSeparator(text, at)) open = 0;
       }
     } else {
       const choices = typeof token === "string" ? [token] : (token as readonly string[]);
