@@ -86,18 +86,25 @@ const EMPTY = new Uint8Array(0);
 /** Numbers are split here into two halves that fit the engine's fast integers. */
 const LOW_BITS = 0x1000_0000;
 
-/** A buffer that one large body made grow is not kept beyond this. */
-const KEPT_BYTES = 64 * 1024;
+/** Bytes of memory that encodings are written into, one after the other, until it is full. */
+const SLAB_BYTES = 16 * 1024;
+/** Bytes of room with which an encoding begins, so that few of them have to move. */
+const ROOM_BYTES = 1024;
 
 class Writer {
-  #bytes: Uint8Array = new Uint8Array(1024);
+  #bytes: Uint8Array = new Uint8Array(SLAB_BYTES);
+  /** Where this encoding began: what is before it has been handed out, and is never written again. */
+  #from = 0;
   #length = 0;
 
   #reserve(more: number): void {
     if (this.#length + more <= this.#bytes.length) return;
-    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.#length + more));
-    grown.set(this.#bytes.subarray(0, this.#length));
+    const written = this.#length - this.#from;
+    const grown = new Uint8Array(Math.max(SLAB_BYTES, written * 2, written + more));
+    grown.set(this.#bytes.subarray(this.#from, this.#length));
     this.#bytes = grown;
+    this.#from = 0;
+    this.#length = written;
   }
 
   varint(value: number): void {
@@ -133,8 +140,8 @@ class Writer {
       const unit = value.charCodeAt(i);
       if (unit > 0x7f) {
         if (!value.isWellFormed()) throw new Flaw("E_ENC_UTF8", "has a lone surrogate");
-        this.#length = mark;
-        this.#length += utf8.encodeInto(value, this.#bytes.subarray(mark)).written;
+        this.#length = this.#from + mark;
+        this.#length += utf8.encodeInto(value, this.#bytes.subarray(this.#length)).written;
         break;
       }
       this.#bytes[this.#length++] = unit;
@@ -145,33 +152,40 @@ class Writer {
   /** Begins a block whose length is not known yet. What is written next is its content. */
   open(): number {
     this.#reserve(1);
-    return ++this.#length;
+    return ++this.#length - this.#from;
   }
 
   /** Ends the block that began at `mark`, and tells its length before it. */
   close(mark: number): void {
-    const length = this.#length - mark;
+    const length = this.#length - this.#from - mark;
     if (length < 0x80) {
-      this.#bytes[mark - 1] = length;
+      this.#bytes[this.#from + mark - 1] = length;
       return;
     }
     // One byte of length is the common case; a longer block moves up by the difference.
     let more = 0;
     for (let rest = length >>> 7; rest > 0; rest >>>= 7) more++;
     this.#reserve(more);
-    this.#bytes.copyWithin(mark + more, mark, this.#length);
-    this.#length = mark - 1;
+    const at = this.#from + mark;
+    this.#bytes.copyWithin(at + more, at, this.#length);
+    this.#length = at - 1;
     this.varint(length);
     this.#length += length;
   }
 
   start(): void {
+    // What an encoding that failed had written is written over.
+    this.#length = this.#from;
+    if (this.#bytes.length === SLAB_BYTES && this.#from + ROOM_BYTES <= SLAB_BYTES) return;
+    this.#bytes = new Uint8Array(SLAB_BYTES);
+    this.#from = 0;
     this.#length = 0;
   }
 
+  /** What was written, as a view of its own part of a slab: memory of its own would cost more than it. */
   finish(): Uint8Array {
-    const out = this.#bytes.slice(0, this.#length);
-    if (this.#bytes.length > KEPT_BYTES) this.#bytes = new Uint8Array(1024);
+    const out = this.#bytes.subarray(this.#from, this.#length);
+    this.#from = this.#length;
     return out;
   }
 }

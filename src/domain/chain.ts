@@ -1,24 +1,35 @@
-import { u64be, utf8 } from "./bytes.ts";
+import { utf8 } from "./bytes.ts";
 import type { Crypto } from "./crypto.ts";
 import { Frontier, type TreeHead } from "./merkle.ts";
 import { PAYLOAD_FIELDS } from "./payload.ts";
+import { Preimage } from "./preimage.ts";
 import { ReceiptHeader } from "./receipt.ts";
 import { paeHead } from "./signed.ts";
 
 /** Version of every receipt header written. */
 const RECEIPT_VERSION = 1;
 
-const LEAF = Uint8Array.of(0);
-const INTENT = Uint8Array.of(2);
+const LEAF = 0;
+const INTENT = 2;
 const FIELD = utf8("dragons/v1/field\n");
 const PAYLOAD = utf8("dragons/v1/payload\n");
+
+/** Each hash is begun and done within one call. */
+const preimage = new Preimage();
 
 /**
  * H of a receipt: `SHA256(0x00 ‖ PAE("receipt", body))`. At once its leaf hash in the tree and the
  * prev_hash of the receipt after it, so that chain and tree cannot disagree.
  */
 export const leafHash = (crypto: Crypto, receiptBody: Uint8Array): Uint8Array =>
-  crypto.sha256(LEAF, paeHead("receipt", receiptBody.length), receiptBody);
+  crypto.sha256(
+    preimage
+      .begin()
+      .byte(LEAF)
+      .bytes(paeHead("receipt", receiptBody.length))
+      .bytes(receiptBody)
+      .done(),
+  );
 
 export interface Committed {
   /** 1 to 5, as in PAYLOAD_FIELDS. */
@@ -40,20 +51,25 @@ export function commitment(crypto: Crypto, of: Committed): Uint8Array {
   if (!(of.field >= 1 && of.field <= PAYLOAD_FIELDS.length)) throw new RangeError("no such field");
   if (of.ledgerId.length !== 32 || of.salt.length !== 32) throw new RangeError("must be 32 bytes");
   return crypto.sha256(
-    FIELD,
-    Uint8Array.of(of.field),
-    of.ledgerId,
-    u64be(of.intentSeq),
-    utf8(of.receiptId),
-    of.salt,
-    of.data,
+    preimage
+      .begin()
+      .bytes(FIELD)
+      .byte(of.field)
+      .bytes(of.ledgerId)
+      .u64be(of.intentSeq)
+      .ascii(of.receiptId)
+      .bytes(of.salt)
+      .bytes(of.data)
+      .done(),
   );
 }
 
 /** `SHA256("dragons/v1/payload\n" ‖ c_1 ‖ … ‖ c_5)` */
 export function payloadHash(crypto: Crypto, commitments: readonly Uint8Array[]): Uint8Array {
   if (commitments.length !== PAYLOAD_FIELDS.length) throw new RangeError("wants five commitments");
-  return crypto.sha256(PAYLOAD, ...commitments);
+  preimage.begin().bytes(PAYLOAD);
+  for (const c of commitments) preimage.bytes(c);
+  return crypto.sha256(preimage.done());
 }
 
 export interface IntentLink {
@@ -67,12 +83,15 @@ export interface IntentLink {
 /** I_k: `SHA256(0x02 ‖ I_{k−1} ‖ receipt_id ‖ lease_ref ‖ u64be opened_at_us ‖ c_5)` */
 export const nextIntentsHead = (crypto: Crypto, head: Uint8Array, link: IntentLink): Uint8Array =>
   crypto.sha256(
-    INTENT,
-    head,
-    utf8(link.receiptId),
-    link.leaseRef,
-    u64be(link.openedAtUs),
-    link.claimCommitment,
+    preimage
+      .begin()
+      .byte(INTENT)
+      .bytes(head)
+      .ascii(link.receiptId)
+      .bytes(link.leaseRef)
+      .u64be(link.openedAtUs)
+      .bytes(link.claimCommitment)
+      .done(),
   );
 
 /** All there is to store of a chain in order to continue it. */

@@ -102,10 +102,13 @@ const table = (first: number) => ({
 /** Written four times an action, hence without detours. */
 function numbered(first: number, n: number): Uint8Array {
   const key = new Uint8Array(9);
-  const view = new DataView(key.buffer);
   key[0] = first;
-  view.setUint32(1, Math.floor(n / 0x1_0000_0000));
-  view.setUint32(5, n % 0x1_0000_0000);
+  const high = Math.floor(n / 0x1_0000_0000);
+  for (let i = 0; i < 4; i++) {
+    const shift = 24 - 8 * i;
+    key[1 + i] = high >>> shift;
+    key[5 + i] = n >>> shift;
+  }
   return key;
 }
 
