@@ -12,6 +12,7 @@ export function authorityDecider(authority: HeldAuthority): Decide {
     ledgerId: authority.genesis.ref,
     manifestHash: authority.manifestHash,
     scopes: compileScopes(authority.manifest),
+    granted: authority.grant.body.scopes,
   };
   return (held, claim, nowUs) => authorize({ subject, ...held }, claim, nowUs);
 }

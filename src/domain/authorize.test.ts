@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import {
   claimOf,
   FREE,
+  grantBody,
   grpcRule,
   hashOf,
   INSTANCE,
@@ -34,6 +35,7 @@ const subjectOf = (manifest: Manifest): Authority["subject"] => ({
   ledgerId: LEDGER,
   manifestHash: hashOf(manifestBody()),
   scopes: compileScopes(manifest),
+  granted: grantBody().scopes.filter((s) => s.name === "read:payments"),
 });
 const SUBJECT = subjectOf(manifestBody());
 
@@ -260,7 +262,7 @@ describe("authorize", () => {
 describe("a refusal", () => {
   const refusal = (claim: Claim): Refused => decide({}, claim) as Refused;
 
-  test("of what the manifest has and the lease has not: the grant's command, with what is held", () => {
+  test("of what the manifest has and the lease has not: the grant's command, with what is granted, whatever the lease holds of it", () => {
     expect(refusal(claimOf("/payments.v1.Payments/Refund"))).toEqual({
       allowed: false,
       reason: "SCOPE_NOT_GRANTED",
@@ -269,7 +271,7 @@ describe("a refusal", () => {
         "payments.v1.Payments/Refund at payments.internal:443 needs write:payments, which is not granted",
       remedy:
         "dragons grant create --manifest reconciler@v7 " +
-        "--scope read:payments:max_actions=100,max_concurrent=4 --scope write:payments " +
+        "--scope read:payments:max_actions=1000,max_concurrent=8 --scope write:payments " +
         '--unlimited --purpose "allow payments.v1.Payments/Refund"',
     });
   });
@@ -289,7 +291,7 @@ describe("a refusal", () => {
       "# then:",
       "dragons manifest record dragon.yaml",
       "dragons grant create --manifest dragon.yaml " +
-        "--scope read:payments:max_actions=100,max_concurrent=4 " +
+        "--scope read:payments:max_actions=1000,max_concurrent=8 " +
         '--unlimited --purpose "allow payments.v1.Payments/GetSecrets"',
     ]);
   });

@@ -1,5 +1,6 @@
 import { equal } from "./bytes.ts";
 import type { Claim, LimitState } from "./claim.ts";
+import type { ScopeGrant } from "./grant.ts";
 import type { LeaseBody } from "./lease.ts";
 import type { Rule } from "./manifest.ts";
 import type { Reason } from "./reason.ts";
@@ -15,6 +16,8 @@ export interface Subject {
   readonly manifestHash: Uint8Array;
   /** Compiled from the manifest of that hash. */
   readonly scopes: Scopes;
+  /** What operators granted, for the words of a refusal: a lease holds a slab of it. */
+  readonly granted: readonly ScopeGrant[];
 }
 
 /** Everything that a decision rests on, besides the claim and the time. */
@@ -93,7 +96,7 @@ export function authorize(authority: Authority, claim: Claim, nowUs: number): Al
   if (!(nowUs < lease.body.notAfterUs) || authority.overdue) {
     return refused("LEASE_EXPIRED", "the lease has ended");
   }
-  const decision = byScope(authority.subject.scopes, lease.body, claim);
+  const decision = byScope(authority.subject, lease.body, claim);
   if (decision.allowed || !(nowUs < lease.body.observeUntilUs)) return decision;
   return observe(authority.subject.scopes, decision, claim);
 }
@@ -114,9 +117,9 @@ function observe(scopes: Scopes, refusal: Refused, claim: Claim): Allowed | Refu
   }
 }
 
-function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refused {
-  const found = findScope(scopes, lease, claim);
-  if (found === null) return notGranted(scopes, lease, claim);
+function byScope(subject: Subject, lease: LeaseBody, claim: Claim): Allowed | Refused {
+  const found = findScope(subject.scopes, lease, claim);
+  if (found === null) return notGranted(subject, claim);
   const { scope, rule } = found;
   if (rule.when !== "") {
     return refused("CONDITION_UNEVALUABLE", `the condition of ${scope} cannot be evaluated`, scope);
@@ -126,19 +129,24 @@ function byScope(scopes: Scopes, lease: LeaseBody, claim: Claim): Allowed | Refu
 
 function limitSpent(scope: string, claim: Claim): Refused | null {
   const left = claim.limitState.find((l) => l.scope === scope);
-  if (left === undefined || !isSpent(left)) return null;
-  return refused("LIMIT_SPENT", `what ${scope} allows is spent`, scope);
+  const spent = left === undefined ? null : spentOf(left);
+  if (spent === null) return null;
+  return refused("LIMIT_SPENT", `what the lease allows ${scope} is spent: ${spent}`, scope);
 }
 
-const isSpent = ({ actionsLeft, bytesLeft, concurrentLeft, rateLeft }: LimitState): boolean =>
-  Math.min(actionsLeft, bytesLeft, concurrentLeft, rateLeft) <= 0;
+/** The first limit that leaves nothing, in words; null: all of them leave something. */
+function spentOf({ actionsLeft, bytesLeft, concurrentLeft, rateLeft }: LimitState): string | null {
+  if (actionsLeft <= 0) return "actions";
+  if (bytesLeft <= 0) return "bytes";
+  if (concurrentLeft <= 0) return "actions at once";
+  return rateLeft <= 0 ? "actions in a minute" : null;
+}
 
-function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {
-  const held = lease.scopes;
+function notGranted({ scopes, granted }: Subject, claim: Claim): Refused {
   const [match] = matching(scopes, claim);
   if (match !== undefined) {
     const detail = `${name(claim)} needs ${match.scope}, which is not granted`;
-    const remedy = remedyFor(scopes.manifest, held, claim, match.scope);
+    const remedy = remedyFor(scopes.manifest, granted, claim, match.scope);
     return { ...refused("SCOPE_NOT_GRANTED", detail, match.scope), remedy };
   }
   const near = nearest(scopes, claim)?.scope ?? "";
@@ -146,7 +154,7 @@ function notGranted(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused {
     near === ""
       ? `${name(claim)} is in no scope of the manifest`
       : `${name(claim)} is in no scope of the manifest; ${near} comes nearest`;
-  const remedy = remedyFor(scopes.manifest, held, claim, null);
+  const remedy = remedyFor(scopes.manifest, granted, claim, null);
   return { ...refused("SCOPE_NOT_GRANTED", detail, near), remedy };
 }
 

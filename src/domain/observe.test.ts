@@ -38,6 +38,7 @@ const authorityOf = (more: Partial<Authority> = {}): Authority => ({
     ledgerId: sha("ledger"),
     manifestHash: hashOf(manifestBody()),
     scopes: compileScopes(manifestBody()),
+    granted: [],
   },
   manifestRecorded: true,
   retired: false,

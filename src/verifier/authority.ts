@@ -148,6 +148,7 @@ export function proveAuthority(
       ledgerId: genesis.ref,
       manifestHash: identity,
       scopes: compileScopes(manifest),
+      granted: grant.body.scopes,
     },
   };
 }

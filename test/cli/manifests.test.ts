@@ -177,7 +177,7 @@ describe("dragons grant create --observe", () => {
       $ dragons grant create --manifest reconciler@v8 --scope read:payments --unlimited --purpose "a week" --for 30d --observe 7d
       grant  grt_…
       manifest  <64 hex>
-      scopes  read:payments
+      scopes  read:payments unlimited
       from  <time>
       until  <time>
       lease  at most 1m
@@ -197,7 +197,7 @@ describe("dragons grant create --observe", () => {
       $ dragons grant create --manifest reconciler@v8 --scope read:payments --unlimited --purpose "a week"
       grant  grt_…
       manifest  <64 hex>
-      scopes  read:payments
+      scopes  read:payments unlimited
       from  <time>
       until  <time>
       lease  at most 1m

@@ -153,7 +153,7 @@ export const decide: Decide = (held, claim, nowUs) => {
   };
   const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
   const scopes = compileScopes(manifest);
-  const subject = { tenantId, instanceId, ledgerId, manifestHash, scopes };
+  const subject = { tenantId, instanceId, ledgerId, manifestHash, scopes, granted: [] };
   return authorize({ subject, ...held }, claim, nowUs);
 };
 

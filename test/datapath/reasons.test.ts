@@ -191,7 +191,11 @@ function conditional(when: string) {
   const manifest = f.manifestBody({ capabilities: [{ name: "read:payments", rules }] });
   const lease = { ref: f.sha("lease"), signed: { body: new Uint8Array(), signatures: [] } };
   const body = f.leaseBody(f.sha("grant"), f.sha("ledger"));
-  const subject: Authority["subject"] = { ...body, scopes: compileScopes(manifest) };
+  const subject: Authority["subject"] = {
+    ...body,
+    scopes: compileScopes(manifest),
+    granted: body.scopes,
+  };
   const holder = new AuthorityHolder(new ManualClock(f.NOW), (held, claim, nowUs) =>
     authorize({ ...held, subject }, claim, nowUs),
   );

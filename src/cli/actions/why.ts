@@ -65,7 +65,7 @@ export async function explainReceipt({ evidence }: SidecarClient, receiptId: str
       purpose: grant.purpose,
       signedBy: answer.grant.signatures.map((s) => toHex(s.key)),
     },
-    ...decided(receipt, answer.manifest, lease),
+    ...decided(receipt, answer.manifest, grant, lease),
   };
 }
 
@@ -88,6 +88,7 @@ function leaseOf({ lease }: GetEntryResponse): Verified<LeaseBody> | null {
 function decided(
   { header, contents: { claim } }: OpenReceipt,
   manifestBytes: Uint8Array,
+  grant: GrantBody,
   lease: Verified<LeaseBody> | null,
 ): Pick<Why, "rule" | "clause" | "remedy"> {
   const said = header.reason === "UNSPECIFIED" ? "" : RENDERINGS[header.reason].sentence;
@@ -102,6 +103,7 @@ function decided(
     ledgerId: header.ledgerId,
     manifestHash: manifestHash(native, manifestBytes),
     scopes,
+    granted: grant.scopes,
   };
   const authority = {
     subject,
@@ -116,7 +118,7 @@ function decided(
   };
   const decision = authorize(authority, claim, header.openedAtUs);
   if (!decision.allowed && decision.reason === header.reason) return refused(decision);
-  // What else stood in the way is not in the claim: the request itself, the ledger, a limit.
+  // What else stood in the way is not in the claim: the request itself, the ledger.
   if (header.kind === "DENIAL" || !decision.allowed)
     return { rule: null, clause: said, remedy: "" };
   return permitted(decision, header.reason, lease);
