@@ -1,7 +1,11 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command, CommanderError } from "commander";
 import { register as audit } from "./commands/audit.ts";
+import { register as completion } from "./commands/completion.ts";
 import { register as config } from "./commands/config.ts";
 import { register as dock } from "./commands/dock.ts";
+import { register as doctor } from "./commands/doctor.ts";
 import { register as evidence } from "./commands/evidence.ts";
 import { register as grant } from "./commands/grant.ts";
 import { register as lease } from "./commands/lease.ts";
@@ -39,6 +43,8 @@ const NOUNS = [
   audit,
   sidecar,
   config,
+  doctor,
+  completion,
 ];
 
 /** Runs one command and leaves its exit code in `process.exitCode`. */
@@ -92,6 +98,7 @@ async function asProcess([name, ...args]: readonly string[]): Promise<number | n
 function program(): Command {
   const root = new Command("dragons")
     .description("leases, receipts and signs of life for autonomous agents")
+    .version(version(), "--version", "print the version")
     .exitOverride()
     .configureOutput({
       outputError: (text, write) => write(`dragons: ${text.replace(/^error: /, "")}`),
@@ -101,6 +108,14 @@ function program(): Command {
   for (const register of NOUNS) register(root);
   return root;
 }
+
+/** As npm knows it. */
+const version = (): string =>
+  (
+    JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as {
+      version: string;
+    }
+  ).version;
 
 const PROCESSES = `
 Processes, each with its own --help:
