@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { normaliseAuthority } from "../src/domain/claim.ts";
 import { purposeMax } from "../src/domain/limits.ts";
-import { isPrintable } from "../src/domain/manifest.ts";
+import { isPrintable } from "../src/domain/printable.ts";
 
 /** A setting that cannot be used: names it and says what would do. The process exits 78. */
 export class ConfigError extends Error {

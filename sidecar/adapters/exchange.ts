@@ -1,4 +1,6 @@
 import type { Claim } from "../../src/domain/claim.ts";
+import type { Input } from "../../src/domain/input.ts";
+import type { Needs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 
 /**
@@ -14,6 +16,11 @@ export interface ActionRequest {
   readonly traceparent: string;
   /** When it must be done by, microseconds since the epoch; 0: no deadline was given. */
   readonly deadlineUs: number;
+  /**
+   * What the request shows of the inputs that conditions ask for, see `readInputs`. Asked for once at
+   * most, and only where conditions alone stand in the way, so that no body is held back for nothing.
+   */
+  inputs(needs: Needs): readonly Input[] | Promise<readonly Input[]>;
 }
 
 /** Where a connection came in, and so what may be believed of the calls on it. */

@@ -4,6 +4,7 @@ import {
   normaliseGrpcPath,
   schemeOf,
 } from "../../src/domain/claim.ts";
+import { readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import { splitTarget } from "../upstream/address.ts";
@@ -81,6 +82,7 @@ export function readRequest(
     claim,
     traceparent,
     deadlineUs: timeout === null ? 0 : nowUs + timeoutUs,
+    inputs: (needs) => readInputs(needs, { query: "", fields: raw, body: null }),
     authority: /:[0-9]+$/.test(said) || ingress.reverse ? target : bare(target),
     compressed: encoding !== null && encoding !== undefined && encoding !== "identity",
   };

@@ -1,5 +1,6 @@
 import { type Claim, normaliseAuthority, schemeOf } from "../../src/domain/claim.ts";
 import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path.ts";
+import { readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
@@ -93,6 +94,7 @@ export function readHttpRequest(
     claim,
     traceparent,
     deadlineUs: 0,
+    inputs: (needs) => readInputs(needs, { query: path.query, fields: going, body: null }),
     method,
     query: path.query,
     scheme: ingress.scheme,

@@ -7,6 +7,7 @@ import type { LeaseBody } from "../../src/domain/lease.ts";
 import { openIntentsMax } from "../../src/domain/limits.ts";
 import { ActionBody, EvidenceBody, GoalBody, OutcomeBody } from "../../src/domain/payload.ts";
 import type { Finished } from "../../src/domain/progress.ts";
+import type { Needs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
@@ -149,8 +150,12 @@ export class Gate {
     }
   }
 
-  async #admit(request: ActionRequest): Promise<Permit | Denial> {
-    const decision = this.#authority.decide(request.claim);
+  async #admit(asked: ActionRequest): Promise<Permit | Denial> {
+    const first = this.#authority.decide(asked.claim);
+    const { needs } = (first.allowed ? first.wouldDeny : first) ?? WITHOUT;
+    const request = needs === null ? asked : await withInputs(asked, needs);
+    // A body takes its time to come: authority is asked again from the beginning.
+    const decision = needs === null ? first : this.#authority.decide(request.claim);
     if (!decision.allowed) {
       return this.#deny(request, decision);
     }
@@ -421,6 +426,15 @@ export class Gate {
   }
 }
 
+/** Nothing that inputs would change. */
+const WITHOUT: Pick<Refused, "needs"> = { needs: null };
+
+/** A request with what it shows of the inputs that conditions ask for, in its claim. */
+async function withInputs(request: ActionRequest, needs: Needs): Promise<ActionRequest> {
+  const inputs = await request.inputs(needs);
+  return { ...request, claim: { ...request.claim, inputs: [...inputs] } };
+}
+
 /** A refusal that is not the domain's. */
 const why = (reason: Reason, detail: string, scope: string): Refused => ({
   allowed: false,
@@ -428,6 +442,8 @@ const why = (reason: Reason, detail: string, scope: string): Refused => ({
   detail,
   scope,
   remedy: "",
+  rule: null,
+  needs: null,
 });
 
 const told = (refused: Refused, receiptId: string, leaseId: string): Denial => ({

@@ -1,5 +1,5 @@
 import type { Claim } from "../domain/claim.ts";
-import type { Rule } from "../domain/manifest.ts";
+import type { Rule } from "../domain/rule.ts";
 import type { LeftView } from "./actions/left.ts";
 import { EXIT, Failure } from "./failure.ts";
 

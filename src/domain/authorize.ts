@@ -2,10 +2,11 @@ import { equal } from "./bytes.ts";
 import type { Claim, LimitState } from "./claim.ts";
 import type { ScopeGrant } from "./grant.ts";
 import type { LeaseBody } from "./lease.ts";
-import type { Rule } from "./manifest.ts";
+import { type Needs, needsOf } from "./read-inputs.ts";
 import type { Reason } from "./reason.ts";
 import { remedyFor } from "./remedy.ts";
-import { findScope, matching, nearest, type Scopes } from "./scope.ts";
+import type { Rule } from "./rule.ts";
+import { findRule, judge, matching, nearest, type Scopes } from "./scope.ts";
 import type { Verified } from "./signed.ts";
 
 /** Whose authority it is, and what it was measured to be. */
@@ -53,6 +54,10 @@ export interface Refused {
   readonly reason: Reason;
   /** The scope concerned, or the one that came nearest; empty: none. */
   readonly scope: string;
+  /** The rule whose condition refused it; null: none did. */
+  readonly rule: Rule | null;
+  /** What the request would have to show for conditions to allow it; null: nothing of the kind would help. */
+  readonly needs: Needs | null;
   /** One sentence for whoever asked. */
   readonly detail: string;
   /** What to write and to type so that it would be allowed; empty: nothing of the kind would help. */
@@ -118,13 +123,27 @@ function observe(scopes: Scopes, refusal: Refused, claim: Claim): Allowed | Refu
 }
 
 function byScope(subject: Subject, lease: LeaseBody, claim: Claim): Allowed | Refused {
-  const found = findScope(subject.scopes, lease, claim);
-  if (found === null) return notGranted(subject, claim);
-  const { scope, rule } = found;
-  if (rule.when !== "") {
-    return refused("CONDITION_UNEVALUABLE", `the condition of ${scope} cannot be evaluated`, scope);
+  const found = findRule(subject.scopes, lease, claim);
+  if (found === null) {
+    return byCondition(subject.scopes, lease, claim) ?? notGranted(subject, claim);
   }
+  const { scope, rule } = found;
   return limitSpent(scope, claim) ?? { allowed: true, scope, rule, wouldDeny: null };
+}
+
+/** Why no condition lets it in, told by the first rule that was asked; null: no granted rule speaks of it. */
+function byCondition(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused | null {
+  const asked = judge(scopes, lease.scopes, claim).filter((j) => j.granted);
+  const [first] = asked;
+  if (first === undefined || first.outcome.outcome === "TRUE") return null;
+  const { scope, rule } = first.by;
+  const allows = `${scope} allows ${name(claim)} only when`;
+  const needs = needsOf(asked.flatMap((j) => j.by.when?.inputs ?? []));
+  const refusal =
+    first.outcome.outcome === "FALSE"
+      ? refused("CONDITION_FALSE", `${allows} ${first.outcome.clause}`, scope)
+      : refused("CONDITION_UNEVALUABLE", `${allows} ${rule.when}, and ${first.outcome.why}`, scope);
+  return { ...refusal, rule, needs };
 }
 
 function limitSpent(scope: string, claim: Claim): Refused | null {
@@ -164,6 +183,8 @@ const refused = (reason: Reason, detail: string, scope = ""): Refused => ({
   scope,
   detail,
   remedy: "",
+  rule: null,
+  needs: null,
 });
 
 /** `payments.v1.Payments/Delete at payments.internal:443` */

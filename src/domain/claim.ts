@@ -1,5 +1,6 @@
 import { message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
 import { normaliseHost } from "./host.ts";
+import { Input } from "./input.ts";
 import { type Invalid, invalid } from "./invalid.ts";
 import { claimPathMax } from "./limits.ts";
 
@@ -12,13 +13,6 @@ export type Scheme = (typeof SCHEMES)[number];
 
 export const schemeOf = (scheme: "http" | "https"): Scheme =>
   scheme === "https" ? "HTTPS" : "HTTP";
-
-/** A value that a condition read, typed and spelled one way: `42`, `true`, or the text itself. */
-export const Input = message("input", {
-  name: str(1),
-  type: oneOf(2, ["UNSPECIFIED", "INT", "STRING", "BOOL"] as const),
-  value: str(3),
-});
 
 /**
  * What was left to spend in a scope just before the decision: of what the lease holds, not of what
@@ -47,7 +41,7 @@ export const ClaimBody = message("claim", {
   verb: str(4),
   /** `/payments.v1.Payments/Get` for gRPC. */
   path: str(5),
-  /** Sorted by name. */
+  /** What conditions asked for. Sorted by name, see input.ts. */
   inputs: repeated(nested(6, Input)),
   /** One entry, of the scope that permits it; none: no scope does. */
   limitState: repeated(nested(7, LimitState)),

@@ -5,7 +5,7 @@ import { isId } from "./ids.ts";
 import { type Invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
 import { purposeMax } from "./limits.ts";
-import { isPrintable } from "./manifest.ts";
+import { isPrintable } from "./printable.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import { checkIssued, cites, firstOf, must, openVersion1, sameTenant } from "./verify.ts";
 

@@ -16,7 +16,8 @@ import {
   stallUsMax,
   stallUsMin,
 } from "./limits.ts";
-import { identityOf, isPrintable, type Manifest, SCOPE_NAME } from "./manifest.ts";
+import { identityOf, type Manifest, SCOPE_NAME } from "./manifest.ts";
+import { isPrintable } from "./printable.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import {
   checkInterval,

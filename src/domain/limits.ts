@@ -77,6 +77,27 @@ export const hostMax = 253;
 /** UTF-16 units of a claim's path; longer ones are refused, never cut. */
 export const claimPathMax = 4096;
 
+// What a condition (`when`) may hold
+
+/** UTF-16 units. A condition is one sentence that a person reads. */
+export const whenMax = 1024;
+/** Comparisons in one condition: whether it can hold at all is tried out, in up to 2 to their number. */
+export const whenTestsMax = 16;
+/** Parentheses and `!` inside each other. */
+export const whenDepthMax = 8;
+/** Keys on the way to one value: `json.a.b` has two. */
+export const inputKeysMax = 8;
+/** Different inputs that a manifest's conditions read: all of them may have to stand in one claim. */
+export const manifestInputsMax = 64;
+/** UTF-16 units of an input's value; a longer one cannot be read. It stands in the claim. */
+export const inputValueMax = 1024;
+/** Bytes of a body that a condition reads: it is held back whole until it is judged. */
+export const conditionBodyBytesMax = 64 * KIB;
+/** Microseconds for such a body to arrive. */
+export const conditionBodyUs = 10 * SECOND_US;
+/** Arrays and objects inside each other in such a body. */
+export const jsonDepthMax = 32;
+
 // The data path
 
 /** Bytes of one gRPC message: what gRPC clients accept by default. */

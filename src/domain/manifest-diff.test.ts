@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { grpcRule, manifestBody, sha } from "../../test/fixtures/authority.ts";
-import type { Manifest, Rule } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { diffManifests } from "./manifest-diff.ts";
 import { compilePattern } from "./pattern.ts";
 import { covers } from "./pattern-cover.ts";
+import type { Rule } from "./rule.ts";
 
 const withRules = (...rules: Rule[]): Manifest =>
   manifestBody({ capabilities: rules.length === 0 ? [] : [{ name: "read:payments", rules }] });

@@ -1,6 +1,6 @@
 import { equal } from "./bytes.ts";
-import type { Capability, FileDigest, Manifest, Rule } from "./manifest.ts";
-import { covers } from "./pattern-cover.ts";
+import type { Capability, FileDigest, Manifest } from "./manifest.ts";
+import { coversRule, type Rule, sameRule } from "./rule.ts";
 
 /** A file that two manifests measured otherwise; a digest is absent where the file is. */
 export interface FileChange {
@@ -76,23 +76,6 @@ function widthOf(before: readonly Rule[], after: readonly Rule[]): Width {
   if (keeps) return "WIDENED";
   return kept ? "NARROWED" : "CHANGED";
 }
-
-/** Whether `wide` alone allows all that `narrow` does. */
-const coversRule = (wide: Rule, narrow: Rule): boolean =>
-  wide.protocol === narrow.protocol &&
-  wide.target === narrow.target &&
-  wide.verb === narrow.verb &&
-  (wide.scheme === "UNSPECIFIED" || wide.scheme === narrow.scheme) &&
-  (wide.when === "" || wide.when === narrow.when) &&
-  covers(wide.path, narrow.path);
-
-const sameRule = (a: Rule, b: Rule): boolean =>
-  a.protocol === b.protocol &&
-  a.target === b.target &&
-  a.verb === b.verb &&
-  a.path === b.path &&
-  a.when === b.when &&
-  a.scheme === b.scheme;
 
 const byKey = <T>(list: readonly T[], key: (item: T) => string): Map<string, T> =>
   new Map(list.map((item) => [key(item), item]));

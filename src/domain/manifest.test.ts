@@ -13,13 +13,13 @@ import {
 } from "./limits.ts";
 import {
   checkManifest,
+  checkRecording,
   identityOf,
   type Manifest,
   ManifestBody,
   manifestHash,
-  type Rule,
-  ruleProblem,
 } from "./manifest.ts";
+import type { Rule } from "./rule.ts";
 
 const file = (path: string) => ({ path, sha256: sha(path), size: 1 });
 const scope = (name: string, rules = [grpcRule("/a.B/C")]) => ({ name, rules });
@@ -95,7 +95,6 @@ describe("a manifest", () => {
     ],
     ["a scope that allows nothing", { capabilities: [scope("read:a", [])] }],
     ["too many rules", { capabilities: [scope("read:a", rules(rulesPerScopeMax + 1))] }],
-    ["a rule twice", { capabilities: [scope("read:a", [...rules(1), ...rules(1)])] }],
     ["a rule that matches nothing", { capabilities: [scope("read:a", [grpcRule("/a.B")])] }],
   ];
   test.each(wrong)("with %s is refused", (_, more) => {
@@ -116,69 +115,44 @@ describe("a manifest", () => {
   });
 });
 
-describe("a rule", () => {
-  const http = (verb: string, path: string, target = "ledger.internal:443"): Rule => ({
-    protocol: "HTTP",
-    target,
-    verb,
-    path,
-    when: "",
-    scheme: "HTTPS",
-  });
-  const mcp = (verb: string, path: string, target = "tracker"): Rule => ({
-    protocol: "MCP",
-    target,
-    verb,
-    path,
-    when: "",
-    scheme: "UNSPECIFIED",
-  });
+test.each<[string, Rule[], RegExp]>([
+  [
+    "stands twice",
+    [grpcRule("/a.B/C"), grpcRule("/a.B/C")],
+    /rules\[1\] allows nothing that rule 1/,
+  ],
+  [
+    "a wider one covers",
+    [grpcRule("/a.B/Get*"), grpcRule("/a.B/*")],
+    /rules\[0\] .* rule 2 does not/,
+  ],
+  [
+    "another allows without its condition",
+    [{ ...grpcRule("/a.B/C"), when: 'header.a == "x"' }, grpcRule("/a.B/C")],
+    /rules\[0\] .* rule 2 does not allow, without its condition/,
+  ],
+  [
+    "has a condition that never holds",
+    [{ ...grpcRule("/a.B/C"), when: "header.a > 1 && header.a < 2" }],
+    /can never hold/,
+  ],
+  [
+    "asks of its path what it never is",
+    [{ ...grpcRule("/a.B/{C,D}"), when: 'path[1] == "E"' }],
+    /can never hold/,
+  ],
+  ["has an alternative that nothing has", [grpcRule("/a.B/{C-D,E}")], /the alternative C-D/],
+])("a rule that %s is not recorded", (_, rules, why) => {
+  const manifest = manifestBody({ capabilities: [{ name: "read:a", rules }] });
+  expect(checkManifest(manifest)).toBeNull();
+  expect(checkRecording(manifest)).toMatchObject({ detail: expect.stringMatching(why) });
+});
 
-  test.each([
-    grpcRule("/payments.v1.Payments/{Get,List}*"),
-    grpcRule("/*/Check"),
-    grpcRule("/*.v1.*/*"),
-    grpcRule("/{a.A,b.B}/*", "[::1]:7000"),
-    http("POST", "/v1/entries"),
-    http("GET", "/v1/*/{a,b}"),
-    http("GET", "/"),
-    mcp("tools/call", "create_ticket"),
-    mcp("tools/call", "{create,close}_*"),
-  ])("$verb $path at $target can match something", (rule) => {
-    expect(ruleProblem(rule)).toBeNull();
-  });
-
-  test.each<[string, Rule, RegExp]>([
-    ["a condition", { ...grpcRule("/a.B/C"), when: "true" }, /not enforced in this version/],
-    ["a verb for gRPC", { ...grpcRule("/a.B/C"), verb: "POST" }, /has a verb/],
-    ["no leading slash", grpcRule("a.B/C"), /no gRPC call has/],
-    ["one segment", grpcRule("/a.B"), /no gRPC call has/],
-    ["three segments", grpcRule("/a/b/c"), /no gRPC call has/],
-    ["a character that no name has", grpcRule("/a-b.C/D"), /no gRPC call has/],
-    ["such a character in a choice", grpcRule("/a.B/{C-D,E}"), /no gRPC call has/],
-    ["a slash in a choice", grpcRule("/a.B/{C/D,E}"), /no gRPC call has/],
-    ["a broken pattern", grpcRule("/a.B/{C"), /without `}`/],
-    ["no target", grpcRule("/a.B/C", ""), /has the target/],
-    ["a target without a port", grpcRule("/a.B/C", "payments"), /port 0/],
-    ["a target in capitals", grpcRule("/a.B/C", "Payments:443"), /write payments:443/],
-    ["a target with a pattern", grpcRule("/a.B/C", "*.internal:443"), /inner hyphens/],
-    ["a method in small letters", http("post", "/"), /not one such as GET/],
-    ["an HTTP path without a slash", http("GET", "v1"), /begin with \//],
-    ["no scheme for HTTP", { ...http("GET", "/"), scheme: "UNSPECIFIED" }, /neither https/],
-    ["a scheme for MCP", { ...mcp("tools/call", "x"), scheme: "HTTPS" }, /has a scheme/],
-    ["a query", http("GET", "/a?b=c"), /no \?/],
-    ["dot segments", http("GET", "/a/../b"), /no normalised path/],
-    ["double slashes", http("GET", "/a//b"), /no normalised path/],
-    ["an escape in small letters", http("GET", "/a%2fb"), /such as \/a%2Fb does/],
-    ["an escaped letter in a choice", http("GET", "/{b,%61}"), /such as \/a does/],
-    ["an escape of an escape", http("GET", "/a%252F*"), /escape of an escape/],
-    ["a backslash", http("GET", "/a\\b"), /no \?, # or/],
-    ["an MCP method that is none", mcp("call tool", "x"), /not one such as tools\/call/],
-    ["no MCP server", mcp("tools/call", "x", ""), /not a server's name/],
-    ["no MCP name", mcp("tools/call", ""), /names nothing/],
-    ["no protocol", { ...grpcRule("/a.B/C"), protocol: "UNSPECIFIED" }, /cannot speak of/],
-    ["an opaque protocol", { ...grpcRule("/a.B/C"), protocol: "OPAQUE" }, /cannot speak of/],
-  ])("with %s is refused", (_, rule, why) => {
-    expect(ruleProblem(rule)).toMatch(why);
-  });
+test("rules that overlap, and the same in two scopes, are recorded", () => {
+  const rules = [grpcRule("/a.B/Get*"), grpcRule("/a.B/*All"), grpcRule("/a.B/Get*", "h:1")];
+  const capabilities = [
+    { name: "read:a", rules },
+    { name: "read:b", rules },
+  ];
+  expect(checkRecording(manifestBody({ capabilities }))).toBeNull();
 });

@@ -1,11 +1,11 @@
 import { compare, utf8 } from "./bytes.ts";
-import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
-import { normaliseAuthority, normaliseGrpcPath, PROTOCOLS, SCHEMES } from "./claim.ts";
+import { bytes, message, nested, repeated, str, u32, u64 } from "./canonical.ts";
 import type { Crypto } from "./crypto.ts";
-import { normaliseHttpPath } from "./http-path.ts";
+import { deadRule } from "./dead-rules.ts";
 import { type Invalid, invalid } from "./invalid.ts";
 import {
   manifestFilesMax,
+  manifestInputsMax,
   manifestPathMax,
   nameMax,
   rulesPerScopeMax,
@@ -13,7 +13,8 @@ import {
   scopeNameMax,
   scopesMax,
 } from "./limits.ts";
-import { compilePattern } from "./pattern.ts";
+import { isPrintable } from "./printable.ts";
+import { inputsOf, Rule, ruleProblem } from "./rule.ts";
 
 export const FileDigest = message("file", {
   /** Relative, `/`-separated, no `.` or `..` segment. */
@@ -22,25 +23,6 @@ export const FileDigest = message("file", {
   size: u64(3),
 });
 export type FileDigest = ReturnType<typeof FileDigest.decode>;
-
-/**
- * Actions that a scope stands for. Patterns: `*` is any run of characters but `/` and `%2F`, `{a,b}` either,
- * everything else itself.
- */
-export const Rule = message("rule", {
-  protocol: oneOf(1, PROTOCOLS),
-  /** `host:port`, exact. */
-  target: str(2),
-  /** Exact; absent for gRPC. */
-  verb: str(3),
-  /** Pattern: `/payments.v1.Payments/{Get,List}*`. */
-  path: str(4),
-  /** A condition over the claim's inputs; absent: none. */
-  when: str(5),
-  /** Absent for MCP; for gRPC also: in the clear or by TLS, as the agent asks. */
-  scheme: oneOf(6, SCHEMES),
-});
-export type Rule = ReturnType<typeof Rule.decode>;
 
 export const Capability = message("capability", {
   /** `read:payments` */
@@ -90,9 +72,20 @@ export const manifestLabel = (manifest: Manifest): string =>
 export const DRAFT = "draft";
 
 /**
- * What is wrong with a manifest that nevertheless decoded; null: nothing. A rule that can match
- * nothing is refused here, when it is recorded, since as a policy it would only seem to say something.
+ * What else keeps a manifest from being recorded: a rule that decides nothing, since as a policy it would
+ * only seem to say something. null: nothing does.
  */
+export function checkRecording(manifest: Manifest): Invalid | null {
+  const problem = checkManifest(manifest);
+  if (problem !== null) return problem;
+  for (const { name, rules } of manifest.capabilities) {
+    const dead = deadRule(rules);
+    if (dead !== null) return bad(`capabilities[${show(name)}].rules[${dead.index}]`, dead.why);
+  }
+  return null;
+}
+
+/** What is wrong with a manifest that nevertheless decoded; null: nothing. */
 export function checkManifest(manifest: Manifest): Invalid | null {
   if (manifest.version !== 1) {
     return invalid("E_VERSION", `manifest.version is ${manifest.version}, not 1`);
@@ -126,9 +119,6 @@ export const SCOPE_NAME = /^[a-z][a-z0-9-]*(?::[a-z0-9][a-z0-9._-]*)+$/;
 const bad = (field: string, why: string): Invalid => invalid("E_FIELD", `manifest.${field} ${why}`);
 const show = (text: string): string => JSON.stringify(text.slice(0, 80));
 
-/** Without control characters, which could write over what a terminal shows. */
-export const isPrintable = (text: string): boolean => !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(text);
-
 function checkFiles(field: "code" | "config", files: readonly FileDigest[]): Invalid | null {
   let last: FileDigest | null = null;
   for (const file of files) {
@@ -152,6 +142,7 @@ function checkCapabilities(capabilities: readonly Capability[]): Invalid | null 
     return bad("capabilities", `are more than ${scopesMax} scopes`);
   }
   let last = "";
+  const inputs = new Set<string>();
   for (const { name, rules } of capabilities) {
     const field = `capabilities[${show(name)}]`;
     if (!SCOPE_NAME.test(name) || name.length > scopeNameMax) {
@@ -162,80 +153,13 @@ function checkCapabilities(capabilities: readonly Capability[]): Invalid | null 
     if (rules.length === 0) return bad(field, "has no rule, so it can match nothing");
     if (rules.length > rulesPerScopeMax)
       return bad(field, `has more than ${rulesPerScopeMax} rules`);
-    const seen = new Set<string>();
     for (const [i, rule] of rules.entries()) {
       const why = ruleProblem(rule);
       if (why !== null) return bad(`${field}.rules[${i}]`, why);
-      const key = JSON.stringify(Object.values(rule));
-      if (seen.has(key)) return bad(`${field}.rules[${i}]`, "stands there twice");
-      seen.add(key);
+      for (const input of inputsOf(rule)) inputs.add(input.name);
     }
   }
-  return null;
-}
-
-/** Why a rule could never match, or could not be enforced; null: it can and will be. */
-export function ruleProblem(rule: Rule): string | null {
-  if (rule.when !== "") {
-    return "has a condition (`when`); conditions are not enforced in this version, so it is refused";
-  }
-  const pattern = compilePattern(rule.path);
-  if (typeof pattern === "string") return `has the path ${show(rule.path)}, which ${pattern}`;
-  switch (rule.protocol) {
-    case "GRPC":
-      if (rule.verb !== "") return "has a verb, and gRPC has none";
-      return targetProblem(rule.target) ?? grpcPathProblem(rule.path);
-    case "HTTP":
-      if (!/^[A-Z]{1,16}$/.test(rule.verb)) {
-        return `has the method ${show(rule.verb)}, which is not one such as GET`;
-      }
-      if (rule.scheme === "UNSPECIFIED") return "has neither https:// nor http://";
-      return targetProblem(rule.target) ?? httpPathProblem(rule.path);
-    case "MCP":
-      if (!/^[a-z]+(?:\/[a-zA-Z_]+)*$/.test(rule.verb)) {
-        return `has the method ${show(rule.verb)}, which is not one such as tools/call`;
-      }
-      if (rule.scheme !== "UNSPECIFIED") return "has a scheme, and MCP servers are named without";
-      if (!NAME.test(rule.target)) return `has ${show(rule.target)}, which is not a server's name`;
-      return rule.path === "" ? "names nothing; write * for any name without a slash" : null;
-    default:
-      return `has the protocol ${rule.protocol}, which rules cannot speak of`;
-  }
-}
-
-function targetProblem(target: string): string | null {
-  const normal = normaliseAuthority(target, 0);
-  if (typeof normal !== "string") return `has the target ${show(target)}: ${normal.detail}`;
-  return normal === target ? null : `has the target ${show(target)}; write ${normal}`;
-}
-
-function grpcPathProblem(path: string): string | null {
-  // Each `*` and `{…}` stands for characters of one segment, so any letter tells the shape.
-  const shape = path.replace(/\{[^}]*\}/g, "x").replaceAll("*", "x");
-  const choices = path.match(/\{[^}]*\}/g)?.join("") ?? "";
-  if (/[^A-Za-z0-9_.,{}]/.test(choices) || typeof normaliseGrpcPath(shape) !== "string") {
-    return `has the path ${show(path)}, which no gRPC call has; write /package.Service/Method`;
-  }
-  return null;
-}
-
-function httpPathProblem(path: string): string | null {
-  if (!path.startsWith("/")) return `has the path ${show(path)}, which does not begin with /`;
-  if (/[?#\\]/.test(path)) return `has the path ${show(path)}, and paths hold no ?, # or \\`;
-  const most = Math.max(1, ...(path.match(/\{[^}]*\}/g) ?? []).map((c) => c.split(",").length));
-  for (let i = 0; i < most; i++) {
-    // Each `*` stands for characters of one segment, so any letter tells the shape.
-    const shape = path
-      .replace(/\{([^}]*)\}/g, (_, choices: string) => {
-        const all = choices.split(",");
-        return all[Math.min(i, all.length - 1)] as string;
-      })
-      .replaceAll("*", "x");
-    const normal = normaliseHttpPath(shape);
-    if (!("path" in normal)) return `has the path ${show(path)}, and every such ${normal.detail}`;
-    if (normal.path !== shape) {
-      return `has the path ${show(path)}, which no normalised path equals; such as ${normal.path} does`;
-    }
-  }
-  return null;
+  return inputs.size > manifestInputsMax
+    ? bad("capabilities", `have conditions that read more than ${manifestInputsMax} inputs`)
+    : null;
 }

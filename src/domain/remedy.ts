@@ -1,13 +1,7 @@
 import type { Claim } from "./claim.ts";
 import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
-import {
-  DRAFT,
-  type Manifest,
-  manifestLabel,
-  type Rule,
-  ruleProblem,
-  SCOPE_NAME,
-} from "./manifest.ts";
+import { DRAFT, type Manifest, manifestLabel, SCOPE_NAME } from "./manifest.ts";
+import { type Rule, ruleProblem } from "./rule.ts";
 
 /**
  * What would allow an action, as text to paste: the lines of `dragon.yaml`, if the manifest lacks

@@ -5,7 +5,7 @@ import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { checkRoles, checkSigners, type KeysetBody } from "./keyset.ts";
 import type { LeaseBody } from "./lease.ts";
 import { purposeMax } from "./limits.ts";
-import { isPrintable } from "./manifest.ts";
+import { isPrintable } from "./printable.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import {
   checkIssued,

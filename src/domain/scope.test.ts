@@ -9,7 +9,7 @@ import {
   sha,
 } from "../../test/fixtures/authority.ts";
 import type { LeaseBody } from "./lease.ts";
-import { compileScopes, findScope, matching, matchRule, nearest } from "./scope.ts";
+import { compileScopes, findRule, matching, matchRule, nearest } from "./scope.ts";
 
 const lease = (...names: string[]): LeaseBody =>
   leaseBody(sha("grant"), sha("ledger"), {
@@ -32,7 +32,7 @@ const scopes = compileScopes(manifest);
 const GET = claimOf("/payments.v1.Payments/Get");
 const PAY = claimOf("/payments.v1.Payments/Pay");
 
-describe("findScope", () => {
+describe("findRule", () => {
   // Which scopes are held × which action: the scope that permits it, or none.
   test.each([
     [[], GET, undefined],
@@ -46,7 +46,7 @@ describe("findScope", () => {
     [["use:health"], claimOf("/grpc.health.v1.Health/Check", "c:1"), undefined],
     [["none:such"], GET, undefined],
   ])("%o, %o: %s", (held, claim, expected) => {
-    expect(findScope(scopes, lease(...held), claim)?.scope).toBe(expected);
+    expect(findRule(scopes, lease(...held), claim)?.scope).toBe(expected);
   });
 
   test("finds a scope exactly where some rule of a held scope matches", () => {
@@ -62,7 +62,7 @@ describe("findScope", () => {
         const expected = manifest.capabilities.find(
           (c) => held.includes(c.name) && c.rules.some((r) => matchRule(r, claim)),
         );
-        expect(findScope(scopes, lease(...held), claim)?.scope).toBe(expected?.name);
+        expect(findRule(scopes, lease(...held), claim)?.scope).toBe(expected?.name);
       }),
       { numRuns: 2000 },
     );

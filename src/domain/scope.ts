@@ -1,13 +1,18 @@
 import type { Claim } from "./claim.ts";
 import type { LeaseBody } from "./lease.ts";
-import type { Manifest, Rule } from "./manifest.ts";
+import type { Manifest } from "./manifest.ts";
 import { compilePattern, type Pattern } from "./pattern.ts";
+import type { Rule } from "./rule.ts";
+import { evaluate, type Outcome, type When } from "./when.ts";
+import { compileWhen } from "./when-parser.ts";
 
 /** One rule of a scope, ready to be matched. */
 export interface ScopeRule {
   readonly scope: string;
   readonly rule: Rule;
   readonly pattern: Pattern;
+  /** null: it has no condition. */
+  readonly when: When | null;
 }
 
 /** A manifest's capabilities, compiled once, so that a decision costs one look-up and few patterns. */
@@ -15,7 +20,10 @@ export interface Scopes {
   readonly manifest: Manifest;
   /** In the manifest's order: by scope name, then as written. */
   readonly rules: readonly ScopeRule[];
-  /** The same rules by all that is compared exactly. */
+  /**
+   * The same rules by what is compared exactly, those without a condition first: what they allow is
+   * allowed, whatever stands in a body that conditions would have to wait for.
+   */
   readonly byTarget: ReadonlyMap<string, readonly ScopeRule[]>;
 }
 
@@ -23,7 +31,7 @@ type Exact = Pick<Rule, "protocol" | "target" | "verb">;
 /** A space stands in none of the three. */
 const exactKey = (a: Exact): string => `${a.protocol} ${a.target} ${a.verb}`;
 
-/** @throws TypeError when a pattern does not compile, which `checkManifest` would have told. */
+/** @throws TypeError when a pattern or a condition does not compile, which `checkManifest` would have told. */
 export function compileScopes(manifest: Manifest): Scopes {
   const rules: ScopeRule[] = [];
   const byTarget = new Map<string, ScopeRule[]>();
@@ -31,13 +39,21 @@ export function compileScopes(manifest: Manifest): Scopes {
     for (const rule of written) {
       const pattern = compilePattern(rule.path);
       if (typeof pattern === "string") throw new TypeError(`${name}: ${rule.path} ${pattern}`);
-      const compiled = { scope: name, rule, pattern };
+      const when = rule.when === "" ? null : compileWhen(rule.when);
+      if (typeof when === "string") throw new TypeError(`${name}: ${rule.when} ${when}`);
+      const compiled = { scope: name, rule, pattern, when };
       rules.push(compiled);
       const key = exactKey(rule);
       const same = byTarget.get(key);
       if (same === undefined) byTarget.set(key, [compiled]);
       else same.push(compiled);
     }
+  }
+  for (const [key, same] of byTarget) {
+    byTarget.set(key, [
+      ...same.filter((r) => r.when === null),
+      ...same.filter((r) => r.when !== null),
+    ]);
   }
   return { manifest, rules, byTarget };
 }
@@ -52,20 +68,40 @@ export function matchRule(rule: Rule, claim: Claim): boolean {
   return typeof pattern !== "string" && pattern.matches(claim.path);
 }
 
-/** All rules that speak of this action, granted or not, in the manifest's order. */
+/** All rules that speak of this action, granted or not, in the order in which they are asked. */
 export const matching = (scopes: Scopes, claim: Claim): readonly ScopeRule[] =>
   (scopes.byTarget.get(exactKey(claim)) ?? []).filter((r) => speaksOf(r, claim));
 
 const speaksOf = ({ rule, pattern }: ScopeRule, claim: Claim): boolean =>
   sameScheme(rule, claim) && pattern.matches(claim.path);
 
-const holdsScope = (lease: LeaseBody, scope: string): boolean =>
-  lease.scopes.some((s) => s.name === scope);
+/** What one rule makes of an action that it speaks of. */
+export interface Judged {
+  readonly by: ScopeRule;
+  readonly granted: boolean;
+  /** Of its condition; TRUE where it has none. */
+  readonly outcome: Outcome;
+}
 
-/** The first rule, in the manifest's order, of a scope of this lease that speaks of this action. */
-export function findScope(scopes: Scopes, lease: LeaseBody, claim: Claim): ScopeRule | null {
+/** All rules that speak of an action with what they make of it, in the order in which they are asked. */
+export const judge = (
+  scopes: Scopes,
+  held: readonly { readonly name: string }[],
+  claim: Claim,
+): Judged[] =>
+  matching(scopes, claim).map((by) => ({
+    by,
+    granted: held.some((s) => s.name === by.scope),
+    outcome: by.when === null ? HOLDS : evaluate(by.when, claim),
+  }));
+
+const HOLDS: Outcome = { outcome: "TRUE" };
+
+/** The first rule of a scope of this lease that speaks of this action and whose condition holds. */
+export function findRule(scopes: Scopes, lease: LeaseBody, claim: Claim): ScopeRule | null {
   for (const r of scopes.byTarget.get(exactKey(claim)) ?? []) {
-    if (holdsScope(lease, r.scope) && speaksOf(r, claim)) return r;
+    if (!lease.scopes.some((s) => s.name === r.scope) || !speaksOf(r, claim)) continue;
+    if (r.when === null || evaluate(r.when, claim).outcome === "TRUE") return r;
   }
   return null;
 }

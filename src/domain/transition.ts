@@ -4,7 +4,7 @@ import { isId, isInstanceId } from "./ids.ts";
 import { type Invalid, isInvalid } from "./invalid.ts";
 import { checkSigners, type KeysetBody } from "./keyset.ts";
 import { purposeMax } from "./limits.ts";
-import { isPrintable } from "./manifest.ts";
+import { isPrintable } from "./printable.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import { checkIssued, firstOf, isPresent, must, openVersion1, sameTenant } from "./verify.ts";
 

@@ -359,7 +359,7 @@ describe("dragon.yaml", () => {
     [scoped("- grpc: a.B/C", "  at: h:1", "  if: x"), /unknown key `if`/],
     [
       scoped("- grpc: a.B/C", "  at: h:1", "  when: x > 1"),
-      /conditions are not enforced in this version/,
+      /a condition \(`when`\) that reads `x`; known are path, query, header, json, args/,
     ],
     [scoped("- grpc: a.B/C", "  at: 0177.0.0.1:1"), /four decimal numbers/],
     [scoped("- http: GET /x"), /is not such as http: POST https:/],

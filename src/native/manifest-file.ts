@@ -7,7 +7,7 @@ import { compare, utf8 } from "../domain/bytes.ts";
 import { manifestBytesMax, manifestFilesMax, manifestWalkMax } from "../domain/limits.ts";
 import {
   type Capability,
-  checkManifest,
+  checkRecording,
   type FileDigest,
   type Manifest,
   ManifestBody,
@@ -54,7 +54,7 @@ export async function measure(folder: string, yamlText: string): Promise<Measure
     runtime: text.runtime,
     capabilities: text.capabilities as Capability[],
   };
-  const problem = checkManifest(manifest);
+  const problem = checkRecording(manifest);
   if (problem !== null) throw new ManifestFileError(0, problem.detail);
   const bytes = ManifestBody.encode(manifest);
   if (bytes.length > manifestBytesMax) {

@@ -1,7 +1,8 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import { normaliseAuthority, type Scheme, schemeOf } from "../domain/claim.ts";
 import { manifestYamlBytesMax } from "../domain/limits.ts";
-import { type Capability, type Rule, ruleProblem } from "../domain/manifest.ts";
+import type { Capability } from "../domain/manifest.ts";
+import { type Rule, ruleProblem } from "../domain/rule.ts";
 import { compileGlob, type Glob } from "./glob.ts";
 
 /** Something in `dragon.yaml`, or in the files that it names, that a person has to put right. */

@@ -1,8 +1,10 @@
 import { authorize } from "../domain/authorize.ts";
 import { type Claim, normaliseAuthority, normaliseGrpcPath } from "../domain/claim.ts";
 import { normaliseHttpPath } from "../domain/http-path.ts";
+import { inputsProblem } from "../domain/input.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
+import type { Reason } from "../domain/reason.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import type { Verified } from "../domain/signed.ts";
 import type { Authority } from "./authority.ts";
@@ -27,7 +29,7 @@ export function decideAgain(
   // A denial of what could not even be read has an empty claim.
   if (claim === null) return data.claim === null ? "UNSHOWN" : "NOT_REPRODUCIBLE";
   // What was refused as abnormal may stand in its denial as it came.
-  const judged = header.kind === "ACTION" || header.reason === "SCOPE_NOT_GRANTED";
+  const judged = header.kind === "ACTION" || DECIDED.includes(header.reason);
   const odd = judged ? abnormality(claim) : null;
   if (odd !== null) return broken("CLAIM", "E_SCOPE_NOT_NORMAL", header.seq, odd);
   if (action !== null && !isActionOf(claim, action)) {
@@ -41,10 +43,17 @@ export function decideAgain(
   return replay(authority, header, lease, claim);
 }
 
+/** Reasons that rest on claim, manifest and lease alone, so that anyone decides alike. */
+const DECIDED: readonly Reason[] = [
+  "SCOPE_NOT_GRANTED",
+  "CONDITION_FALSE",
+  "CONDITION_UNEVALUABLE",
+];
+
 /** Asks the gate's own function, with everything that only the sidecar could know left favourable. */
 function replay(
   { subject }: Authority,
-  { seq, kind, scope, reason, wouldDeny, openedAtUs }: ReceiptHeader,
+  { seq, kind, scope, reason, wouldDeny, openedAtUs, intentSeq }: ReceiptHeader,
   lease: Verified<LeaseBody> | null,
   claim: Claim,
 ): Decision | Break {
@@ -69,20 +78,18 @@ function replay(
     return broken("DECISION", "E_DECISION_DIFFERS", seq, what);
   }
   if (!again.allowed && again.reason === reason) return "SAME";
-  if (again.allowed && reason === "SCOPE_NOT_GRANTED") {
-    return broken(
-      "DECISION",
-      "E_DECISION_DIFFERS",
-      seq,
-      `denied, though ${again.scope} permits it`,
-    );
-  }
-  return "NOT_REPRODUCIBLE";
+  // What had an intent was permitted first, and refused under a lease that came later.
+  if (!DECIDED.includes(reason) || intentSeq > 0) return "NOT_REPRODUCIBLE";
+  if (!again.allowed && !DECIDED.includes(again.reason)) return "NOT_REPRODUCIBLE";
+  const what = again.allowed ? `${again.scope} permits it` : `it is ${again.reason}`;
+  return broken("DECISION", "E_DECISION_DIFFERS", seq, `denied for ${reason}, though ${what}`);
 }
 
 /** Why a claim is not in its one spelling; null: it is. */
-function abnormality({ protocol, target, path, scheme }: Claim): string | null {
+function abnormality({ protocol, target, path, scheme, inputs }: Claim): string | null {
   if (protocol === "UNSPECIFIED") return "the claim names no protocol";
+  const unsorted = inputsProblem(inputs);
+  if (unsorted !== null) return unsorted;
   if (protocol === "MCP") return null;
   if (scheme === "UNSPECIFIED") return "the claim does not say whether TLS was spoken";
   if (normaliseAuthority(target, 0) !== target) {

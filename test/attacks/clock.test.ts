@@ -18,7 +18,15 @@ const YEAR = 365 * 24 * HOUR;
 const within: Decide = ({ lease, overdue }, _, nowUs) =>
   lease !== null && !overdue && nowUs >= lease.body.notBeforeUs && nowUs < lease.body.notAfterUs
     ? { allowed: true, scope: "use:echo", rule: null, wouldDeny: null }
-    : { allowed: false, reason: "LEASE_EXPIRED", scope: "", detail: "", remedy: "" };
+    : {
+        allowed: false,
+        reason: "LEASE_EXPIRED",
+        scope: "",
+        detail: "",
+        remedy: "",
+        rule: null,
+        needs: null,
+      };
 const CLAIM = claimOf("/payments.v1.Payments/Get");
 
 interface Happening {

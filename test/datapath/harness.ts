@@ -15,7 +15,8 @@ import type { Resolve } from "../../sidecar/upstream/address.ts";
 import { authorize } from "../../src/domain/authorize.ts";
 import { UNLIMITED } from "../../src/domain/grant.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
-import type { Manifest, Rule } from "../../src/domain/manifest.ts";
+import type { Manifest } from "../../src/domain/manifest.ts";
+import type { Rule } from "../../src/domain/rule.ts";
 import { compileScopes } from "../../src/domain/scope.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import { type Clock, systemClock } from "../../src/native/clock.ts";
@@ -133,11 +134,22 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
   return { body, ref, signed: { body: new Uint8Array(), signatures: [] } };
 }
 
+/** Allowed where `x-account` is 7. */
+export const GUARDED = "/test.Guarded/Say";
+
 /** The domain's own decision, under a manifest with two scopes: test.Echo and /ok, wherever they are. */
 export const decide: Decide = (held, claim, nowUs) => {
   const { target, verb } = claim;
   const rules: Rule[] = [
     { protocol: "GRPC", target, verb: "", path: "/test.Echo/*", when: "", scheme: "UNSPECIFIED" },
+    {
+      protocol: "GRPC",
+      target,
+      verb: "",
+      path: GUARDED,
+      when: 'header["x-account"] == 7',
+      scheme: "UNSPECIFIED",
+    },
     ...["/ok", "/ok/*", "/ok/*/*"].map((path): Rule => {
       return { protocol: "HTTP", target, verb, path, when: "", scheme: claim.scheme };
     }),

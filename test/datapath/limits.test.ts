@@ -27,6 +27,7 @@ const REQUEST: ActionRequest = {
   },
   traceparent: "",
   deadlineUs: 0,
+  inputs: () => [],
 };
 
 const FACTS: RunFacts = {

@@ -13,7 +13,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AlarmBody } from "../../src/domain/alarm.ts";
 import type { Codec } from "../../src/domain/canonical.ts";
-import { ClaimBody, Input, LimitState } from "../../src/domain/claim.ts";
+import { ClaimBody, LimitState } from "../../src/domain/claim.ts";
 import { DirectiveBody } from "../../src/domain/directive.ts";
 import { DockBody, JoinKey } from "../../src/domain/dock.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
@@ -26,10 +26,11 @@ import {
   ScopeCount,
   ScopeSpent,
 } from "../../src/domain/heartbeat.ts";
+import { Input } from "../../src/domain/input.ts";
 import { IntentBody } from "../../src/domain/intent.ts";
 import { KeyEntry, KeysetBody, Threshold } from "../../src/domain/keyset.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
-import { Capability, FileDigest, ManifestBody, Rule } from "../../src/domain/manifest.ts";
+import { Capability, FileDigest, ManifestBody } from "../../src/domain/manifest.ts";
 import {
   ActionBody,
   EvidenceBody,
@@ -41,6 +42,7 @@ import {
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { RecordBody } from "../../src/domain/record.ts";
 import { RevocationBody } from "../../src/domain/revocation.ts";
+import { Rule } from "../../src/domain/rule.ts";
 import { Signature, SignedBytes } from "../../src/domain/signed.ts";
 import { Condition, Interval, TransitionBody } from "../../src/domain/transition.ts";
 import { file_dragons_v1_artifacts } from "../../src/gen/dragons/v1/artifacts_pb.ts";

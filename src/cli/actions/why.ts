@@ -2,8 +2,9 @@ import { type Allowed, authorize, type Refused } from "../../domain/authorize.ts
 import { toHex } from "../../domain/bytes.ts";
 import { GrantBody } from "../../domain/grant.ts";
 import { LeaseBody } from "../../domain/lease.ts";
-import { ManifestBody, manifestHash, manifestLabel, type Rule } from "../../domain/manifest.ts";
+import { ManifestBody, manifestHash, manifestLabel } from "../../domain/manifest.ts";
 import { RENDERINGS, type Reason } from "../../domain/reason.ts";
+import type { Rule } from "../../domain/rule.ts";
 import { compileScopes } from "../../domain/scope.ts";
 import { pae, type Verified } from "../../domain/signed.ts";
 import { refOf } from "../../domain/signing.ts";

@@ -1,5 +1,5 @@
 import { purposeMax } from "../../domain/limits.ts";
-import { isPrintable } from "../../domain/manifest.ts";
+import { isPrintable } from "../../domain/printable.ts";
 import { LeaseService } from "../../gen/dragons/v1/authority_pb.ts";
 import { toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";

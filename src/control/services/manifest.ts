@@ -2,7 +2,12 @@ import { CodecError } from "../../domain/canonical.ts";
 import type { Crypto } from "../../domain/crypto.ts";
 import { isInvalid } from "../../domain/invalid.ts";
 import { manifestBytesMax } from "../../domain/limits.ts";
-import { checkManifest, type Manifest, ManifestBody, manifestHash } from "../../domain/manifest.ts";
+import {
+  checkRecording,
+  type Manifest,
+  ManifestBody,
+  manifestHash,
+} from "../../domain/manifest.ts";
 import { ManifestService } from "../../gen/dragons/v1/authority_pb.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { operatorOf } from "../auth.ts";
@@ -70,7 +75,7 @@ function readManifest(bytes: Uint8Array): Manifest {
   }
   try {
     const body = ManifestBody.decode(bytes);
-    const problem = checkManifest(body);
+    const problem = checkRecording(body);
     if (problem !== null && isInvalid(problem)) throw badArgument("manifest", problem.detail);
     return body;
   } catch (error) {
