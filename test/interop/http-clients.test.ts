@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { agentEnvironment } from "../../sidecar/agent/environment.ts";
-import type { Rule } from "../../src/domain/manifest.ts";
+import type { Rule } from "../../src/domain/rule.ts";
 import { createCa, issueServer } from "../../src/native/pki.ts";
 import { BIG, type HttpPeers, sha256, startPeers } from "./http/server.ts";
 import { CREDENTIAL, countVerdicts, openSidecar, type Sidecar } from "./rig.ts";
