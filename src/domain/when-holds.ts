@@ -82,7 +82,7 @@ function places(tests: readonly Test[]): Value[] {
 
 /** The least text that is after all that begin with this one; null: there is none. */
 function afterAll(text: string): string | null {
-  const points = [...text].map((c) => c.codePointAt(0) as number);
+  const points = Array.from(text, (c) => c.codePointAt(0) as number);
   while (points.at(-1) === 0x10_ffff) points.pop();
   const last = points.pop();
   if (last === undefined) return null;
