@@ -16,7 +16,7 @@ export interface InputName {
 }
 
 /** Why a value that is there cannot be judged. */
-export const UNREADABLE = [
+const UNREADABLE = [
   /** It, or what a server may take for it, stands there more than once. */
   "TWICE",
   /** Its escapes or bytes are not one text for everybody. */
