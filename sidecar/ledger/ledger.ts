@@ -401,8 +401,8 @@ export class Ledger implements WorkLedger {
       const { scope, verdict, count } = receipt.header;
       this.#counts.add(scope, verdict, count);
     }
-    // One that was closed meanwhile has its receipt on the way, which says all.
-    const more = new Set(reserving.map(({ intent }) => intent).filter((i) => this.#open.has(i)));
+    // A receipt that closes one of them comes in this step, where it is removed again, or later.
+    const more = new Set(reserving.map(({ intent }) => intent));
     await this.#parts.store.commit({
       ...rowsOf(opened, signed, more),
       counts: this.#counts.changed(),
