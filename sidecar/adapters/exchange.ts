@@ -12,7 +12,7 @@ import type { Reason } from "../../src/domain/reason.ts";
 export interface ActionRequest {
   /** Normalised, with `limitState` still empty: the gate fills it in. */
   readonly claim: Claim;
-  /** W3C traceparent if one was sent, else empty. */
+  /** W3C traceparent if one was sent that is one, else empty. */
   readonly traceparent: string;
   /** When it must be done by, microseconds since the epoch; 0: no deadline was given. */
   readonly deadlineUs: number;

@@ -48,6 +48,8 @@ export function respondOnly(stream: H2Stream, trailers: RawHeaders): void {
 export class GrpcCall implements StreamListener {
   readonly #down: H2Stream;
   readonly #raw: RawHeaders;
+  /** Fields as they went to the upstream; none did yet. */
+  #sent: RawHeaders = [];
   readonly #request: GrpcRequest;
   readonly #scheme: Ingress["scheme"];
   readonly #services: CallServices;
@@ -138,6 +140,7 @@ export class GrpcCall implements StreamListener {
     const now = this.#services.clock.nowUs();
     if (this.#lapsed(now)) return;
     if (deadlineUs !== 0) fields.push("grpc-timeout", formatTimeout(deadlineUs - now));
+    this.#sent = fields;
     const bodyless = this.#askedAll && this.#early === null && this.#asked.bytes === 0;
     const attempt = new Attempt(this);
     const up = connected.request(permit, authority, fields, bodyless, attempt);
@@ -441,7 +444,7 @@ export class GrpcCall implements StreamListener {
       reason,
       status,
       request: {
-        headerNames: fieldNames(this.#raw),
+        headerNames: fieldNames(this.#sent),
         trailerNames: [],
         bodySha256: this.#asked.sha256(),
         bodyBytes: this.#asked.bytes,

@@ -10,6 +10,7 @@ import type { RawHeaders } from "../h2/fields.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
 import { parseTimeout, single } from "./grpc-headers.ts";
+import { readTraceparent } from "./traceparent.ts";
 
 /** A gRPC call as its header fields tell it. */
 export interface GrpcRequest extends ActionRequest {
@@ -36,7 +37,7 @@ export function readRequest(
   ingress: Ingress,
   nowUs: number,
 ): GrpcRequest | Unreadable {
-  const traceparent = single(raw, "traceparent") ?? "";
+  const traceparent = readTraceparent(single(raw, "traceparent"));
   const contentType = single(raw, "content-type") ?? "";
   const grpc = /^application\/grpc(?:[+;]|$)/.test(contentType);
   let claim: Claim | null = null;

@@ -6,6 +6,7 @@ import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
 import { forwarded, listOf, valuesOf, without } from "./http-fields.ts";
 import type { RawFields } from "./http-head.ts";
+import { readTraceparent } from "./traceparent.ts";
 
 /** What every HTTP says of a request, however it frames it. */
 export interface HttpRequestParts {
@@ -47,7 +48,7 @@ export function readHttpRequest(
   ingress: Ingress,
 ): HttpRequest | Unreadable {
   const { method, fields } = parts;
-  const traceparent = only(fields, "traceparent") ?? "";
+  const traceparent = readTraceparent(only(fields, "traceparent"));
   let claim: Claim | null = null;
   const no = (reason: Reason, detail: string): Unreadable => ({
     unreadable: true,
