@@ -30,6 +30,11 @@ const MEANS = {
   root: () => process.getuid?.() === 0,
   nginx: () => installed("nginx"),
   haproxy: () => installed("haproxy"),
+  curl: () => installed("curl"),
+  git: () => installed("git"),
+  npm: () => installed("npm"),
+  java: () => installed("java"),
+  python3: () => works("python3", "-c", ""),
 } as const;
 export type Means = keyof typeof MEANS;
 
