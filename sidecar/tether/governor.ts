@@ -100,6 +100,7 @@ export class Governor {
       clock,
       ledger,
       ledgerSigner,
+      lastLease: () => this.#parts.leases.entries().at(-1) ?? null,
       chance: Math.random,
       beat: (session) => this.#beat(session),
       events: {

@@ -22,10 +22,11 @@ import type {
   Attached,
   AttachRequestSchema,
   AttachResponse,
+  Challenge,
 } from "../../src/gen/dragons/v1/tether_pb.ts";
 import type { Timer } from "../../src/native/clock.ts";
 import type { SteadyClock } from "../../src/native/steady-clock.ts";
-import { fromWire } from "../../src/wire/artifacts.ts";
+import { fromWire, toWire } from "../../src/wire/artifacts.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import type { Adopted, HeldAuthority } from "../identity/held-authority.ts";
@@ -76,6 +77,8 @@ export interface TetherParts {
   readonly authority: HeldAuthority;
   readonly ledger: WorkLedger;
   readonly ledgerSigner: Signer;
+  /** The last lease that was adopted, restarts included; null: none was. */
+  readonly lastLease: () => SignedBytes | null;
   readonly clock: SteadyClock;
   /** Uniform in [0, 1). */
   readonly chance: () => number;
@@ -280,7 +283,7 @@ class Session {
     const { authority, clock, events } = this.#parts;
     switch (message.case) {
       case "challenge":
-        return this.#prove(message.value.nonce);
+        return this.#prove(message.value);
       case "attached":
         return this.#attached(message.value);
       case "lease": {
@@ -332,8 +335,10 @@ class Session {
     return lease;
   }
 
-  async #prove(nonce: Uint8Array): Promise<void> {
-    const { ledger, ledgerSigner } = this.#parts;
+  async #prove({ nonce, revocationEpoch }: Challenge): Promise<void> {
+    const { authority, lastLease, ledger, ledgerSigner } = this.#parts;
+    const lease = lastLease();
+    const lost = authority.revocations.filter(({ body }) => body.epoch > revocationEpoch);
     const signature = await ledgerSigner.sign(
       concat(utf8("dragons/v1/attach\n"), nonce, ledger.ledgerId),
     );
@@ -349,6 +354,8 @@ class Session {
             intentsOpened: BigInt(head.intentsOpened),
             intentsHead: head.intentsHead,
           },
+          ...(lease === null ? {} : { lease: toWire(lease) }),
+          revocations: lost.map(({ signed }) => toWire(signed)),
         },
       },
     });

@@ -144,6 +144,17 @@ export class Issuer {
     const tenant = this.#tenant;
     const view = this.#organisms.view(ledger.instanceId);
     const grant = tenant.grant(ledger.grantRef);
+    if (tenant.unconfirmed) {
+      const detail =
+        "the control plane was restored from a backup, and operators have yet to confirm what is " +
+        "revoked: dragons tenant resume";
+      return { reason: "NO_LEASE", detail };
+    }
+    const considered = ledger.lease?.artifact.body.revocationEpoch ?? 0;
+    if (considered > tenant.revocationEpoch()) {
+      const detail = `its last lease knew revocations up to ${considered}, which are missing here`;
+      return { reason: "NO_LEASE", detail };
+    }
     if (view.state === "STOPPED" || view.desired === "STOP") {
       return { reason: "STOPPED", detail: "an operator stopped it, or it has ended" };
     }

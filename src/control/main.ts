@@ -25,6 +25,7 @@ import { openLmdb } from "../storage/lmdb.ts";
 import { StorageFailed } from "../storage/store.ts";
 import { Admission, type AdmissionRates } from "./admission.ts";
 import { authenticator } from "./auth.ts";
+import { BACKUP_USAGE, backupMain } from "./backup.ts";
 import { SidecarCertificates } from "./certificates.ts";
 import { CONTROL_USAGE, ConfigError, type ControlConfig, readConfig } from "./config.ts";
 import { Fleet } from "./fleet.ts";
@@ -201,8 +202,15 @@ const say = (line: string): void => {
 /** The process. Resolves to its exit code: 0 asked to end, 70 storage failed, 75 held, 78 config. */
 export async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes("--help")) {
-    process.stdout.write(CONTROL_USAGE);
+    process.stdout.write(`${CONTROL_USAGE}\n${BACKUP_USAGE}`);
     return 0;
+  }
+  const [verb, ...words] = argv;
+  if (verb === "backup" || verb === "restore") {
+    return backupMain(verb, words).catch((error: unknown) => {
+      say(error instanceof Error ? error.message : String(error));
+      return exitCode(error);
+    });
   }
   let running: RunningControl;
   let config: ControlConfig;

@@ -100,6 +100,8 @@ export class Projection {
   readonly revocations: Verified<RevocationBody>[] = [];
   /** Epoch of the TENANT revocation that no RESUME has followed; 0: none. */
   stoppedEpoch = 0;
+  /** When the last RESUME was signed; 0: there was none. */
+  resumedUs = 0;
   /** Epoch by `KIND:hex of the target`. */
   readonly #revoked = new Map<string, number>();
 
@@ -133,7 +135,9 @@ export class Projection {
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
         if (ledger === undefined) return;
         if (ledger.lease !== null) this.leases.delete(ledger.lease.artifact.body.leaseId);
-        ledger.lease = { artifact: entry.artifact, ...placed, revokedEpoch: 0 };
+        // It may have been taken back before it was recorded: it was learnt from its holder.
+        const revokedEpoch = this.revokedEpoch("LEASE", entry.artifact.ref);
+        ledger.lease = { artifact: entry.artifact, ...placed, revokedEpoch };
         this.leases.set(entry.artifact.body.leaseId, ledger.lease);
         return;
       }
@@ -227,7 +231,10 @@ export class Projection {
       const ledger = this.ledgers.get(toHex(target));
       if (ledger?.revokedEpoch === 0) ledger.revokedEpoch = epoch;
     }
-    if (kind === "RESUME") this.stoppedEpoch = 0;
+    if (kind === "RESUME") {
+      this.stoppedEpoch = 0;
+      this.resumedUs = revocation.body.effectiveUs;
+    }
     if (kind === "TENANT") {
       if (this.stoppedEpoch === 0) this.stoppedEpoch = epoch;
       // For good: whoever is resumed earns new ones.

@@ -168,7 +168,8 @@ export class Sessions {
         { held_size: `${held.size}` },
       );
     }
-    const epoch = this.#organisms.view(instanceId).facts.sessionEpoch + 1;
+    const { sessionEpoch } = this.#organisms.view(instanceId).facts;
+    const epoch = Math.max(sessionEpoch, this.#tenant.sessionFloor) + 1;
     const session = new Session(attaching, epoch, this.#random(32));
     this.#supersede(instanceId, epoch);
     this.#current.set(instanceId, session);

@@ -6,6 +6,7 @@ import type { GenesisBody } from "../domain/genesis.ts";
 import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
+import { sessionsPerRestore } from "../domain/limits.ts";
 import { REVOCATION, type RevocationBody } from "../domain/revocation.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
 import { refOf, signBody } from "../domain/signing.ts";
@@ -90,6 +91,16 @@ export const TENANT_KEY = "tenant";
 const LEASE_PREFIX = "tenant/lease/";
 const LeaseRow = message("leaseRow", { seq: u64(1) });
 
+/** Written by `control restore`: what it found. */
+export const RESTORED_KEY = "tenant/restored";
+export const RestoredRow = message("restoredRow", {
+  /** A RESUME from before then says nothing about it. */
+  atUs: u64(1),
+  /** How often this tenant was restored, this time included. */
+  times: u64(2),
+});
+export type RestoredRow = ReturnType<typeof RestoredRow.decode>;
+
 export const TenantRow = message("tenantRow", {
   rootKey: bytes(1, 32),
   genesis: nested(2, SignedBytes),
@@ -119,6 +130,7 @@ export class Tenant {
   readonly #view: Projection;
   readonly #ids: IdGenerator;
   readonly #onFailed: (error: Error) => void;
+  readonly #restored: RestoredRow;
   readonly #listeners = new Set<(event: RecordedEvent) => void>();
   readonly #requests = new Map<string, { digest: Uint8Array; answer: Promise<Uint8Array> }>();
   #durableHead: Head;
@@ -139,6 +151,7 @@ export class Tenant {
     ledger: TenantLedger;
     view: Projection;
     ids: IdGenerator;
+    restored: RestoredRow;
     onFailed: (error: Error) => void;
   }) {
     this.tenantId = parts.genesis.body.tenantId;
@@ -153,6 +166,7 @@ export class Tenant {
     this.#view = parts.view;
     this.#ids = parts.ids;
     this.#onFailed = parts.onFailed;
+    this.#restored = parts.restored;
     this.#durableHead = parts.ledger.head();
   }
 
@@ -231,6 +245,19 @@ export class Tenant {
 
   revocationEpoch(): number {
     return this.#view.revocations.length;
+  }
+
+  /**
+   * It came out of a backup, and operators have not said since that what is revoked is all there.
+   * What was revoked after the backup may be unknown here, so nothing may be leased.
+   */
+  get unconfirmed(): boolean {
+    return this.#view.resumedUs < this.#restored.atUs;
+  }
+
+  /** Sessions are numbered above this: those granted after the backup are forgotten, and must stay over. */
+  get sessionFloor(): number {
+    return this.#restored.times * sessionsPerRestore;
   }
 
   /** Epoch at which this was revoked; 0: it was not. */

@@ -10,7 +10,9 @@ import { type LedgerRecord, Projection, type Recordable } from "./projection.ts"
 import { reopen } from "./reopen.ts";
 import {
   LEDGER_LOG,
+  RESTORED_KEY,
   type RequestKey,
+  RestoredRow,
   TENANT_KEY,
   Tenant,
   TenantFailed,
@@ -134,6 +136,7 @@ export class Tenants {
       ledger: new TenantLedger(crypto, genesis, keys.controlLedger, random),
       view: new Projection(),
       ids: this.#ids(undefined),
+      restored: RestoredRow.empty(),
       onFailed: (error) => this.#failed.resolve(error),
     });
     const entries: Recordable[] = [{ what: "keyset", artifact: what.keyset }];
@@ -180,6 +183,7 @@ export class Tenants {
         last = record.header.receiptId;
       }
     }
+    const restored = await store.get(tenantId, RESTORED_KEY);
     if (ledger.size !== size) throw new TenantFailed(`tenant ${tenantId}: ledger has a gap`);
     this.#tenants.set(
       tenantId,
@@ -192,6 +196,7 @@ export class Tenants {
         ledger,
         view,
         ids: this.#ids(last),
+        restored: restored === null ? RestoredRow.empty() : RestoredRow.decode(restored.value),
         onFailed: (error) => this.#failed.resolve(error),
       }),
     );

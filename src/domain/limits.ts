@@ -350,6 +350,10 @@ export const leavesRememberedMax = 1024;
 export const observeEveryUs = 1 * SECOND_US;
 /** Microseconds between writes of when it listened: after a crash as much is forgotten. */
 export const observedStoredUs = 10 * SECOND_US;
+/** Sessions that one ledger may have been granted since the backup that a control plane is restored from. */
+export const sessionsPerRestore = 1_000_000;
+/** Rows written at once when a backup is restored. */
+export const restoreBatchRows = 1000;
 /** Microseconds that a directive is good for. */
 export const directiveTtlUs = 5 * MINUTE_US;
 

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { type Database, open, type RootDatabaseOptionsWithPath } from "lmdb";
 import { checkLmdbFile } from "./lmdb-file.ts";
 import {
@@ -43,6 +45,23 @@ export function openLmdb(folder: string): Store {
     });
   }
   return new Lmdb(db);
+}
+
+/**
+ * Every row of an environment as of one moment, in key order, while another process may be writing
+ * to it. What it has not yet made durable is not seen. `visit` must not wait for anything.
+ * @throws StorageFailed as `openLmdb` does, and when there is no environment.
+ */
+export async function snapshotLmdb(folder: string, visit: (row: Row) => void): Promise<void> {
+  if (!existsSync(join(folder, "data.mdb"))) throw new StorageFailed(`nothing is in ${folder}`);
+  checkLmdbFile(folder);
+  const db = open<Uint8Array, Uint8Array>({ ...OPTIONS, path: folder, readOnly: true });
+  try {
+    // One cursor within one turn: one read transaction.
+    for (const { key, value } of db.getRange({})) visit({ key: copied(key), value: copied(value) });
+  } finally {
+    await db.close();
+  }
 }
 
 class Lmdb implements Store {

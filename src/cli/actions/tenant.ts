@@ -3,6 +3,7 @@ import type { Signer } from "../../domain/crypto.ts";
 import { controlKeyTtlUs } from "../../domain/limits.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { entryOf, type NewKey, signKeyset, sorted } from "./operator.ts";
+import { revoke } from "./revocation.ts";
 
 export interface TenantView {
   readonly tenant: string;
@@ -66,3 +67,14 @@ export async function listTenants(control: Control): Promise<TenantView[]> {
   }
   return all;
 }
+
+/**
+ * Lets a tenant lease again: after it was stopped, or after its control plane was restored from a
+ * backup, when operators have revoked again what was revoked since. Signed with their grant keys.
+ */
+export const resumeTenant = (
+  control: Control,
+  signers: readonly Signer[],
+  { reason }: { readonly reason: string },
+): Promise<{ readonly epoch: number }> =>
+  revoke(control, signers, { kind: "RESUME", target: new Uint8Array(0), reason });

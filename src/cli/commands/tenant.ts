@@ -1,11 +1,12 @@
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import type { TenantView } from "../actions/tenant.ts";
-import { leaf, OWNER, run } from "../command.ts";
+import { collect, leaf, OPERATOR, OWNER, run } from "../command.ts";
 import type { Context } from "../context.ts";
 import { printOne, printRows, type Row, say } from "../output.ts";
 import { readReady } from "../profile.ts";
 import { parseDuration } from "../units.ts";
+import { grantSigners } from "./grant.ts";
 
 interface Ready {
   ready?: string;
@@ -31,6 +32,22 @@ export function register(program: Command): void {
         const { listTenants } = await import("../actions/tenant.ts");
         const tenants = await listTenants(await owner(context, options).owner());
         printRows(context.format, tenants.map(row));
+      }),
+    );
+  leaf(tenant, "resume", "lease again, after a stop or a restore from a backup", [
+    ...OPERATOR,
+    "grantKey",
+  ])
+    .requiredOption("--reason <text>", "why; recorded")
+    .option("--cosign <key>", "a further grant key, where the keyset asks for several", collect, [])
+    .action(
+      run<{ reason: string; cosign: string[] }>(async (context, { reason, cosign }) => {
+        const { resumeTenant } = await import("../actions/tenant.ts");
+        const signers = await grantSigners(context, cosign);
+        const control = await context.control();
+        const { epoch } = await resumeTenant(control, signers, { reason });
+        const cells = { tenant: control.tenant, resumed: `epoch ${epoch}` };
+        printOne(context.format, { name: control.tenant, cells, data: { epoch } });
       }),
     );
 }

@@ -7,6 +7,7 @@ import { StatusError } from "../../wire/status.ts";
 import type { Admission } from "../admission.ts";
 import { sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
+import { learn } from "../learn.ts";
 import { attachMessage, type Session, type Sessions } from "../sessions.ts";
 import { badArgument, believed } from "./requests.ts";
 
@@ -48,7 +49,8 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
       }
 
       const nonce = random(32);
-      yield { message: { case: "challenge", value: { nonce } } };
+      const revocationEpoch = BigInt(tenant.revocationEpoch());
+      yield { message: { case: "challenge", value: { nonce, revocationEpoch } } };
       const proof = await next(up, "proof");
       const { ledgerKey } = ledger.genesis.body;
       if (!crypto.verify(ledgerKey, attachMessage(nonce, ledger.ledgerId), proof.signature)) {
@@ -59,10 +61,15 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
         );
       }
 
-      const { sessions, held } = await fleet.of(tenant).then(async (f) => ({
+      const { sessions, organisms, held } = await fleet.of(tenant).then(async (f) => ({
         sessions: f.sessions,
+        organisms: f.organisms,
         held: await f.held(ledger),
       }));
+      await learn({ tenant, crypto, organisms }, ledger, {
+        lease: proof.lease === undefined ? null : believed(fromWire(proof.lease, "proof.lease")),
+        revocations: proof.revocations.map((r) => believed(fromWire(r, "proof.revocations"))),
+      });
       const session = await sessions.open({
         ledger,
         held,
