@@ -42,13 +42,13 @@ const DIGEST_BYTES = 32;
 /** Bytes of one key or value: the largest manifest fits many times over. */
 const PART_BYTES_MAX = 64 * 1024 * 1024;
 
-export interface Counted {
+interface Counted {
   readonly rows: number;
   readonly bytes: number;
 }
 
 /** @throws ConfigError when there is no control plane's data, StorageFailed when it cannot be read. */
-export async function backup(data: string, file: string): Promise<Counted> {
+async function backup(data: string, file: string): Promise<Counted> {
   const files = dataFiles(data);
   const identity = [files.id, files.ca, files.sidecarCa];
   const absent = identity.find((path) => !existsSync(path));
@@ -82,7 +82,7 @@ export async function backup(data: string, file: string): Promise<Counted> {
  * @throws ConfigError when the file is no whole backup, or the folder is not free, or its keys are not
  * there; nothing was written then that a second try would not overwrite.
  */
-export async function restore(
+async function restore(
   file: string,
   data: string,
 ): Promise<Counted & { tenants: string[] }> {
