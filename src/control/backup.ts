@@ -82,10 +82,7 @@ async function backup(data: string, file: string): Promise<Counted> {
  * @throws ConfigError when the file is no whole backup, or the folder is not free, or its keys are not
  * there; nothing was written then that a second try would not overwrite.
  */
-async function restore(
-  file: string,
-  data: string,
-): Promise<Counted & { tenants: string[] }> {
+async function restore(file: string, data: string): Promise<Counted & { tenants: string[] }> {
   const files = dataFiles(data);
   // The whole file before anything of it is believed.
   const whole = readAll(file, () => {});
