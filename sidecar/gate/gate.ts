@@ -166,12 +166,8 @@ export class Gate {
     const { grantRef } = lease.body;
     const { scope } = decision;
     const limits = limitsOf(lease.body, decision);
-    const monotonicUs = this.#clock.monotonicUs();
-    const claim: Claim = {
-      ...request.claim,
-      limitState: [this.#spending.left(grantRef, scope, limits, monotonicUs)],
-    };
-    const taken = this.#spending.take(grantRef, scope, limits, monotonicUs);
+    const taken = this.#spending.take(grantRef, scope, limits, this.#clock.monotonicUs());
+    const claim: Claim = { ...request.claim, limitState: [taken.state] };
     if ("spent" in taken) {
       const detail = `${scope} allows ${taken.spent}, which are spent`;
       return this.#deny({ ...request, claim }, why("LIMIT_SPENT", detail, scope));

@@ -17,6 +17,8 @@ interface Account {
 
 /** What one action takes of its scope's limits at its opening. */
 export interface Taken {
+  /** What was left just before. */
+  readonly state: LimitState;
   readonly reservedBytes: number;
   readonly recent: number;
   /** Its place among those at once. Given back when it ends, or when nothing was opened after all. */
@@ -41,7 +43,7 @@ export class Spending {
     this.#low = low;
   }
 
-  /** What is left just now, as the claim tells it. */
+  /** What is left just now. */
   left(grantRef: Uint8Array, scope: string, limits: Limits, monotonicUs: number): LimitState {
     const { spent, window, concurrent } = this.#account(grantRef, scope, monotonicUs);
     return {
@@ -62,15 +64,16 @@ export class Spending {
     scope: string,
     limits: Limits,
     monotonicUs: number,
-  ): Taken | { readonly spent: string } {
+  ): Taken | { readonly state: LimitState; readonly spent: string } {
     const state = this.left(grantRef, scope, limits, monotonicUs);
     const account = this.#account(grantRef, scope, monotonicUs);
     this.#watch(account, state, limits);
     const spent = spentOf(state, limits);
-    if (spent !== null) return { spent };
+    if (spent !== null) return { state, spent };
     account.concurrent++;
     let released = false;
     return {
+      state,
       reservedBytes: limits.maxBytes === UNLIMITED ? 0 : blockOf(state.bytesLeft),
       recent: limits.ratePerMinute === UNLIMITED ? 0 : account.window.add(monotonicUs),
       release: () => {

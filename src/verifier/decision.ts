@@ -48,6 +48,7 @@ const DECIDED: readonly Reason[] = [
   "SCOPE_NOT_GRANTED",
   "CONDITION_FALSE",
   "CONDITION_UNEVALUABLE",
+  "LIMIT_SPENT",
 ];
 
 /** Asks the gate's own function, with everything that only the sidecar could know left favourable. */

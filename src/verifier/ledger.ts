@@ -212,6 +212,7 @@ function pinHeads({ id, walk, heartbeats, heads }: Ledger, trust: TrustFile | nu
       index: body.size,
       who,
     });
+    walk.limits.state(body.intentsOpened, { spent: body.spent, index: body.size, who });
     walk.leases.cite(body.leaseRef);
   }
   for (const head of heads) {

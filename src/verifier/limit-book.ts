@@ -1,5 +1,6 @@
 import type { LimitState } from "../domain/claim.ts";
 import { type Limits, UNLIMITED } from "../domain/grant.ts";
+import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import { type Break, broken } from "./checks.ts";
 import type { Flags } from "./flags.ts";
@@ -13,6 +14,14 @@ export interface Spending {
   /** Of its scope, in the lease that it cites; null: the lease has no such scope, it merely observes. */
   readonly limits: Limits | null;
   readonly contents: Contents;
+}
+
+/** What a beat says was spent. */
+export interface Stated {
+  readonly spent: HeartbeatBody["spent"];
+  /** Size of its head. */
+  readonly index: number;
+  readonly who: string;
 }
 
 /** What the intents of one scope took, as far as they are known without a gap. */
@@ -40,6 +49,8 @@ export class LimitBook {
   /** Closed before all intents before them are known. null: its row alone is shown, not its scope. */
   readonly #waiting = new Map<number, Spending | null>();
   readonly #start: number;
+  /** What beats say, by the number of intents opened when they were made. */
+  readonly #stated = new Map<number, Stated[]>();
   #known: number;
   /** Open rows among the known: each may have taken of any scope. */
   #unknown = 0;
@@ -54,6 +65,12 @@ export class LimitBook {
     this.#start = start;
     this.#known = start;
     this.#bytesMax = bytesMax;
+  }
+
+  /** A beat that was made when so many intents were opened says what was spent by then. */
+  state(intentsOpened: number, stated: Stated): void {
+    if (stated.spent.length === 0 || intentsOpened <= this.#known) return;
+    this.#stated.set(intentsOpened, [...(this.#stated.get(intentsOpened) ?? []), stated]);
   }
 
   /** Takes the receipt that closes an intent. */
@@ -93,17 +110,36 @@ export class LimitBook {
       this.#waiting.delete(this.#known);
       if (next === null) {
         this.#unknown++;
+        const fault = this.#compare();
+        if (fault !== null) return fault;
         continue;
       }
-      if (next.limits === null) continue;
-      const fault = this.#judge(next, next.limits);
+      const fault = this.#judge(next) ?? this.#compare();
       if (fault !== null) return fault;
     }
   }
 
-  #judge({ header, contents }: Spending, limits: Limits): Break | null {
+  /** Holds what beats say was spent against what had been opened when they were made. */
+  #compare(): Break | null {
+    for (const { spent, index, who } of this.#stated.get(this.#known) ?? []) {
+      for (const { scope, actions } of spent) {
+        const { opened, before } = this.#account(scope);
+        if (before === null || actions >= before + opened) continue;
+        const what = `${who} says that ${actions} actions were spent in ${scope}, and it were ${opened}`;
+        return contradicts(index, what);
+      }
+    }
+    this.#stated.delete(this.#known);
+    return null;
+  }
+
+  #judge({ header, contents, limits }: Spending): Break | null {
     const { seq, scope, intentSeq } = header;
     const account = this.#account(scope);
+    if (limits === null) {
+      account.opened++;
+      return null;
+    }
     const state = contents.claim?.limitState[0] ?? null;
     if (state !== null && account.before === null && limits.maxActions !== UNLIMITED) {
       account.before = Math.max(0, limits.maxActions - state.actionsLeft - account.opened);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { concat, fromHex, text, utf8 } from "../../src/domain/bytes.ts";
 import type { Claim, LimitState } from "../../src/domain/claim.ts";
+import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
 import { RECEIPT, ReceiptHeader } from "../../src/domain/receipt.ts";
 import { pae, SignedBytes } from "../../src/domain/signed.ts";
@@ -390,6 +391,45 @@ describe("limits", () => {
       scopes: b.scopes.map((s) => ({ ...s, limits: { ...s.limits, maxActions: 5 } })),
     });
     expect(await verdictOf({ limits, lease })).toBe("E_LEASE_WIDENED@0");
+  });
+
+  test("a beat that tells the issuer of less than was spent", async () => {
+    const spent =
+      (actions: number) =>
+      (b: HeartbeatBody): HeartbeatBody => ({
+        ...b,
+        spent: [{ scope: "read:payments", actions, bytes: 0 }],
+      });
+    const beating = async (s: Story) => {
+      await s.act();
+      await s.beat();
+      await s.act();
+    };
+    expect(said(await told(beating, { limits, heartbeat: spent(1) }))).toBe("E_LIMIT_STATE@3");
+    expect(said(await told(beating, { limits, heartbeat: spent(2) }))).toBe("ANCHORED");
+    // Opened, and not durable yet when it beat: that is honest.
+    expect(said(await told(beating, { limits, heartbeat: spent(3) }))).toBe("ANCHORED");
+  });
+
+  test("a denial that says it was spent, and its claim says what was left", async () => {
+    const claim = (left: Partial<LimitState>) => (c: Claim) => state(left)(c);
+    const denied = (left: Partial<LimitState>) => async (s: Story) => {
+      await s.deny({ claim: claim(left) }, { reason: "LIMIT_SPENT", scope: "read:payments" });
+    };
+    expect(said(await told(denied({ actionsLeft: 0 }), { limits }))).toBe("ANCHORED");
+    expect(said(await told(denied({}), { limits }))).toBe("E_DECISION_DIFFERS@3");
+  });
+
+  test("what was merely observed in a scope counts there, as it does in the sidecar", async () => {
+    const until = START_US + 3600 * SECOND;
+    const s = await Story.begin({ limits, grant: (g) => ({ ...g, observeUntilUs: until }) });
+    await s.lifecycle();
+    await s.lease((b) => ({ ...b, observeUntilUs: until, scopes: [] }));
+    await s.act({ header: (h) => ({ ...h, wouldDeny: "SCOPE_NOT_GRANTED" }) });
+    await s.lease();
+    await s.act({ claim: state({ actionsLeft: 3 }) });
+    await s.checkpoint();
+    expect(said(await check(s, await s.pack()))).toBe("ANCHORED");
   });
 
   test("only part of a ledger: what stands in it must agree with itself", async () => {

@@ -519,6 +519,9 @@ export class Story {
 
   async deny(act: Act = {}, over: Partial<ReceiptDraft> = {}): Promise<void> {
     const openedAtUs = this.tick();
+    // Limits are asked last: whatever else is refused says nothing of them.
+    const asked = over.reason === "LIMIT_SPENT";
+    const claim = { ...this.claim(act), ...(asked ? {} : { limitState: [] }) };
     const draft = this.#draft({
       leaseRef: this.leaseRef,
       kind: "DENIAL",
@@ -528,12 +531,7 @@ export class Story {
       closedAtUs: openedAtUs,
       ...over,
     });
-    await this.#append(
-      draft,
-      // Refused before any limit was asked.
-      [none, none, none, none, ClaimBody.encode({ ...this.claim(act), limitState: [] })],
-      this.ledgerKey,
-    );
+    await this.#append(draft, [none, none, none, none, ClaimBody.encode(claim)], this.ledgerKey);
   }
 
   async beat(): Promise<void> {
