@@ -6,7 +6,7 @@ import { type DockBody, verifyDock } from "../../src/domain/dock.ts";
 import { type GenesisBody, verifyGenesis } from "../../src/domain/genesis.ts";
 import { type GrantBody, type Measure, verifyGrant } from "../../src/domain/grant.ts";
 import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
-import { type KeysetBody, verifyKeyset } from "../../src/domain/keyset.ts";
+import { type KeysetBody, rootAfter, verifyKeyset } from "../../src/domain/keyset.ts";
 import { type LeaseBody, verifyLease } from "../../src/domain/lease.ts";
 import { type Manifest, ManifestBody, manifestHash } from "../../src/domain/manifest.ts";
 import {
@@ -22,6 +22,9 @@ import type { ArtifactFiles } from "./artifact-files.ts";
 
 /** How this version measures: it reads the files, and cannot vouch for what was started from them. */
 export const MEASURED: Measure = "FILES";
+
+/** Holds the tenant root's public key, 32 bytes, once it is another than the token's. */
+export const ROOT_FILE = "root";
 
 /** What a sidecar was handed when it docked, still unbelieved. */
 export interface ChainOfAuthority {
@@ -57,7 +60,7 @@ export class HeldAuthority {
   #keyset: Verified<KeysetBody>;
   readonly #revocations: Verified<RevocationBody>[] = [];
   readonly #crypto: Crypto;
-  readonly #rootKey: Uint8Array;
+  #rootKey: Uint8Array;
   readonly #files: ArtifactFiles;
 
   private constructor(
@@ -75,7 +78,7 @@ export class HeldAuthority {
     },
   ) {
     this.#crypto = crypto;
-    this.#rootKey = rootKey;
+    this.#rootKey = rootAfter(verified.keyset, rootKey);
     this.#files = files;
     this.genesis = verified.genesis;
     this.grant = verified.grant;
@@ -137,7 +140,19 @@ export class HeldAuthority {
     if (foreign !== null) return foreign;
     if (keyset.body.keysetVersion === held) return { artifact: this.#keyset, durable: DURABLE };
     this.#keyset = keyset;
-    return { artifact: keyset, durable: this.#files.writeSigned("keyset", signed) };
+    this.#rootKey = rootAfter(keyset, this.#rootKey);
+    return { artifact: keyset, durable: this.#keepKeyset(keyset) };
+  }
+
+  /** The tenant root that the next keyset must be signed by: what was pinned, or whom it named since. */
+  get rootKey(): Uint8Array {
+    return this.#rootKey;
+  }
+
+  /** The keyset that hands over holds by either root, so it goes first. */
+  async #keepKeyset({ signed, body }: Verified<KeysetBody>): Promise<void> {
+    await this.#files.writeSigned("keyset", signed);
+    if (body.rootKey.length > 0) await this.#files.write(ROOT_FILE, body.rootKey);
   }
 
   /** Takes over the next revocation of the chain, which counts at once: no disk holds it up. */

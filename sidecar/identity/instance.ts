@@ -22,7 +22,7 @@ import {
 } from "../../src/native/keys.ts";
 import { ConfigError, type SidecarConfig } from "../config.ts";
 import { ArtifactFiles } from "./artifact-files.ts";
-import { type ChainOfAuthority, HeldAuthority } from "./held-authority.ts";
+import { type ChainOfAuthority, HeldAuthority, ROOT_FILE } from "./held-authority.ts";
 
 /** Asks the control plane to open a ledger; answers with the chain of authority, unbelieved. */
 export type DockCall = (genesis: SignedBytes) => Promise<Omit<ChainOfAuthority, "genesis">>;
@@ -71,7 +71,8 @@ export async function openInstance(
   const genesis = await foundGenesis(files, token, ledgerSigner, nowUs);
   const stored = await storedChain(files, genesis);
   const chain = stored ?? { genesis, ...(await dock(token)(genesis)) };
-  const authority = HeldAuthority.verify(native, token.rootKey, files, chain, nowUs);
+  const rootKey = (await files.read(ROOT_FILE)) ?? token.rootKey;
+  const authority = HeldAuthority.verify(native, rootKey, files, chain, nowUs);
   if (isInvalid(authority)) {
     const fix = stored === null ? "" : `; restore ${files.folder} from a backup`;
     throw new ConfigError(
@@ -89,6 +90,8 @@ export async function openInstance(
     );
   }
   await storeChain(files, chain, token);
+  // Should the last start have ended between a keyset that hands over and the root that it names.
+  if (!equal(authority.rootKey, rootKey)) await files.write(ROOT_FILE, authority.rootKey);
   const broken = await authority.restore();
   if (broken !== null) throw new ConfigError(`a stored revocation does not hold: ${broken.detail}`);
   return { token, seed, ledgerSigner, authority };

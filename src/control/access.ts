@@ -17,6 +17,7 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "dragons.v1.TenantService/CreateTenant": "BOOTSTRAP",
   "dragons.v1.TenantService/ListTenants": "BOOTSTRAP",
   "dragons.v1.KeyService/RecordKeyset": "ADMIN",
+  "dragons.v1.KeyService/PrepareKey": "ADMIN",
   "dragons.v1.KeyService/GetKeyset": "VIEWER",
   "dragons.v1.ManifestService/RecordManifest": "OPERATOR",
   "dragons.v1.ManifestService/GetManifest": "VIEWER",

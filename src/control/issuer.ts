@@ -179,6 +179,10 @@ export class Issuer {
         detail: "its grant, instance or tenant, or a key that they rest on, is revoked",
       };
     }
+    if (!tenant.mayIssue) {
+      const detail = "the control plane's issuer key has expired or was given up: rotate it";
+      return { reason: "NO_LEASE", detail };
+    }
     const judged = verifyGrant(
       this.#crypto,
       grant.artifact.signed,

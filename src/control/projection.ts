@@ -83,6 +83,8 @@ export interface LedgerRecord {
 export class Projection {
   /** Null only before the first keyset is applied. */
   keyset: Verified<KeysetBody> | null = null;
+  /** Keysets that handed over to another root, oldest first. */
+  readonly handovers: Verified<KeysetBody>[] = [];
   readonly manifests = new Map<string, ManifestRecord>();
   readonly grants = new Map<string, GrantRecord>();
   readonly grantsById = new Map<string, GrantRecord>();
@@ -110,6 +112,7 @@ export class Projection {
     switch (entry.what) {
       case "keyset":
         this.keyset = entry.artifact;
+        if (entry.artifact.body.rootKey.length > 0) this.handovers.push(entry.artifact);
         return;
       case "manifest":
         this.manifests.set(toHex(entry.artifact.hash), { artifact: entry.artifact, ...placed });

@@ -32,6 +32,8 @@ export interface Attaching {
   readonly ledger: LedgerRecord;
   readonly held: HeldLedger;
   readonly revocationEpoch: number;
+  /** Of the keyset that it holds. */
+  readonly keysetVersion: number;
   readonly headSize: number;
   /** It knows that its ledger came back shorter. */
   readonly regressed: boolean;
@@ -181,7 +183,7 @@ export class Sessions {
     });
     await durable;
     await this.#tenant.settled();
-    this.#greet(session, attaching.revocationEpoch);
+    this.#greet(session, attaching);
     this.#onPulse(instanceId);
     return session;
   }
@@ -316,7 +318,7 @@ export class Sessions {
   }
 
   /** Attached, and then whatever this sidecar missed while it was away. */
-  #greet(session: Session, revocationEpoch: number): void {
+  #greet(session: Session, { revocationEpoch, keysetVersion }: Attaching): void {
     const { ledger, epoch, token, held } = session;
     const tenant = this.#tenant;
     const grant = tenant.grant(ledger.grantRef);
@@ -324,6 +326,11 @@ export class Sessions {
     const view = this.#organisms.view(ledger.instanceId);
     const missed = tenant.revocations().slice(revocationEpoch);
     session.revocationEpoch = tenant.revocationEpoch();
+    // Whoever pins an older root must hear of each that followed before the newest keyset holds.
+    for (const { body, signed } of tenant.handovers()) {
+      if (body.keysetVersion > keysetVersion)
+        session.say({ case: "keyset", value: toWire(signed) });
+    }
     session.say({
       case: "attached",
       value: {

@@ -1,17 +1,30 @@
+import { existsSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { equal } from "../domain/bytes.ts";
 import type { Signer } from "../domain/crypto.ts";
-import { fileSigner, generateSeed, KeyError, writeSeedFile } from "../native/keys.ts";
+import type { KeysetBody } from "../domain/keyset.ts";
+import {
+  commandFileSigner,
+  fileSigner,
+  generateSeed,
+  KeyError,
+  writeSeedFile,
+} from "../native/keys.ts";
 
 /** What the control plane signs with on behalf of one tenant. One key, one role. */
 export interface TenantKeys {
-  /** Leases, transitions, directives, revocations of leases and instances. */
-  readonly issuer: Signer;
-  /** Heads of work ledgers. */
-  readonly cosigner: Signer;
-  /** Receipts of the tenant ledger. */
+  /** Leases, transitions, directives, revocations of leases. In the order of their making. */
+  readonly issuer: readonly Signer[];
+  /** Heads of work ledgers. In the order of their making. */
+  readonly cosigner: readonly Signer[];
+  /** Receipts of the tenant ledger: its one key, for as long as that ledger lives. */
   readonly controlLedger: Signer;
 }
+
+/** Roles whose key may be exchanged while the control plane runs. */
+export const ROTATING = { ISSUER: "issuer", COSIGNER: "cosigner" } as const;
+export type RotatingRole = keyof typeof ROTATING;
 
 /** Where each tenant's keys live. */
 export interface Keyring {
@@ -19,47 +32,78 @@ export interface Keyring {
   prepare(tenantId: string): Promise<TenantKeys>;
   /** @throws KeyError when a key is missing or open to others. */
   open(tenantId: string): Promise<TenantKeys>;
+  /** Makes a key more of this role, unless there is one that the keyset does not name yet. */
+  prepareNext(tenantId: string, role: RotatingRole, keyset: KeysetBody): Promise<TenantKeys>;
 }
 
-const FILES = {
-  issuer: "issuer.seed",
-  cosigner: "cosigner.seed",
-  controlLedger: "control-ledger.seed",
-} as const;
-
-/** Seed files of mode 0600, `<folder>/<tenant>/issuer.seed` and so on, in folders of mode 0700. */
+/**
+ * `<folder>/<tenant>/issuer.seed`, `issuer-2.seed` and so on, `cosigner.seed` likewise, and
+ * `control-ledger.seed`: seed files of mode 0600, in folders of mode 0700. Where a file ends in
+ * `.signer` instead, it names the command that signs.
+ */
 export function fileKeyring(folder: string): Keyring {
-  const open = async (tenantId: string): Promise<TenantKeys> => {
-    const read = (name: keyof typeof FILES) => fileSigner(join(folder, tenantId, FILES[name]));
-    return {
-      issuer: await read("issuer"),
-      cosigner: await read("cosigner"),
-      controlLedger: await read("controlLedger"),
-    };
+  const pathOf = (tenantId: string, name: string) => join(folder, tenantId, name);
+  const read = (tenantId: string, name: string): Promise<Signer> => {
+    const command = pathOf(tenantId, `${name}.signer`);
+    return existsSync(command)
+      ? commandFileSigner(command)
+      : fileSigner(pathOf(tenantId, `${name}.seed`));
+  };
+  const isThere = (tenantId: string, name: string): boolean =>
+    ["seed", "signer"].some((kind) => existsSync(pathOf(tenantId, `${name}.${kind}`)));
+  const series = async (tenantId: string, name: string): Promise<Signer[]> => {
+    const all = [await read(tenantId, name)];
+    for (let n = 2; isThere(tenantId, `${name}-${n}`); n++) {
+      all.push(await read(tenantId, `${name}-${n}`));
+    }
+    return all;
+  };
+  const open = async (tenantId: string): Promise<TenantKeys> => ({
+    issuer: await series(tenantId, ROTATING.ISSUER),
+    cosigner: await series(tenantId, ROTATING.COSIGNER),
+    controlLedger: await read(tenantId, "control-ledger"),
+  });
+  const makeOne = async (tenantId: string, name: string): Promise<void> => {
+    try {
+      await read(tenantId, name);
+    } catch (missing) {
+      // Never replaced: of a file that is there but unusable, writing says so.
+      if (existsSync(pathOf(tenantId, `${name}.signer`))) throw missing;
+      await writeSeedFile(pathOf(tenantId, `${name}.seed`), generateSeed()).catch(
+        (error: unknown) => {
+          throw error instanceof KeyError ? missing : error;
+        },
+      );
+    }
   };
   const make = async (tenantId: string): Promise<TenantKeys> => {
     await mkdir(join(folder, tenantId), { recursive: true, mode: 0o700 });
-    for (const file of Object.values(FILES)) {
-      const path = join(folder, tenantId, file);
-      try {
-        await fileSigner(path);
-      } catch (missing) {
-        // Never replaced: of a file that is there but unusable, writing says so.
-        await writeSeedFile(path, generateSeed()).catch((error: unknown) => {
-          throw error instanceof KeyError ? missing : error;
-        });
-      }
+    for (const name of [...Object.values(ROTATING), "control-ledger"]) {
+      await makeOne(tenantId, name);
     }
+    return open(tenantId);
+  };
+  const makeNext = async (
+    tenantId: string,
+    role: RotatingRole,
+    keyset: KeysetBody,
+  ): Promise<TenantKeys> => {
+    const keys = await series(tenantId, ROTATING[role]);
+    const newest = keys.at(-1);
+    const isNamed = keyset.keys.some((k) => newest && equal(k.key, newest.publicKey));
+    if (isNamed) await makeOne(tenantId, `${ROTATING[role]}-${keys.length + 1}`);
     return open(tenantId);
   };
   /** One after another: a file that is half made is no key yet. */
   let making: Promise<unknown> = Promise.resolve();
+  const inTurn = (one: () => Promise<TenantKeys>): Promise<TenantKeys> => {
+    const made = making.then(one);
+    making = made.catch(() => undefined);
+    return made;
+  };
   return {
     open,
-    prepare(tenantId) {
-      const made = making.then(() => make(tenantId));
-      making = made.catch(() => undefined);
-      return made;
-    },
+    prepare: (tenantId) => inTurn(() => make(tenantId)),
+    prepareNext: (tenantId, role, keyset) => inTurn(() => makeNext(tenantId, role, keyset)),
   };
 }

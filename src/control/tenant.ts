@@ -5,7 +5,7 @@ import type { Crypto, Signer } from "../domain/crypto.ts";
 import type { GenesisBody } from "../domain/genesis.ts";
 import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
-import type { KeysetBody } from "../domain/keyset.ts";
+import { hasKey, type KeyRole, type KeysetBody, keysOf } from "../domain/keyset.ts";
 import { sessionsPerRestore } from "../domain/limits.ts";
 import { REVOCATION, type RevocationBody } from "../domain/revocation.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
@@ -117,10 +117,9 @@ export const TenantRow = message("tenantRow", {
  */
 export class Tenant {
   readonly tenantId: string;
-  /** The tenant root's public key. */
-  readonly rootKey: Uint8Array;
-  readonly issuerSigner: Signer;
-  readonly cosignerSigner: Signer;
+  /** The tenant root that signed the first keyset. */
+  readonly #foundedBy: Uint8Array;
+  #keys: TenantKeys;
   /** ref(genesis) of the tenant ledger. */
   readonly controlLedgerId: Uint8Array;
   readonly controlGenesis: Verified<GenesisBody>;
@@ -155,9 +154,8 @@ export class Tenant {
     onFailed: (error: Error) => void;
   }) {
     this.tenantId = parts.genesis.body.tenantId;
-    this.rootKey = parts.rootKey;
-    this.issuerSigner = parts.keys.issuer;
-    this.cosignerSigner = parts.keys.cosigner;
+    this.#foundedBy = parts.rootKey;
+    this.#keys = parts.keys;
     this.controlLedgerId = parts.genesis.ref;
     this.controlGenesis = parts.genesis;
     this.#world = parts.world;
@@ -171,6 +169,49 @@ export class Tenant {
   }
 
   // What is known
+
+  /** The tenant root's public key, which signs the next keyset. */
+  get rootKey(): Uint8Array {
+    const last = this.#view.handovers.at(-1);
+    return last === undefined ? this.#foundedBy : last.body.rootKey;
+  }
+
+  /** Keysets that handed over to another root, oldest first. */
+  handovers(): readonly Verified<KeysetBody>[] {
+    return this.#view.handovers;
+  }
+
+  get issuerSigner(): Signer {
+    return this.#speaker("ISSUER", this.#keys.issuer);
+  }
+
+  get cosignerSigner(): Signer {
+    return this.#speaker("COSIGNER", this.#keys.cosigner);
+  }
+
+  /** Whether leases may be signed at all: the keyset names a key of ours as issuer, for now. */
+  get mayIssue(): boolean {
+    return this.#speaks("ISSUER", this.issuerSigner);
+  }
+
+  /** Further keys were made; each is used from the keyset on that names it. */
+  holdKeys(keys: TenantKeys): void {
+    this.#keys = keys;
+  }
+
+  /** The newest key that speaks now. None: the newest that is named, so that nothing is signed by a stranger. */
+  #speaker(role: KeyRole, signers: readonly Signer[]): Signer {
+    const isNamed = (s: Signer): boolean => hasKey(this.keyset(), s.publicKey);
+    const found = signers.findLast((s) => this.#speaks(role, s)) ?? signers.findLast(isNamed);
+    return found ?? (signers[0] as Signer);
+  }
+
+  #speaks(role: KeyRole, { publicKey }: Signer): boolean {
+    return (
+      this.revokedEpoch("KEY", publicKey) === 0 &&
+      keysOf(this.keyset(), role, this.nowUs()).some((k) => equal(k.key, publicKey))
+    );
+  }
 
   keyset(): Verified<KeysetBody> {
     if (this.#view.keyset === null) throw new Error(`tenant ${this.tenantId} has no keyset`);

@@ -1,4 +1,5 @@
-import { equal } from "../domain/bytes.ts";
+import { equal, toHex } from "../domain/bytes.ts";
+import type { Signer } from "../domain/crypto.ts";
 import { GENESIS } from "../domain/genesis.ts";
 import type { IdGenerator } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
@@ -19,7 +20,7 @@ import {
   TenantRow,
   type TenantWorld,
 } from "./tenant.ts";
-import type { TenantKeys } from "./tenant-keys.ts";
+import { ROTATING, type RotatingRole, type TenantKeys } from "./tenant-keys.ts";
 import { type Asked, controlGenesis, TenantLedger } from "./tenant-ledger.ts";
 
 /** Rows read at once while loading. */
@@ -81,6 +82,15 @@ export class Tenants {
   /** Makes the control plane's keys for a tenant, or finds them. */
   prepare(tenantId: string): Promise<TenantKeys> {
     return this.#world.keyring.prepare(tenantId);
+  }
+
+  /** Makes the next key of a role, or finds the one that no keyset names yet. */
+  async prepareNext(tenant: Tenant, role: RotatingRole): Promise<Uint8Array> {
+    const { keyring } = this.#world;
+    const keys = await keyring.prepareNext(tenant.tenantId, role, tenant.keyset().body);
+    tenant.holdKeys(keys);
+    const next = keys[ROTATING[role]].at(-1) as Signer;
+    return next.publicKey;
   }
 
   /**
@@ -185,6 +195,7 @@ export class Tenants {
     }
     const restored = await store.get(tenantId, RESTORED_KEY);
     if (ledger.size !== size) throw new TenantFailed(`tenant ${tenantId}: ledger has a gap`);
+    if (view.keyset !== null) areNamed(tenantId, view.keyset, keys);
     this.#tenants.set(
       tenantId,
       new Tenant({
@@ -199,6 +210,25 @@ export class Tenants {
         restored: restored === null ? RestoredRow.empty() : RestoredRow.decode(restored.value),
         onFailed: (error) => this.#failed.resolve(error),
       }),
+    );
+  }
+}
+
+/**
+ * Keys on disk that the keyset does not know were exchanged behind its back, or restored from another
+ * time: what they sign would be refused everywhere. That ours have expired is no reason not to start:
+ * the next keyset comes through us.
+ */
+function areNamed(tenantId: string, keyset: Verified<KeysetBody>, keys: TenantKeys): void {
+  for (const [role, name] of Object.entries(ROTATING)) {
+    const ours = keys[name];
+    const isNamed = ours.some((s) =>
+      keyset.body.keys.some((k) => k.role === role && equal(k.key, s.publicKey)),
+    );
+    if (isNamed) continue;
+    throw new TenantFailed(
+      `tenant ${tenantId}: keyset ${keyset.body.keysetVersion} names none of the ${role} keys in ${tenantId}/${name}*.seed ` +
+        `(${ours.map((s) => toHex(s.publicKey)).join(", ")}); put the file back that was there. Keys are exchanged with: dragons key rotate ${name}`,
     );
   }
 }

@@ -55,13 +55,16 @@ export const KeysetBody = message("keyset", {
   thresholds: repeated(nested(6, Threshold)),
   /** ref(keyset) of the version before; absent for the first. */
   previous: bytes(7, 32),
+  /** The tenant root from the next version on, which signs this one as well; absent: it stays. */
+  rootKey: bytes(8, 32),
 });
 export type KeysetBody = ReturnType<typeof KeysetBody.decode>;
 
 export const KEYSET: SignedKind<KeysetBody> = { name: "keyset", body: KeysetBody };
 
 /**
- * Verifies a keyset by the pinned tenant root, which alone signs it. `atLeastVersion` is the highest
+ * Verifies a keyset by the pinned tenant root, which alone signs it; one that hands over to another
+ * root is signed by both, and holds by either. `atLeastVersion` is the highest
  * version seen so far (0: none): a lower one is a rollback. Which tenant it speaks for is in the body:
  * whoever pinned the root compares.
  */
@@ -74,9 +77,11 @@ export function verifyKeyset(
   const opened = openVersion1(crypto, KEYSET, signed);
   if (isInvalid(opened)) return opened;
   const { body, signers, verified } = opened;
+  const successor = isPresent(body.rootKey) ? [body.rootKey] : [];
+  const signs = (key: Uint8Array): boolean => signers.some((s) => equal(s, key));
   return (
     must(
-      signers.length === 1 && equal(signers[0] as Uint8Array, rootKey),
+      signers.length === 1 + successor.length && [rootKey, ...successor].every(signs),
       "E_KEY_UNKNOWN",
       "keyset: signed by another key than the tenant root",
     ) ??
@@ -90,6 +95,10 @@ export function verifyKeyset(
   );
 }
 
+/** Whose word counts after this keyset: the root that signed it, or the one that it hands over to. */
+export const rootAfter = ({ body }: Verified<KeysetBody>, rootKey: Uint8Array): Uint8Array =>
+  isPresent(body.rootKey) ? body.rootKey : rootKey;
+
 /** What is wrong with a keyset's content; null: nothing. For whoever is about to sign one, too. */
 export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Array): Invalid | null {
   return firstOf(
@@ -102,16 +111,29 @@ export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Arra
         "E_FIELD",
         "keyset.previous stands in every version but the first",
       ),
-    () => checkKeys(crypto, body.keys, rootKey),
+    () => checkSuccessor(crypto, body),
+    () => checkKeys(crypto, body.keys, [rootKey, body.rootKey]),
     () => checkThresholds(body),
   );
 }
 
-function checkKeys(crypto: Crypto, keys: readonly KeyEntry[], rootKey: Uint8Array): Invalid | null {
+function checkSuccessor(crypto: Crypto, { rootKey, keysetVersion }: KeysetBody): Invalid | null {
+  if (!isPresent(rootKey)) return null;
+  const weak = crypto.keyProblem(rootKey);
+  if (weak !== null) return invalid(weak, "keyset.rootKey is not a public key");
+  const first = "keyset.rootKey: the first keyset is signed by the root that it begins with";
+  return must(keysetVersion > 1, "E_FIELD", first);
+}
+
+function checkKeys(
+  crypto: Crypto,
+  keys: readonly KeyEntry[],
+  roots: readonly Uint8Array[],
+): Invalid | null {
   if (keys.length > keysetKeysMax) {
     return invalid("E_FIELD", `keyset.keys: ${keys.length} are more than ${keysetKeysMax}`);
   }
-  const seen = new Set([toHex(rootKey)]);
+  const seen = new Set(roots.map(toHex));
   let last: KeyEntry | null = null;
   for (const [i, entry] of keys.entries()) {
     const field = `keyset.keys[${i}]`;

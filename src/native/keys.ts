@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { link, open, rm } from "node:fs/promises";
+import { link, open, readFile, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { inspect } from "node:util";
 import { fromHex, toHex } from "../domain/bytes.ts";
@@ -117,16 +117,22 @@ export async function writeSeedFile(path: string, seed: Seed): Promise<void> {
 
 /**
  * A key that lives elsewhere: `argv` is started once a signature (no shell), gets the PAE bytes on
- * stdin, and writes the 64 raw signature bytes to stdout. What it answers is verified before use.
+ * stdin, and writes the 64 raw signature bytes to stdout within `msMax` milliseconds. What it answers
+ * is verified before use. No secret is given to it: how it reaches the key is its own affair.
  */
-export function commandSigner(argv: readonly [string, ...string[]], publicKey: Uint8Array): Signer {
+export function commandSigner(
+  argv: readonly [string, ...string[]],
+  publicKey: Uint8Array,
+  msMax: number = externalSignerMsMax,
+): Signer {
   return {
     publicKey,
     async sign(message) {
-      const signature = await runSigner(argv, message);
+      const signature = await runSigner(argv, message, msMax);
       if (!native.verify(publicKey, message, signature)) {
         throw new KeyError(
-          `signer ${argv[0]} answered ${signature.length} bytes that are no signature by ${toHex(publicKey)}`,
+          `signer ${argv[0]} answered ${signature.length} bytes that are no signature by ${toHex(publicKey)}: ` +
+            "it must write the 64 raw bytes of Ed25519 over its stdin, by that key, and nothing else",
         );
       }
       return signature;
@@ -134,14 +140,66 @@ export function commandSigner(argv: readonly [string, ...string[]], publicKey: U
   };
 }
 
-function runSigner(argv: readonly [string, ...string[]], message: Uint8Array): Promise<Uint8Array> {
+/**
+ * A file that names such a command, for a process that signs by itself:
+ * `{"publicKey": "<64 hex digits>", "command": ["/usr/bin/kms-sign", "--key", "issuer"]}`.
+ * @throws KeyError when it is missing, may be changed by others, or is not that.
+ */
+export async function commandFileSigner(path: string): Promise<Signer> {
+  const source = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
+    throw new KeyError(`signer file ${path} cannot be read: ${error.code ?? error.message}`);
+  });
+  const { mode } = await stat(path);
+  if ((mode & 0o022) !== 0) {
+    throw new KeyError(
+      `signer file ${path} may be changed by others; fix it with: chmod 600 ${path}`,
+    );
+  }
+  const said = parsedCommand(source);
+  if (said !== null && native.keyProblem(said.publicKey) === null) {
+    return commandSigner(said.command, said.publicKey);
+  }
+  throw new KeyError(
+    `signer file ${path} is not {"publicKey": "<64 hex digits>", "command": ["/path/to/command", …]}`,
+  );
+}
+
+function parsedCommand(
+  source: string,
+): { readonly publicKey: Uint8Array; readonly command: [string, ...string[]] } | null {
+  let json: unknown;
+  try {
+    json = JSON.parse(source);
+  } catch {
+    return null;
+  }
+  const { publicKey, command, ...more } = (json ?? {}) as Record<string, unknown>;
+  const isKey = typeof publicKey === "string" && /^[0-9a-f]{64}$/.test(publicKey);
+  const words = Array.isArray(command) ? command : [];
+  const isWords = words.length > 0 && words.every((w) => typeof w === "string" && w !== "");
+  if (!isKey || !isWords || Object.keys(more).length > 0) return null;
+  return { publicKey: fromHex(publicKey), command: words as [string, ...string[]] };
+}
+
+function runSigner(
+  argv: readonly [string, ...string[]],
+  message: Uint8Array,
+  msMax: number,
+): Promise<Uint8Array> {
   const [command, ...args] = argv;
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, {
-      stdio: ["pipe", "pipe", "inherit"],
-      timeout: externalSignerMsMax,
-      killSignal: "SIGKILL",
-    });
+    // A group of its own, so that whatever it started ends with it.
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"], detached: true });
+    const timer = setTimeout(() => {
+      if (child.pid !== undefined) endGroup(child.pid);
+      child.stdout.destroy();
+      reject(
+        new KeyError(
+          `signer ${command} took longer than ${msMax / 1000} s and was ended: see that it answers by ` +
+            "itself (is its KMS reachable, does it wait for a person?), and try again",
+        ),
+      );
+    }, msMax);
     const out: Buffer[] = [];
     let length = 0;
     child.stdout.on("data", (chunk: Buffer) => {
@@ -150,14 +208,35 @@ function runSigner(argv: readonly [string, ...string[]], message: Uint8Array): P
       if (length <= 65) out.push(chunk);
     });
     child.on("error", (error) => {
-      reject(new KeyError(`signer ${command} cannot be started: ${error.message}`));
+      clearTimeout(timer);
+      reject(
+        new KeyError(
+          `signer ${command} cannot be started: ${error.message}; give the path of a program that may be executed`,
+        ),
+      );
     });
     child.on("close", (code, signal) => {
+      clearTimeout(timer);
       if (code === 0) resolve(new Uint8Array(Buffer.concat(out)));
-      else reject(new KeyError(`signer ${command} failed (${signal ?? `exit ${code}`})`));
+      else {
+        const how = signal ?? `exit ${code}`;
+        reject(
+          new KeyError(
+            `signer ${command} failed (${how}); it must exit with 0, see what it said above`,
+          ),
+        );
+      }
     });
     // A signer that does not read its input says so by its exit code, not by our EPIPE.
     child.stdin.on("error", () => {});
     child.stdin.end(message);
   });
+}
+
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It ended just now.
+  }
 }

@@ -3,7 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { ArtifactFiles } from "../../sidecar/identity/artifact-files.ts";
-import { type ChainOfAuthority, HeldAuthority } from "../../sidecar/identity/held-authority.ts";
+import {
+  type ChainOfAuthority,
+  HeldAuthority,
+  ROOT_FILE,
+} from "../../sidecar/identity/held-authority.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { DIRECTIVE, type DirectiveBody } from "../../src/domain/directive.ts";
 import { DOCK } from "../../src/domain/dock.ts";
@@ -343,5 +347,44 @@ describe("what takes authority away", () => {
       expect(sidecar.verifyLease(signed, f.NOW)).toMatchObject({ code: "E_KEY_COMPROMISED" });
       f.ok(sidecar.verifyLease(await lease({ leaseSeq: 2 }, fresh), f.NOW));
     }
+  });
+});
+
+describe("a tenant root that hands over to another", () => {
+  const next = f.keyNamed("root, the next");
+  const handover = { rootKey: next.publicKey };
+  const third = async (by: Signer) => {
+    const previous = refOf(native, "keyset", (await keysetOf(handover, [f.keys.root, next])).body);
+    return keysetOf({ keysetVersion: 3, previous }, [by]);
+  };
+
+  test("is followed without a restart, and after one; the old root says nothing any more", async () => {
+    await adopted(held.adoptKeyset(await keysetOf(handover, [f.keys.root, next])));
+    expect(held.adoptKeyset(await third(f.keys.root))).toMatchObject({ code: "E_KEY_UNKNOWN" });
+    // A start may fall between the keyset and the root that it names: both roots hold it.
+    expect((await restarted()).rootKey).toEqual(next.publicKey);
+    await adopted(held.adoptKeyset(await third(next)));
+    expect(await files.read(ROOT_FILE)).toEqual(next.publicKey);
+    const keyset = await files.readSigned("keyset");
+    if (keyset === null) throw new Error("no keyset was kept");
+    const again = f.ok(
+      HeldAuthority.verify(native, next.publicKey, files, { ...signedChain(), keyset }, f.NOW),
+    );
+    expect(again.keyset.body.keysetVersion).toBe(3);
+    f.ok(again.verifyLease(await lease(), f.NOW));
+  });
+
+  test("must sign it, and so must the other", async () => {
+    for (const by of [[f.keys.root], [next], [next, f.keys.issuer], [f.keys.root, f.keys.issuer]]) {
+      expect(held.adoptKeyset(await keysetOf(handover, by))).toMatchObject({
+        code: "E_KEY_UNKNOWN",
+      });
+    }
+  });
+
+  test("hands over to nobody who has a role already, or a weak key", async () => {
+    const alice = f.keys.alice;
+    const taken = await keysetOf({ rootKey: alice.publicKey }, [f.keys.root, alice]);
+    expect(held.adoptKeyset(taken)).toMatchObject({ code: "E_FIELD" });
   });
 });

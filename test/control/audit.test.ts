@@ -142,6 +142,7 @@ const MUTATIONS: Record<string, Mutation> = {
 const APART: Record<string, string> = {
   "dragons.v1.TenantService/CreateTenant": "the owner's: its record is the first of a new ledger",
   "dragons.v1.TenantService/PrepareTenant": "makes keys for a tenant that has no ledger yet",
+  "dragons.v1.KeyService/PrepareKey": "makes a key; the keyset that names it is recorded",
   "dragons.v1.DockService/Dock": "a sidecar's: who asked is in the genesis that it records",
   "dragons.v1.DockService/Enrol":
     "certifies what the ledger key signed; nothing of the tenant changes",

@@ -12,6 +12,7 @@ import { fileKeyring } from "../../src/control/tenant-keys.ts";
 import { Tenants } from "../../src/control/tenants.ts";
 import { equal, text, utf8 } from "../../src/domain/bytes.ts";
 import { leafHash } from "../../src/domain/chain.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
 import { verifyControlGenesis } from "../../src/domain/genesis.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import { KEYSET, verifyKeyset } from "../../src/domain/keyset.ts";
@@ -92,8 +93,8 @@ async function make(tenantId: string): Promise<Tenant> {
     logins: { VIEWER: newSigner(), OPERATOR: newSigner(), ADMIN: newSigner() },
   };
   const body = keysetBody(people, clock.nowUs(), {
-    issuerKey: issuer.publicKey,
-    cosignerKey: cosigner.publicKey,
+    issuerKey: (issuer[0] as Signer).publicKey,
+    cosignerKey: (cosigner[0] as Signer).publicKey,
     controlLedgerKey: controlLedger.publicKey,
   });
   const signed = await signBody(KEYSET, body, [root]);
@@ -314,5 +315,22 @@ describe("tenants", () => {
     await expect(Tenants.open(world())).rejects.toThrow(/control-ledger.seed/);
     await fileKeyring(keys).prepare("acme");
     await expect(Tenants.open(world())).rejects.toThrow(/not its ledger's/);
+  });
+
+  test.each(["issuer", "cosigner"])(
+    "whose %s key on disk is not the one that the keyset names do not start, and say the fix",
+    async (name) => {
+      await rm(join(keys, "acme", `${name}.seed`));
+      await fileKeyring(keys).prepare("acme");
+      await expect(Tenants.open(world())).rejects.toThrow(
+        new RegExp(`names none of the ${name.toUpperCase()} keys.*dragons key rotate ${name}`),
+      );
+    },
+  );
+
+  test("whose issuer key has expired start: the keyset that helps comes through us", async () => {
+    clock.advance(1001 * 3_600_000_000);
+    const again = await Tenants.open(world());
+    expect(again.get("acme")?.mayIssue).toBe(false);
   });
 });

@@ -175,6 +175,7 @@ export function keysetBody(
     keys,
     thresholds: [],
     previous: NONE,
+    rootKey: NONE,
   };
 }
 

@@ -173,6 +173,7 @@ export class Story {
         keys,
         thresholds: [],
         previous: none,
+        rootKey: none,
       },
       twists.keyset,
       [twists.keysetSigner ?? this.root],

@@ -44,6 +44,7 @@ export async function createTenant(
       keys: sorted(keys.map((k) => entryOf(k, nowUs))),
       thresholds: [],
       previous: new Uint8Array(0),
+      rootKey: new Uint8Array(0),
     },
     root,
   );

@@ -1,11 +1,12 @@
 import { compare } from "../../domain/bytes.ts";
 import type { Crypto } from "../../domain/crypto.ts";
-import { verifyKeyset } from "../../domain/keyset.ts";
+import { KEY_ROLES, verifyKeyset } from "../../domain/keyset.ts";
 import { KeyService } from "../../gen/dragons/v1/authority_pb.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
+import type { RotatingRole } from "../tenant-keys.ts";
 import type { Tenants } from "../tenants.ts";
 import { badArgument, believed, mutation } from "./requests.ts";
 import { namesOurKeys } from "./tenant.ts";
@@ -37,7 +38,9 @@ export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof Ke
             { keyset_version: `${current.body.keysetVersion}` },
           );
         }
-        namesOurKeys(body, await tenants.prepare(tenant.tenantId), tenant.nowUs());
+        const ours = await tenants.prepare(tenant.tenantId);
+        namesOurKeys(body, ours, tenant.nowUs());
+        tenant.holdKeys(ours);
         return {
           entries: [{ what: "keyset", artifact: keyset }],
           answer: (revision) => ({
@@ -48,6 +51,11 @@ export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof Ke
       });
     },
 
+    // A key that nothing names says nothing yet: what is recorded is the keyset that names it.
+    async prepareKey({ role }, context) {
+      return { key: await tenants.prepareNext(operatorOf(context).tenant, rotating(role)) };
+    },
+
     async getKeyset(_, context) {
       const { tenant } = operatorOf(context);
       const { signed } = tenant.keyset();
@@ -55,4 +63,10 @@ export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof Ke
       return { keyset: toWire(signed), rootKey: tenant.rootKey };
     },
   };
+}
+
+function rotating(wire: number): RotatingRole {
+  const role = KEY_ROLES[wire];
+  if (role === "ISSUER" || role === "COSIGNER") return role;
+  throw badArgument("role", "must be ISSUER or COSIGNER: whoever holds another key makes the next");
 }

@@ -1,6 +1,6 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { toHex } from "../../domain/bytes.ts";
-import type { Crypto } from "../../domain/crypto.ts";
+import type { Crypto, Signer } from "../../domain/crypto.ts";
 import { type KeyRole, type KeysetBody, verifyKeyset } from "../../domain/keyset.ts";
 import { CreateTenantResponseSchema, TenantService } from "../../gen/dragons/v1/authority_pb.ts";
 import type { Clock } from "../../native/clock.ts";
@@ -35,8 +35,8 @@ export function tenantService(
     async prepareTenant({ tenantId }) {
       const keys = await tenants.prepare(checkTenantId(tenantId));
       return {
-        issuerKey: keys.issuer.publicKey,
-        cosignerKey: keys.cosigner.publicKey,
+        issuerKey: newest(keys.issuer),
+        cosignerKey: newest(keys.cosigner),
         controlLedgerKey: keys.controlLedger.publicKey,
       };
     },
@@ -104,24 +104,36 @@ function checkTenantId(tenantId: string): string {
 const exists = (tenantId: string): StatusError =>
   new StatusError("ALREADY_EXISTS", "ALREADY_RECORDED", `tenant ${tenantId} exists`);
 
-/** A keyset must let the control plane speak for the tenant: it names each of its three keys. */
+const newest = (signers: readonly Signer[]): Uint8Array => (signers.at(-1) as Signer).publicKey;
+
+/** A keyset must let the control plane speak for the tenant: for each of its roles a key of ours, now. */
 export function namesOurKeys(keyset: KeysetBody, keys: TenantKeys, nowUs: number): void {
-  const ours: [KeyRole, Uint8Array][] = [
-    ["ISSUER", keys.issuer.publicKey],
-    ["COSIGNER", keys.cosigner.publicKey],
-    ["CONTROL_LEDGER", keys.controlLedger.publicKey],
+  const ours: [KeyRole, readonly Signer[]][] = [
+    ["ISSUER", keys.issuer],
+    ["COSIGNER", keys.cosigner],
+    ["CONTROL_LEDGER", [keys.controlLedger]],
   ];
-  for (const [role, key] of ours) {
-    const hex = toHex(key);
-    const entry = keyset.keys.find((k) => k.role === role && toHex(k.key) === hex);
-    if (entry === undefined) {
+  for (const [role, signers] of ours) {
+    const held = signers.map((s) => toHex(s.publicKey));
+    const named = keyset.keys.filter((k) => k.role === role && held.includes(toHex(k.key)));
+    if (named.length === 0) {
       throw badArgument(
         "keyset",
-        `must name this control plane's ${role} key ${hex} (PrepareTenant tells it)`,
+        `must name this control plane's ${role} key ${held.at(-1)} (PrepareTenant and PrepareKey tell it)`,
       );
     }
-    if (nowUs < entry.notBeforeUs || nowUs >= entry.notAfterUs) {
-      throw badArgument("keyset", `the interval of the ${role} key ${hex} must hold now`);
+    const speaks = named.some(
+      (k) =>
+        nowUs >= k.notBeforeUs &&
+        nowUs < k.notAfterUs &&
+        (k.compromisedFromUs === 0 || nowUs < k.compromisedFromUs),
+    );
+    if (!speaks) {
+      throw badArgument(
+        "keyset",
+        `the interval of a ${role} key of this control plane must hold now, and it must not be compromised; ` +
+          "rotate it in the same keyset",
+      );
     }
   }
 }

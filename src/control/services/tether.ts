@@ -74,6 +74,7 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
         ledger,
         held,
         revocationEpoch: Number(hello.revocationEpoch),
+        keysetVersion: Number(hello.keysetVersion),
         headSize: Number(proof.head?.size ?? 0n),
         regressed: proof.regressed,
       });

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { SignedBytes } from "./artifacts_pb.ts";
+import type { KeyRole, SignedBytes } from "./artifacts_pb.ts";
 import { file_dragons_v1_artifacts } from "./artifacts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dragons/v1/authority.proto.
  */
 export const file_dragons_v1_authority: GenFile = /*@__PURE__*/
-  fileDesc("ChpkcmFnb25zL3YxL2F1dGhvcml0eS5wcm90bxIKZHJhZ29ucy52MSIpChRQcmVwYXJlVGVuYW50UmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkiXQoVUHJlcGFyZVRlbmFudFJlc3BvbnNlEhIKCmlzc3Vlcl9rZXkYASABKAwSFAoMY29zaWduZXJfa2V5GAIgASgMEhoKEmNvbnRyb2xfbGVkZ2VyX2tleRgDIAEoDCJ3ChNDcmVhdGVUZW5hbnRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEQoJdGVuYW50X2lkGAIgASgJEhAKCHJvb3Rfa2V5GAMgASgMEicKBmtleXNldBgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiOwoUQ3JlYXRlVGVuYW50UmVzcG9uc2USEQoJdGVuYW50X2lkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIjsKEkxpc3RUZW5hbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJTChNMaXN0VGVuYW50c1Jlc3BvbnNlEiMKB3RlbmFudHMYASADKAsyEi5kcmFnb25zLnYxLlRlbmFudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRQoGVGVuYW50EhEKCXRlbmFudF9pZBgBIAEoCRIQCghyb290X2tleRgCIAEoDBIWCg5rZXlzZXRfdmVyc2lvbhgDIAEoBCJSChNSZWNvcmRLZXlzZXRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSJwoGa2V5c2V0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyJAChRSZWNvcmRLZXlzZXRSZXNwb25zZRIWCg5rZXlzZXRfdmVyc2lvbhgBIAEoBBIQCghyZXZpc2lvbhgCIAEoBCISChBHZXRLZXlzZXRSZXF1ZXN0Ik4KEUdldEtleXNldFJlc3BvbnNlEicKBmtleXNldBgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIcm9vdF9rZXkYAiABKAwiPQoVUmVjb3JkTWFuaWZlc3RSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbWFuaWZlc3QYAiABKAwiQQoWUmVjb3JkTWFuaWZlc3RSZXNwb25zZRIVCg1tYW5pZmVzdF9oYXNoGAEgASgMEhAKCHJldmlzaW9uGAIgASgEIisKEkdldE1hbmlmZXN0UmVxdWVzdBIVCg1tYW5pZmVzdF9oYXNoGAEgASgMIlYKE0dldE1hbmlmZXN0UmVzcG9uc2USEAoIbWFuaWZlc3QYASABKAwSFgoOcmVjb3JkZWRfYXRfdXMYAiABKAQSFQoNcmV0aXJlZF9lcG9jaBgDIAEoBCI9ChRMaXN0TWFuaWZlc3RzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJhChVMaXN0TWFuaWZlc3RzUmVzcG9uc2USLwoJbWFuaWZlc3RzGAEgAygLMhwuZHJhZ29ucy52MS5SZWNvcmRlZE1hbmlmZXN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJqChBSZWNvcmRlZE1hbmlmZXN0EhUKDW1hbmlmZXN0X2hhc2gYASABKAwSEAoIbWFuaWZlc3QYAiABKAwSFgoOcmVjb3JkZWRfYXRfdXMYAyABKAQSFQoNcmV0aXJlZF9lcG9jaBgEIAEoBCJQChJSZWNvcmRHcmFudFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCRImCgVncmFudBgCIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiTAoTUmVjb3JkR3JhbnRSZXNwb25zZRIQCghncmFudF9pZBgBIAEoCRIRCglncmFudF9yZWYYAiABKAwSEAoIcmV2aXNpb24YAyABKAQiIwoPR2V0R3JhbnRSZXF1ZXN0EhAKCGdyYW50X2lkGAEgASgJIjQKEEdldEdyYW50UmVzcG9uc2USIAoFZ3JhbnQYASABKAsyES5kcmFnb25zLnYxLkdyYW50IjoKEUxpc3RHcmFudHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlAKEkxpc3RHcmFudHNSZXNwb25zZRIhCgZncmFudHMYASADKAsyES5kcmFnb25zLnYxLkdyYW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJaCgVHcmFudBInCgZzaWduZWQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEhEKCWdyYW50X3JlZhgCIAEoDBIVCg1yZXZva2VkX2Vwb2NoGAMgASgEIloKF1JlY29yZFJldm9jYXRpb25SZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSKwoKcmV2b2NhdGlvbhgCIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiOwoYUmVjb3JkUmV2b2NhdGlvblJlc3BvbnNlEg0KBWVwb2NoGAEgASgEEhAKCHJldmlzaW9uGAIgASgEIj8KFkxpc3RSZXZvY2F0aW9uc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiYAoXTGlzdFJldm9jYXRpb25zUmVzcG9uc2USLAoLcmV2b2NhdGlvbnMYASADKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSI6ChFMaXN0TGVhc2VzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJQChJMaXN0TGVhc2VzUmVzcG9uc2USIQoGbGVhc2VzGAEgAygLMhEuZHJhZ29ucy52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiIwoPR2V0TGVhc2VSZXF1ZXN0EhAKCGxlYXNlX2lkGAEgASgJIjQKEEdldExlYXNlUmVzcG9uc2USIAoFbGVhc2UYASABKAsyES5kcmFnb25zLnYxLkxlYXNlIloKBUxlYXNlEicKBnNpZ25lZBgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEQoJbGVhc2VfcmVmGAIgASgMEhUKDXJldm9rZWRfZXBvY2gYAyABKAQiXwoSUmV2b2tlTGVhc2VSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEAoIbGVhc2VfaWQYAiABKAkSEwoLaW5zdGFuY2VfaWQYAyABKAkSDgoGcmVhc29uGAQgASgJIlEKE1Jldm9rZUxlYXNlUmVzcG9uc2USDQoFZXBvY2gYASABKAQSKwoKcmV2b2NhdGlvbhgCIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiOwoSTGlzdFJlY29yZHNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlMKE0xpc3RSZWNvcmRzUmVzcG9uc2USIwoHcmVjb3JkcxgBIAMoCzISLmRyYWdvbnMudjEuUmVjb3JkEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKFAQoGUmVjb3JkEigKB3JlY2VpcHQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEgwKBHdoYXQYAiABKAkSEAoIYXJ0aWZhY3QYAyABKAwSDQoFYWN0b3IYBCABKAwSDgoGbWV0aG9kGAUgASgJEhIKCnJlcXVlc3RfaWQYBiABKAkyiAIKDVRlbmFudFNlcnZpY2USVAoNUHJlcGFyZVRlbmFudBIgLmRyYWdvbnMudjEuUHJlcGFyZVRlbmFudFJlcXVlc3QaIS5kcmFnb25zLnYxLlByZXBhcmVUZW5hbnRSZXNwb25zZRJRCgxDcmVhdGVUZW5hbnQSHy5kcmFnb25zLnYxLkNyZWF0ZVRlbmFudFJlcXVlc3QaIC5kcmFnb25zLnYxLkNyZWF0ZVRlbmFudFJlc3BvbnNlEk4KC0xpc3RUZW5hbnRzEh4uZHJhZ29ucy52MS5MaXN0VGVuYW50c1JlcXVlc3QaHy5kcmFnb25zLnYxLkxpc3RUZW5hbnRzUmVzcG9uc2UyqQEKCktleVNlcnZpY2USUQoMUmVjb3JkS2V5c2V0Eh8uZHJhZ29ucy52MS5SZWNvcmRLZXlzZXRSZXF1ZXN0GiAuZHJhZ29ucy52MS5SZWNvcmRLZXlzZXRSZXNwb25zZRJICglHZXRLZXlzZXQSHC5kcmFnb25zLnYxLkdldEtleXNldFJlcXVlc3QaHS5kcmFnb25zLnYxLkdldEtleXNldFJlc3BvbnNlMpACCg9NYW5pZmVzdFNlcnZpY2USVwoOUmVjb3JkTWFuaWZlc3QSIS5kcmFnb25zLnYxLlJlY29yZE1hbmlmZXN0UmVxdWVzdBoiLmRyYWdvbnMudjEuUmVjb3JkTWFuaWZlc3RSZXNwb25zZRJOCgtHZXRNYW5pZmVzdBIeLmRyYWdvbnMudjEuR2V0TWFuaWZlc3RSZXF1ZXN0Gh8uZHJhZ29ucy52MS5HZXRNYW5pZmVzdFJlc3BvbnNlElQKDUxpc3RNYW5pZmVzdHMSIC5kcmFnb25zLnYxLkxpc3RNYW5pZmVzdHNSZXF1ZXN0GiEuZHJhZ29ucy52MS5MaXN0TWFuaWZlc3RzUmVzcG9uc2UyrQMKDEdyYW50U2VydmljZRJOCgtSZWNvcmRHcmFudBIeLmRyYWdvbnMudjEuUmVjb3JkR3JhbnRSZXF1ZXN0Gh8uZHJhZ29ucy52MS5SZWNvcmRHcmFudFJlc3BvbnNlEkUKCEdldEdyYW50EhsuZHJhZ29ucy52MS5HZXRHcmFudFJlcXVlc3QaHC5kcmFnb25zLnYxLkdldEdyYW50UmVzcG9uc2USSwoKTGlzdEdyYW50cxIdLmRyYWdvbnMudjEuTGlzdEdyYW50c1JlcXVlc3QaHi5kcmFnb25zLnYxLkxpc3RHcmFudHNSZXNwb25zZRJdChBSZWNvcmRSZXZvY2F0aW9uEiMuZHJhZ29ucy52MS5SZWNvcmRSZXZvY2F0aW9uUmVxdWVzdBokLmRyYWdvbnMudjEuUmVjb3JkUmV2b2NhdGlvblJlc3BvbnNlEloKD0xpc3RSZXZvY2F0aW9ucxIiLmRyYWdvbnMudjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBojLmRyYWdvbnMudjEuTGlzdFJldm9jYXRpb25zUmVzcG9uc2Uy8gEKDExlYXNlU2VydmljZRJLCgpMaXN0TGVhc2VzEh0uZHJhZ29ucy52MS5MaXN0TGVhc2VzUmVxdWVzdBoeLmRyYWdvbnMudjEuTGlzdExlYXNlc1Jlc3BvbnNlEkUKCEdldExlYXNlEhsuZHJhZ29ucy52MS5HZXRMZWFzZVJlcXVlc3QaHC5kcmFnb25zLnYxLkdldExlYXNlUmVzcG9uc2USTgoLUmV2b2tlTGVhc2USHi5kcmFnb25zLnYxLlJldm9rZUxlYXNlUmVxdWVzdBofLmRyYWdvbnMudjEuUmV2b2tlTGVhc2VSZXNwb25zZTJeCgxBdWRpdFNlcnZpY2USTgoLTGlzdFJlY29yZHMSHi5kcmFnb25zLnYxLkxpc3RSZWNvcmRzUmVxdWVzdBofLmRyYWdvbnMudjEuTGlzdFJlY29yZHNSZXNwb25zZWIGcHJvdG8z", [file_dragons_v1_artifacts]);
+  fileDesc("ChpkcmFnb25zL3YxL2F1dGhvcml0eS5wcm90bxIKZHJhZ29ucy52MSIpChRQcmVwYXJlVGVuYW50UmVxdWVzdBIRCgl0ZW5hbnRfaWQYASABKAkiXQoVUHJlcGFyZVRlbmFudFJlc3BvbnNlEhIKCmlzc3Vlcl9rZXkYASABKAwSFAoMY29zaWduZXJfa2V5GAIgASgMEhoKEmNvbnRyb2xfbGVkZ2VyX2tleRgDIAEoDCJ3ChNDcmVhdGVUZW5hbnRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSEQoJdGVuYW50X2lkGAIgASgJEhAKCHJvb3Rfa2V5GAMgASgMEicKBmtleXNldBgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiOwoUQ3JlYXRlVGVuYW50UmVzcG9uc2USEQoJdGVuYW50X2lkGAEgASgJEhAKCHJldmlzaW9uGAIgASgEIjsKEkxpc3RUZW5hbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJTChNMaXN0VGVuYW50c1Jlc3BvbnNlEiMKB3RlbmFudHMYASADKAsyEi5kcmFnb25zLnYxLlRlbmFudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRQoGVGVuYW50EhEKCXRlbmFudF9pZBgBIAEoCRIQCghyb290X2tleRgCIAEoDBIWCg5rZXlzZXRfdmVyc2lvbhgDIAEoBCJSChNSZWNvcmRLZXlzZXRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSJwoGa2V5c2V0GAIgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcyJAChRSZWNvcmRLZXlzZXRSZXNwb25zZRIWCg5rZXlzZXRfdmVyc2lvbhgBIAEoBBIQCghyZXZpc2lvbhgCIAEoBCI2ChFQcmVwYXJlS2V5UmVxdWVzdBIhCgRyb2xlGAEgASgOMhMuZHJhZ29ucy52MS5LZXlSb2xlIiEKElByZXBhcmVLZXlSZXNwb25zZRILCgNrZXkYASABKAwiEgoQR2V0S2V5c2V0UmVxdWVzdCJOChFHZXRLZXlzZXRSZXNwb25zZRInCgZrZXlzZXQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEhAKCHJvb3Rfa2V5GAIgASgMIj0KFVJlY29yZE1hbmlmZXN0UmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCG1hbmlmZXN0GAIgASgMIkEKFlJlY29yZE1hbmlmZXN0UmVzcG9uc2USFQoNbWFuaWZlc3RfaGFzaBgBIAEoDBIQCghyZXZpc2lvbhgCIAEoBCIrChJHZXRNYW5pZmVzdFJlcXVlc3QSFQoNbWFuaWZlc3RfaGFzaBgBIAEoDCJWChNHZXRNYW5pZmVzdFJlc3BvbnNlEhAKCG1hbmlmZXN0GAEgASgMEhYKDnJlY29yZGVkX2F0X3VzGAIgASgEEhUKDXJldGlyZWRfZXBvY2gYAyABKAQiPQoUTGlzdE1hbmlmZXN0c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiYQoVTGlzdE1hbmlmZXN0c1Jlc3BvbnNlEi8KCW1hbmlmZXN0cxgBIAMoCzIcLmRyYWdvbnMudjEuUmVjb3JkZWRNYW5pZmVzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiagoQUmVjb3JkZWRNYW5pZmVzdBIVCg1tYW5pZmVzdF9oYXNoGAEgASgMEhAKCG1hbmlmZXN0GAIgASgMEhYKDnJlY29yZGVkX2F0X3VzGAMgASgEEhUKDXJldGlyZWRfZXBvY2gYBCABKAQiUAoSUmVjb3JkR3JhbnRSZXF1ZXN0EhIKCnJlcXVlc3RfaWQYASABKAkSJgoFZ3JhbnQYAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzIkwKE1JlY29yZEdyYW50UmVzcG9uc2USEAoIZ3JhbnRfaWQYASABKAkSEQoJZ3JhbnRfcmVmGAIgASgMEhAKCHJldmlzaW9uGAMgASgEIiMKD0dldEdyYW50UmVxdWVzdBIQCghncmFudF9pZBgBIAEoCSI0ChBHZXRHcmFudFJlc3BvbnNlEiAKBWdyYW50GAEgASgLMhEuZHJhZ29ucy52MS5HcmFudCI6ChFMaXN0R3JhbnRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJQChJMaXN0R3JhbnRzUmVzcG9uc2USIQoGZ3JhbnRzGAEgAygLMhEuZHJhZ29ucy52MS5HcmFudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiWgoFR3JhbnQSJwoGc2lnbmVkGAEgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIRCglncmFudF9yZWYYAiABKAwSFQoNcmV2b2tlZF9lcG9jaBgDIAEoBCJaChdSZWNvcmRSZXZvY2F0aW9uUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEisKCnJldm9jYXRpb24YAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzIjsKGFJlY29yZFJldm9jYXRpb25SZXNwb25zZRINCgVlcG9jaBgBIAEoBBIQCghyZXZpc2lvbhgCIAEoBCI/ChZMaXN0UmV2b2NhdGlvbnNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJImAKF0xpc3RSZXZvY2F0aW9uc1Jlc3BvbnNlEiwKC3Jldm9jYXRpb25zGAEgAygLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiOgoRTGlzdExlYXNlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUAoSTGlzdExlYXNlc1Jlc3BvbnNlEiEKBmxlYXNlcxgBIAMoCzIRLmRyYWdvbnMudjEuTGVhc2USFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiMKD0dldExlYXNlUmVxdWVzdBIQCghsZWFzZV9pZBgBIAEoCSI0ChBHZXRMZWFzZVJlc3BvbnNlEiAKBWxlYXNlGAEgASgLMhEuZHJhZ29ucy52MS5MZWFzZSJaCgVMZWFzZRInCgZzaWduZWQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEhEKCWxlYXNlX3JlZhgCIAEoDBIVCg1yZXZva2VkX2Vwb2NoGAMgASgEIl8KElJldm9rZUxlYXNlUmVxdWVzdBISCgpyZXF1ZXN0X2lkGAEgASgJEhAKCGxlYXNlX2lkGAIgASgJEhMKC2luc3RhbmNlX2lkGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJRChNSZXZva2VMZWFzZVJlc3BvbnNlEg0KBWVwb2NoGAEgASgEEisKCnJldm9jYXRpb24YAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzIjsKEkxpc3RSZWNvcmRzUmVxdWVzdBIRCglwYWdlX3NpemUYASABKAUSEgoKcGFnZV90b2tlbhgCIAEoCSJTChNMaXN0UmVjb3Jkc1Jlc3BvbnNlEiMKB3JlY29yZHMYASADKAsyEi5kcmFnb25zLnYxLlJlY29yZBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkihQEKBlJlY29yZBIoCgdyZWNlaXB0GAEgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIMCgR3aGF0GAIgASgJEhAKCGFydGlmYWN0GAMgASgMEg0KBWFjdG9yGAQgASgMEg4KBm1ldGhvZBgFIAEoCRISCgpyZXF1ZXN0X2lkGAYgASgJMogCCg1UZW5hbnRTZXJ2aWNlElQKDVByZXBhcmVUZW5hbnQSIC5kcmFnb25zLnYxLlByZXBhcmVUZW5hbnRSZXF1ZXN0GiEuZHJhZ29ucy52MS5QcmVwYXJlVGVuYW50UmVzcG9uc2USUQoMQ3JlYXRlVGVuYW50Eh8uZHJhZ29ucy52MS5DcmVhdGVUZW5hbnRSZXF1ZXN0GiAuZHJhZ29ucy52MS5DcmVhdGVUZW5hbnRSZXNwb25zZRJOCgtMaXN0VGVuYW50cxIeLmRyYWdvbnMudjEuTGlzdFRlbmFudHNSZXF1ZXN0Gh8uZHJhZ29ucy52MS5MaXN0VGVuYW50c1Jlc3BvbnNlMvYBCgpLZXlTZXJ2aWNlElEKDFJlY29yZEtleXNldBIfLmRyYWdvbnMudjEuUmVjb3JkS2V5c2V0UmVxdWVzdBogLmRyYWdvbnMudjEuUmVjb3JkS2V5c2V0UmVzcG9uc2USSwoKUHJlcGFyZUtleRIdLmRyYWdvbnMudjEuUHJlcGFyZUtleVJlcXVlc3QaHi5kcmFnb25zLnYxLlByZXBhcmVLZXlSZXNwb25zZRJICglHZXRLZXlzZXQSHC5kcmFnb25zLnYxLkdldEtleXNldFJlcXVlc3QaHS5kcmFnb25zLnYxLkdldEtleXNldFJlc3BvbnNlMpACCg9NYW5pZmVzdFNlcnZpY2USVwoOUmVjb3JkTWFuaWZlc3QSIS5kcmFnb25zLnYxLlJlY29yZE1hbmlmZXN0UmVxdWVzdBoiLmRyYWdvbnMudjEuUmVjb3JkTWFuaWZlc3RSZXNwb25zZRJOCgtHZXRNYW5pZmVzdBIeLmRyYWdvbnMudjEuR2V0TWFuaWZlc3RSZXF1ZXN0Gh8uZHJhZ29ucy52MS5HZXRNYW5pZmVzdFJlc3BvbnNlElQKDUxpc3RNYW5pZmVzdHMSIC5kcmFnb25zLnYxLkxpc3RNYW5pZmVzdHNSZXF1ZXN0GiEuZHJhZ29ucy52MS5MaXN0TWFuaWZlc3RzUmVzcG9uc2UyrQMKDEdyYW50U2VydmljZRJOCgtSZWNvcmRHcmFudBIeLmRyYWdvbnMudjEuUmVjb3JkR3JhbnRSZXF1ZXN0Gh8uZHJhZ29ucy52MS5SZWNvcmRHcmFudFJlc3BvbnNlEkUKCEdldEdyYW50EhsuZHJhZ29ucy52MS5HZXRHcmFudFJlcXVlc3QaHC5kcmFnb25zLnYxLkdldEdyYW50UmVzcG9uc2USSwoKTGlzdEdyYW50cxIdLmRyYWdvbnMudjEuTGlzdEdyYW50c1JlcXVlc3QaHi5kcmFnb25zLnYxLkxpc3RHcmFudHNSZXNwb25zZRJdChBSZWNvcmRSZXZvY2F0aW9uEiMuZHJhZ29ucy52MS5SZWNvcmRSZXZvY2F0aW9uUmVxdWVzdBokLmRyYWdvbnMudjEuUmVjb3JkUmV2b2NhdGlvblJlc3BvbnNlEloKD0xpc3RSZXZvY2F0aW9ucxIiLmRyYWdvbnMudjEuTGlzdFJldm9jYXRpb25zUmVxdWVzdBojLmRyYWdvbnMudjEuTGlzdFJldm9jYXRpb25zUmVzcG9uc2Uy8gEKDExlYXNlU2VydmljZRJLCgpMaXN0TGVhc2VzEh0uZHJhZ29ucy52MS5MaXN0TGVhc2VzUmVxdWVzdBoeLmRyYWdvbnMudjEuTGlzdExlYXNlc1Jlc3BvbnNlEkUKCEdldExlYXNlEhsuZHJhZ29ucy52MS5HZXRMZWFzZVJlcXVlc3QaHC5kcmFnb25zLnYxLkdldExlYXNlUmVzcG9uc2USTgoLUmV2b2tlTGVhc2USHi5kcmFnb25zLnYxLlJldm9rZUxlYXNlUmVxdWVzdBofLmRyYWdvbnMudjEuUmV2b2tlTGVhc2VSZXNwb25zZTJeCgxBdWRpdFNlcnZpY2USTgoLTGlzdFJlY29yZHMSHi5kcmFnb25zLnYxLkxpc3RSZWNvcmRzUmVxdWVzdBofLmRyYWdvbnMudjEuTGlzdFJlY29yZHNSZXNwb25zZWIGcHJvdG8z", [file_dragons_v1_artifacts]);
 
 /**
  * Request of PrepareTenant.
@@ -288,6 +288,48 @@ export const RecordKeysetResponseSchema: GenMessage<RecordKeysetResponse> = /*@_
   messageDesc(file_dragons_v1_authority, 8);
 
 /**
+ * Request of PrepareKey.
+ *
+ * @generated from message dragons.v1.PrepareKeyRequest
+ */
+export type PrepareKeyRequest = Message<"dragons.v1.PrepareKeyRequest"> & {
+  /**
+   * ISSUER or COSIGNER.
+   *
+   * @generated from field: dragons.v1.KeyRole role = 1;
+   */
+  role: KeyRole;
+};
+
+/**
+ * Describes the message dragons.v1.PrepareKeyRequest.
+ * Use `create(PrepareKeyRequestSchema)` to create a new message.
+ */
+export const PrepareKeyRequestSchema: GenMessage<PrepareKeyRequest> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_authority, 9);
+
+/**
+ * Answer of PrepareKey.
+ *
+ * @generated from message dragons.v1.PrepareKeyResponse
+ */
+export type PrepareKeyResponse = Message<"dragons.v1.PrepareKeyResponse"> & {
+  /**
+   * Ed25519 public key that no keyset names yet, 32 bytes.
+   *
+   * @generated from field: bytes key = 1;
+   */
+  key: Uint8Array;
+};
+
+/**
+ * Describes the message dragons.v1.PrepareKeyResponse.
+ * Use `create(PrepareKeyResponseSchema)` to create a new message.
+ */
+export const PrepareKeyResponseSchema: GenMessage<PrepareKeyResponse> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_authority, 10);
+
+/**
  * Request of GetKeyset.
  *
  * @generated from message dragons.v1.GetKeysetRequest
@@ -300,7 +342,7 @@ export type GetKeysetRequest = Message<"dragons.v1.GetKeysetRequest"> & {
  * Use `create(GetKeysetRequestSchema)` to create a new message.
  */
 export const GetKeysetRequestSchema: GenMessage<GetKeysetRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 9);
+  messageDesc(file_dragons_v1_authority, 11);
 
 /**
  * Answer of GetKeyset.
@@ -328,7 +370,7 @@ export type GetKeysetResponse = Message<"dragons.v1.GetKeysetResponse"> & {
  * Use `create(GetKeysetResponseSchema)` to create a new message.
  */
 export const GetKeysetResponseSchema: GenMessage<GetKeysetResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 10);
+  messageDesc(file_dragons_v1_authority, 12);
 
 /**
  * Request of RecordManifest.
@@ -356,7 +398,7 @@ export type RecordManifestRequest = Message<"dragons.v1.RecordManifestRequest"> 
  * Use `create(RecordManifestRequestSchema)` to create a new message.
  */
 export const RecordManifestRequestSchema: GenMessage<RecordManifestRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 11);
+  messageDesc(file_dragons_v1_authority, 13);
 
 /**
  * Answer of RecordManifest.
@@ -384,7 +426,7 @@ export type RecordManifestResponse = Message<"dragons.v1.RecordManifestResponse"
  * Use `create(RecordManifestResponseSchema)` to create a new message.
  */
 export const RecordManifestResponseSchema: GenMessage<RecordManifestResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 12);
+  messageDesc(file_dragons_v1_authority, 14);
 
 /**
  * Request of GetManifest.
@@ -405,7 +447,7 @@ export type GetManifestRequest = Message<"dragons.v1.GetManifestRequest"> & {
  * Use `create(GetManifestRequestSchema)` to create a new message.
  */
 export const GetManifestRequestSchema: GenMessage<GetManifestRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 13);
+  messageDesc(file_dragons_v1_authority, 15);
 
 /**
  * Answer of GetManifest.
@@ -440,7 +482,7 @@ export type GetManifestResponse = Message<"dragons.v1.GetManifestResponse"> & {
  * Use `create(GetManifestResponseSchema)` to create a new message.
  */
 export const GetManifestResponseSchema: GenMessage<GetManifestResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 14);
+  messageDesc(file_dragons_v1_authority, 16);
 
 /**
  * Request of ListManifests.
@@ -468,7 +510,7 @@ export type ListManifestsRequest = Message<"dragons.v1.ListManifestsRequest"> & 
  * Use `create(ListManifestsRequestSchema)` to create a new message.
  */
 export const ListManifestsRequestSchema: GenMessage<ListManifestsRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 15);
+  messageDesc(file_dragons_v1_authority, 17);
 
 /**
  * Answer of ListManifests.
@@ -496,7 +538,7 @@ export type ListManifestsResponse = Message<"dragons.v1.ListManifestsResponse"> 
  * Use `create(ListManifestsResponseSchema)` to create a new message.
  */
 export const ListManifestsResponseSchema: GenMessage<ListManifestsResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 16);
+  messageDesc(file_dragons_v1_authority, 18);
 
 /**
  * A manifest that may execute.
@@ -538,7 +580,7 @@ export type RecordedManifest = Message<"dragons.v1.RecordedManifest"> & {
  * Use `create(RecordedManifestSchema)` to create a new message.
  */
 export const RecordedManifestSchema: GenMessage<RecordedManifest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 17);
+  messageDesc(file_dragons_v1_authority, 19);
 
 /**
  * Request of RecordGrant.
@@ -566,7 +608,7 @@ export type RecordGrantRequest = Message<"dragons.v1.RecordGrantRequest"> & {
  * Use `create(RecordGrantRequestSchema)` to create a new message.
  */
 export const RecordGrantRequestSchema: GenMessage<RecordGrantRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 18);
+  messageDesc(file_dragons_v1_authority, 20);
 
 /**
  * Answer of RecordGrant.
@@ -601,7 +643,7 @@ export type RecordGrantResponse = Message<"dragons.v1.RecordGrantResponse"> & {
  * Use `create(RecordGrantResponseSchema)` to create a new message.
  */
 export const RecordGrantResponseSchema: GenMessage<RecordGrantResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 19);
+  messageDesc(file_dragons_v1_authority, 21);
 
 /**
  * Request of GetGrant.
@@ -622,7 +664,7 @@ export type GetGrantRequest = Message<"dragons.v1.GetGrantRequest"> & {
  * Use `create(GetGrantRequestSchema)` to create a new message.
  */
 export const GetGrantRequestSchema: GenMessage<GetGrantRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 20);
+  messageDesc(file_dragons_v1_authority, 22);
 
 /**
  * Answer of GetGrant.
@@ -643,7 +685,7 @@ export type GetGrantResponse = Message<"dragons.v1.GetGrantResponse"> & {
  * Use `create(GetGrantResponseSchema)` to create a new message.
  */
 export const GetGrantResponseSchema: GenMessage<GetGrantResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 21);
+  messageDesc(file_dragons_v1_authority, 23);
 
 /**
  * Request of ListGrants.
@@ -671,7 +713,7 @@ export type ListGrantsRequest = Message<"dragons.v1.ListGrantsRequest"> & {
  * Use `create(ListGrantsRequestSchema)` to create a new message.
  */
 export const ListGrantsRequestSchema: GenMessage<ListGrantsRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 22);
+  messageDesc(file_dragons_v1_authority, 24);
 
 /**
  * Answer of ListGrants.
@@ -699,7 +741,7 @@ export type ListGrantsResponse = Message<"dragons.v1.ListGrantsResponse"> & {
  * Use `create(ListGrantsResponseSchema)` to create a new message.
  */
 export const ListGrantsResponseSchema: GenMessage<ListGrantsResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 23);
+  messageDesc(file_dragons_v1_authority, 25);
 
 /**
  * A grant as recorded.
@@ -734,7 +776,7 @@ export type Grant = Message<"dragons.v1.Grant"> & {
  * Use `create(GrantSchema)` to create a new message.
  */
 export const GrantSchema: GenMessage<Grant> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 24);
+  messageDesc(file_dragons_v1_authority, 26);
 
 /**
  * Request of RecordRevocation.
@@ -762,7 +804,7 @@ export type RecordRevocationRequest = Message<"dragons.v1.RecordRevocationReques
  * Use `create(RecordRevocationRequestSchema)` to create a new message.
  */
 export const RecordRevocationRequestSchema: GenMessage<RecordRevocationRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 25);
+  messageDesc(file_dragons_v1_authority, 27);
 
 /**
  * Answer of RecordRevocation.
@@ -790,7 +832,7 @@ export type RecordRevocationResponse = Message<"dragons.v1.RecordRevocationRespo
  * Use `create(RecordRevocationResponseSchema)` to create a new message.
  */
 export const RecordRevocationResponseSchema: GenMessage<RecordRevocationResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 26);
+  messageDesc(file_dragons_v1_authority, 28);
 
 /**
  * Request of ListRevocations.
@@ -818,7 +860,7 @@ export type ListRevocationsRequest = Message<"dragons.v1.ListRevocationsRequest"
  * Use `create(ListRevocationsRequestSchema)` to create a new message.
  */
 export const ListRevocationsRequestSchema: GenMessage<ListRevocationsRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 27);
+  messageDesc(file_dragons_v1_authority, 29);
 
 /**
  * Answer of ListRevocations.
@@ -846,7 +888,7 @@ export type ListRevocationsResponse = Message<"dragons.v1.ListRevocationsRespons
  * Use `create(ListRevocationsResponseSchema)` to create a new message.
  */
 export const ListRevocationsResponseSchema: GenMessage<ListRevocationsResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 28);
+  messageDesc(file_dragons_v1_authority, 30);
 
 /**
  * Request of ListLeases.
@@ -874,7 +916,7 @@ export type ListLeasesRequest = Message<"dragons.v1.ListLeasesRequest"> & {
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 29);
+  messageDesc(file_dragons_v1_authority, 31);
 
 /**
  * Answer of ListLeases.
@@ -902,7 +944,7 @@ export type ListLeasesResponse = Message<"dragons.v1.ListLeasesResponse"> & {
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 30);
+  messageDesc(file_dragons_v1_authority, 32);
 
 /**
  * Request of GetLease.
@@ -923,7 +965,7 @@ export type GetLeaseRequest = Message<"dragons.v1.GetLeaseRequest"> & {
  * Use `create(GetLeaseRequestSchema)` to create a new message.
  */
 export const GetLeaseRequestSchema: GenMessage<GetLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 31);
+  messageDesc(file_dragons_v1_authority, 33);
 
 /**
  * Answer of GetLease.
@@ -944,7 +986,7 @@ export type GetLeaseResponse = Message<"dragons.v1.GetLeaseResponse"> & {
  * Use `create(GetLeaseResponseSchema)` to create a new message.
  */
 export const GetLeaseResponseSchema: GenMessage<GetLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 32);
+  messageDesc(file_dragons_v1_authority, 34);
 
 /**
  * A lease as issued.
@@ -979,7 +1021,7 @@ export type Lease = Message<"dragons.v1.Lease"> & {
  * Use `create(LeaseSchema)` to create a new message.
  */
 export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 33);
+  messageDesc(file_dragons_v1_authority, 35);
 
 /**
  * Request of RevokeLease.
@@ -1021,7 +1063,7 @@ export type RevokeLeaseRequest = Message<"dragons.v1.RevokeLeaseRequest"> & {
  * Use `create(RevokeLeaseRequestSchema)` to create a new message.
  */
 export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 34);
+  messageDesc(file_dragons_v1_authority, 36);
 
 /**
  * Answer of RevokeLease.
@@ -1049,7 +1091,7 @@ export type RevokeLeaseResponse = Message<"dragons.v1.RevokeLeaseResponse"> & {
  * Use `create(RevokeLeaseResponseSchema)` to create a new message.
  */
 export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 35);
+  messageDesc(file_dragons_v1_authority, 37);
 
 /**
  * Request of ListRecords.
@@ -1077,7 +1119,7 @@ export type ListRecordsRequest = Message<"dragons.v1.ListRecordsRequest"> & {
  * Use `create(ListRecordsRequestSchema)` to create a new message.
  */
 export const ListRecordsRequestSchema: GenMessage<ListRecordsRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 36);
+  messageDesc(file_dragons_v1_authority, 38);
 
 /**
  * Answer of ListRecords.
@@ -1105,7 +1147,7 @@ export type ListRecordsResponse = Message<"dragons.v1.ListRecordsResponse"> & {
  * Use `create(ListRecordsResponseSchema)` to create a new message.
  */
 export const ListRecordsResponseSchema: GenMessage<ListRecordsResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 37);
+  messageDesc(file_dragons_v1_authority, 39);
 
 /**
  * One entry of the tenant ledger.
@@ -1161,7 +1203,7 @@ export type Record = Message<"dragons.v1.Record"> & {
  * Use `create(RecordSchema)` to create a new message.
  */
 export const RecordSchema: GenMessage<Record> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_authority, 38);
+  messageDesc(file_dragons_v1_authority, 40);
 
 /**
  * Tenants of this control plane. Called by its owner, with the bootstrap token.
@@ -1217,6 +1259,17 @@ export const KeyService: GenService<{
     methodKind: "unary";
     input: typeof RecordKeysetRequestSchema;
     output: typeof RecordKeysetResponseSchema;
+  },
+  /**
+   * Makes the control plane's next key of a role, for the tenant root to put in the next keyset; it is
+   * used once that is recorded. The same key until then. Called by admins.
+   *
+   * @generated from rpc dragons.v1.KeyService.PrepareKey
+   */
+  prepareKey: {
+    methodKind: "unary";
+    input: typeof PrepareKeyRequestSchema;
+    output: typeof PrepareKeyResponseSchema;
   },
   /**
    * Returns the current keyset. Called by viewers.

@@ -1,0 +1,204 @@
+import { readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { compare, equal, toHex } from "../../src/domain/bytes.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
+import { KEY_ROLES, KEYSET, type KeyEntry, KeysetBody } from "../../src/domain/keyset.ts";
+import { refOf, signBody } from "../../src/domain/signing.ts";
+import { KeyRole } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import { KeyService } from "../../src/gen/dragons/v1/authority_pb.ts";
+import { native } from "../../src/native/crypto.ts";
+import { generateSeed, seedSigner } from "../../src/native/keys.ts";
+import { type Attachment, makeBerth, SimSidecar } from "./sidecar.ts";
+import {
+  type House,
+  makeHouse,
+  newSigner,
+  refusalOf,
+  requestId,
+  startWorld,
+  type World,
+} from "./world.ts";
+
+/** Keys of the control plane and of the tenant root are exchanged while everything runs. */
+
+const DAY_US = 24 * 3_600_000_000;
+let world: World;
+let house: House;
+let sidecar: SimSidecar;
+let attached: Attachment;
+let houses = 0;
+
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.end());
+beforeEach(async () => {
+  house = await makeHouse(world, `rotate-${++houses}`);
+  sidecar = await SimSidecar.dock(world, house, await makeBerth(world, house));
+  await sidecar.work(1);
+  attached = await sidecar.attach();
+  await attached.syncAll();
+  await attached.earn();
+});
+
+const prepare = async (role: KeyRole) => {
+  const { key } = await world.client(KeyService).prepareKey({ role }, await house.as("ADMIN"));
+  return Uint8Array.from(key);
+};
+
+async function record(
+  bend: (body: KeysetBody) => Partial<KeysetBody>,
+  by: readonly Signer[] = [house.root],
+): Promise<void> {
+  const current = KeysetBody.decode(house.keyset.body);
+  const body = {
+    ...current,
+    keysetVersion: current.keysetVersion + 1,
+    previous: refOf(native, "keyset", house.keyset.body),
+    rootKey: new Uint8Array(0),
+  };
+  const keyset = await signBody(KEYSET, { ...body, ...bend(body) }, by);
+  const request = { requestId: requestId(), keyset };
+  await world.client(KeyService).recordKeyset(request, await house.as("ADMIN"));
+  house.keyset = keyset;
+}
+
+const order = (a: KeyEntry, b: KeyEntry): number =>
+  KEY_ROLES.indexOf(a.role) - KEY_ROLES.indexOf(b.role) || compare(a.key, b.key);
+
+/** The keyset with a key more, and what was there of its role bent. */
+const adding =
+  (role: "ISSUER" | "COSIGNER", key: Uint8Array, before: Partial<KeyEntry> = {}) =>
+  ({ keys }: KeysetBody): Partial<KeysetBody> => {
+    const old = keys.find((k) => k.role === role) as KeyEntry;
+    const rest = keys.map((k) => (k.role === role ? { ...k, ...before } : k));
+    return { keys: [...rest, { ...old, key, compromisedFromUs: 0 }].sort(order) };
+  };
+
+const tenant = () => world.running.tenants.get(house.tenantId);
+const signerOf = (lease: { signatures: readonly { key: Uint8Array }[] }) =>
+  toHex(lease.signatures[0]?.key ?? new Uint8Array(0));
+
+/** The key that the next lease is signed by. */
+async function nextIssuer(a: Attachment): Promise<string> {
+  await a.beat();
+  const lease = await a.next("lease");
+  sidecar.leaseRef = refOf(native, "lease", lease.body);
+  return signerOf(lease);
+}
+
+describe("the issuer key", () => {
+  test("is exchanged at runtime: from the keyset that names it on it signs, restarts included", async () => {
+    const old = toHex(tenant()?.issuerSigner.publicKey ?? new Uint8Array(0));
+    const next = await prepare(KeyRole.ISSUER);
+    expect(await prepare(KeyRole.ISSUER)).toEqual(next);
+    world.clock.advance(21_000_000);
+    expect(await nextIssuer(attached)).toBe(old);
+    await record(adding("ISSUER", next));
+    expect((await attached.next("keyset")).body).toEqual(house.keyset.body);
+    world.clock.advance(21_000_000);
+    expect(await nextIssuer(attached)).toBe(toHex(next));
+    await world.restart();
+    attached = await sidecar.attach();
+    await attached.syncAll();
+    expect(await nextIssuer(attached)).toBe(toHex(next));
+  });
+
+  test("that is given up in the same keyset costs a beat: the lease that it signed is replaced", async () => {
+    const next = await prepare(KeyRole.ISSUER);
+    await record(adding("ISSUER", next, { compromisedFromUs: world.clock.nowUs() - DAY_US }));
+    expect(await nextIssuer(attached)).toBe(toHex(next));
+  });
+
+  test("may not be given up without another in its place", async () => {
+    const giveUp = record(({ keys }) => ({
+      keys: keys.map((k) =>
+        k.role === "ISSUER" ? { ...k, compromisedFromUs: world.clock.nowUs() - 1 } : k,
+      ),
+    }));
+    const refused = await refusalOf(giveUp);
+    expect(refused).toMatchObject({ code: "INVALID_ARGUMENT", metadata: { field: "keyset" } });
+    expect(refused.message).toContain("rotate it in the same keyset");
+  });
+
+  test("is made for issuers and cosigners alone, and for admins", async () => {
+    const keys = world.client(KeyService);
+    for (const role of [KeyRole.UNSPECIFIED, KeyRole.CONTROL_LEDGER, KeyRole.OPERATOR_GRANT]) {
+      const refused = await refusalOf(keys.prepareKey({ role }, await house.as("ADMIN")));
+      expect(refused.metadata).toMatchObject({ field: "role" });
+    }
+    const operator = await house.as("OPERATOR");
+    expect(await refusalOf(keys.prepareKey({ role: KeyRole.ISSUER }, operator))).toMatchObject({
+      code: "PERMISSION_DENIED",
+    });
+  });
+});
+
+test("the cosigner key is exchanged at runtime: the next head is countersigned by it", async () => {
+  const next = await prepare(KeyRole.COSIGNER);
+  await record(adding("COSIGNER", next));
+  expect(tenant()?.cosignerSigner.publicKey).toEqual(next);
+  await sidecar.work(1);
+  await attached.syncAll();
+  await attached.beat();
+  expect((await attached.next("cosigned")).note).toContain("dragons");
+});
+
+test("a key of the control plane may sit behind a command, and signs leases from there", async () => {
+  const seed = generateSeed();
+  const { publicKey } = seedSigner(seed);
+  const folder = join(`${world.running.ready.data}.keys`, "tenants", house.tenantId);
+  // The secret is where the command finds it, not in what starts it.
+  const script = join(folder, "kms.cjs");
+  await writeFile(
+    script,
+    `const { createPrivateKey, sign } = require("node:crypto");
+     const der = Buffer.from("302e020100300506032b657004220420${toHex(seed.reveal())}", "hex");
+     const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+     process.stdout.write(sign(null, require("node:fs").readFileSync(0), key));`,
+  );
+  const signer = { publicKey: toHex(publicKey), command: [process.execPath, script] };
+  await writeFile(join(folder, "issuer-2.signer"), JSON.stringify(signer), { mode: 0o600 });
+  expect(await prepare(KeyRole.ISSUER)).toEqual(publicKey);
+  await record(adding("ISSUER", publicKey));
+  world.clock.advance(21_000_000);
+  expect(await nextIssuer(attached)).toBe(toHex(publicKey));
+  expect(await readdir(folder)).not.toContain("issuer-2.seed");
+  await rm(script);
+});
+
+describe("the tenant root", () => {
+  test("hands over: both sign, and from then on the new one alone", async () => {
+    const root = newSigner();
+    await record(() => ({ rootKey: root.publicKey }), [house.root, root]);
+    expect(tenant()?.rootKey).toEqual(root.publicKey);
+    const stale = await refusalOf(record(() => ({})));
+    expect(stale).toMatchObject({ reason: "E_KEY_UNKNOWN" });
+    await record(() => ({}), [root]);
+    await world.restart();
+    expect(tenant()?.rootKey).toEqual(root.publicKey);
+    await record(() => ({}), [root]);
+  });
+
+  test("does not hand over by one signature, whichever it is", async () => {
+    const root = newSigner();
+    for (const by of [[house.root], [root], [house.root, newSigner()]]) {
+      const refused = await refusalOf(record(() => ({ rootKey: root.publicKey }), by));
+      expect(refused).toMatchObject({ reason: "E_KEY_UNKNOWN" });
+    }
+  });
+
+  test("that handed over while a sidecar was away is told of before the newest keyset", async () => {
+    await attached.leave();
+    const [first, second] = [newSigner(), newSigner()];
+    await record(() => ({ rootKey: first.publicKey }), [house.root, first]);
+    await record(() => ({}), [first]);
+    await record(() => ({ rootKey: second.publicKey }), [first, second]);
+    await record(() => ({}), [second]);
+    const back = await sidecar.attach();
+    const told = back.skipped.flatMap((m) => (m.case === "keyset" ? [m.value.body] : []));
+    expect(told.map((body) => KeysetBody.decode(body).keysetVersion)).toEqual([2, 4]);
+    expect(equal(back.attached.keyset?.body ?? new Uint8Array(0), house.keyset.body)).toBe(true);
+  });
+});
