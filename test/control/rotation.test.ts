@@ -2,6 +2,7 @@ import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { compare, equal, toHex } from "../../src/domain/bytes.ts";
+import { openNote } from "../../src/domain/checkpoint.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { KEY_ROLES, KEYSET, type KeyEntry, KeysetBody } from "../../src/domain/keyset.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
@@ -142,7 +143,9 @@ test("the cosigner key is exchanged at runtime: the next head is countersigned b
   await sidecar.work(1);
   await attached.syncAll();
   await attached.beat();
-  expect((await attached.next("cosigned")).note).toContain("dragons");
+  const { note } = await attached.next("cosigned");
+  const opened = openNote(native, note, [{ role: "COSIGNER", name: "control", key: next }]);
+  expect(opened).toMatchObject({ checkpoint: { size: 2 } });
 });
 
 test("a key of the control plane may sit behind a command, and signs leases from there", async () => {
