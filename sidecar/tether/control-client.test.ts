@@ -1,0 +1,205 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../src/domain/bytes.ts";
+import { enrolMessage } from "../../src/domain/enrolment.ts";
+import { sidecarCertificateTtlUs } from "../../src/domain/limits.ts";
+import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
+import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
+import { ManualClock } from "../../src/native/clock.ts";
+import { native } from "../../src/native/crypto.ts";
+import { generateSeed, seedSigner } from "../../src/native/keys.ts";
+import { createCa, ed25519Spki, issueLeaf, issueServer } from "../../src/native/pki.ts";
+import { tlsListener } from "../../src/native/tls-listener.ts";
+import { openServer, type RpcServer, serve } from "../../src/wire/grpc.ts";
+import { StatusError } from "../../src/wire/status.ts";
+import { type ControlClient, controlClient } from "./control-client.ts";
+import type { TetherClient } from "./tether.ts";
+
+/** A centre that certifies whom it should, and says which certificate each attachment came with. */
+
+const HOUR_US = 3_600_000_000;
+const ledgerSigner = seedSigner(generateSeed());
+const ledgerId = new Uint8Array(32).fill(7);
+
+let server: RpcServer;
+let control: ControlClient;
+let tether: TetherClient;
+let clock: ManualClock;
+/** TLS keys that were certified, hex. */
+let enrolled: string[];
+/** What the centre answers to an enrolment or an attachment instead, one each. */
+let refusals: StatusError[];
+let attachRefusals: StatusError[];
+/** Certificates that attachments came with, DER in hex. */
+let shown: string[];
+/** Ends the attachments that are under way. */
+let release: () => void;
+
+beforeEach(async () => {
+  const now = { nowUs: Date.now() * 1000, ttlUs: 24 * HOUR_US };
+  const [ca, clientCa] = [await createCa("centre", now), await createCa("sidecars", now)];
+  const { keyPem: key, certPem: certificate } = await issueServer(ca, ["localhost"], now);
+  const limits = {
+    certifiedMax: 100,
+    anonymousMax: 100,
+    anonymousPerAddressMax: 100,
+    handshakeUs: 10_000_000,
+  };
+  server = openServer({
+    transport: tlsListener({ key, certificate, clientCa: clientCa.certPem, limits }),
+    limits: {
+      messageBytesMax: 1 << 20,
+      streamsPerConnectionMax: 100,
+      sessionMemoryMb: 32,
+      idleUs: 60e6,
+      ageUs: 3600e6,
+      ageGraceUs: 1e6,
+      keepaliveUs: 30e6,
+      keepaliveTimeoutUs: 10e6,
+    },
+    onFault: (error) => {
+      throw error;
+    },
+  });
+  clock = new ManualClock(Date.now() * 1000);
+  [enrolled, refusals, attachRefusals, shown] = [[], [], [], []];
+  const released = Promise.withResolvers<void>();
+  release = released.resolve;
+  const never = () => Promise.reject(new Error("not asked for here"));
+  serve(server, DockService, {
+    dock: never,
+    recordDock: never,
+    listDocks: never,
+    async enrol({ tlsKey, askedAtUs, signature }) {
+      const said = enrolMessage({ ledgerId, tlsKey, askedAtUs: Number(askedAtUs) });
+      expect(native.verify(ledgerSigner.publicKey, said, signature)).toBe(true);
+      const refusal = refusals.shift();
+      if (refusal !== undefined) throw refusal;
+      enrolled.push(toHex(tlsKey));
+      const subject = {
+        commonName: "x",
+        hosts: [],
+        uris: ["dragons://x"],
+        usages: ["client"] as const,
+      };
+      const leaf = await issueLeaf(clientCa, subject, ed25519Spki(tlsKey), now);
+      const notAfterUs = BigInt(clock.nowUs() + sidecarCertificateTtlUs);
+      return { certificate: leaf.certPem, notAfterUs };
+    },
+  });
+  serve(server, TetherService, {
+    async *attach(_, { certificate }) {
+      shown.push(certificate === null ? "none" : toHex(certificate));
+      const refusal = attachRefusals.shift();
+      if (refusal !== undefined) throw refusal;
+      yield { message: { case: "challenge", value: { nonce: new Uint8Array(32) } } };
+      await released.promise;
+    },
+  });
+  const port = await server.listen("127.0.0.1:0");
+  control = controlClient({
+    version: 1,
+    tenantId: "acme",
+    joinSeed: new Uint8Array(0),
+    dockRef: ledgerId,
+    manifestHash: ledgerId,
+    rootKey: ledgerId,
+    controlAddress: `127.0.0.1:${port}`,
+    controlCa: ca.certPem,
+  });
+  tether = control.tether({ ledgerId, ledgerSigner }, clock);
+});
+afterEach(async () => {
+  release();
+  control.close();
+  await server.close(0);
+});
+
+const wrong = (reason: "CREDENTIAL_INVALID" | "SESSION_UNKNOWN") =>
+  new StatusError("UNAUTHENTICATED", reason, "no");
+
+async function* silence() {
+  // Says nothing, and goes on until the other side ends.
+  await new Promise<void>(() => {});
+  yield {};
+}
+
+/** Begins an attachment. Resolves to how to end it. */
+async function attach(): Promise<() => Promise<unknown>> {
+  const abort = new AbortController();
+  const stream = tether.attach(silence(), abort.signal)[Symbol.asyncIterator]();
+  await stream.next();
+  const rest = stream.next().catch(() => {});
+  return () => {
+    abort.abort();
+    return rest;
+  };
+}
+
+test("an attachment comes with a certificate, the same for as long as it is fresh", async () => {
+  await (await attach())();
+  await (await attach())();
+  expect(enrolled).toHaveLength(1);
+  expect(new Set(shown).size).toBe(1);
+  expect(shown).not.toContain("none");
+});
+
+test("from half of its life on the next attachment enrols first, with a key of its own; one under way goes on", async () => {
+  const leave = await attach();
+  clock.advance(sidecarCertificateTtlUs / 2);
+  await (await attach())();
+  expect(new Set(enrolled).size).toBe(2);
+  expect(new Set(shown).size).toBe(2);
+  await leave();
+});
+
+test("one that still holds serves while nobody renews it", async () => {
+  await (await attach())();
+  clock.advance(sidecarCertificateTtlUs / 2);
+  refusals.push(new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "later"));
+  await (await attach())();
+  expect(shown[1]).toBe(shown[0]);
+  await (await attach())();
+  expect(shown[2]).not.toBe(shown[0]);
+});
+
+test("one that is not taken is dropped: the ledger key is enough for another", async () => {
+  attachRefusals.push(wrong("CREDENTIAL_INVALID"));
+  await expect(attach()).rejects.toThrow("no");
+  await (await attach())();
+  expect(enrolled).toHaveLength(2);
+  // Other refusals say nothing of the certificate.
+  attachRefusals.push(wrong("SESSION_UNKNOWN"));
+  await expect(attach()).rejects.toThrow("no");
+  await (await attach())();
+  expect(enrolled).toHaveLength(2);
+});
+
+test("one that expired long ago stands in nobody's way", async () => {
+  await (await attach())();
+  clock.advance(100 * sidecarCertificateTtlUs);
+  await (await attach())();
+  expect(enrolled).toHaveLength(2);
+});
+
+test("with a clock that is wrong it says its word for the time that it is told, once", async () => {
+  const skew = (nowUs: number) =>
+    new StatusError("FAILED_PRECONDITION", "CLOCK_SKEW", "no", { now_us: `${nowUs}` });
+  clock = new ManualClock(Date.now() * 1000 + 1000 * HOUR_US);
+  tether = control.tether({ ledgerId, ledgerSigner }, clock);
+  refusals.push(skew(Date.now() * 1000));
+  await (await attach())();
+  expect(enrolled).toHaveLength(1);
+
+  tether = control.tether({ ledgerId, ledgerSigner }, clock);
+  refusals.push(skew(1), skew(2));
+  await expect(attach()).rejects.toMatchObject({ reason: "CLOCK_SKEW" });
+  refusals.push(new StatusError("FAILED_PRECONDITION", "CLOCK_SKEW", "no", { now_us: "soon" }));
+  await expect(attach()).rejects.toMatchObject({ reason: "CLOCK_SKEW" });
+  expect(enrolled).toHaveLength(1);
+});
+
+test("two that begin at once enrol once", async () => {
+  const both = await Promise.all([attach(), attach()]);
+  expect(enrolled).toHaveLength(1);
+  for (const leave of both) await leave();
+});
