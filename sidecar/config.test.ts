@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { ConfigError, parseSidecarArgs } from "./config.ts";
+import { parseSidecarArgs, UsageError } from "./config.ts";
 
 const NEEDED = ["--data", "/var/lib/x/", "--manifest", "/srv/agent/dragon.yaml"];
 
@@ -45,7 +45,7 @@ describe("what cannot be used is refused, naming the flag", () => {
     [[...NEEDED, "--route", "127.0.0.1:1=http://0x7f.1:80"], /--route/],
     [[...NEEDED, "--unknown"], /--unknown/],
   ])("%j", (args, message) => {
-    expect(() => parseSidecarArgs(args)).toThrow(ConfigError);
+    expect(() => parseSidecarArgs(args)).toThrow(UsageError);
     expect(() => parseSidecarArgs(args)).toThrow(message);
   });
 });

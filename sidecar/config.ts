@@ -6,7 +6,12 @@ import { isPrintable } from "../src/domain/printable.ts";
 
 /** A setting that cannot be used: names it and says what would do. The process exits 78. */
 export class ConfigError extends Error {
-  override readonly name = "ConfigError";
+  override readonly name: string = "ConfigError";
+}
+
+/** A flag that is missing, unknown or not of its form: to be seen without looking at anything else. */
+export class UsageError extends ConfigError {
+  override readonly name = "UsageError";
 }
 
 export interface Address {
@@ -69,7 +74,7 @@ function parseAddress(text: string, field: string): Address {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s[\]]+)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) {
-    throw new ConfigError(`${field}: ${text} is not HOST:PORT; write for example 127.0.0.1:7071`);
+    throw new UsageError(`${field}: ${text} is not HOST:PORT; write for example 127.0.0.1:7071`);
   }
   return { host: (match[1] ?? match[2]) as string, port };
 }
@@ -77,38 +82,38 @@ function parseAddress(text: string, field: string): Address {
 function parseRoute(text: string): Route {
   const [listen, upstream, more] = text.split("=");
   if (listen === undefined || upstream === undefined || more !== undefined) {
-    throw new ConfigError(`--route: ${text} is not LISTEN=UPSTREAM`);
+    throw new UsageError(`--route: ${text} is not LISTEN=UPSTREAM`);
   }
   const match = /^(https?):\/\/([^/]+)\/?$/.exec(upstream);
   if (match === null) {
-    throw new ConfigError(
+    throw new UsageError(
       `--route: upstream ${upstream} must be http://HOST:PORT or https://HOST:PORT`,
     );
   }
   const scheme = match[1] as "http" | "https";
   const target = normaliseAuthority(match[2] as string, scheme === "https" ? 443 : 80);
-  if (typeof target !== "string") throw new ConfigError(`--route: ${upstream}: ${target.detail}`);
+  if (typeof target !== "string") throw new UsageError(`--route: ${upstream}: ${target.detail}`);
   return { listen: parseAddress(listen, "--route"), scheme, target };
 }
 
 /** It is shown whole, in receipts and on terminals, beside the grant's purpose. */
 function goalOf(text: string): string {
   if (text.length <= purposeMax && (text === "" || isPrintable(text))) return text;
-  throw new ConfigError(`--goal: must be one line of at most ${purposeMax} printable characters`);
+  throw new UsageError(`--goal: must be one line of at most ${purposeMax} printable characters`);
 }
 
-/** @throws ConfigError */
+/** @throws UsageError */
 export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
   let values: ReturnType<typeof parse>["values"];
   let positionals: string[];
   try {
     ({ values, positionals } = parse(args));
   } catch (error) {
-    throw new ConfigError((error as Error).message);
+    throw new UsageError((error as Error).message);
   }
   const required = (name: "data" | "manifest"): string => {
     const value = values[name];
-    if (value === undefined || value === "") throw new ConfigError(`--${name} is missing`);
+    if (value === undefined || value === "") throw new UsageError(`--${name} is missing`);
     return value;
   };
   const dataFolder = required("data").replace(/\/+$/, "");

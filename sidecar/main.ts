@@ -3,7 +3,7 @@ import { FolderHeld } from "../src/native/hold.ts";
 import { KeyError } from "../src/native/keys.ts";
 import { FormatUnknown } from "../src/storage/format.ts";
 import { StorageFailed } from "../src/storage/store.ts";
-import { ConfigError, parseSidecarArgs, SIDECAR_USAGE } from "./config.ts";
+import { ConfigError, parseSidecarArgs, SIDECAR_USAGE, UsageError } from "./config.ts";
 import { keepSmall } from "./engine.ts";
 import { LedgerBroken } from "./ledger/open-ledger.ts";
 import { LedgerUnavailable } from "./ledger/work-ledger.ts";
@@ -11,6 +11,7 @@ import type { Sidecar } from "./lifetime.ts";
 import { stderrReport } from "./report.ts";
 import { startSidecar } from "./sidecar.ts";
 
+const EXIT_USAGE = 64;
 const EXIT_CONFIG = 78;
 const EXIT_STORAGE = 70;
 const EXIT_RETRY = 75;
@@ -34,6 +35,10 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
     sidecar = await startSidecar(config, systemClock, stderrReport, stopped.signal);
     stopped.onStop((signal) => sidecar.stop(signal));
   } catch (error) {
+    if (error instanceof UsageError) {
+      process.stderr.write(`dragons: ${error.message}\n`);
+      return EXIT_USAGE;
+    }
     if ([ConfigError, KeyError, FormatUnknown].some((known) => error instanceof known)) {
       process.stderr.write(`dragons: ${(error as Error).message}\n`);
       return EXIT_CONFIG;

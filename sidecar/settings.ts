@@ -1,8 +1,9 @@
 import { randomBytes, X509Certificate } from "node:crypto";
-import { accessSync, constants, mkdirSync, readFileSync, statSync } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
 import { writeAtomic } from "../src/native/atomic-file.ts";
+import { ownFolder } from "../src/native/own-folder.ts";
 import type { CertificateAuthority } from "../src/native/pki.ts";
 import { caBundle } from "./agent/environment.ts";
 import { ConfigError, type SidecarConfig } from "./config.ts";
@@ -67,21 +68,15 @@ export async function writeReadyFile(
   await writeAtomic(readyFile, `${JSON.stringify(ready, null, 2)}\n`, 0o600);
 }
 
-/** A folder for this user alone: whoever may enter it may ask the sidecar, or read its secrets. */
-export function ownFolder(flag: string, folder: string): void {
-  let mode: number;
+/** A folder for this user alone. @throws ConfigError naming the flag, and what mends it. */
+export function ownedFolder(flag: string, folder: string): void {
+  let problem: string | null;
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    ({ mode } = statSync(folder));
+    problem = ownFolder(folder);
   } catch (error) {
     throw new ConfigError(`${flag}: ${(error as Error).message}`);
   }
-  if ((mode & 0o077) !== 0) {
-    const octal = (mode & 0o777).toString(8).padStart(4, "0");
-    throw new ConfigError(
-      `${flag}: ${folder} is open to others (mode ${octal}); fix it with: chmod 700 ${folder}`,
-    );
-  }
+  if (problem !== null) throw new ConfigError(`${flag}: ${problem}`);
 }
 
 function readCredential(config: SidecarConfig): string {

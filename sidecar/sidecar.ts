@@ -22,7 +22,7 @@ import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime, type Sidecar } from "./lifetime.ts";
 import { openAdmin } from "./listeners/admin.ts";
 import type { Report } from "./report.ts";
-import { ownFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
+import { ownedFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
 import { openStack, type Stack } from "./stack.ts";
 import { type ControlClient, controlClient, dockWhenReached } from "./tether/control-client.ts";
 import { Governor } from "./tether/governor.ts";
@@ -123,8 +123,8 @@ async function compose(start: Start): Promise<Sidecar> {
 }
 
 function takeFolders({ config, opened }: Start): void {
-  ownFolder("--data", config.dataFolder);
-  ownFolder("--keys", config.keysFolder);
+  ownedFolder("--data", config.dataFolder);
+  ownedFolder("--keys", config.keysFolder);
   // Before anything is read there: two that begin at once must not both found the instance.
   const hold = holdFolder(config.dataFolder);
   opened.defer(() => hold.release());

@@ -20,7 +20,7 @@ import {
   seedSigner,
   writeSeedFile,
 } from "../../src/native/keys.ts";
-import { ConfigError, type SidecarConfig } from "../config.ts";
+import { ConfigError, type SidecarConfig, UsageError } from "../config.ts";
 import { ArtifactFiles } from "./artifact-files.ts";
 import { type ChainOfAuthority, HeldAuthority, ROOT_FILE } from "./held-authority.ts";
 
@@ -109,7 +109,7 @@ async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<J
     return pin;
   }
   if (config.tokenFile === null) {
-    throw new ConfigError("--token is missing: this instance has not docked yet");
+    throw new UsageError("--token is missing: this instance has not docked yet");
   }
   let text: string;
   try {

@@ -16,7 +16,12 @@ export interface ControlConfig {
 
 /** Settings that cannot be used. The message names the flag and what to write instead. */
 export class ConfigError extends Error {
-  override readonly name = "ConfigError";
+  override readonly name: string = "ConfigError";
+}
+
+/** A flag that is missing, unknown or not of its form: to be seen without looking at anything else. */
+export class UsageError extends ConfigError {
+  override readonly name = "UsageError";
 }
 
 export const CONTROL_USAGE = `usage: dragons control --data DIR [flags]
@@ -30,14 +35,14 @@ export const CONTROL_USAGE = `usage: dragons control --data DIR [flags]
 
 const HOST = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$|^[0-9a-f:.]{2,45}$/;
 
-/** @throws ConfigError naming the flag. */
+/** @throws UsageError naming the flag. */
 export function readConfig(argv: readonly string[]): ControlConfig {
   const { values } = parsed(argv);
   if (values.data === undefined || values.data === "") {
-    throw new ConfigError("--data: name the folder to keep everything in");
+    throw new UsageError("--data: name the folder to keep everything in");
   }
   for (const name of values.name) {
-    if (!HOST.test(name)) throw new ConfigError(`--name: ${name} is no host name or address`);
+    if (!HOST.test(name)) throw new UsageError(`--name: ${name} is no host name or address`);
   }
   return {
     data: values.data,
@@ -63,7 +68,7 @@ function parsed(argv: readonly string[]) {
       },
     });
   } catch (error) {
-    throw new ConfigError(error instanceof Error ? error.message : String(error));
+    throw new UsageError(error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -72,7 +77,7 @@ function hostPort(text: string): { host: string; port: number } {
   const host = match?.[1] ?? match?.[2];
   const port = Number(match?.[3]);
   if (host === undefined || !HOST.test(host) || !(port <= 65_535)) {
-    throw new ConfigError(`--listen: ${text} is not HOST:PORT, such as 127.0.0.1:7443`);
+    throw new UsageError(`--listen: ${text} is not HOST:PORT, such as 127.0.0.1:7443`);
   }
   return { host, port };
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { access, constants, mkdir } from "node:fs/promises";
+import { access, constants } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import {
@@ -19,6 +19,7 @@ import { type Clock, systemClock } from "../native/clock.ts";
 import { native } from "../native/crypto.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
+import { ownFolder } from "../native/own-folder.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { CONTROL_FORMAT, FormatUnknown, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
@@ -27,7 +28,13 @@ import { Admission, type AdmissionRates } from "./admission.ts";
 import { authenticator } from "./auth.ts";
 import { BACKUP_USAGE, backupMain } from "./backup.ts";
 import { SidecarCertificates } from "./certificates.ts";
-import { CONTROL_USAGE, ConfigError, type ControlConfig, readConfig } from "./config.ts";
+import {
+  CONTROL_USAGE,
+  ConfigError,
+  type ControlConfig,
+  readConfig,
+  UsageError,
+} from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
 import { controlServer, mounted } from "./server.ts";
@@ -80,7 +87,8 @@ export async function runControl(
 ): Promise<RunningControl> {
   const data = resolve(config.data);
   const files = dataFiles(data);
-  await mkdir(files.store, { recursive: true, mode: 0o700 }).catch(unusable("--data"));
+  // Before anything is read there: what others may have read or written is no secret, and no record.
+  for (const folder of [data, files.store, files.secrets, files.keys]) own(folder);
   // Before anybody is served, since a parent waits for this file.
   if (config.readyFile !== null) {
     await access(dirname(config.readyFile), constants.W_OK).catch(unusable("--ready-file"));
@@ -187,6 +195,17 @@ async function listen(
   }
 }
 
+/** @throws ConfigError when the folder cannot be used, or not by this user alone. */
+function own(folder: string): void {
+  let problem: string | null;
+  try {
+    problem = ownFolder(folder);
+  } catch (error) {
+    throw new ConfigError(`--data: ${(error as Error).message}`);
+  }
+  if (problem !== null) throw new ConfigError(`--data: ${problem}`);
+}
+
 const unusable = (flag: string) => (error: Error) => {
   throw new ConfigError(`${flag}: ${error.message}`);
 };
@@ -239,6 +258,7 @@ export async function main(argv: readonly string[]): Promise<number> {
 }
 
 function exitCode(error: unknown): number {
+  if (error instanceof UsageError) return 64;
   if ([ConfigError, KeyError, FormatUnknown].some((known) => error instanceof known)) return 78;
   if (error instanceof FolderHeld) return 75;
   if (error instanceof StorageFailed || error instanceof TenantFailed) return 70;

@@ -21,8 +21,11 @@ export interface TlsListener {
    * rejects when the address cannot be listened on.
    */
   listen(address: string, accept: (socket: TLSSocket) => void): Promise<number>;
-  /** Takes no more connections; those handed over are their owner's to end. */
-  close(): void;
+  /**
+   * Takes no more connections, and ends those that still shake hands. Resolves when the last one that
+   * was handed over is gone: that is its owner's to bring about.
+   */
+  close(): Promise<void>;
 }
 
 /**
@@ -50,11 +53,16 @@ export function tlsListener({
     secureOptions: constants.SSL_OP_NO_TICKET,
   });
   const census = new Census(limits);
+  const shaking = new Map<string, Socket>();
   // Before TLS spends anything on it.
   server.prependListener("connection", (socket: Socket) => {
     const name = nameOf(socket);
     if (census.enter(name, socket.remoteAddress ?? "")) {
-      socket.once("close", () => census.leave(name));
+      shaking.set(name, socket);
+      socket.once("close", () => {
+        shaking.delete(name);
+        census.leave(name);
+      });
     } else {
       socket.destroy();
     }
@@ -64,9 +72,12 @@ export function tlsListener({
     listen: (address, accept) =>
       new Promise((resolve, reject) => {
         server.on("secureConnection", (socket) => {
+          shaking.delete(nameOf(socket));
           // Its owner hears of errors as well; until then nobody would.
           socket.on("error", () => socket.destroy());
-          if (isCertified(socket) && !census.certify(nameOf(socket))) socket.destroy();
+          // Gone already: it was counted out, and must not be counted in again.
+          const gone = socket.remoteAddress === undefined;
+          if (gone || (isCertified(socket) && !census.certify(nameOf(socket)))) socket.destroy();
           else accept(socket);
         });
         server.once("error", reject);
@@ -75,7 +86,11 @@ export function tlsListener({
           resolve((server.address() as { port: number }).port);
         });
       }),
-    close: () => void server.close(),
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        for (const socket of shaking.values()) socket.destroy();
+      }),
   };
 }
 

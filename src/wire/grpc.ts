@@ -95,8 +95,8 @@ type Connection = Parameters<ConnectionInjector["injectConnection"]>[0];
 /** Accepts connections, and hands each over when it may begin with HTTP/2. */
 export interface Transport {
   listen(address: string, accept: (connection: Connection) => void): Promise<number>;
-  /** Takes no more. */
-  close(): void;
+  /** Takes no more. Resolves when all that were handed over are gone. */
+  close(): Promise<void>;
 }
 
 /** A gRPC server, made by `openServer`, filled by `serve`. */
@@ -141,15 +141,13 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
         grpc.bindAsync(address, plain, (error, port) => (error ? reject(error) : resolve(port)));
       });
     },
-    close: (graceUs) =>
-      new Promise((resolve) => {
-        transport?.close();
-        const cut = setTimeout(() => grpc.forceShutdown(), ms(graceUs));
-        grpc.tryShutdown(() => {
-          clearTimeout(cut);
-          resolve();
-        });
-      }),
+    async close(graceUs) {
+      const cut = setTimeout(() => grpc.forceShutdown(), ms(graceUs));
+      const shut = new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
+      // Of connections that it did not accept itself, grpc-js says too early that they are gone.
+      await Promise.all([shut, transport?.close()]);
+      clearTimeout(cut);
+    },
   };
 }
 

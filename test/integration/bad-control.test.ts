@@ -34,11 +34,12 @@ beforeEach(async () => {
 });
 
 const at = (file: string): string =>
-  file.startsWith("keys/") ? `${copy}.${file}` : join(copy, file);
+  file.startsWith("keys/") ? join(`${copy}.${file}`) : join(copy, file);
 const garbage = (file: string) => () => writeFile(at(file), "\u0001 not what it was ".repeat(500));
 const empty = (file: string) => () => writeFile(at(file), "");
 const gone = (file: string) => () => rm(at(file));
 const lax = (file: string) => () => chmod(at(file), 0o644);
+const open = (folder: string) => () => chmod(at(folder), 0o750);
 const given = (flag: string, value: () => string) => async () => {
   flags.push(flag, value());
 };
@@ -57,6 +58,17 @@ const SPOILT: [string, () => Promise<unknown>, RegExp][] = [
     lax("keys/bootstrap.token"),
     /bootstrap\.token.*chmod 600/,
   ],
+  ["its sidecars' authority, garbage", garbage("sidecar-ca.pem"), /sidecar-ca\.pem/],
+  ["its sidecars' authority's key, gone", gone("keys/sidecar-ca.key"), /sidecar-ca\.key.*backup/],
+  [
+    "its sidecars' authority's key, readable by others",
+    lax("keys/sidecar-ca.key"),
+    /sidecar-ca\.key.*chmod 600/,
+  ],
+  ["its data folder, open to others", open("."), /control\d+ is open .*mode 0750.*chmod 700/],
+  ["its store, open to others", open("store"), /store is open .*chmod 700/],
+  ["its keys folder, open to others", open("keys/."), /\.keys is open .*chmod 700/],
+  ["its tenants' keys, open to others", open("keys/tenants"), /tenants is open .*chmod 700/],
   ["an issuer's key, garbage", garbage(SEED), /issuer\.seed/],
   ["an issuer's key, gone", gone(SEED), /issuer\.seed/],
   ["an issuer's key, readable by others", lax(SEED), /issuer\.seed.*chmod 600/],

@@ -136,7 +136,7 @@ describe("a sidecar refuses, in one line, and changes nothing", () => {
     await spoil();
     const before = await contents();
     const error = await refusal();
-    expect(error.name).toMatch(/^(ConfigError|KeyError|LedgerBroken|StorageFailed)$/);
+    expect(error.name).toMatch(/^(UsageError|ConfigError|KeyError|LedgerBroken|StorageFailed)$/);
     expect(error.message).toMatch(says);
     expect(error.message).not.toContain("\n");
     expect(await contents()).toEqual(before);
@@ -261,12 +261,13 @@ async function contents(): Promise<Record<string, string>> {
 }
 
 test.each([
-  ["sidecar", ["--data", "x"], /^dragons: --manifest is missing\n$/],
-  ["control", ["--listen", "nowhere"], /^dragons control: --data: [^\n]*\n$/],
-  ["control", ["--data", "/dev/null"], /^dragons control: --data: [^\n]*\n$/],
-])("dragons %s %j ends with 78 and one line", async (name, words, says) => {
+  ["sidecar", ["--data", "x"], 64, /^dragons: --manifest is missing\n$/],
+  ["sidecar", ["--no-such"], 64, /^dragons: [^\n]*--no-such[^\n]*\n$/],
+  ["control", ["--listen", "nowhere"], 64, /^dragons control: --data: [^\n]*\n$/],
+  ["control", ["--data", "/dev/null"], 78, /^dragons control: --data: [^\n]*\n$/],
+] as const)("dragons %s %j ends with %i and one line", async (name, words, exit, says) => {
   const process = world.dragons(name, ...words);
-  expect(await process.exited).toBe(78);
+  expect(await process.exited).toBe(exit);
   expect(process.said).toMatch(says);
 });
 
