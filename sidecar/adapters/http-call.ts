@@ -1,4 +1,6 @@
+import type { Input } from "../../src/domain/input.ts";
 import { cutBoundaryUs, informationsMax, unaryGraceUs } from "../../src/domain/limits.ts";
+import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
@@ -8,6 +10,7 @@ import type { Http1Upstream } from "../upstream/http1.ts";
 import type { Http1Connection } from "../upstream/http1-connection.ts";
 import { EventMeter } from "./event-stream.ts";
 import type { Denial, Ending } from "./exchange.ts";
+import { HeldBody } from "./held-body.ts";
 import type { HttpClientSide } from "./http-client.ts";
 import { fieldNames, responseFraming } from "./http-fields.ts";
 import type { ResponseHead } from "./http-head.ts";
@@ -36,6 +39,7 @@ export class HttpCall {
   readonly #client: HttpClientSide;
   readonly #request: HttpRequest;
   readonly #services: HttpServices;
+  readonly #body: HeldBody;
   readonly #asked = new BodyMeter();
   readonly #answered = new BodyMeter();
   #permit: Permit | null = null;
@@ -52,13 +56,15 @@ export class HttpCall {
 
   constructor(client: HttpClientSide, request: HttpRequest, services: HttpServices) {
     this.#client = client;
+    this.#body = new HeldBody(client);
     this.#request = request;
     this.#services = services;
   }
 
   /** Resolves once it has ended, and the client has been told all there is to tell. */
   async run(): Promise<void> {
-    const admitted = await this.#services.gate.admit(this.#request);
+    const inputs = (needs: Needs) => this.#inputs(needs);
+    const admitted = await this.#services.gate.admit({ ...this.#request, inputs });
     if ("denied" in admitted) {
       this.#client.deny(admitted);
       return;
@@ -68,6 +74,18 @@ export class HttpCall {
     admitted.onCut((denial) => this.#cut(denial));
     await this.#carry(admitted);
     this.#client.onGone(null);
+  }
+
+  /** What conditions ask for, the body held back for it if it must be. */
+  async #inputs(needs: Needs): Promise<readonly Input[]> {
+    const { query, fields } = this.#request;
+    if (!needs.body) return readInputs(needs, { query, fields, body: null });
+    // Whoever waits to be told to go on would wait for us.
+    if (only(fields, "expect") !== null) {
+      this.#client.inform({ status: 100, phrase: "Continue", minor: 1, fields: [] });
+    }
+    const body = await this.#body.hold(this.#services.clock);
+    return readInputs(needs, { query, fields, body });
   }
 
   async #carry(permit: Permit): Promise<void> {
@@ -106,7 +124,7 @@ export class HttpCall {
   async #ask(up: Http1Connection): Promise<void> {
     const client = this.#client;
     for (;;) {
-      const piece = await client.read();
+      const piece = await this.#body.read();
       if (this.#ended || piece === GONE) return;
       if (piece === null) break;
       if ("malformed" in piece) {

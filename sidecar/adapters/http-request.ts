@@ -1,6 +1,5 @@
 import { type Claim, normaliseAuthority, schemeOf } from "../../src/domain/claim.ts";
 import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path.ts";
-import { readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
@@ -22,7 +21,7 @@ export interface HttpRequestParts {
 }
 
 /** An HTTP request that can be judged, and what of it goes on if it is allowed. */
-export interface HttpRequest extends ActionRequest {
+export interface HttpRequest extends Omit<ActionRequest, "inputs"> {
   readonly method: string;
   /** As the upstream is told it; the path before it is the claim's. */
   readonly query: string;
@@ -95,7 +94,6 @@ export function readHttpRequest(
     claim,
     traceparent,
     deadlineUs: 0,
-    inputs: (needs) => readInputs(needs, { query: path.query, fields: going, body: null }),
     method,
     query: path.query,
     scheme: ingress.scheme,

@@ -91,6 +91,10 @@ export const inputKeysMax = 8;
 export const manifestInputsMax = 64;
 /** UTF-16 units of an input's value; a longer one cannot be read. It stands in the claim. */
 export const inputValueMax = 1024;
+/** Bytes of a body that a condition reads: it is held back whole until it is judged. */
+export const conditionBodyBytesMax = 64 * KIB;
+/** Microseconds for such a body to arrive: 13 KB a second will do. */
+export const conditionBodyUs = 5 * SECOND_US;
 /** Arrays and objects inside each other in such a body. */
 export const jsonDepthMax = 32;
 

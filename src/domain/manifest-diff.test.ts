@@ -78,11 +78,17 @@ describe("a pattern covers another", () => {
     ["/a", "/a", true],
     ["/*a*", "/*aa*", true],
     ["/*aa*", "/*a*", false],
+    ["/*", "/a%2Fb", false],
+    ["/*", "/a%2Gb", true],
+    ["/*%2F*", "/a%2F{b,c}", true],
+    ["/a%2F*", "/a%2Fb%2Fc", false],
+    ["/*F", "/*%2F", false],
+    ["/%*", "/%2F", false],
   ])("%s and %s: %s", (wide, narrow, expected) => {
     expect(covers(wide, narrow)).toBe(expected);
   });
 
-  const piece = fc.constantFrom("*", "a", "b", "/", "{a,b}", "{ab,a}");
+  const piece = fc.constantFrom("*", "a", "b", "/", "%2F", "{a,b}", "{ab,a}");
   const pattern = fc
     .array(piece, { maxLength: 6 })
     .map((parts) => `/${parts.join("")}`.replace(/\*+/g, "*"));
@@ -94,7 +100,7 @@ describe("a pattern covers another", () => {
 
   test("exactly where no text shows otherwise", () => {
     const texts = ["", "a", "b", "/", "c"].flatMap((a) =>
-      ["", "a", "b", "/", "ab"].flatMap((b) =>
+      ["", "a", "b", "%2F", "ab"].flatMap((b) =>
         ["", "a", "ba", "/b", "c"].flatMap((c) => ["", "a", "b"].map((d) => `/${a}${b}${c}${d}`)),
       ),
     );

@@ -76,9 +76,10 @@ function append(edges: Edge[][], place: () => number, from: number, token: Token
   const end = place();
   for (const choice of choices) {
     let at = from;
-    for (let i = 0; i < choice.length; i++) {
-      const to = i === choice.length - 1 ? end : place();
-      edges[at]?.push({ on: choice.charAt(i), to });
+    const letters = lettersOf(choice);
+    for (const [i, letter] of letters.entries()) {
+      const to = i === letters.length - 1 ? end : place();
+      edges[at]?.push({ on: letter, to });
       at = to;
     }
   }

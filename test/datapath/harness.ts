@@ -150,6 +150,22 @@ export const decide: Decide = (held, claim, nowUs) => {
       when: 'header["x-account"] == 7',
       scheme: "UNSPECIFIED",
     },
+    {
+      protocol: "HTTP",
+      target,
+      verb: "POST",
+      path: "/entries",
+      when: 'json.amount <= 5 && json.currency in ["EUR", "USD"]',
+      scheme: claim.scheme,
+    },
+    {
+      protocol: "HTTP",
+      target,
+      verb: "POST",
+      path: "/entries",
+      when: "query.dry_run",
+      scheme: claim.scheme,
+    },
     ...["/ok", "/ok/*", "/ok/*/*"].map((path): Rule => {
       return { protocol: "HTTP", target, verb, path, when: "", scheme: claim.scheme };
     }),
