@@ -222,6 +222,6 @@ describe("a gRPC call with a condition on its metadata", () => {
     expect(raw[raw.indexOf("grpc-status") + 1]).toBe(status);
     expect(opened().flat()).toEqual(inputs);
     client.close();
-    await grpc.close();
+    grpc.close();
   });
 });
