@@ -1,4 +1,5 @@
 import { type Duplex, duplexPair } from "node:stream";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   continuationsMax,
@@ -132,6 +133,7 @@ const data = (id: number, bytes: number, flags = 0): Buffer =>
 const window = (id: number, by: number): Buffer => frame(FRAME.WINDOW_UPDATE, 0, id, u32(by));
 const reset = (id: number, code: number): Buffer => frame(FRAME.RST_STREAM, 0, id, u32(code));
 const EMPTY = Buffer.alloc(0);
+const indexingBlock = Buffer.concat([block(REQUEST), Buffer.from("4001610162", "hex")]);
 const many = (count: number, bytes: Uint8Array): Uint8Array =>
   Buffer.concat(Array.from({ length: count }, () => bytes));
 
@@ -455,6 +457,50 @@ describe("a client that", () => {
     const [head, trailers] = await peer.frames(FRAME.HEADERS);
     expect([head?.flags, trailers?.flags]).toEqual([FLAG.END_HEADERS, LAST]);
   });
+});
+
+describe("header blocks", () => {
+  const indexed = Buffer.concat([block(REQUEST), Buffer.from([0xbe])]);
+  const blockOf = (id: number, bytes: Uint8Array): Buffer => frame(FRAME.HEADERS, LAST, id, bytes);
+
+  test("may index until the peer has acknowledged our table of no size, and never after", async () => {
+    const peer = new Peer("server");
+    peer.send(blockOf(1, indexingBlock), blockOf(3, indexed));
+    await peer.settle();
+    expect(peer.opened.map((o) => o.fields.slice(-2))).toEqual([
+      ["a", "b"],
+      ["a", "b"],
+    ]);
+    peer.send(frame(FRAME.SETTINGS, FLAG.ACK, 0, EMPTY), blockOf(5, indexed));
+    expect(await peer.goaway()).toBe(CODE.COMPRESSION_ERROR);
+  });
+});
+
+test("whatever a peer sends, it is served or sent away, and nothing is thrown", async () => {
+  const some = fc.tuple(
+    fc.nat(11),
+    fc.nat(255),
+    fc.oneof(fc.constantFrom(0, 1, 2, 3, 5), fc.nat(0x7fff_ffff)),
+    fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      fc.constantFrom(block(REQUEST), block(ANSWER), indexingBlock, u32(1), u32(0, 0)),
+    ),
+  );
+  const roles = fc.constantFrom("server" as const, "client" as const);
+  await fc.assert(
+    fc.asyncProperty(roles, fc.array(some, { maxLength: 12 }), async (role, sent) => {
+      const peer = new Peer(role);
+      await peer.connection.ready();
+      if (role === "client") peer.connection.open(REQUEST, false, new Log());
+      await new Promise(setImmediate);
+      for (const [type, flags, id, payload] of sent) peer.send(frame(type, flags, id, payload));
+      for (let i = 0; i < 3; i++) await new Promise(setImmediate);
+      for (const { stream } of peer.opened) stream.sendHead(ANSWER, true);
+      peer.connection.destroy();
+      await new Promise(setImmediate);
+      expect(peer.gone).toBe(true);
+    }),
+  );
 });
 
 describe("what we send", () => {
