@@ -192,7 +192,7 @@ export class Gate {
       return told(why(error.reason, error.message, scope), "", lease.body.leaseId);
     }
     const leaseId = lease.body.leaseId;
-    const named = decision.rule !== null && namesAddress(claim.target);
+    const named = decision.named && namesAddress(claim.target);
     const budget =
       limits.maxBytes === UNLIMITED ? null : this.#budget(grantRef, scope, intent, taken);
     const leases = [lease.ref];

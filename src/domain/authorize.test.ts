@@ -68,6 +68,7 @@ describe("authorize", () => {
       allowed: true,
       scope: "read:payments",
       rule: manifestBody().capabilities[0]?.rules[0],
+      named: true,
       wouldDeny: null,
     });
   });

@@ -45,6 +45,8 @@ export interface Allowed {
   readonly scope: string;
   /** null: no rule of the manifest speaks of it; it is merely observed. */
   readonly rule: Rule | null;
+  /** A rule of the manifest names the action's very target, whatever else it says. */
+  readonly named: boolean;
   /** What it is refused for as soon as its lease no longer observes; null: its scope allows it. */
   readonly wouldDeny: Refused | null;
 }
@@ -109,7 +111,9 @@ export function authorize(authority: Authority, claim: Claim, nowUs: number): Al
 /** What scopes and their conditions refuse passes where a lease observes; nothing else does. */
 function observe(scopes: Scopes, refusal: Refused, claim: Claim): Allowed | Refused {
   const [match] = matching(scopes, claim);
-  const observed = { allowed: true, rule: match?.rule ?? null, wouldDeny: refusal } as const;
+  const named = scopes.rules.some(({ rule }) => rule.target === claim.target);
+  const rule = match?.rule ?? null;
+  const observed = { allowed: true, rule, named, wouldDeny: refusal } as const;
   switch (refusal.reason) {
     case "SCOPE_NOT_GRANTED":
       // Counted under no scope that is granted: what is merely observed spends nothing of it.
@@ -128,7 +132,7 @@ function byScope(subject: Subject, lease: LeaseBody, claim: Claim): Allowed | Re
     return byCondition(subject.scopes, lease, claim) ?? notGranted(subject, claim);
   }
   const { scope, rule } = found;
-  return limitSpent(scope, claim) ?? { allowed: true, scope, rule, wouldDeny: null };
+  return limitSpent(scope, claim) ?? { allowed: true, scope, rule, named: true, wouldDeny: null };
 }
 
 /** Why no condition lets it in, told by the first rule that was asked; null: no granted rule speaks of it. */

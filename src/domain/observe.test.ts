@@ -66,8 +66,15 @@ describe("a lease that observes", () => {
       allowed: true,
       scope: "",
       rule: null,
+      named: false,
       wouldDeny: { reason: "SCOPE_NOT_GRANTED" },
     });
+  });
+
+  test("knows a target that the manifest names from one that it does not", () => {
+    const other = claimOf("/payments.v1.Other/Do");
+    expect(authorize(authorityOf(), other, NOW)).toMatchObject({ rule: null, named: true });
+    expect(authorize(authorityOf(), ELSEWHERE, NOW)).toMatchObject({ rule: null, named: false });
   });
 
   test("says nothing of what a scope allows", () => {

@@ -17,7 +17,7 @@ const YEAR = 365 * 24 * HOUR;
 
 const within: Decide = ({ lease, overdue }, _, nowUs) =>
   lease !== null && !overdue && nowUs >= lease.body.notBeforeUs && nowUs < lease.body.notAfterUs
-    ? { allowed: true, scope: "use:echo", rule: null, wouldDeny: null }
+    ? { allowed: true, scope: "use:echo", rule: null, named: false, wouldDeny: null }
     : {
         allowed: false,
         reason: "LEASE_EXPIRED",

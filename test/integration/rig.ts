@@ -50,6 +50,8 @@ export interface WorldOptions {
   readonly liveness?: Partial<LivenessPolicy>;
   /** What is not named is unlimited. */
   readonly limits?: Partial<Limits>;
+  /** How long its grant merely observes, microseconds; absent: it enforces. */
+  readonly observeForUs?: number;
 }
 
 /** Where a sidecar's token leads it, when not to the control plane itself. */
@@ -99,7 +101,12 @@ export class World {
     this.echo = parts.echo;
   }
 
-  static async open({ leaseTtlUs, liveness, limits }: WorldOptions = {}): Promise<World> {
+  static async open({
+    leaseTtlUs,
+    liveness,
+    limits,
+    observeForUs,
+  }: WorldOptions = {}): Promise<World> {
     const folder = await mkdtemp(join(tmpdir(), "dragons-it-"));
     const echo = await echoServer(grpc.ServerCredentials.createInsecure());
     const upstream = `127.0.0.1:${echo.port}`;
@@ -135,6 +142,7 @@ export class World {
       leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US,
       instancesMax: 64,
       liveness: { heartbeatIntervalUs: SECOND_US, ...liveness },
+      ...(observeForUs === undefined ? {} : { observeForUs }),
     });
     return new World({
       folder,
@@ -230,9 +238,9 @@ export class World {
   }
 
   /** An unmodified gRPC client whose proxy is this sidecar. Closed with the world. */
-  agent(ready: SidecarReady): Client {
+  agent(ready: SidecarReady, upstream = this.upstream): Client {
     const proxy = `http://agent:${ready.credential}@${ready.proxy}`;
-    const client = echoClient(this.upstream, grpc.credentials.createInsecure(), proxy);
+    const client = echoClient(upstream, grpc.credentials.createInsecure(), proxy);
     this.#open.push(() => client.close());
     return client;
   }

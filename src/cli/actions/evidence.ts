@@ -84,6 +84,8 @@ export interface SidecarStatus {
   readonly leaseId: string;
   readonly scopes: readonly string[];
   readonly leaseUntilUs: number;
+  /** Until then the lease merely observes; 0: it enforces its scopes. */
+  readonly observeUntilUs: number;
   readonly autonomyLeftUs: number;
   readonly manifestHash: string;
   /** Why nothing is permitted; null: authority is held. */
@@ -106,6 +108,7 @@ export async function sidecarStatus({ evidence }: SidecarClient): Promise<Sideca
     leaseId: lease?.leaseId ?? "",
     scopes: lease?.scopes.map((x) => x.name) ?? [],
     leaseUntilUs: lease?.notAfterUs ?? 0,
+    observeUntilUs: lease?.observeUntilUs ?? 0,
     autonomyLeftUs: Number(s.autonomyLeftUs),
     manifestHash: toHex(s.manifestHash),
     standing: s.standing === 0 ? null : (REASONS[s.standing] ?? "UNSPECIFIED"),

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { leaf, run } from "../command.ts";
 import { printOne } from "../output.ts";
-import { showDuration, showLeft, showTime } from "../units.ts";
+import { observing, showDuration, showLeft, showTime } from "../units.ts";
 
 /** `dragons sidecar` itself is a process and is not dispatched here. */
 export function register(program: Command): void {
@@ -15,7 +15,8 @@ export function register(program: Command): void {
         cells: {
           instance: s.instanceId,
           tenant: s.tenant,
-          authority: s.standing === null ? "held" : `none: ${s.standing}`,
+          authority:
+            s.standing === null ? `held${observing(s.observeUntilUs)}` : `none: ${s.standing}`,
           lease: s.leaseId === "" ? "none" : `${s.leaseId} until ${showTime(s.leaseUntilUs)}`,
           left: showLeft(s.left),
           autonomy: showDuration(s.autonomyLeftUs),

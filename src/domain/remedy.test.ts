@@ -1,0 +1,19 @@
+import { expect, test } from "vitest";
+import { claimOf, manifestBody } from "../../test/fixtures/authority.ts";
+import { DRAFT } from "./manifest.ts";
+import { remedyFor } from "./remedy.ts";
+
+const REFUND = claimOf("/payments.v1.Payments/Cancel");
+
+test("an agent whose manifest was drafted by dragons run is told the --allow that would do", () => {
+  const drafted = manifestBody({ agentVersion: DRAFT, capabilities: [] });
+  expect(remedyFor(drafted, [], REFUND, null)).toBe(
+    "dragons run --allow 'grpc payments.v1.Payments/Cancel at payments.internal:443' …  # and the rest as before",
+  );
+});
+
+test("one with a manifest of its own is told the lines of it, and no --allow", () => {
+  const text = remedyFor(manifestBody(), [], REFUND, null);
+  expect(text).toContain("# in dragon.yaml, with a new version:");
+  expect(text).not.toContain("--allow");
+});
