@@ -15,6 +15,7 @@ keepSmall();
 const target = `127.0.0.1:${process.argv[2]}`;
 const sidecar = await openSidecar({
   granted: { [target]: [PATH] },
+  rules: [{ protocol: "HTTP", scheme: "HTTP", target, verb: "POST", path: "/*", when: "" }],
   routes: [{ scheme: "http", target, listen: { host: "127.0.0.1", port: 0 } }],
 });
 console.log(JSON.stringify({ port: sidecar.stack.routeAddresses[0]?.port }));

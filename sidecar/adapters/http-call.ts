@@ -3,6 +3,7 @@ import { cutBoundaryUs, informationsMax, unaryGraceUs } from "../../src/domain/l
 import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { bytesPassed } from "../engine.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
@@ -135,6 +136,7 @@ export class HttpCall {
       const now = this.#services.clock.nowUs();
       if (this.#lapsed(now)) return;
       this.#asked.push(piece);
+      bytesPassed(piece.length);
       this.#egressLastUs = now;
       const wait = up.write(piece);
       if (wait !== null) await wait;
@@ -222,6 +224,7 @@ export class HttpCall {
       }
       if (!(await this.#mayPass(piece.length))) return false;
       this.#answered.push(piece);
+      bytesPassed(piece.length);
       this.#events?.push(piece);
       const wait = this.#client.write(piece);
       if (this.#cutting !== null && this.#events?.atBoundary !== false) {
