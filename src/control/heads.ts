@@ -262,20 +262,32 @@ export class HeldLedger {
   }
 
   /**
-   * Countersigns a head that `judge` found HELD: as of `nowUs` it is the largest one seen. A head not
-   * cosigned before is durable first. null: a larger one was cosigned already.
+   * Countersigns a head that `judge` found HELD: as of `nowUs` it is the largest one seen. The note is
+   * to be told to nobody before `durable` resolves; for a head that was cosigned before that is at
+   * once. null: a larger one was cosigned already.
    */
-  async cosign(beat: HeartbeatBody, nowUs: number): Promise<string | null> {
+  async cosign(
+    beat: HeartbeatBody,
+    nowUs: number,
+  ): Promise<{ readonly note: string; readonly durable: Promise<unknown> } | null> {
     const { size, root } = beat;
     const { ledgerId } = this.record;
     if (size < this.#cosigned.size) return null;
+    let durable: Promise<unknown> = Promise.resolve();
     if (size > this.#cosigned.size || this.#cosigned.root.length === 0) {
       this.#cosigned = { size, root };
       const value = CosignedRow.encode(this.#cosigned);
-      await this.#tenant.record({ entries: [], writes: [{ key: cosignedKey(ledgerId), value }] });
+      durable = this.#tenant.record({
+        entries: [],
+        writes: [{ key: cosignedKey(ledgerId), value }],
+      });
     }
     const cosigner = { name: COSIGNER_NAME, signer: this.#tenant.cosignerSigner };
-    return cosignHead(this.#crypto, { ledgerId, size, root }, cosigner, Math.floor(nowUs / 1e6));
+    const head = { ledgerId, size, root };
+    return {
+      note: await cosignHead(this.#crypto, head, cosigner, Math.floor(nowUs / 1e6)),
+      durable,
+    };
   }
 
   async #leafAt(seq: number, fresh: readonly { leaf: Uint8Array }[]): Promise<Uint8Array> {

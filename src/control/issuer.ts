@@ -9,6 +9,8 @@ import { leaseTtlDefaultUs } from "../domain/limits.ts";
 import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
+import { EarliestFirst } from "./earliest.ts";
+import { horizonRow } from "./horizon.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
 import { ceilings, runsLow, type SlabAccount } from "./slabs.ts";
@@ -71,6 +73,11 @@ export class Issuer {
   readonly #tenant: Tenant;
   readonly #crypto: Crypto;
   readonly #organisms: Organisms;
+  readonly #queue = new EarliestFirst();
+  /** By instance, until when leases of it are reserved durably. */
+  readonly #horizons = new Map<string, number>();
+  /** Instances whose last lease is on its way to the disk. */
+  readonly #unrecorded = new Set<string>();
 
   constructor(tenant: Tenant, crypto: Crypto, organisms: Organisms) {
     this.#tenant = tenant;
@@ -79,21 +86,50 @@ export class Issuer {
   }
 
   /**
-   * Cuts the next lease and records it, with the head that earned it. The sidecar hears of it from
-   * the record, once it is durable: so a lease_seq is never given twice, and whatever is acted under
-   * stands in the tenant ledger. Resolves then; to null when none is due.
+   * Cuts the next lease and records it, with the head that earned it; who has least left is served
+   * first. `deliver` is called at most once, and no other way to hear of the lease is needed but the
+   * record. Resolves with why there is none; null: there is one, or none was due.
+   *
+   * A first lease is told when it is durable. Those after it are told at once, whatever the disk does:
+   * the one before has reserved, durably, the time that they may last (`horizon`), and never is more
+   * than one not yet recorded. What a crash then loses, its holder hands back at Attach.
    */
-  async renew(earned: Earned): Promise<Withheld | null> {
-    const outcome = await this.#tenant.exclusive(async () => {
-      const nowUs = this.#tenant.nowUs();
-      const withheld = this.withholds(earned, nowUs);
-      if (withheld !== null) return { withheld };
-      if (!this.due(earned, nowUs)) return { withheld: null };
-      const lease = await this.#tenant.issue(LEASE, this.#body(earned, nowUs));
-      return { withheld: null, done: this.#record(earned, lease) };
-    });
+  async renew(
+    earned: Earned,
+    deliver: (lease: Verified<LeaseBody>) => void,
+  ): Promise<Withheld | null> {
+    const outcome = await this.#queue.run(this.#deadlineOf(earned.ledger), () =>
+      this.#tenant.exclusive(() => this.#cut(earned, deliver)),
+    );
     await outcome.done;
     return outcome.withheld;
+  }
+
+  /** Until when it may still act; those that may not any more come after those that may. */
+  #deadlineOf({ lease }: LedgerRecord): number {
+    if (lease === null || lease.revokedEpoch !== 0) return Number.POSITIVE_INFINITY;
+    const { notAfterUs } = lease.artifact.body;
+    return notAfterUs > this.#tenant.nowUs() ? notAfterUs : Number.POSITIVE_INFINITY;
+  }
+
+  async #cut(
+    earned: Earned,
+    deliver: (lease: Verified<LeaseBody>) => void,
+  ): Promise<{ withheld: Withheld | null; done?: Promise<unknown> }> {
+    const nowUs = this.#tenant.nowUs();
+    const withheld = this.withholds(earned, nowUs);
+    if (withheld !== null) return { withheld };
+    if (!this.due(earned, nowUs)) return { withheld: null };
+    const lease = await this.#tenant.issue(LEASE, this.#body(earned, nowUs));
+    const { instanceId } = earned.ledger;
+    const reserved = this.#horizons.get(instanceId) ?? 0;
+    const ahead = lease.body.notAfterUs <= reserved && !this.#unrecorded.has(instanceId);
+    const done = this.#record(earned, lease);
+    if (!ahead) return { withheld: null, done };
+    deliver(lease);
+    // The tenant fails with it, and its owner is told so.
+    done.catch(() => {});
+    return { withheld: null };
   }
 
   /** Whether a lease is to be cut by now: it is time, or little is left to spend and there is more. */
@@ -266,13 +302,19 @@ export class Issuer {
     };
   }
 
-  #record({ ledger, note }: Earned, lease: Verified<LeaseBody>): Promise<unknown> {
+  async #record({ ledger, note }: Earned, lease: Verified<LeaseBody>): Promise<void> {
+    const { instanceId } = ledger;
+    const { notBeforeUs, notAfterUs } = lease.body;
+    const untilUs = notAfterUs + (notAfterUs - notBeforeUs);
     const entries: Recordable[] = [{ what: "lease", artifact: lease }];
     if (note !== null) entries.unshift({ what: "head", artifact: note });
-    const recorded = this.#tenant.record({ entries });
+    this.#unrecorded.add(instanceId);
+    const recorded = this.#tenant.record({ entries, writes: [horizonRow(instanceId, untilUs)] });
     // Counts from here on, as the record does; its row goes out with, or right behind, the record.
-    const input = { kind: "lease", ref: lease.ref, untilUs: lease.body.notAfterUs } as const;
-    const { durable } = this.#organisms.input(ledger.instanceId, input);
-    return Promise.all([recorded, durable]);
+    const input = { kind: "lease", ref: lease.ref, untilUs: notAfterUs } as const;
+    const { durable } = this.#organisms.input(instanceId, input);
+    await Promise.all([recorded, durable]);
+    this.#horizons.set(instanceId, untilUs);
+    this.#unrecorded.delete(instanceId);
   }
 }

@@ -8,6 +8,7 @@ import { SignedBytes } from "../domain/signed.ts";
 import { observing } from "../domain/suspicion.ts";
 import { Interval, TRANSITION } from "../domain/transition.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
+import { readHorizon } from "./horizon.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
@@ -53,13 +54,14 @@ export class Organisms {
     const organisms = new Organisms(tenant, up);
     for (const ledger of tenant.instances()) {
       const { instanceId } = ledger;
-      const [view, beat] = await Promise.all([
+      const [view, beat, horizonUs] = await Promise.all([
         tenant.get(viewKey(instanceId)),
         tenant.get(beatKey(instanceId)),
+        readHorizon(tenant, instanceId),
       ]);
       organisms.#add(
         ledger,
-        view === null ? null : OrganismView.decode(view.value),
+        view === null ? null : upTo(OrganismView.decode(view.value), horizonUs),
         beat === null ? null : SignedBytes.decode(beat.value),
       );
     }
@@ -286,4 +288,11 @@ export class Organisms {
     if (ledger === null) throw new Error(`organism ${instanceId} has no ledger`);
     return ledger;
   }
+}
+
+/** What may have been leased before we ended, and was not recorded. */
+function upTo(view: OrganismView, horizonUs: number): OrganismView {
+  const { facts } = view;
+  const leaseHorizonUs = Math.max(facts.leaseHorizonUs, horizonUs);
+  return { ...view, facts: { ...facts, leaseHorizonUs } };
 }

@@ -5,6 +5,7 @@ import type { Crypto } from "../domain/crypto.ts";
 import type { Equivocation } from "../domain/equivocation.ts";
 import { type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
+import type { LeaseBody } from "../domain/lease.ts";
 import { supersededGraceUs, tetherBacklogMax } from "../domain/limits.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
 import { refOf } from "../domain/signing.ts";
@@ -55,6 +56,8 @@ export class Session {
   /** Revocations that it was sent. */
   revocationEpoch = 0;
   #judging: Promise<void> | null = null;
+  /** Of the last lease that was told. */
+  #leaseSeq = 0;
   #withheld: Withheld | null = null;
 
   constructor(attaching: Attaching, epoch: number, token: Uint8Array) {
@@ -73,6 +76,13 @@ export class Session {
     this.down.fail(
       new StatusError("RESOURCE_EXHAUSTED", "READER_TOO_SLOW", "this tether is not read"),
     );
+  }
+
+  /** Tells of a lease once, whether it is durable by now or was told ahead of that. */
+  lease({ body, signed }: Verified<LeaseBody>): void {
+    if (!this.live || body.leaseSeq <= this.#leaseSeq) return;
+    this.#leaseSeq = body.leaseSeq;
+    this.say({ case: "lease", value: toWire(signed) });
   }
 
   /** Once for each reason, until a lease is given again. */
@@ -261,18 +271,25 @@ export class Sessions {
       return true;
     }
     const moved = beat.body.size > held.cosignedSize || !this.#notes.has(ledger.instanceId);
-    const note = await held.cosign(beat.body, this.#tenant.nowUs());
-    if (note !== null && session.live) {
-      this.#notes.set(ledger.instanceId, note);
-      session.say({ case: "cosigned", value: { note } });
-    }
-    const earned = { ledger, sessionEpoch: epoch, beat, note: moved ? note : null };
+    const cosigned = await held.cosign(beat.body, this.#tenant.nowUs());
+    // A lease that is due does not wait for the disk to take the head.
+    const told = cosigned?.durable.then(() => this.#cosigned(session, cosigned.note));
+    told?.catch(() => {});
+    const note = moved && cosigned !== null ? cosigned.note : null;
+    const earned = { ledger, sessionEpoch: epoch, beat, note };
     const nowUs = this.#tenant.nowUs();
     const withheld = this.#issuer.due(earned, nowUs)
-      ? await this.#issuer.renew(earned)
+      ? await this.#issuer.renew(earned, (lease) => session.lease(lease))
       : this.#issuer.withholds(earned, nowUs);
     if (session.live) session.withhold(withheld);
+    await told;
     return true;
+  }
+
+  #cosigned(session: Session, note: string): void {
+    if (!session.live) return;
+    this.#notes.set(session.ledger.instanceId, note);
+    session.say({ case: "cosigned", value: { note } });
   }
 
   /** Two beats that contradict each other prove it by themselves, whichever session says so. */
@@ -374,7 +391,8 @@ export class Sessions {
           const { instanceId, sessionEpoch } = entry.artifact.body;
           const session = this.#current.get(instanceId);
           if (session?.live !== true || session.epoch !== sessionEpoch) break;
-          session.say({ case: entry.what, value: toWire(entry.artifact.signed) });
+          if (entry.what === "lease") session.lease(entry.artifact);
+          else session.say({ case: "directive", value: toWire(entry.artifact.signed) });
           break;
         }
         default:

@@ -24,6 +24,7 @@ import {
 } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { generateTlsKey } from "../../src/native/pki.ts";
+import { toWire } from "../../src/wire/artifacts.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import {
   type Door,
@@ -173,7 +174,9 @@ export class SimSidecar {
     this.receipts = kept;
   }
 
-  async attach(more: { regressed?: boolean; key?: Signer } = {}): Promise<Attachment> {
+  async attach(
+    more: { regressed?: boolean; key?: Signer; lease?: SignedBytes } = {},
+  ): Promise<Attachment> {
     const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(64);
     const client = (await this.certified()).client(TetherService);
     const stream = client.attach(up);
@@ -246,13 +249,31 @@ export class Attachment {
     this.#down = down;
   }
 
-  async open({ regressed = false, key }: { regressed?: boolean; key?: Signer }): Promise<void> {
+  async open({
+    regressed = false,
+    key,
+    lease,
+  }: {
+    regressed?: boolean;
+    key?: Signer;
+    lease?: SignedBytes;
+  }): Promise<void> {
     const { ledgerId, ledgerKey, chain } = this.sidecar;
     this.up.push({ message: { case: "hello", value: { ledgerId } } });
     const { nonce } = await this.next("challenge");
     const signature = await (key ?? ledgerKey).sign(attachMessage(nonce, ledgerId));
     const head = { ...chain.head(), size: BigInt(chain.size), intentsOpened: 0n };
-    this.up.push({ message: { case: "proof", value: { signature, head, regressed } } });
+    this.up.push({
+      message: {
+        case: "proof",
+        value: {
+          signature,
+          head,
+          regressed,
+          ...(lease === undefined ? {} : { lease: toWire(lease) }),
+        },
+      },
+    });
     this.attached = await this.next("attached");
     this.epoch = Number(this.attached.sessionEpoch);
   }

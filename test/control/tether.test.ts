@@ -145,6 +145,7 @@ test("a lease is renewed when a third of it has passed, not before, and only for
   const a = await sidecar.attach();
   await a.syncAll();
   expect((await a.earn()).leaseSeq).toBe(1);
+  await a.take("cosigned");
   world.clock.advance(10_000_000);
   await a.beat();
   await a.next("cosigned");
