@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { toHex } from "../../src/domain/bytes.ts";
 import { enrolMessage } from "../../src/domain/enrolment.ts";
-import { sidecarCertificateTtlUs } from "../../src/domain/limits.ts";
+import { dockRetryUs, sidecarCertificateTtlUs } from "../../src/domain/limits.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
@@ -11,7 +11,7 @@ import { createCa, ed25519Spki, issueLeaf, issueServer } from "../../src/native/
 import { tlsListener } from "../../src/native/tls-listener.ts";
 import { openServer, type RpcServer, serve } from "../../src/wire/grpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
-import { type ControlClient, controlClient } from "./control-client.ts";
+import { type ControlClient, controlClient, dockWhenReached } from "./control-client.ts";
 import type { TetherClient } from "./tether.ts";
 
 /** A centre that certifies whom it should, and says which certificate each attachment came with. */
@@ -202,4 +202,26 @@ test("two that begin at once enrol once", async () => {
   const both = await Promise.all([attach(), attach()]);
   expect(enrolled).toHaveLength(1);
   for (const leave of both) await leave();
+});
+
+test("docking waits for a centre that is away, or that has no time; any other refusal is final", async () => {
+  const said = [
+    new StatusError("UNAVAILABLE", "", "nobody there"),
+    new StatusError("RESOURCE_EXHAUSTED", "TOO_MANY_CALLS", "later"),
+    new StatusError("PERMISSION_DENIED", "QUOTA_REACHED", "spent"),
+  ];
+  const reported: string[] = [];
+  const dock = () => Promise.reject(said.shift() as StatusError);
+  const docking = dockWhenReached(dock, {
+    clock,
+    report: (_, facts) => {
+      reported.push(String(facts?.detail));
+      // Time passes once it waits.
+      setImmediate(() => clock.advance(dockRetryUs));
+    },
+    stopped: new AbortController().signal,
+  });
+  const genesis = { body: ledgerId, signatures: [] };
+  await expect(docking(genesis)).rejects.toThrow("docking was refused: spent");
+  expect(reported).toEqual(["nobody there", "later"]);
 });

@@ -178,7 +178,10 @@ const isAbsence = ({ code, reason }: StatusError): boolean =>
   code === "DEADLINE_EXCEEDED" ||
   (reason === "" && (code === "INTERNAL" || code === "CANCELLED"));
 
-/** Docks, however long the control plane takes to be there; anything but its absence is final. */
+/** Many dock at once, or it calls too often: later there is a place for it. */
+const isCrowded = ({ reason }: StatusError): boolean => reason === "TOO_MANY_CALLS";
+
+/** Docks, however long the control plane takes to be there and to have time; all else is final. */
 export function dockWhenReached(
   dock: DockCall,
   { clock, report, stopped }: { clock: Clock; report: Report; stopped: AbortSignal },
@@ -189,7 +192,7 @@ export function dockWhenReached(
         return await dock(genesis);
       } catch (error) {
         if (!(error instanceof StatusError)) throw error;
-        if (!isAbsence(error)) {
+        if (!isAbsence(error) && !isCrowded(error)) {
           throw new ConfigError(`docking was refused: ${error.message}`);
         }
         report("control plane not reached", { detail: error.message });

@@ -96,6 +96,8 @@ export class Projection {
   readonly #ledgersByInstance = new Map<string, LedgerRecord[]>();
   /** The same by grant: quotas are asked for at every renewal. */
   readonly #instancesByGrant = new Map<string, Map<string, LedgerRecord>>();
+  /** seq of each transition's record, in order, by instance: eight bytes each. */
+  readonly transitions = new Map<string, number[]>();
   /** Last lease of each ledger, by lease id. */
   readonly leases = new Map<string, LeaseRecord>();
   /** Epoch e at index e − 1. */
@@ -148,6 +150,10 @@ export class Projection {
         this.#revoke(entry.artifact);
         return;
       case "transition": {
+        const { instanceId } = entry.artifact.body;
+        const seqs = this.transitions.get(instanceId) ?? [];
+        this.transitions.set(instanceId, seqs);
+        seqs.push(seq);
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
         if (ledger === undefined) return;
         ledger.transition = entry.artifact;

@@ -360,6 +360,15 @@ export class Tenant {
     return rows.map(({ value }) => openRecord(value));
   }
 
+  /** Transitions of an instance after a seq of the tenant ledger, oldest first, durable ones alone. */
+  async transitions(instanceId: string, after: number, limit: number): Promise<OpenRecord[]> {
+    const durable = this.#durableHead.size;
+    const all = this.#view.transitions.get(instanceId) ?? [];
+    const seqs = all.filter((seq) => seq > after && seq <= durable).slice(0, limit);
+    const found = await Promise.all(seqs.map((seq) => this.records(seq, 1)));
+    return found.flat();
+  }
+
   /** Resolves when everything decided so far is durable: before anybody is told of it. */
   async settled(): Promise<void> {
     await this.#settled;

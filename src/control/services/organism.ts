@@ -123,30 +123,21 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
       const { instanceId } = found(tenant, request.instanceId);
       const { size, afterSeq } = pageOf(method.listTransitions, request);
       const { crypto } = fleet.parts;
-      const transitions: ReturnType<typeof toWire>[] = [];
-      for (let from = afterSeq + 1; ; ) {
-        const records = await tenant.records(from, READ_PAGE);
-        for (const record of records) {
-          if (record.record.what !== "transition") continue;
-          const entry = reopen(crypto, record);
-          if (isInvalid(entry)) throw new Error(entry.detail);
-          if (entry.what !== "transition" || entry.artifact.body.instanceId !== instanceId)
-            continue;
-          if (transitions.length === size) {
-            const after = { afterSeq: record.seq - 1 };
-            return { transitions, nextPageToken: pageToken(method.listTransitions, after) };
-          }
-          transitions.push(toWire(entry.artifact.signed));
-        }
-        if (records.length < READ_PAGE) return { transitions, nextPageToken: "" };
-        from += records.length;
-      }
+      // One more than is shown tells whether there is a next page.
+      const records = await tenant.transitions(instanceId, afterSeq, size + 1);
+      const page = records.slice(0, size);
+      const transitions = page.map((record) => {
+        const entry = reopen(crypto, record);
+        if (isInvalid(entry)) throw new Error(entry.detail);
+        if (entry.what !== "transition") throw new Error(`no transition at seq ${record.seq}`);
+        return toWire(entry.artifact.signed);
+      });
+      const last = { afterSeq: page.at(-1)?.seq ?? afterSeq };
+      const nextPageToken = records.length > size ? pageToken(method.listTransitions, last) : "";
+      return { transitions, nextPageToken };
     },
   };
 }
-
-/** Records of the tenant ledger read at once. */
-const READ_PAGE = 256;
 
 function found(tenant: Tenant, instanceId: string): LedgerRecord {
   const ledger = tenant.instance(instanceId);
