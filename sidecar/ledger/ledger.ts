@@ -195,7 +195,7 @@ export class Ledger implements WorkLedger {
       const refusal = this.#refusal();
       if (refusal !== null && refusal.reason !== "OVERLOADED") throw refusal;
       intent.reservedBytes += bytes;
-      this.#spendings.addBytes(intent.grantRef as Uint8Array, intent.body.scope, bytes);
+      this.#spendings.reserve(intent.grantRef as Uint8Array, intent.body.scope, bytes);
       this.#reserving.push({ intent, resolve, reject });
       this.#committer.now();
     });
@@ -206,7 +206,8 @@ export class Ledger implements WorkLedger {
     if (!this.#open.delete(intent)) throw new TypeError("an intent is closed once, by its ledger");
     const { body, grantRef } = intent;
     if (grantRef !== null) {
-      this.#spendings.addBytes(grantRef, body.scope, closing.spentBytes - intent.reservedBytes);
+      const unspent = intent.reservedBytes - closing.spentBytes;
+      this.#spendings.giveBack(grantRef, body.scope, body.intentSeq, unspent);
     }
     this.#append({
       receiptId: body.receiptId,
@@ -398,8 +399,9 @@ export class Ledger implements WorkLedger {
     this.#beingWritten = opened;
     const after = this.#after(signed);
     for (const { receipt } of signed) {
-      const { scope, verdict, count } = receipt.header;
+      const { scope, verdict, count, intentSeq } = receipt.header;
       this.#counts.add(scope, verdict, count);
+      this.#spendings.settle(intentSeq);
     }
     // A receipt that closes one of them comes in this step, where it is removed again, or later.
     const more = new Set(reserving.map(({ intent }) => intent));

@@ -52,11 +52,15 @@ const FIELD = {
 
 /**
  * What was spent under each grant. It shows at once, before it is durable: two opens in one turn must
- * not both take the last action. A crash loses only what was never promised.
+ * not both take the last action. What is stored is what a crash would leave: intents count with the
+ * step that stores them, and bytes that were given back only with the receipt that says so, for
+ * without it all that was reserved is charged.
  */
 export class Spendings {
   readonly #rows: Map<string, SpentRow>;
   readonly #changed = new Set<SpentRow>();
+  /** Bytes given back, of intents whose receipt is not being stored yet. */
+  readonly #returned = new Map<number, { readonly row: SpentRow; readonly bytes: number }>();
 
   constructor(rows: readonly SpentRow[]) {
     this.#rows = new Map(rows.map((row) => [nameOf(row.grantRef, row.scope), row]));
@@ -71,12 +75,27 @@ export class Spendings {
     this.#changed.add(row);
   }
 
-  /** More bytes are reserved for it, or those that it did not need are given back. */
-  addBytes(grantRef: Uint8Array, scope: string, bytes: number): void {
-    if (bytes === 0) return;
+  /** More bytes are reserved for it. */
+  reserve(grantRef: Uint8Array, scope: string, bytes: number): void {
     const row = this.of(grantRef, scope);
     row.bytes += bytes;
     this.#changed.add(row);
+  }
+
+  /** It ended, and did not need so many of them. */
+  giveBack(grantRef: Uint8Array, scope: string, intentSeq: number, bytes: number): void {
+    if (bytes === 0) return;
+    const row = this.of(grantRef, scope);
+    row.bytes -= bytes;
+    this.#returned.set(intentSeq, { row, bytes });
+  }
+
+  /** Its receipt is in the step that is being made. */
+  settle(intentSeq: number): void {
+    const returned = this.#returned.get(intentSeq);
+    if (returned === undefined) return;
+    this.#returned.delete(intentSeq);
+    this.#changed.add(returned.row);
   }
 
   /** The row itself: it goes on telling. */
@@ -92,9 +111,14 @@ export class Spendings {
 
   /** Rows to write with the step that is being made. */
   take(): SpentRow[] {
-    const rows = [...this.#changed];
+    if (this.#changed.size === 0) return [];
+    const rows = new Map([...this.#changed].map((row) => [row, { ...row }]));
     this.#changed.clear();
-    return rows;
+    for (const { row, bytes } of this.#returned.values()) {
+      const stored = rows.get(row);
+      if (stored !== undefined) stored.bytes += bytes;
+    }
+    return [...rows.values()];
   }
 }
 

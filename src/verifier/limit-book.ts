@@ -30,6 +30,8 @@ interface Account {
   opened: number;
   /** Intents opened in it before what is shown; null: nothing has told yet. */
   before: number | null;
+  /** Bytes that passed for certain. */
+  passed: number;
   /** Bytes that its receipts charged, and with how many intents opened each of them was chained. */
   charged: number;
   readonly charges: { readonly intentsOpened: number; readonly sum: number }[];
@@ -91,14 +93,17 @@ export class LimitBook {
   }
 
   #charge({ header, limits }: Spending): Break | null {
-    const { seq, scope, spentBytes, intentsOpened } = header;
+    const { seq, scope, verdict, spentBytes, intentsOpened } = header;
     if (limits === null || limits.maxBytes === UNLIMITED) return null;
     const account = this.#account(scope);
     account.charged += spentBytes;
     account.charges.push({ intentsOpened, sum: account.charged });
-    const { charged, bytesMax } = account;
-    if (charged <= bytesMax) return null;
-    const what = `${charged} bytes were spent in ${scope}, and no lease allows more than ${bytesMax}`;
+    // A crash forgets that some of it was given back, and maybe reserved anew.
+    const reserved = verdict === "INDETERMINATE";
+    if (!reserved) account.passed += spentBytes;
+    const most = reserved ? spentBytes : account.passed;
+    if (most <= account.bytesMax) return null;
+    const what = `${most} bytes were spent in ${scope}, and no lease allows more than ${account.bytesMax}`;
     return exceeded(seq, what);
   }
 
@@ -173,7 +178,7 @@ export class LimitBook {
     if (account === undefined) {
       const before = this.#start === 0 ? 0 : null;
       const bytesMax = this.#bytesMax(scope);
-      account = { opened: 0, before, charged: 0, charges: [], recent: [], bytesMax };
+      account = { opened: 0, before, passed: 0, charged: 0, charges: [], recent: [], bytesMax };
       this.#accounts.set(scope, account);
     }
     return account;
@@ -239,7 +244,7 @@ function bytesProblem(
   charged: number,
 ): Break | null {
   if (maxBytes === UNLIMITED) return unlimitedProblem(seq, bytesLeft, "bytes");
-  const most = maxBytes - charged;
+  const most = Math.max(0, maxBytes - charged);
   // Bytes reserved for what was open then make it less; nothing makes it more.
   if (bytesLeft <= most) return null;
   return contradicts(

@@ -46,7 +46,7 @@ class MemoryLedger implements GateLedger {
   async reserve(intent: OpenIntent, bytes: number): Promise<void> {
     if (this.refusal !== null) throw this.refusal;
     const draft = this.opened[intent.intentSeq - 1] as IntentDraft;
-    this.#spendings.addBytes(draft.grantRef, draft.scope, bytes);
+    this.#spendings.reserve(draft.grantRef, draft.scope, bytes);
     this.#reserved.set(intent.intentSeq, this.#reservedFor(intent.intentSeq) + bytes);
   }
 
@@ -60,8 +60,8 @@ class MemoryLedger implements GateLedger {
       throw new Error(`${intent.receiptId} was settled twice`);
     }
     this.closed.push({ ...closing, receiptId: intent.receiptId, draft });
-    const unspent = closing.spentBytes - this.#reservedFor(intent.intentSeq);
-    this.#spendings.addBytes(draft.grantRef, draft.scope, unspent);
+    const unspent = this.#reservedFor(intent.intentSeq) - closing.spentBytes;
+    this.#spendings.giveBack(draft.grantRef, draft.scope, intent.intentSeq, unspent);
     this.#tell();
     return intent.receiptId;
   }

@@ -61,6 +61,21 @@ describe("bytes of an open action", () => {
     expect(third.spent(GRANT, "payments")).toMatchObject({ actions: 1, bytes: 150 });
   });
 
+  test("that were given back stay charged until the receipt that says so is stored", async () => {
+    const { ledger, store } = await start();
+    const first = await ledger.open(draft({ reservedBytes: 100 }));
+    ledger.close(first, closing({ spentBytes: 0 }));
+    // Stored with the next intent, while the receipt of the first still waits for its signature.
+    const second = await ledger.open(draft({ reservedBytes: 100 }));
+    const { ledger: next, store: crashed } = await start({ store: await copyOf(store) });
+    const charged = headersIn(next).reduce((sum, h) => sum + h.spentBytes, 0);
+    expect(next.spent(GRANT, "payments").bytes).toBe(charged);
+    expect(check(crashed)).toBeNull();
+    ledger.close(second, closing({ spentBytes: 7 }));
+    await ledger.flushed();
+    expect(ledgerStore(store).spent()).toMatchObject([{ actions: 2, bytes: 7 }]);
+  });
+
   test("asked for while it ends leave no intent behind", async () => {
     const { ledger, store } = await start();
     const intent = await ledger.open(draft({ reservedBytes: 100 }));
