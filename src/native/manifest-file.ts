@@ -1,7 +1,5 @@
 import { isUtf8 } from "node:buffer";
-import { createHash } from "node:crypto";
-import { constants } from "node:fs";
-import { open, readdir, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { compare, utf8 } from "../domain/bytes.ts";
 import { manifestBytesMax, manifestFilesMax, manifestWalkMax } from "../domain/limits.ts";
@@ -15,6 +13,7 @@ import {
 } from "../domain/manifest.ts";
 import { scalar, scopeLines } from "../domain/remedy.ts";
 import { native } from "./crypto.ts";
+import { FileDigests } from "./file-digest.ts";
 import type { Reach } from "./file-watch.ts";
 import { type GlobLine, ManifestFileError, parseManifestYaml } from "./manifest-yaml.ts";
 
@@ -44,7 +43,8 @@ export async function measure(folder: string, yamlText: string): Promise<Measure
   const globs = [...text.code, ...text.config];
   const { files, folders } = await walk(folder, globs);
   const digests = new Map<string, FileDigest>();
-  for (const path of files) digests.set(path, await digest(folder, path));
+  const reader = new FileDigests();
+  for (const path of files) digests.set(path, await digest(reader, folder, path));
   const manifest: Manifest = {
     version: 1,
     name: text.name,
@@ -137,26 +137,12 @@ const leadsToFolder = async (path: string): Promise<boolean> => {
   }
 };
 
-async function digest(folder: string, path: string): Promise<FileDigest> {
-  // NOFOLLOW: between the listing and now nobody may have put a link in its place. NONBLOCK: nor a pipe.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const file = await open(join(folder, path), flags).catch((error: NodeJS.ErrnoException) => {
+async function digest(files: FileDigests, folder: string, path: string): Promise<FileDigest> {
+  const found = await files.digest(join(folder, path)).catch((error: NodeJS.ErrnoException) => {
     throw new ManifestFileError(0, `${path} cannot be read: ${error.code}`);
   });
-  try {
-    if (!(await file.stat()).isFile()) {
-      throw new ManifestFileError(0, `${path} is not a regular file`);
-    }
-    const hash = createHash("sha256");
-    let size = 0;
-    for await (const chunk of file.createReadStream({ autoClose: false })) {
-      hash.update(chunk as Uint8Array);
-      size += (chunk as Uint8Array).length;
-    }
-    return { path, sha256: new Uint8Array(hash.digest()), size };
-  } finally {
-    await file.close();
-  }
+  if (found === null) throw new ManifestFileError(0, `${path} is not a regular file`);
+  return { path, ...found };
 }
 
 function choose(

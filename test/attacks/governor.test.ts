@@ -356,3 +356,16 @@ test("a clock that was set back while the sidecar was away is not believed", asy
   await govern();
   expect(steady.nowUs()).toBe(LeaseBody.decode((await lease(1)).body).issuedAtUs);
 });
+
+test("files that changed without a word of inotify are found at the next renewal", async () => {
+  down.push({ case: "lease", value: toWire(await lease(1)) });
+  await governor.firstLease;
+  measured = f.sha("something else");
+  const drift = told("drift");
+  down.push({ case: "lease", value: toWire(await lease(2)) });
+  await drift;
+  expect(holder.decide(f.claimOf("/payments.v1.Payments/Get"))).toMatchObject({
+    allowed: false,
+    reason: "MANIFEST_DRIFT",
+  });
+});
