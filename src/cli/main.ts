@@ -8,11 +8,13 @@ import { register as dock } from "./commands/dock.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as evidence } from "./commands/evidence.ts";
 import { register as grant } from "./commands/grant.ts";
+import { register as key } from "./commands/key.ts";
 import { register as lease } from "./commands/lease.ts";
 import { register as ledger } from "./commands/ledger.ts";
 import { register as manifest } from "./commands/manifest.ts";
 import { register as operator } from "./commands/operator.ts";
 import { register as organism } from "./commands/organism.ts";
+import { register as proposal } from "./commands/proposal.ts";
 import { register as receipt } from "./commands/receipt.ts";
 import { register as sidecar } from "./commands/sidecar.ts";
 import { register as tamper } from "./commands/tamper.ts";
@@ -28,6 +30,8 @@ const NOUNS = [
   tenant,
   trust,
   operator,
+  key,
+  proposal,
   manifest,
   grant,
   dock,

@@ -17,6 +17,17 @@ export function parseDuration(text: string, flag: string): number {
   return us;
 }
 
+/**
+ * `2026-11-24T09:00:00Z`, or a length of time before now, `2h`, as microseconds since the epoch.
+ * @throws Failure naming the flag.
+ */
+export function parseInstant(text: string, flag: string, nowUs: number): number {
+  const isUtc = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text);
+  const us = isUtc ? Date.parse(text) * 1000 : nowUs - parseDuration(text, flag);
+  if (us > 0) return us;
+  throw new Failure(EXIT.usage, `${flag}: ${text} is no time; write 2026-11-24T09:00:00Z or 2h`);
+}
+
 /** A whole number from `least`. @throws Failure naming the flag. */
 export function parseCount(text: string, flag: string, least = 1): number {
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;

@@ -380,6 +380,10 @@ export const commandCallUs = 30 * SECOND_US;
 export const ledgerCheckUs = 60 * MINUTE_US;
 /** Tries at a revocation's epoch that others may take first. */
 export const revocationTriesMax = 5;
+/** Characters of a proposal file: a keyset of the most keys, in hex, with its signatures. */
+export const proposalBytesMax = 1024 * 1024;
+/** Microseconds for which a key that was replaced may still sign, when it is not said. */
+export const keyOverlapUs = 24 * 60 * MINUTE_US;
 /** Microseconds between tries of a watch whose stream was lost. */
 export const watchRetryUs = 1 * SECOND_US;
 /** Microseconds that a key added by a command is good for when it is not said: operators change. */

@@ -456,7 +456,9 @@ describe("an operator's first hour", () => {
     expect(other.err).toMatch(/^dragons: signer .* answered 64 bytes that are no signature by /);
     const failed = await grant(toHex(publicKey), "/bin/false");
     expect(failed).toMatchObject({ code: 78, out: "" });
-    expect(failed.err).toBe("dragons: signer /bin/false failed (exit 1)\n");
+    expect(failed.err).toBe(
+      "dragons: signer /bin/false failed (exit 1); it must exit with 0, see what it said above\n",
+    );
     expect((await grant("abc", ...kms)).err).toMatch(/^dragons: key: abc is no Ed25519 public key/);
     expect((await grant(toHex(publicKey))).err).toMatch(
       /^dragons: key: exec: wants the public key/,
@@ -636,7 +638,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
     ).toMatchInlineSnapshot(`
       "
       $ dragons operator add mallory --login mallory.key --root-key mallory.key
-      dragons: the keyset of tenant acme is not to be trusted: keyset: signed by another key than the tenant root (E_KEY_UNKNOWN)
+      dragons: the keyset of tenant acme is not to be trusted: keyset: signed by another key than the tenant root (E_KEY_UNKNOWN); if the root was rotated: dragons trust adopt FILE
       [exit 2]
       $ dragons trust init mallory.json --root-key mallory.key
       tenant  acme
@@ -646,7 +648,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
       witnesses  none asked for
       trust file: ~/mallory.json
       $ dragons operator list --trust mallory.json
-      dragons: the keyset of tenant acme is not to be trusted: keyset: signed by another key than the tenant root (E_KEY_UNKNOWN)
+      dragons: the keyset of tenant acme is not to be trusted: keyset: signed by another key than the tenant root (E_KEY_UNKNOWN); if the root was rotated: dragons trust adopt FILE
       [exit 2]
       "
     `);

@@ -6,10 +6,10 @@ import { clockSkewMaxUs } from "../../domain/limits.ts";
 import { refOf, signBody } from "../../domain/signing.ts";
 import { native } from "../../native/crypto.ts";
 import { idGenerator } from "../../native/ids.ts";
-import { toWire } from "../../wire/artifacts.ts";
-import { type Control, pages, requestId } from "../client.ts";
+import { type Control, pages } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { type GrantView, listGrants } from "./grant.ts";
+import { type Outlet, recordedAt } from "./proposal.ts";
 
 export interface NewDock {
   /** ref(grant), 32 bytes. */
@@ -38,7 +38,8 @@ export async function createDock(
   control: Control,
   signers: readonly Signer[],
   wanted: NewDock,
-): Promise<{ readonly dockId: string; readonly ref: Uint8Array; readonly revision: number }> {
+  outlet: Outlet = recordedAt(control),
+): Promise<{ readonly dockId: string; readonly ref: Uint8Array }> {
   const nowUs = control.clock.nowUs();
   const body: DockBody = {
     version: 1,
@@ -54,12 +55,8 @@ export async function createDock(
   const problem = checkDock(native, body);
   if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
   const signed = await signBody(DOCK, body, signers);
-  const answer = await control.docks.recordDock({ requestId: requestId(), dock: toWire(signed) });
-  return {
-    dockId: body.dockId,
-    ref: refOf(native, "dock", signed.body),
-    revision: Number(answer.revision),
-  };
+  await outlet("dock", signed);
+  return { dockId: body.dockId, ref: refOf(native, "dock", signed.body) };
 }
 
 /** Every dock, oldest first. */

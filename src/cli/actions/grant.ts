@@ -21,11 +21,12 @@ import { refOf, signBody } from "../../domain/signing.ts";
 import type { Grant } from "../../gen/dragons/v1/authority_pb.ts";
 import { native } from "../../native/crypto.ts";
 import { idGenerator } from "../../native/ids.ts";
-import { fromWire, toWire } from "../../wire/artifacts.ts";
-import { type Control, pages, requestId } from "../client.ts";
+import { fromWire } from "../../wire/artifacts.ts";
+import { type Control, pages } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { parseBytes, parseCount } from "../units.ts";
 import { readKeyset } from "./operator.ts";
+import { type Outlet, recordedAt } from "./proposal.ts";
 import { revoke } from "./revocation.ts";
 
 /** What an operator is about to say. Lengths of time in microseconds. */
@@ -73,7 +74,8 @@ export async function createGrant(
   control: Control,
   signers: readonly Signer[],
   wanted: NewGrant,
-): Promise<{ readonly grantId: string; readonly ref: Uint8Array; readonly revision: number }> {
+  outlet: Outlet = recordedAt(control),
+): Promise<{ readonly grantId: string; readonly ref: Uint8Array }> {
   const nowUs = control.clock.nowUs();
   const body: GrantBody = {
     ...GrantBody.empty(),
@@ -106,15 +108,8 @@ export async function createGrant(
     );
   }
   const signed = await signBody(GRANT, body, signers);
-  const answer = await control.grants.recordGrant({
-    requestId: requestId(),
-    grant: toWire(signed),
-  });
-  return {
-    grantId: body.grantId,
-    ref: refOf(native, "grant", signed.body),
-    revision: Number(answer.revision),
-  };
+  await outlet("grant", signed);
+  return { grantId: body.grantId, ref: refOf(native, "grant", signed.body) };
 }
 
 /**
@@ -214,10 +209,11 @@ export async function revokeGrant(
   control: Control,
   signers: readonly Signer[],
   { grantId, reason }: { readonly grantId: string; readonly reason: string },
+  outlet?: Outlet,
 ): Promise<{ readonly epoch: number }> {
   const { grant } = await control.grants.getGrant({ grantId });
   const read = fromWire(grant?.signed, "grant");
   if (isInvalid(read)) throw new Failure(EXIT.failed, read.detail);
   const target = refOf(native, "grant", read.body);
-  return revoke(control, signers, { kind: "GRANT", target, reason });
+  return revoke(control, signers, { kind: "GRANT", target, reason }, outlet);
 }

@@ -10,6 +10,7 @@ import { ManifestFileError } from "../../native/manifest-yaml.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { listOrganisms } from "./organism.ts";
+import type { Outlet } from "./proposal.ts";
 import { revoke } from "./revocation.ts";
 
 export interface RecordedManifest extends Measured {
@@ -113,8 +114,9 @@ export function retireManifest(
   control: Control,
   signers: readonly Signer[],
   { hash, reason }: { readonly hash: Uint8Array; readonly reason: string },
+  outlet?: Outlet,
 ): Promise<{ readonly epoch: number }> {
-  return revoke(control, signers, { kind: "MANIFEST", target: hash, reason });
+  return revoke(control, signers, { kind: "MANIFEST", target: hash, reason }, outlet);
 }
 
 /** Drafts a `dragon.yaml` for a folder. What is drafted can be measured. @throws Failure if not. */

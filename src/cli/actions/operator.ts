@@ -10,15 +10,17 @@ import {
   type KeyRole,
   type KeysetBody,
   type LoginRole,
+  rootAfter,
   verifyKeyset,
 } from "../../domain/keyset.ts";
 import { clockSkewMaxUs } from "../../domain/limits.ts";
-import type { Verified } from "../../domain/signed.ts";
+import type { SignedBytes, Verified } from "../../domain/signed.ts";
 import { signBody } from "../../domain/signing.ts";
 import { native } from "../../native/crypto.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
-import { type Control, requestId } from "../client.ts";
+import type { Control } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
+import { type Outlet, recordedAt } from "./proposal.ts";
 
 /** A key that the tenant root is to speak for. */
 export interface NewKey {
@@ -57,7 +59,7 @@ export async function readKeyset(
   if (isInvalid(verified)) {
     throw new Failure(
       EXIT.refused,
-      `the keyset of tenant ${control.tenant} is not to be trusted: ${verified.detail} (${verified.code})`,
+      `the keyset of tenant ${control.tenant} is not to be trusted: ${verified.detail} (${verified.code}); if the root was rotated: dragons trust adopt FILE`,
     );
   }
   return verified;
@@ -80,31 +82,61 @@ export async function listKeys(
   return { version: body.keysetVersion, keys };
 }
 
-/** Records the next version of the keyset with these keys added, signed by the tenant root. */
-export async function addKeys(
+/** How the next keyset comes about. */
+export interface Amending {
+  /** The tenant root that is pinned. */
+  readonly rootKey: Uint8Array;
+  /** Who signs here and now: the root, or nobody where it is only proposed. */
+  readonly signers: readonly Signer[];
+  readonly outlet: Outlet;
+}
+
+/** Signs and records at once. */
+export const byRoot = (control: Control, root: Signer): Amending => ({
+  rootKey: root.publicKey,
+  signers: [root],
+  outlet: recordedAt(control),
+});
+
+/** The next version of the keyset, with these changes. */
+export async function amendKeyset(
   control: Control,
-  root: Signer,
-  added: readonly NewKey[],
-): Promise<{ readonly version: number }> {
-  const current = await readKeyset(control, root.publicKey);
-  const taken = added.find((k) => hasKey(current, k.key));
-  if (taken !== undefined) {
-    throw new Failure(
-      EXIT.usage,
-      `key ${toHex(taken.key)} has a role in the keyset already; make another with: dragons operator keygen`,
-    );
-  }
+  { rootKey, signers, outlet }: Amending,
+  change: (current: Verified<KeysetBody>, nowUs: number) => Promise<Partial<KeysetBody>>,
+): Promise<{ readonly version: number; readonly signed: SignedBytes }> {
+  const current = await readKeyset(control, rootKey);
   const nowUs = control.clock.nowUs();
   const body: KeysetBody = {
     ...current.body,
+    rootKey: new Uint8Array(0),
+    ...(await change(current, nowUs)),
     keysetVersion: current.body.keysetVersion + 1,
     issuedAtUs: nowUs,
-    keys: sorted([...current.body.keys, ...added.map((k) => entryOf(k, nowUs))]),
     previous: current.ref,
   };
-  const keyset = await signKeyset(body, root);
-  const answer = await control.keys.recordKeyset({ requestId: requestId(), keyset });
-  return { version: Number(answer.keysetVersion) };
+  const problem = checkKeyset(native, body, rootAfter(current, rootKey));
+  if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
+  const signed = await signBody(KEYSET, body, signers);
+  await outlet("keyset", signed);
+  return { version: body.keysetVersion, signed };
+}
+
+/** The next version of the keyset with these keys added. */
+export function addKeys(
+  control: Control,
+  amending: Amending,
+  added: readonly NewKey[],
+): Promise<{ readonly version: number }> {
+  return amendKeyset(control, amending, async (current, nowUs) => {
+    const taken = added.find((k) => hasKey(current, k.key));
+    if (taken !== undefined) {
+      throw new Failure(
+        EXIT.usage,
+        `key ${toHex(taken.key)} has a role in the keyset already; make another with: dragons operator keygen`,
+      );
+    }
+    return { keys: sorted([...current.body.keys, ...added.map((k) => entryOf(k, nowUs))]) };
+  });
 }
 
 /** Signs what is sound. @throws Failure naming the field that is not. */

@@ -3,10 +3,10 @@ import { revocationTriesMax } from "../../domain/limits.ts";
 import { checkRevocation, REVOCATION, RevocationBody } from "../../domain/revocation.ts";
 import { refOf, signBody } from "../../domain/signing.ts";
 import { native } from "../../native/crypto.ts";
-import { toWire } from "../../wire/artifacts.ts";
 import { StatusError } from "../../wire/status.ts";
-import { type Control, pages, requestId } from "../client.ts";
+import { type Control, pages } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
+import { type Outlet, recordedAt } from "./proposal.ts";
 
 /** What operators take back for good, and why. */
 export type Revoked = Pick<RevocationBody, "kind" | "target" | "reason">;
@@ -19,6 +19,7 @@ export async function revoke(
   control: Control,
   signers: readonly Signer[],
   what: Revoked,
+  outlet: Outlet = recordedAt(control),
 ): Promise<{ readonly epoch: number }> {
   for (let tries = 1; ; tries++) {
     const last = await lastRevocation(control);
@@ -34,8 +35,7 @@ export async function revoke(
     if (problem !== null) throw new Failure(EXIT.usage, problem.detail);
     const signed = await signBody(REVOCATION, body, signers);
     try {
-      const revocation = toWire(signed);
-      await control.grants.recordRevocation({ requestId: requestId(), revocation });
+      await outlet("revocation", signed);
       return { epoch: body.epoch };
     } catch (error) {
       const taken = error instanceof StatusError && error.reason === "EPOCH_TAKEN";

@@ -3,6 +3,7 @@ import type { Signer } from "../../domain/crypto.ts";
 import { controlKeyTtlUs } from "../../domain/limits.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { entryOf, type NewKey, signKeyset, sorted } from "./operator.ts";
+import type { Outlet } from "./proposal.ts";
 import { revoke } from "./revocation.ts";
 
 export interface TenantView {
@@ -69,6 +70,15 @@ export async function listTenants(control: Control): Promise<TenantView[]> {
   return all;
 }
 
+/** Stops the world: every lease of the tenant ends now, and none is cut until it is resumed. */
+export const stopTenant = (
+  control: Control,
+  signers: readonly Signer[],
+  { reason }: { readonly reason: string },
+  outlet?: Outlet,
+): Promise<{ readonly epoch: number }> =>
+  revoke(control, signers, { kind: "TENANT", target: new Uint8Array(0), reason }, outlet);
+
 /**
  * Lets a tenant lease again: after it was stopped, or after its control plane was restored from a
  * backup, when operators have revoked again what was revoked since. Signed with their grant keys.
@@ -77,5 +87,6 @@ export const resumeTenant = (
   control: Control,
   signers: readonly Signer[],
   { reason }: { readonly reason: string },
+  outlet?: Outlet,
 ): Promise<{ readonly epoch: number }> =>
-  revoke(control, signers, { kind: "RESUME", target: new Uint8Array(0), reason });
+  revoke(control, signers, { kind: "RESUME", target: new Uint8Array(0), reason }, outlet);

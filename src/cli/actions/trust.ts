@@ -1,5 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { toHex } from "../../domain/bytes.ts";
+import { isInvalid } from "../../domain/invalid.ts";
+import { verifyKeyset } from "../../domain/keyset.ts";
+import type { SignedBytes } from "../../domain/signed.ts";
 import { writeAtomic } from "../../native/atomic-file.ts";
 import { native } from "../../native/crypto.ts";
 import {
@@ -41,4 +44,26 @@ export async function readTrust(path: string): Promise<TrustFile> {
   const trust = parseTrustFile(native, source);
   if (!isTrustFault(trust)) return trust;
   throw new Failure(EXIT.config, `trust file ${path}: ${trust.field}: ${trust.fix}`);
+}
+
+/**
+ * Pins the root that the pinned one hands over to, by a keyset that both signed: nothing but the two
+ * signatures decides. Returns the new root's key.
+ * @throws Failure when it is not a handover of this very root.
+ */
+export async function adoptRoot(path: string, handover: SignedBytes): Promise<Uint8Array> {
+  const trust = await readTrust(path);
+  const keyset = verifyKeyset(native, handover, trust.rootKey, trust.keysetVersion);
+  if (isInvalid(keyset)) {
+    throw new Failure(EXIT.refused, `handover: ${keyset.detail} (${keyset.code})`);
+  }
+  const { tenantId, rootKey, keysetVersion } = keyset.body;
+  if (tenantId !== trust.tenant || rootKey.length === 0) {
+    throw new Failure(EXIT.refused, `handover: hands tenant ${trust.tenant} over to nobody`);
+  }
+  const file = JSON.parse(await readFile(path, "utf8")) as object;
+  // Nobody who pins the new root may be shown what was in force before it.
+  const next = { ...file, rootKey: toHex(rootKey), keysetVersion };
+  await writeAtomic(path, `${JSON.stringify(next, null, 2)}\n`, 0o644);
+  return rootKey;
 }

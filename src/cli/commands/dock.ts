@@ -4,7 +4,8 @@ import { collect, leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
 import { printOne, printRows } from "../output.ts";
 import { parseCount, parseDuration, short, showTime } from "../units.ts";
-import { grantSigners } from "./grant.ts";
+import { COSIGN, grantSigners } from "./grant.ts";
+import { outletOf, PROPOSE, proposed } from "./proposal.ts";
 
 interface Create {
   grant: string;
@@ -12,6 +13,7 @@ interface Create {
   for?: string;
   joinKey?: string;
   cosign: string[];
+  propose?: string;
 }
 
 export function register(program: Command): void {
@@ -21,7 +23,8 @@ export function register(program: Command): void {
     .option("--ledgers <n>", "ledgers that its join key may open", "1")
     .option("--for <time>", "how long it is open [24h]")
     .option("--join-key <file>", "where its join key is written [a new file beside the profile]")
-    .option("--cosign <key>", "a further grant key; may repeat", collect, [])
+    .option("--cosign <key>", COSIGN, collect, [])
+    .option(...PROPOSE)
     .action(run(createDock));
   leaf(dock, "list", "list docks", OPERATOR).action(
     run(async (context) => {
@@ -61,14 +64,17 @@ async function createDock(context: Context, options: Create): Promise<void> {
   // Kept before the dock is recorded: without its join key a dock opens nothing.
   const joinKey = await generateKey(file);
   const wanted = { grantRef: grant.ref, joinKey, ledgersMax, forUs };
-  const { dockId } = await createDock(control, signers, wanted);
+  const { propose } = options;
+  const outlet = await outletOf(context, propose);
+  const { dockId } = await createDock(control, signers, wanted, outlet);
+  const next = `dragons token create --dock ${dockId} --join-key ${file}`;
   printOne(context.format, {
     name: dockId,
     cells: {
       dock: dockId,
       grant: options.grant,
       "join key": file,
-      next: `dragons token create --dock ${dockId} --join-key ${file}`,
+      ...(propose === undefined ? { next } : proposed(propose)),
     },
     data: { dockId, grantId: options.grant, joinKeyFile: file },
   });

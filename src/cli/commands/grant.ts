@@ -14,6 +14,7 @@ import {
   showLeft,
   showTime,
 } from "../units.ts";
+import { outletOf, PROPOSE, proposed } from "./proposal.ts";
 
 interface Create {
   manifest: string;
@@ -31,9 +32,16 @@ interface Create {
   silentBeyondLease?: string;
   quarantineStalled?: boolean;
   cosign: string[];
+  propose?: string;
 }
 
-const COSIGN = "a further grant key, where the keyset asks for several; may repeat";
+interface Revoke {
+  reason: string;
+  cosign: string[];
+  propose?: string;
+}
+
+export const COSIGN = "a further grant key, where the keyset asks for several; may repeat";
 
 export function register(program: Command): void {
   const grant = program.command("grant").description("operators' signed word: who may do what");
@@ -61,6 +69,7 @@ export function register(program: Command): void {
     .option("--silent-beyond-lease <state>", "stop or quarantine what is silent past its lease")
     .option("--quarantine-stalled", "quarantine a stall that remedies do not cure")
     .option("--cosign <key>", COSIGN, collect, [])
+    .option(...PROPOSE)
     .action(run(createGrant));
   leaf(grant, "list", "list grants", OPERATOR).action(
     run(async (context) => {
@@ -77,17 +86,17 @@ export function register(program: Command): void {
   leaf(grant, "revoke <grant>", "take a grant back for good", [...OPERATOR, "grantKey"])
     .requiredOption("--reason <text>", "why; recorded")
     .option("--cosign <key>", COSIGN, collect, [])
+    .option(...PROPOSE)
     .action(
-      run<{ reason: string; cosign: string[] }>(async (context, options, [grantId = ""]) => {
+      run<Revoke>(async (context, { reason, cosign, propose }, [grantId = ""]) => {
         const { revokeGrant } = await import("../actions/grant.ts");
-        const signers = await grantSigners(context, options.cosign);
-        const order = { grantId, reason: options.reason };
-        const { epoch } = await revokeGrant(await context.control(), signers, order);
-        printOne(context.format, {
-          name: grantId,
-          cells: { grant: grantId, revoked: `epoch ${epoch}` },
-          data: { grantId, epoch },
-        });
+        const signers = await grantSigners(context, cosign);
+        const outlet = await outletOf(context, propose);
+        const order = { grantId, reason };
+        const { epoch } = await revokeGrant(await context.control(), signers, order, outlet);
+        const how = propose === undefined ? { revoked: `epoch ${epoch}` } : proposed(propose);
+        const cells = { grant: grantId, ...how };
+        printOne(context.format, { name: grantId, cells, data: { grantId, epoch } });
       }),
     );
 }
@@ -135,11 +144,15 @@ async function createGrant(context: Context, options: Create): Promise<void> {
   const signers = await grantSigners(context, options.cosign);
   const control = await context.control();
   const found = await findManifest(control, options.manifest);
-  const { grantId } = await createGrant(control, signers, {
-    ...wanted,
-    manifest: found.manifest,
-    manifestHash: found.hash,
-  });
+  const { propose } = options;
+  const whole = { ...wanted, manifest: found.manifest, manifestHash: found.hash };
+  const outlet = await outletOf(context, propose);
+  const { grantId } = await createGrant(control, signers, whole, outlet);
+  if (propose !== undefined) {
+    const cells = { grant: grantId, ...proposed(propose) };
+    printOne(context.format, { name: grantId, cells, data: { grantId, proposal: propose } });
+    return;
+  }
   const made = await getGrant(control, grantId);
   if (made.observeUntilUs > 0) {
     say(`IT MERELY OBSERVES until ${showTime(made.observeUntilUs)}: what no scope allows passes`);

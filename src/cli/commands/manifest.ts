@@ -9,7 +9,14 @@ import { collect, leaf, OPERATOR, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { printOne, printRows, type Row, say } from "../output.ts";
 import { plural, short, showRule, showTime } from "../units.ts";
-import { grantSigners } from "./grant.ts";
+import { COSIGN, grantSigners } from "./grant.ts";
+import { outletOf, PROPOSE, proposed } from "./proposal.ts";
+
+interface Retire {
+  reason: string;
+  cosign: string[];
+  propose?: string;
+}
 
 const FILE = "dragon.yaml";
 
@@ -123,16 +130,20 @@ function registerRecorded(manifest: Command): void {
     "grantKey",
   ])
     .requiredOption("--reason <text>", "why; recorded")
-    .option("--cosign <key>", "a further grant key, where the keyset asks for several", collect, [])
+    .option("--cosign <key>", COSIGN, collect, [])
+    .option(...PROPOSE)
     .action(
-      run<{ reason: string; cosign: string[] }>(async (context, options, [name = ""]) => {
+      run<Retire>(async (context, options, [name = ""]) => {
         const { findManifest, retireManifest } = await import("../actions/manifest.ts");
         const signers = await grantSigners(context, options.cosign);
         const control = await context.control();
         const { manifest: found, hash } = await findManifest(control, name);
-        const { epoch } = await retireManifest(control, signers, { hash, reason: options.reason });
+        const { reason, propose } = options;
+        const outlet = await outletOf(context, propose);
+        const { epoch } = await retireManifest(control, signers, { hash, reason }, outlet);
         const base = row(found, hash);
-        const cells = { manifest: label(found), hash: hex(hash), retired: `epoch ${epoch}` };
+        const how = propose === undefined ? { retired: `epoch ${epoch}` } : proposed(propose);
+        const cells = { manifest: label(found), hash: hex(hash), ...how };
         printOne(context.format, { ...base, cells, data: { manifestHash: hex(hash), epoch } });
       }),
     );

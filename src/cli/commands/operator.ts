@@ -5,12 +5,15 @@ import { leaf, OPERATOR, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { printOne, printRows } from "../output.ts";
 import { parseChoice, parseDuration, short, showTime } from "../units.ts";
+import { amendingOf } from "./key.ts";
+import { PROPOSE, proposed } from "./proposal.ts";
 
 interface Add {
   login?: string;
   role: string;
   grant?: string;
   for?: string;
+  propose?: string;
 }
 
 export function register(program: Command): void {
@@ -28,21 +31,24 @@ export function register(program: Command): void {
   leaf(operator, "add <name>", "add an operator's keys: the next keyset, signed by the root", [
     ...OPERATOR,
     "rootKey",
+    "trust",
   ])
     .option("--login <key>", "public key in hex, or key file, that signs them in")
     .option("--role <role>", "viewer, operator or admin", "operator")
     .option("--grant <key>", "public key in hex, or key file, that signs grants")
     .option("--for <time>", "how long the keys are good for [365d]")
+    .option(...PROPOSE)
     .action(
       run<Add>(async (context, options, [holder = ""]) => {
         const { addKeys } = await import("../actions/operator.ts");
-        const { openSigner } = await import("../actions/keys.ts");
-        const root = await openSigner(context.required("rootKey"));
+        const { propose } = options;
         const added = await newKeys(holder, options);
-        const { version } = await addKeys(await context.control(), root, added);
+        const amending = await amendingOf(context, propose);
+        const { version } = await addKeys(await context.control(), amending, added);
+        const cells = { operator: holder, keys: `${added.length}`, keyset: `version ${version}` };
         printOne(context.format, {
           name: holder,
-          cells: { operator: holder, keys: `${added.length}`, keyset: `version ${version}` },
+          cells: { ...cells, ...(propose === undefined ? {} : proposed(propose)) },
           data: { operator: holder, keysetVersion: version },
         });
       }),

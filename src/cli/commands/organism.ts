@@ -1,8 +1,11 @@
 import type { Command } from "commander";
 import type { OrganismView, PulseView } from "../actions/organism.ts";
 import { collect, leaf, OPERATOR, run } from "../command.ts";
+import type { Context } from "../context.ts";
 import { printEvent, printOne, printRows, type Row, say } from "../output.ts";
 import { observing, parseChoice, showDuration, showLeft, showTime } from "../units.ts";
+import { COSIGN, grantSigners } from "./grant.ts";
+import { outletOf, PROPOSE, proposed } from "./proposal.ts";
 
 interface Filter {
   state?: string;
@@ -49,6 +52,14 @@ export function register(program: Command): void {
         }
       }),
     );
+  leaf(organism, "revoke <instance>", "take an instance back for good: no lease, no successor", [
+    ...OPERATOR,
+    "grantKey",
+  ])
+    .requiredOption("--reason <text>", "why; recorded")
+    .option("--cosign <key>", COSIGN, collect, [])
+    .option(...PROPOSE)
+    .action(run(revokeInstance));
   leaf(organism, "show <instance>", "show one organism with its latest beat", OPERATOR).action(
     run(async (context, _options, [instanceId = ""]) => {
       const { getOrganism } = await import("../actions/organism.ts");
@@ -160,3 +171,22 @@ const row = (o: OrganismView): Row => ({
   },
   data: { ...o, conditions: o.conditions.map((c) => ({ ...c })) },
 });
+
+async function revokeInstance(
+  context: Context,
+  { reason, cosign, propose }: Reason & { cosign: string[]; propose?: string },
+  [instanceId = ""]: readonly string[],
+): Promise<void> {
+  const { getOrganism } = await import("../actions/organism.ts");
+  const { revoke } = await import("../actions/revocation.ts");
+  const { fromHex } = await import("../../domain/bytes.ts");
+  const signers = await grantSigners(context, cosign);
+  const outlet = await outletOf(context, propose);
+  const control = await context.control();
+  const { organism } = await getOrganism(control, instanceId);
+  const what = { kind: "INSTANCE", target: fromHex(organism.ledgerId), reason } as const;
+  const { epoch } = await revoke(control, signers, what, outlet);
+  const how = propose === undefined ? { revoked: `epoch ${epoch}` } : proposed(propose);
+  const cells = { instance: instanceId, ...how };
+  printOne(context.format, { name: instanceId, cells, data: { instanceId, epoch } });
+}

@@ -6,10 +6,16 @@ import type { Context } from "../context.ts";
 import { printOne, printRows, type Row, say } from "../output.ts";
 import { readReady } from "../profile.ts";
 import { parseDuration } from "../units.ts";
-import { grantSigners } from "./grant.ts";
+import { COSIGN, grantSigners } from "./grant.ts";
+import { outletOf, PROPOSE, proposed } from "./proposal.ts";
 
 interface Ready {
   ready?: string;
+}
+interface Order {
+  reason: string;
+  cosign: string[];
+  propose?: string;
 }
 interface Create extends Ready {
   keys?: string;
@@ -17,7 +23,9 @@ interface Create extends Ready {
 }
 
 export function register(program: Command): void {
-  const tenant = program.command("tenant").description("tenants of a control plane, for its owner");
+  const tenant = program
+    .command("tenant")
+    .description("tenants of a control plane; stop and resume one");
   const ready = "ready file of the control plane: its address, authority, id and owner's token";
   const settings = [...OWNER, "audience", "operator", "trust"] as const;
   leaf(tenant, "create <name>", "found a tenant with its first keys", settings)
@@ -34,22 +42,29 @@ export function register(program: Command): void {
         printRows(context.format, tenants.map(row));
       }),
     );
-  leaf(tenant, "resume", "lease again, after a stop or a restore from a backup", [
-    ...OPERATOR,
-    "grantKey",
-  ])
-    .requiredOption("--reason <text>", "why; recorded")
-    .option("--cosign <key>", "a further grant key, where the keyset asks for several", collect, [])
-    .action(
-      run<{ reason: string; cosign: string[] }>(async (context, { reason, cosign }) => {
-        const { resumeTenant } = await import("../actions/tenant.ts");
-        const signers = await grantSigners(context, cosign);
-        const control = await context.control();
-        const { epoch } = await resumeTenant(control, signers, { reason });
-        const cells = { tenant: control.tenant, resumed: `epoch ${epoch}` };
-        printOne(context.format, { name: control.tenant, cells, data: { epoch } });
-      }),
-    );
+  const orders = [
+    ["stop", "stop the world: every lease ends now, until it is resumed", "stopped"],
+    ["resume", "lease again, after a stop or a restore from a backup", "resumed"],
+  ] as const;
+  for (const [verb, summary, done] of orders) {
+    leaf(tenant, verb, summary, [...OPERATOR, "grantKey"])
+      .requiredOption("--reason <text>", "why; recorded")
+      .option("--cosign <key>", COSIGN, collect, [])
+      .option(...PROPOSE)
+      .action(
+        run<Order>(async (context, { reason, cosign, propose }) => {
+          const { resumeTenant, stopTenant } = await import("../actions/tenant.ts");
+          const carryOut = verb === "stop" ? stopTenant : resumeTenant;
+          const signers = await grantSigners(context, cosign);
+          const control = await context.control();
+          const outlet = await outletOf(context, propose);
+          const { epoch } = await carryOut(control, signers, { reason }, outlet);
+          const how = propose === undefined ? { [done]: `epoch ${epoch}` } : proposed(propose);
+          const cells = { tenant: control.tenant, ...how };
+          printOne(context.format, { name: control.tenant, cells, data: { epoch } });
+        }),
+      );
+  }
 }
 
 const owner = (context: Context, { ready }: Ready): Context =>

@@ -35,6 +35,18 @@ export function register(program: Command): void {
         await show(path, context.format);
       }),
     );
+  leaf(trust, "adopt <handover>", "pin the root that the pinned one hands over to", [
+    "trust",
+  ]).action(
+    run(async (context, _options, [handover = ""]) => {
+      const { adoptRoot } = await import("../actions/trust.ts");
+      const { readProposal } = await import("../actions/proposal.ts");
+      const path = context.required("trust");
+      await adoptRoot(path, (await readProposal(handover)).signed);
+      say(`trust file: ${path}`);
+      await show(path, context.format);
+    }),
+  );
   leaf(trust, "show [file]", "show a trust file, checked", ["trust"]).action(
     run(async (context, _options, [file]) =>
       show(file ?? context.required("trust"), context.format),
