@@ -390,7 +390,11 @@ export const watchRetryUs = 1 * SECOND_US;
 export const operatorKeyTtlUs = 365 * 24 * 60 * MINUTE_US;
 /** Microseconds that the control plane's keys are good for in a tenant's first keyset. */
 export const controlKeyTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
-/** Microseconds that a grant or a dock holds when it is not said. */
+/** Microseconds that a dock is open when it is not said: whoever is to come aboard is at the door. */
+export const dockTtlDefaultUs = 60 * MINUTE_US;
+/** Microseconds that a dock may be open: a join token that leaked opens nothing after that. */
+export const dockTtlMaxUs = 7 * 24 * 60 * MINUTE_US;
+/** Microseconds that a grant holds when it is not said. */
 export const grantTtlDefaultUs = 24 * 60 * MINUTE_US;
 
 /** Microseconds in which a sidecar that is about to start must have docked. */

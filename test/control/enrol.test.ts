@@ -12,6 +12,7 @@ import {
   anonymousPerAddressMax,
   controlAgeGraceUs,
   controlAgeUs,
+  dockTtlMaxUs,
   joinKeyAlarmsMax,
   sidecarCertificateTtlUs,
 } from "../../src/domain/limits.ts";
@@ -372,6 +373,23 @@ describe("a join key beyond what its dock allows", () => {
       );
     return { dockRef, join };
   }
+});
+
+test("a dock is not recorded that is open for longer than a week", async () => {
+  const { grantRef } = await makeBerth(world, house);
+  const record = async (openUs: number) => {
+    const notBeforeUs = world.clock.nowUs();
+    const join = [{ key: newSigner().publicKey, ledgersMax: 1 }];
+    const window = { notBeforeUs, notAfterUs: notBeforeUs + openUs };
+    const dock = await signDock(house, dockBody(world, house, grantRef, join, window));
+    const operator = await house.as("OPERATOR");
+    return world.client(DockService).recordDock({ requestId: requestId(), dock }, operator);
+  };
+  await record(dockTtlMaxUs);
+  expect(await refusalOf(record(dockTtlMaxUs + 1))).toMatchObject({
+    code: "INVALID_ARGUMENT",
+    metadata: { field: "dock.not_after_us" },
+  });
 });
 
 describe("those who have proven nothing", () => {

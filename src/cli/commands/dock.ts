@@ -21,7 +21,7 @@ export function register(program: Command): void {
   leaf(dock, "create", "open a grant to new instances", [...OPERATOR, "grantKey", "trust"])
     .requiredOption("--grant <grant>", "id of the grant")
     .option("--ledgers <n>", "ledgers that its join key may open", "1")
-    .option("--for <time>", "how long it is open [24h]")
+    .option("--for <time>", "how long it is open, at most 7d [1h]")
     .option("--join-key <file>", "where its join key is written [a new file beside the profile]")
     .option("--cosign <key>", COSIGN, collect, [])
     .option(...PROPOSE)
@@ -50,9 +50,9 @@ async function createDock(context: Context, options: Create): Promise<void> {
   const { verifiedGrant } = await import("../actions/grant.ts");
   const { readTrust } = await import("../actions/trust.ts");
   const { generateKey } = await import("../actions/keys.ts");
-  const { grantTtlDefaultUs } = await import("../../domain/limits.ts");
+  const { dockTtlDefaultUs } = await import("../../domain/limits.ts");
 
-  const forUs = options.for === undefined ? grantTtlDefaultUs : parseDuration(options.for, "--for");
+  const forUs = options.for === undefined ? dockTtlDefaultUs : parseDuration(options.for, "--for");
   const ledgersMax = parseCount(options.ledgers, "--ledgers");
   const { rootKey } = await readTrust(context.required("trust"));
   const signers = await grantSigners(context, options.cosign);

@@ -2,7 +2,7 @@ import type { Alarm } from "../../domain/alarm.ts";
 import { equal, toHex } from "../../domain/bytes.ts";
 import { DockBody, verifyDock } from "../../domain/dock.ts";
 import { GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
-import { joinKeyAlarmsMax } from "../../domain/limits.ts";
+import { dockTtlMaxUs, joinKeyAlarmsMax } from "../../domain/limits.ts";
 import type { Verified } from "../../domain/signed.ts";
 import { DockService } from "../../gen/dragons/v1/dock_pb.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
@@ -80,6 +80,10 @@ export function dockService(
         );
         notByRevoked(tenant, "dock", signed);
         notOver("dock", dock.body, tenant.nowUs());
+        if (dock.body.notAfterUs - dock.body.notBeforeUs > dockTtlMaxUs) {
+          const days = dockTtlMaxUs / (24 * 3_600_000_000);
+          throw badArgument("dock.not_after_us", `a dock is open for ${days} days at most`);
+        }
         notRetired(tenant, grant.artifact.body.manifestHash);
         const known = tenant.dock(dock.ref);
         const { dockId } = dock.body;
