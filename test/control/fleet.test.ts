@@ -1,0 +1,9 @@
+import { expect, test } from "vitest";
+import { restartUnder } from "./fleet.ts";
+
+// `node bench/fleet.ts` does the same with a thousand.
+test("a fleet is renewed after a restart of its control plane before any lease of it ends", async () => {
+  const { afterMs, late } = await restartUnder(60);
+  expect(afterMs).toHaveLength(60);
+  expect(late).toBe(0);
+});
