@@ -55,7 +55,7 @@ export interface World {
   /** A connection of one's own, with this certificate or none. Closed with the world. */
   door(certificate?: ClientCertificate): Door;
   /** Stops it and starts it again on the same folder. */
-  restart(): Promise<void>;
+  restart(awayUs?: number): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -115,8 +115,9 @@ export async function startWorld(rates?: AdmissionRates): Promise<World> {
       const channel = open(certificate);
       return { client: (service) => createClient(service, channel) };
     },
-    async restart() {
+    async restart(awayUs = 0) {
       await stop();
+      clock.advance(awayUs);
       await start();
     },
     async end() {
