@@ -16,6 +16,7 @@ import { register as operator } from "./commands/operator.ts";
 import { register as organism } from "./commands/organism.ts";
 import { register as proposal } from "./commands/proposal.ts";
 import { register as receipt } from "./commands/receipt.ts";
+import { register as scope } from "./commands/scope.ts";
 import { register as sidecar } from "./commands/sidecar.ts";
 import { register as tamper } from "./commands/tamper.ts";
 import { register as tenant } from "./commands/tenant.ts";
@@ -33,6 +34,7 @@ const NOUNS = [
   key,
   proposal,
   manifest,
+  scope,
   grant,
   dock,
   token,

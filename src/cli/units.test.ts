@@ -6,10 +6,10 @@ import {
   parseCount,
   parseDuration,
   plural,
-  showAction,
   showBytes,
   showDuration,
   showLeft,
+  showRule,
   showTime,
 } from "./units.ts";
 
@@ -88,11 +88,22 @@ describe("what is shown", () => {
     expect(showDuration(us)).toBe(text);
   });
 
-  test("actions and counts as people say them", () => {
-    expect(showAction({ verb: "", path: "/p.v1.P/Get", target: "p:443" })).toBe(
-      "p.v1.P/Get at p:443",
+  test("rules and counts as people say them", () => {
+    const grpc = {
+      protocol: "GRPC",
+      verb: "",
+      path: "/p.v1.P/*",
+      target: "p:443",
+      when: "",
+    } as const;
+    const http = { protocol: "HTTP", verb: "POST", path: "/v1", target: "l:80" } as const;
+    const mcp = { protocol: "MCP", verb: "tools/list", path: "", target: "tracker" } as const;
+    expect(showRule({ ...grpc, scheme: "UNSPECIFIED" })).toBe("grpc p.v1.P/* at p:443");
+    expect(showRule({ ...grpc, scheme: "HTTPS" })).toBe("grpc p.v1.P/* at https://p");
+    expect(showRule({ ...http, scheme: "HTTP", when: "json.a" })).toBe(
+      "http POST http://l/v1 when json.a",
     );
-    expect(showAction({ verb: "POST", path: "/v1", target: "l:80" })).toBe("POST v1 at l:80");
+    expect(showRule({ ...mcp, scheme: "UNSPECIFIED", when: "" })).toBe("mcp tools/list at tracker");
     expect([plural(1, "byte"), plural(0, "byte")]).toEqual(["1 byte", "0 bytes"]);
   });
 });

@@ -1,4 +1,4 @@
-import type { Claim } from "../domain/claim.ts";
+import { actionText, placeText } from "../domain/action-text.ts";
 import type { Rule } from "../domain/rule.ts";
 import type { LeftView } from "./actions/left.ts";
 import { EXIT, Failure } from "./failure.ts";
@@ -110,17 +110,9 @@ export const observing = (untilUs: number): string =>
 /** The beginning of a hash: enough to tell apart what stands in one table. */
 export const short = (hex: string): string => (hex === "" ? "-" : hex.slice(0, 16));
 
-/** `payments.v1.Payments/Refund at payments.internal:443` */
-export const showAction = ({
-  verb,
-  path,
-  target,
-}: Pick<Claim, "verb" | "path" | "target">): string =>
-  `${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
-
 /** `grpc payments.v1.Payments/Refund at payments.internal:443 when json.amount <= 5` */
 export const showRule = (rule: Rule): string =>
-  `${rule.protocol.toLowerCase()} ${showAction(rule)}${rule.when === "" ? "" : ` when ${rule.when}`}`;
+  `${rule.protocol.toLowerCase()} ${actionText({ ...rule, target: rule.protocol === "GRPC" ? placeText(rule) : rule.target })}${rule.when === "" ? "" : ` when ${rule.when}`}`;
 
 /** `1 message`, `2 messages`. */
 export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;

@@ -1,3 +1,4 @@
+import { actionText } from "./action-text.ts";
 import { equal } from "./bytes.ts";
 import type { Claim, LimitState } from "./claim.ts";
 import type { ScopeGrant } from "./grant.ts";
@@ -103,7 +104,7 @@ export function authorize(authority: Authority, claim: Claim, nowUs: number): Al
   if (!(nowUs < lease.body.notAfterUs) || authority.overdue) {
     return refused("LEASE_EXPIRED", "the lease has ended");
   }
-  const decision = byScope(authority.subject, lease.body, claim);
+  const decision = decideByScope(authority.subject, lease.body.scopes, claim);
   if (decision.allowed || !(nowUs < lease.body.observeUntilUs)) return decision;
   return observe(authority.subject.scopes, decision, claim);
 }
@@ -126,22 +127,27 @@ function observe(scopes: Scopes, refusal: Refused, claim: Claim): Allowed | Refu
   }
 }
 
-function byScope(subject: Subject, lease: LeaseBody, claim: Claim): Allowed | Refused {
-  const found = findRule(subject.scopes, lease, claim);
+/** The part of the decision that rests on the manifest, what is held of it, and the claim. */
+export function decideByScope(
+  subject: Pick<Subject, "scopes" | "granted">,
+  held: readonly ScopeGrant[],
+  claim: Claim,
+): Allowed | Refused {
+  const found = findRule(subject.scopes, held, claim);
   if (found === null) {
-    return byCondition(subject.scopes, lease, claim) ?? notGranted(subject, claim);
+    return byCondition(subject.scopes, held, claim) ?? notGranted(subject, claim);
   }
   const { scope, rule } = found;
   return limitSpent(scope, claim) ?? { allowed: true, scope, rule, named: true, wouldDeny: null };
 }
 
 /** Why no condition lets it in, told by the first rule that was asked; null: no granted rule speaks of it. */
-function byCondition(scopes: Scopes, lease: LeaseBody, claim: Claim): Refused | null {
-  const asked = judge(scopes, lease.scopes, claim).filter((j) => j.granted);
+function byCondition(scopes: Scopes, held: readonly ScopeGrant[], claim: Claim): Refused | null {
+  const asked = judge(scopes, held, claim).filter((j) => j.granted);
   const [first] = asked;
   if (first === undefined || first.outcome.outcome === "TRUE") return null;
   const { scope, rule } = first.by;
-  const allows = `${scope} allows ${name(claim)} only when`;
+  const allows = `${scope} allows ${actionText(claim)} only when`;
   const needs = needsOf(asked.flatMap((j) => j.by.when?.inputs ?? []));
   const refusal =
     first.outcome.outcome === "FALSE"
@@ -165,18 +171,21 @@ function spentOf({ actionsLeft, bytesLeft, concurrentLeft, rateLeft }: LimitStat
   return rateLeft <= 0 ? "actions in a minute" : null;
 }
 
-function notGranted({ scopes, granted }: Subject, claim: Claim): Refused {
+function notGranted(
+  { scopes, granted }: Pick<Subject, "scopes" | "granted">,
+  claim: Claim,
+): Refused {
   const [match] = matching(scopes, claim);
   if (match !== undefined) {
-    const detail = `${name(claim)} needs ${match.scope}, which is not granted`;
+    const detail = `${actionText(claim)} needs ${match.scope}, which is not granted`;
     const remedy = remedyFor(scopes.manifest, granted, claim, match.scope);
     return { ...refused("SCOPE_NOT_GRANTED", detail, match.scope), remedy };
   }
   const near = nearest(scopes, claim)?.scope ?? "";
   const detail =
     near === ""
-      ? `${name(claim)} is in no scope of the manifest`
-      : `${name(claim)} is in no scope of the manifest; ${near} comes nearest`;
+      ? `${actionText(claim)} is in no scope of the manifest`
+      : `${actionText(claim)} is in no scope of the manifest; ${near} comes nearest`;
   const remedy = remedyFor(scopes.manifest, granted, claim, null);
   return { ...refused("SCOPE_NOT_GRANTED", detail, near), remedy };
 }
@@ -190,10 +199,6 @@ const refused = (reason: Reason, detail: string, scope = ""): Refused => ({
   rule: null,
   needs: null,
 });
-
-/** `payments.v1.Payments/Delete at payments.internal:443` */
-const name = ({ verb, path, target }: Claim): string =>
-  `${[verb, path.replace(/^\//, "")].filter((w) => w !== "").join(" ")} at ${target}`;
 
 const isOf = (lease: LeaseBody, subject: Subject): boolean =>
   lease.tenantId === subject.tenantId &&

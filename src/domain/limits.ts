@@ -65,6 +65,8 @@ export const driftSettleUs = SECOND_US / 20;
 export const driftAgainUs = 1 * SECOND_US;
 /** Bytes of a `dragon.yaml`; it is written by hand. */
 export const manifestYamlBytesMax = 256 * KIB;
+/** Bytes of a file of expectations for `scope test`; it is written by hand. */
+export const expectationsBytesMax = 1 * MIB;
 /** Alternatives of one `{a,b}` in a glob or a pattern. */
 export const alternativesMax = 32;
 /** Bytes. A heartbeat is sent every few seconds by every organism. */

@@ -1,3 +1,4 @@
+import { placeText } from "./action-text.ts";
 import type { Claim } from "./claim.ts";
 import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
 import { DRAFT, type Manifest, manifestLabel, SCOPE_NAME } from "./manifest.ts";
@@ -93,25 +94,18 @@ function ruleLines(rule: Rule): string[] {
     case "GRPC":
       return [
         `    - grpc: ${scalar(rule.path.slice(1))}`,
-        `      at: ${scalar(place(rule))}`,
+        `      at: ${scalar(placeText(rule))}`,
         ...when,
       ];
     case "HTTP":
-      return [`    - http: ${scalar(`${rule.verb} ${place(rule)}${rule.path}`)}`, ...when];
+      return [`    - http: ${scalar(`${rule.verb} ${placeText(rule)}${rule.path}`)}`, ...when];
     default:
       return [
-        `    - mcp: ${scalar(`${rule.verb} ${rule.path}`)}`,
+        `    - mcp: ${scalar(`${rule.verb} ${rule.path}`.trimEnd())}`,
         `      server: ${scalar(rule.target)}`,
         ...when,
       ];
   }
-}
-
-/** `https://ledger.internal`, without the port that the scheme means; `ledger.internal:443` without a scheme. */
-function place({ scheme, target }: Rule): string {
-  if (scheme === "UNSPECIFIED") return target;
-  const [prefix, port] = scheme === "HTTPS" ? ["https://", ":443"] : ["http://", ":80"];
-  return prefix + (target.endsWith(port) ? target.slice(0, -port.length) : target);
 }
 
 /** A YAML scalar: plain where that can only be this very string, else quoted. */

@@ -46,7 +46,7 @@ describe("findRule", () => {
     [["use:health"], claimOf("/grpc.health.v1.Health/Check", "c:1"), undefined],
     [["none:such"], GET, undefined],
   ])("%o, %o: %s", (held, claim, expected) => {
-    expect(findRule(scopes, lease(...held), claim)?.scope).toBe(expected);
+    expect(findRule(scopes, lease(...held).scopes, claim)?.scope).toBe(expected);
   });
 
   test("finds a scope exactly where some rule of a held scope matches", () => {
@@ -62,7 +62,7 @@ describe("findRule", () => {
         const expected = manifest.capabilities.find(
           (c) => held.includes(c.name) && c.rules.some((r) => matchRule(r, claim)),
         );
-        expect(findRule(scopes, lease(...held), claim)?.scope).toBe(expected?.name);
+        expect(findRule(scopes, lease(...held).scopes, claim)?.scope).toBe(expected?.name);
       }),
       { numRuns: 2000 },
     );

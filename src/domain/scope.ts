@@ -1,5 +1,4 @@
 import type { Claim } from "./claim.ts";
-import type { LeaseBody } from "./lease.ts";
 import type { Manifest } from "./manifest.ts";
 import { compilePattern, type Pattern } from "./pattern.ts";
 import type { Rule } from "./rule.ts";
@@ -97,10 +96,14 @@ export const judge = (
 
 const HOLDS: Outcome = { outcome: "TRUE" };
 
-/** The first rule of a scope of this lease that speaks of this action and whose condition holds. */
-export function findRule(scopes: Scopes, lease: LeaseBody, claim: Claim): ScopeRule | null {
+/** The first rule of a scope that is held that speaks of this action and whose condition holds. */
+export function findRule(
+  scopes: Scopes,
+  held: readonly { readonly name: string }[],
+  claim: Claim,
+): ScopeRule | null {
   for (const r of scopes.byTarget.get(exactKey(claim)) ?? []) {
-    if (!lease.scopes.some((s) => s.name === r.scope) || !speaksOf(r, claim)) continue;
+    if (!held.some((s) => s.name === r.scope) || !speaksOf(r, claim)) continue;
     if (r.when === null || evaluate(r.when, claim).outcome === "TRUE") return r;
   }
   return null;

@@ -4,7 +4,8 @@ import { basename, join } from "node:path";
 import { manifestWalkMax } from "../domain/limits.ts";
 import { type Capability, DRAFT, NAME } from "../domain/manifest.ts";
 import { scalar, scopeLines } from "../domain/remedy.ts";
-import { ManifestFileError, type ManifestText } from "./manifest-yaml.ts";
+import type { ManifestText } from "./manifest-yaml.ts";
+import { YamlFileError } from "./strict-yaml.ts";
 
 /** What `dragons run` knows of an agent that has no manifest yet. */
 export interface Draft {
@@ -77,7 +78,7 @@ export const redraft = (text: ManifestText, capabilities: readonly Capability[])
  * what configures it. Tools' folders and links are passed over, so that the draft can be measured.
  *
  * @param runtime what starts the agent; empty: not said
- * @throws ManifestFileError when there is too much to look through
+ * @throws YamlFileError when there is too much to look through
  */
 export async function draftFromFolder(
   folder: string,
@@ -139,7 +140,7 @@ async function survey(
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (++count.seen > manifestWalkMax) {
       const detail = `more than ${manifestWalkMax} files to look through; name what the agent is by hand`;
-      throw new ManifestFileError(0, detail);
+      throw new YamlFileError(0, detail);
     }
     if (entry.isDirectory()) {
       const passed = PASSED_OVER.test(entry.name) || entry.name.includes("\\");

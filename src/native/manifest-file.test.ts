@@ -10,7 +10,8 @@ import { manifestFilesMax, manifestYamlBytesMax } from "../domain/limits.ts";
 import { checkManifest } from "../domain/manifest.ts";
 import { compileGlob } from "./glob.ts";
 import { measure, renderManifestYaml } from "./manifest-file.ts";
-import { ManifestFileError, parseManifestYaml } from "./manifest-yaml.ts";
+import { parseManifestYaml } from "./manifest-yaml.ts";
+import { YamlFileError } from "./strict-yaml.ts";
 
 let folder: string;
 beforeEach(async () => {
@@ -300,7 +301,7 @@ describe("dragon.yaml", () => {
     try {
       parseManifestYaml(yaml);
     } catch (error) {
-      if (error instanceof ManifestFileError) return error.message;
+      if (error instanceof YamlFileError) return error.message;
       throw error;
     }
     return "accepted";

@@ -15,7 +15,8 @@ import { scalar, scopeLines } from "../domain/remedy.ts";
 import { native } from "./crypto.ts";
 import { FileDigests } from "./file-digest.ts";
 import type { Reach } from "./file-watch.ts";
-import { type GlobLine, ManifestFileError, parseManifestYaml } from "./manifest-yaml.ts";
+import { type GlobLine, parseManifestYaml } from "./manifest-yaml.ts";
+import { YamlFileError } from "./strict-yaml.ts";
 
 /** An identity as it was measured: the manifest, its one encoding, and the hash of that. */
 export interface Measured {
@@ -35,7 +36,7 @@ export interface MeasuredHere extends Measured {
  * the manifest. The same files give the same hash on every machine, whatever order the disk lists
  * them in. Nothing is ignored but `.dragons`, where Dragons itself keeps data.
  *
- * @throws ManifestFileError when the text or a file is not as it must be: symbolic links, sockets and
+ * @throws YamlFileError when the text or a file is not as it must be: symbolic links, sockets and
  * devices where a glob reaches; a glob that matches nothing; more files than a manifest may hold.
  */
 export async function measure(folder: string, yamlText: string): Promise<MeasuredHere> {
@@ -55,10 +56,10 @@ export async function measure(folder: string, yamlText: string): Promise<Measure
     capabilities: text.capabilities as Capability[],
   };
   const problem = checkRecording(manifest);
-  if (problem !== null) throw new ManifestFileError(0, problem.detail);
+  if (problem !== null) throw new YamlFileError(0, problem.detail);
   const bytes = ManifestBody.encode(manifest);
   if (bytes.length > manifestBytesMax) {
-    throw new ManifestFileError(
+    throw new YamlFileError(
       0,
       `the manifest is ${bytes.length} bytes, at most ${manifestBytesMax}`,
     );
@@ -92,7 +93,7 @@ async function walk(
       const name = entry.name.toString();
       if (names.length === 0 && name === OWN) continue;
       if (++seen > manifestWalkMax) {
-        throw new ManifestFileError(
+        throw new YamlFileError(
           0,
           `more than ${manifestWalkMax} files to look through; narrow the globs`,
         );
@@ -103,24 +104,21 @@ async function walk(
       const within = globs.some(({ glob }) => glob.reaches(inner));
       // Read as text, two such names may be one: the other would go unmeasured.
       if ((wanted || within) && !isUtf8(entry.name)) {
-        throw new ManifestFileError(0, `${path} has a name that is not UTF-8, and cannot be named`);
+        throw new YamlFileError(0, `${path} has a name that is not UTF-8, and cannot be named`);
       }
       if (entry.isDirectory()) {
         if (within) unread.push(inner);
       } else if (entry.isSymbolicLink()) {
         if (wanted || (within && (await leadsToFolder(join(folder, path))))) {
-          throw new ManifestFileError(
+          throw new YamlFileError(
             0,
             `${path} is a symbolic link, and links are not measured; put the file there, or narrow the globs`,
           );
         }
       } else if (wanted) {
-        if (!entry.isFile()) throw new ManifestFileError(0, `${path} is not a regular file`);
+        if (!entry.isFile()) throw new YamlFileError(0, `${path} is not a regular file`);
         if (files.push(path) > manifestFilesMax) {
-          throw new ManifestFileError(
-            0,
-            `more than ${manifestFilesMax} files match; narrow the globs`,
-          );
+          throw new YamlFileError(0, `more than ${manifestFilesMax} files match; narrow the globs`);
         }
       }
     }
@@ -139,9 +137,9 @@ const leadsToFolder = async (path: string): Promise<boolean> => {
 
 async function digest(files: FileDigests, folder: string, path: string): Promise<FileDigest> {
   const found = await files.digest(join(folder, path)).catch((error: NodeJS.ErrnoException) => {
-    throw new ManifestFileError(0, `${path} cannot be read: ${error.code}`);
+    throw new YamlFileError(0, `${path} cannot be read: ${error.code}`);
   });
-  if (found === null) throw new ManifestFileError(0, `${path} is not a regular file`);
+  if (found === null) throw new YamlFileError(0, `${path} is not a regular file`);
   return { path, ...found };
 }
 
@@ -157,7 +155,7 @@ function choose(
       any = true;
       chosen.add(file);
     }
-    if (!any) throw new ManifestFileError(line, `${glob.source} matches no file`);
+    if (!any) throw new YamlFileError(line, `${glob.source} matches no file`);
   }
   // `digests` is sorted, and each list keeps its order.
   return [...digests.values()].filter((file) => chosen.has(file));

@@ -1,20 +1,10 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from "yaml";
 import { normaliseAuthority, type Scheme, schemeOf } from "../domain/claim.ts";
+import { deadRule } from "../domain/dead-rules.ts";
 import { manifestYamlBytesMax } from "../domain/limits.ts";
 import type { Capability } from "../domain/manifest.ts";
 import { type Rule, ruleProblem } from "../domain/rule.ts";
 import { compileGlob, type Glob } from "./glob.ts";
-
-/** Something in `dragon.yaml`, or in the files that it names, that a person has to put right. */
-export class ManifestFileError extends Error {
-  override readonly name = "ManifestFileError";
-  /** From 1; 0: no line in particular. */
-  readonly line: number;
-  constructor(line: number, detail: string) {
-    super(line === 0 ? detail : `line ${line}: ${detail}`);
-    this.line = line;
-  }
-}
+import { type Node, readYaml, YamlFileError, YamlReader } from "./strict-yaml.ts";
 
 export interface GlobLine {
   readonly glob: Glob;
@@ -32,24 +22,13 @@ export interface ManifestText {
 }
 
 /**
- * Reads `dragon.yaml` strictly: every value is text, keys are known and stand once, nothing is an
- * alias or a tag.
- * @throws ManifestFileError with the line and what to write instead.
+ * Reads `dragon.yaml` strictly, see strict-yaml.ts.
+ * @throws YamlFileError with the line and what to write instead.
  */
 export function parseManifestYaml(text: string): ManifestText {
-  if (new TextEncoder().encode(text).length > manifestYamlBytesMax) {
-    throw new ManifestFileError(0, `is longer than ${manifestYamlBytesMax} bytes`);
-  }
-  const lines = new LineCounter();
-  // The failsafe schema has no numbers, booleans or nulls: `version: 1.10` is the text 1.10.
-  const document = parseDocument(text, { lineCounter: lines, schema: "failsafe", merge: false });
-  const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) {
-    const [sentence] = problem.message.split(/ at line |\n/);
-    throw new ManifestFileError(lines.linePos(problem.pos[0]).line, sentence as string);
-  }
-  const reader = new Reader(lines);
-  const top = reader.map(document.contents, "the file", [
+  const { document, lines } = readYaml(text, manifestYamlBytesMax);
+  const reader = new ManifestReader(lines);
+  const top = reader.map(document, "the file", [
     "name",
     "version",
     "code",
@@ -59,7 +38,7 @@ export function parseManifestYaml(text: string): ManifestText {
   ]);
   const required = (key: string): Node => {
     const node = top.get(key);
-    if (node === undefined) throw new ManifestFileError(0, `has no \`${key}\``);
+    if (node === undefined) throw new YamlFileError(0, `has no \`${key}\``);
     return node;
   };
   const globs = (node: Node | undefined, key: string) =>
@@ -76,59 +55,7 @@ export function parseManifestYaml(text: string): ManifestText {
   };
 }
 
-class Reader {
-  readonly #lines: LineCounter;
-  constructor(lines: LineCounter) {
-    this.#lines = lines;
-  }
-
-  fail(node: Node | null, detail: string): never {
-    throw new ManifestFileError(this.line(node), detail);
-  }
-
-  line(node: Node | null): number {
-    const at = node?.range?.[0];
-    return at === undefined ? 0 : this.#lines.linePos(at).line;
-  }
-
-  #plain(node: Node | null): void {
-    if (isAlias(node)) this.fail(node, "has an alias (*name); write the value out");
-    if (node?.tag !== undefined && !node.tag.startsWith("tag:yaml.org,2002:")) {
-      this.fail(node, `has the tag ${node.tag}; write the value without`);
-    }
-    if (node !== null && "anchor" in node && node.anchor !== undefined) {
-      this.fail(node, `has the anchor &${node.anchor}; write the value without`);
-    }
-  }
-
-  text(node: Node, what: string): string {
-    this.#plain(node);
-    if (!isScalar(node) || typeof node.value !== "string") this.fail(node, `${what} is not text`);
-    return node.value as string;
-  }
-
-  list(node: Node, what: string): Node[] {
-    this.#plain(node);
-    if (!isSeq(node)) this.fail(node, `${what} is not a list; write ${what}: [${example(what)}]`);
-    return node.items as Node[];
-  }
-
-  /** `known` empty: any key. */
-  map(node: Node | null, what: string, known: readonly string[]): Map<string, Node> {
-    this.#plain(node);
-    if (!isMap(node)) this.fail(node, `${what} is not a mapping of keys to values`);
-    const found = new Map<string, Node>();
-    for (const { key, value } of node.items as { key: Node; value: Node | null }[]) {
-      const name = this.text(key, "a key");
-      if (known.length > 0 && !known.includes(name)) {
-        this.fail(key, `${what} has the unknown key \`${name}\`; ${advice(name, known)}`);
-      }
-      if (value === null) this.fail(key, `\`${name}\` has no value`);
-      found.set(name, value);
-    }
-    return found;
-  }
-
+class ManifestReader extends YamlReader {
   glob(node: Node, what: string): GlobLine {
     const source = this.text(node, what);
     const glob = compileGlob(source);
@@ -138,10 +65,13 @@ class Reader {
 
   capabilities(node: Node): Capability[] {
     return Array.from(this.map(node, "capabilities", []))
-      .map(([name, rules]) => ({
-        name,
-        rules: this.list(rules, name).map((item) => this.rule(item, name)),
-      }))
+      .map(([name, rules]) => {
+        const items = this.list(rules, name);
+        const read = items.map((item) => this.rule(item, name));
+        const dead = deadRule(read);
+        if (dead !== null) this.fail(items[dead.index] as Node, `a rule of ${name} ${dead.why}`);
+        return { name, rules: read };
+      })
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -170,7 +100,8 @@ class Reader {
       return this.text(value as Node, key);
     };
     const action = text(kind as string);
-    const when = keys.has("when") ? text("when") : "";
+    // What a folded scalar leaves at its end is no part of a condition.
+    const when = keys.has("when") ? text("when").trim() : "";
     const rule =
       kind === "grpc"
         ? grpcRule(action, text("at"), when)
@@ -214,32 +145,8 @@ function httpRule(action: string, when: string): Rule | string {
 }
 
 function mcpRule(action: string, server: string, when: string): Rule | string {
-  const [verb, name, ...more] = action.split(" ");
-  if (name === undefined || more.length > 0) return "is not such as mcp: tools/call create_ticket";
+  const [verb, name = "", ...more] = action.split(" ");
+  if (more.length > 0) return "is not such as mcp: tools/call create_ticket";
   const said = verb as string;
   return { protocol: "MCP", target: server, verb: said, path: name, when, scheme: "UNSPECIFIED" };
-}
-
-const example = (what: string): string =>
-  what === "code" ? "agent/**/*.py" : what === "config" ? "config.yaml" : "…";
-
-/** `did you mean capabilities?` where one known key is near, else all of them. */
-function advice(name: string, known: readonly string[]): string {
-  const near = known.find((k) => distance(name.toLowerCase(), k) <= 2);
-  return near === undefined ? `known are ${known.join(", ")}` : `did you mean \`${near}\`?`;
-}
-
-/** Levenshtein's; names are short, and longer ones are near to nothing. */
-function distance(a: string, b: string): number {
-  if (a.length > 32) return a.length;
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const swap = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

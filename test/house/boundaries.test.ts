@@ -66,7 +66,7 @@ const DOORS: Record<string, Record<string, string[]>> = {
   "src/storage/lmdb.ts": { packages: ["lmdb"] },
   "src/native/pki.ts": { packages: ["@peculiar/x509", "reflect-metadata"] },
   "src/native/ids.ts": { packages: ["uuidv7"] },
-  "src/native/manifest-yaml.ts": { packages: ["yaml"] },
+  "src/native/strict-yaml.ts": { packages: ["yaml"] },
   // The composition root starts each process by its own entry.
   "src/cli/commands/processes.ts": { rooms: ["src/control", "sidecar"] },
 };

@@ -6,7 +6,7 @@ import { type Manifest, ManifestBody, manifestHash, manifestLabel } from "../../
 import { native } from "../../native/crypto.ts";
 import { draftFromFolder } from "../../native/manifest-draft.ts";
 import { type Measured, measure } from "../../native/manifest-file.ts";
-import { ManifestFileError } from "../../native/manifest-yaml.ts";
+import { YamlFileError } from "../../native/strict-yaml.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { listOrganisms } from "./organism.ts";
@@ -49,7 +49,7 @@ export async function measureFile(path: string, folder?: string): Promise<Measur
     return await measure(folder ?? dirname(file), text);
   } catch (error) {
     const { syscall, message } = error as NodeJS.ErrnoException;
-    if (!(error instanceof ManifestFileError) && syscall === undefined) throw error;
+    if (!(error instanceof YamlFileError) && syscall === undefined) throw error;
     throw new Failure(EXIT.config, `manifest ${file}: ${message}`);
   }
 }
@@ -129,7 +129,7 @@ export async function draftFor(
     await measure(folder, text);
     return text;
   } catch (error) {
-    if (!(error instanceof ManifestFileError)) throw error;
+    if (!(error instanceof YamlFileError)) throw error;
     throw new Failure(EXIT.config, `manifest: ${folder} cannot be drafted: ${error.message}`);
   }
 }

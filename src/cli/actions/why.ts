@@ -1,6 +1,8 @@
+import { actionText } from "../../domain/action-text.ts";
 import { type Allowed, authorize, type Refused } from "../../domain/authorize.ts";
 import { toHex } from "../../domain/bytes.ts";
 import { GrantBody } from "../../domain/grant.ts";
+import type { Input } from "../../domain/input.ts";
 import { LeaseBody } from "../../domain/lease.ts";
 import { ManifestBody, manifestHash, manifestLabel } from "../../domain/manifest.ts";
 import { RENDERINGS, type Reason } from "../../domain/reason.ts";
@@ -13,7 +15,7 @@ import type { GetEntryResponse } from "../../gen/dragons/v1/evidence_pb.ts";
 import { native } from "../../native/crypto.ts";
 import type { SidecarClient } from "../client.ts";
 import { EXIT, Failure } from "../failure.ts";
-import { showAction, showRule, showTime } from "../units.ts";
+import { showRule, showTime } from "../units.ts";
 import { type OpenReceipt, openReceipt } from "./receipt.ts";
 
 /** Why an action was allowed or refused, from the artifacts of its own receipt. */
@@ -21,6 +23,8 @@ export interface Why {
   readonly receipt: OpenReceipt;
   /** What was asked; null: the claim was not kept. */
   readonly action: string | null;
+  /** What conditions asked for, as the claim has it. */
+  readonly inputs: readonly Input[];
   readonly manifest: string;
   readonly lease: {
     readonly leaseId: string;
@@ -54,7 +58,8 @@ export async function explainReceipt({ evidence }: SidecarClient, receiptId: str
   const { claim } = receipt.contents;
   return {
     receipt,
-    action: claim === null ? null : showAction(claim),
+    action: claim === null ? null : actionText(claim),
+    inputs: claim?.inputs ?? [],
     manifest: manifestLabel(manifest),
     lease: lease && {
       leaseId: lease.body.leaseId,
@@ -145,8 +150,13 @@ function permitted(
   };
 }
 
-const refused = ({ detail, remedy }: Refused): Pick<Why, "rule" | "clause" | "remedy"> => ({
-  rule: null,
+const refused = ({
+  scope,
+  rule,
+  detail,
+  remedy,
+}: Refused): Pick<Why, "rule" | "clause" | "remedy"> => ({
+  rule: rule && ruleText(scope, rule),
   clause: detail,
   remedy,
 });

@@ -1,10 +1,11 @@
 import type { Command } from "commander";
+import { actionText } from "../../domain/action-text.ts";
 import type { OpenReceipt, ReceiptFilter, ReceiptView } from "../actions/receipt.ts";
 import { leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { type Json, printEvent, printOne, printRows, type Row, say } from "../output.ts";
-import { parseChoice, parseCount, plural, showAction, showTime } from "../units.ts";
+import { parseChoice, parseCount, plural, showTime } from "../units.ts";
 
 interface Filter {
   instance?: string;
@@ -166,7 +167,7 @@ const plain = (value: unknown): Json =>
 function openRow(r: OpenReceipt): Row {
   const base = row(r);
   const { claim } = r.contents;
-  const asked = claim === null ? "-" : showAction(claim);
+  const asked = claim === null ? "-" : actionText(claim);
   return { ...base, cells: { ...base.cells, action: asked }, data: openData(r) };
 }
 
@@ -194,7 +195,7 @@ function openDetail(r: OpenReceipt): Row {
   const cells = {
     ...detail(r).cells,
     goal: goal === null ? "not kept" : [goal.purpose, goal.goal].filter((g) => g !== "").join(": "),
-    claim: claim === null ? "not kept" : `${claim.protocol.toLowerCase()} ${showAction(claim)}`,
+    claim: claim === null ? "not kept" : `${claim.protocol.toLowerCase()} ${actionText(claim)}`,
     action:
       action === null
         ? "not kept"

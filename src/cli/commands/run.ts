@@ -12,7 +12,8 @@ import { scopeLines, suggestScope } from "../../domain/remedy.ts";
 import { type Rule, ruleProblem } from "../../domain/rule.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
 import type { Measured } from "../../native/manifest-file.ts";
-import { ManifestFileError, parseManifestYaml } from "../../native/manifest-yaml.ts";
+import { parseManifestYaml } from "../../native/manifest-yaml.ts";
+import { YamlFileError } from "../../native/strict-yaml.ts";
 import { bringAboard } from "../actions/aboard.ts";
 import { createGrant, listGrants } from "../actions/grant.ts";
 import { openSigner } from "../actions/keys.ts";
@@ -215,7 +216,7 @@ function allowMore(file: string, more: readonly Capability[]): string {
     const capabilities = addRules(text.capabilities, more);
     return capabilities === text.capabilities ? before : redraft(text, capabilities);
   } catch (error) {
-    if (!(error instanceof ManifestFileError)) throw error;
+    if (!(error instanceof YamlFileError)) throw error;
     throw new Failure(EXIT.config, `manifest ${file}: ${error.message}`);
   }
 }
