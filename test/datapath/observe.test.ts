@@ -1,7 +1,16 @@
 import type { ServerHttp2Stream } from "node:http2";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ManualClock } from "../../src/native/clock.ts";
-import { field, framed, leaseFrom, openRig, RawClient, type Rig, rawUpstream } from "./harness.ts";
+import {
+  field,
+  framed,
+  GUARDED,
+  leaseFrom,
+  openRig,
+  RawClient,
+  type Rig,
+  rawUpstream,
+} from "./harness.ts";
 
 /** Under a grant that merely observes: what passes says WOULD_DENY, and nothing else passes. */
 
@@ -101,6 +110,17 @@ describe("an action that no scope allows", () => {
     await client.call("/test.Echo/Say", HI);
     expect(rig.ledger.recorded[0]).toMatchObject({ kind: "DENIAL", reason });
     expect(rig.ledger.opened).toHaveLength(1);
+  });
+
+  test.each([
+    [["x-account", "7"], "UNSPECIFIED"],
+    [["x-account", "8"], "CONDITION_FALSE"],
+    [[], "CONDITION_UNEVALUABLE"],
+  ])("whose condition reads %j passes, and says %s", async (fields, wouldDeny) => {
+    rig.authority.adopt(leaseFrom(NOW_US, { observeUntilUs: NOW_US + 30_000_000, leaseSeq: 2 }));
+    const seen = await client.call(GUARDED, HI, fields);
+    expect(field(seen.trailers, "grpc-status")).toBe("0");
+    expect(rig.ledger.opened.map((o) => o.wouldDeny)).toEqual([wouldDeny]);
   });
 
   test("is refused to a caller who is not the agent", async () => {
