@@ -13,7 +13,7 @@ import { EarliestFirst } from "./earliest.ts";
 import { horizonRow } from "./horizon.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
-import { ceilings, runsLow, type SlabAccount } from "./slabs.ts";
+import { ceilings, handsOutMore, runsLow, type SlabAccount } from "./slabs.ts";
 import type { Tenant } from "./tenant.ts";
 
 /** Of a dock that is not known: nobody signed it. */
@@ -90,7 +90,7 @@ export class Issuer {
    * first. `deliver` is called at most once, and no other way to hear of the lease is needed but the
    * record. Resolves with why there is none; null: there is one, or none was due.
    *
-   * A first lease is told when it is durable. Those after it are told at once, whatever the disk does:
+   * A first lease, and one with a further slab, is told when it is durable. Others are told at once, whatever the disk does:
    * the one before has reserved, durably, the time that they may last (`horizon`), and never is more
    * than one not yet recorded. What a crash then loses, its holder hands back at Attach.
    */
@@ -123,7 +123,9 @@ export class Issuer {
     const lease = await this.#tenant.issue(LEASE, this.#body(earned, nowUs));
     const { instanceId } = earned.ledger;
     const reserved = this.#horizons.get(instanceId) ?? 0;
-    const ahead = lease.body.notAfterUs <= reserved && !this.#unrecorded.has(instanceId);
+    // What it hands out anew must outlive this process, or another ledger would be given it again.
+    const more = handsOutMore(earned.ledger.lease?.artifact.body.scopes ?? [], lease.body.scopes);
+    const ahead = !more && lease.body.notAfterUs <= reserved && !this.#unrecorded.has(instanceId);
     const done = this.#record(earned, lease);
     if (!ahead) return { withheld: null, done };
     deliver(lease);
@@ -132,13 +134,17 @@ export class Issuer {
     return { withheld: null };
   }
 
-  /** Whether a lease is to be cut by now: it is time, or little is left to spend and there is more. */
+  /**
+   * Whether a lease is to be cut by now: it is time, or little is left to spend and there is more. Of
+   * what is left only a beat under the last lease may complain: one from before it arrived would earn
+   * a lease that pins as over what is honestly done under the one that is on its way.
+   */
   due(earned: Earned, nowUs: number): boolean {
-    return (
-      isDue(earned.ledger, earned.sessionEpoch, nowUs) ||
-      this.#isForsaken(earned.ledger, nowUs) ||
-      runsLow(this.#account(earned, nowUs))
-    );
+    const { ledger, beat, sessionEpoch } = earned;
+    if (isDue(ledger, sessionEpoch, nowUs) || this.#isForsaken(ledger, nowUs)) return true;
+    const last = ledger.lease?.artifact.ref ?? null;
+    const isHeld = last !== null && equal(beat.body.leaseRef, last);
+    return isHeld && runsLow(this.#account(earned, nowUs));
   }
 
   #account({ ledger, beat }: Earned, nowUs: number): SlabAccount {

@@ -72,6 +72,12 @@ export const runsLow = (account: SlabAccount): boolean =>
     }),
   );
 
+/** Whether one lease counts up to more, anywhere, than the one before. */
+export const handsOutMore = (last: readonly ScopeGrant[], next: readonly ScopeGrant[]): boolean =>
+  next.some(({ name, limits }) =>
+    COUNTED.some(([limit]) => limits[limit] > numberIn(last, name, limit)),
+  );
+
 /** A tenth of what is granted, and small grants in one piece. */
 const slabOf = (granted: number, least: number): number =>
   Math.max(least, Math.ceil(granted / slabShare));

@@ -3,7 +3,7 @@ import { type Limits, NO_LIMITS, type ScopeGrant } from "../../src/domain/grant.
 import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
-import { type House, makeHouse, startWorld, type World } from "./world.ts";
+import { type House, makeHouse, refusalOf, startWorld, type World } from "./world.ts";
 
 const SCOPE = "read:payments";
 const SECOND_US = 1_000_000;
@@ -60,6 +60,31 @@ test("a slab that is half spent is renewed at once, and one that is not waits", 
   await a.next("cosigned");
   expect(actionsIn(await a.earn(spent(500)))).toBe(1500);
   expect(a.skipped.filter((m) => m.case === "lease")).toEqual([]);
+});
+
+test("a beat from before the last lease arrived asks for no further slab", async () => {
+  const { sidecar } = await aboard({ maxActions: 10_000 });
+  const a = await sidecar.attach();
+  await a.earn();
+  const before = sidecar.leaseRef;
+  expect(actionsIn(await a.earn(spent(600)))).toBe(1600);
+  // Made under the first, and heard after the second was cut.
+  await a.beat({ ...spent(1500), leaseRef: before });
+  await a.next("cosigned");
+  await a.beat(spent(700));
+  await a.next("cosigned");
+  expect(a.skipped.filter((m) => m.case === "lease")).toEqual([]);
+});
+
+test("a ledger that was put back earns nothing, whatever it says was spent", async () => {
+  const { sidecar } = await aboard({ maxActions: 1000 });
+  await sidecar.work(4);
+  const a = await sidecar.attach();
+  await a.syncAll();
+  await a.earn(spent(4));
+  await a.leave();
+  sidecar.restore(2);
+  expect(await refusalOf(sidecar.attach())).toMatchObject({ reason: "REGRESS" });
 });
 
 test("a lease that was lost, cut twice, or earned by a stale beat hands out nothing twice", async () => {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ceilings, runsLow, type SlabAccount } from "../../src/control/slabs.ts";
+import { ceilings, handsOutMore, runsLow, type SlabAccount } from "../../src/control/slabs.ts";
 import { type Limits, type ScopeGrant, UNLIMITED } from "../../src/domain/grant.ts";
 import { slabActionsMin, slabBytesMin } from "../../src/domain/limits.ts";
 
@@ -69,6 +69,16 @@ describe("the ceiling of a lease", () => {
     const free = account({ granted: of({}), others: [other({}, NOW_US + 1)] });
     expect(ceilings(free)).toEqual(of({}));
   });
+});
+
+test("a lease hands out more where it counts up to more, and not where it only lasts longer", () => {
+  const last = of({ maxActions: 100 });
+  expect(handsOutMore(last, last)).toBe(false);
+  expect(handsOutMore(last, of({ maxActions: 101 }))).toBe(true);
+  expect(handsOutMore(last, of({ maxActions: 99 }))).toBe(false);
+  expect(handsOutMore(of({}), of({}))).toBe(false);
+  expect(handsOutMore([], of({ maxActions: 1 }))).toBe(true);
+  expect(handsOutMore(of({ maxConcurrent: 1 }), of({ maxConcurrent: 2 }))).toBe(false);
 });
 
 describe("a slab that runs low", () => {
