@@ -270,7 +270,11 @@ export class GrpcCall implements StreamListener {
       up.consumed(chunk.length);
       return;
     }
-    const fault = this.#answeredMessages?.push(chunk) ?? null;
+    const meter = this.#answeredMessages;
+    // After a cut the message under way may end, and nothing of the next one comes through.
+    const piece =
+      this.#cutting === null || meter === null ? chunk : chunk.subarray(0, meter.rest(chunk));
+    const fault = meter?.push(piece) ?? null;
     if (fault !== null) {
       this.#deny(
         fault === "FRAMING_INVALID" ? "UPSTREAM_FAILED" : fault,
@@ -278,7 +282,7 @@ export class GrpcCall implements StreamListener {
       );
       return;
     }
-    this.#answeredToll?.push(chunk);
+    this.#answeredToll?.push(piece);
   }
 
   #toAgent(chunk: Buffer): void {

@@ -42,6 +42,22 @@ describe("message boundaries", () => {
   });
 });
 
+test("the message under way is told from the one that follows it in the same chunk", () => {
+  fc.assert(
+    fc.property(fc.nat(300), fc.nat(300), fc.nat(305), (first, second, cut) => {
+      const [one, two] = [framed(0, first), framed(0, second)];
+      const at = Math.min(cut, one.length - 1);
+      const meter = new MessageMeter(1000, false);
+      meter.push(one.subarray(0, at));
+      const chunk = Buffer.concat([one.subarray(at), two]);
+      expect(meter.rest(chunk)).toBe(at === 0 ? 0 : one.length - at);
+      // And when the chunk ends first, all of it belongs to the message.
+      const short = chunk.subarray(0, Math.max(0, one.length - at - 1));
+      expect(meter.rest(short)).toBe(at === 0 ? 0 : short.length);
+    }),
+  );
+});
+
 describe("bad framing", () => {
   test("a message one byte above the limit is refused by its declared length alone", () => {
     expect(new MessageMeter(100, false).push(framed(0, 100))).toBeNull();

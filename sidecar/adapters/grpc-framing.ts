@@ -29,6 +29,17 @@ export class MessageMeter {
     return this.#headFill === 0 && this.#left === 0;
   }
 
+  /** Bytes of a chunk that belong to the message under way: all of them, unless it ends in the chunk. */
+  rest(chunk: Uint8Array): number {
+    if (this.#headFill === 0) return Math.min(this.#left, chunk.length);
+    const head = HEAD - this.#headFill;
+    let length = this.#length;
+    for (let i = 0; i < Math.min(head, chunk.length); i++) {
+      length = length * 256 + (chunk[i] as number);
+    }
+    return chunk.length < head ? chunk.length : Math.min(head + length, chunk.length);
+  }
+
   /** @returns what is wrong with the chunk, which then must not pass; null: nothing. */
   push(chunk: Uint8Array): Reason | null {
     let at = 0;

@@ -8,7 +8,8 @@ import { ByteQueue } from "../h2/byte-queue.ts";
 export class Toll {
   readonly #permit: Permit;
   readonly #pass: (chunk: Buffer) => void;
-  readonly #waiting = new ByteQueue();
+  /** null: nobody had to wait yet. */
+  #waiting: ByteQueue | null = null;
   #asking = false;
   #end: (() => void) | null = null;
 
@@ -19,6 +20,7 @@ export class Toll {
 
   push(chunk: Buffer): void {
     if (this.#asking) {
+      this.#waiting ??= new ByteQueue();
       this.#waiting.push(chunk);
       return;
     }
@@ -39,9 +41,9 @@ export class Toll {
     let chunk: Buffer | null = first;
     while (chunk !== null && (await asked)) {
       this.#pass(chunk);
-      chunk = this.#waiting.first;
+      chunk = this.#waiting?.first ?? null;
       if (chunk === null) continue;
-      this.#waiting.advance(chunk.length);
+      this.#waiting?.advance(chunk.length);
       asked = Promise.resolve(this.#permit.spend(chunk.length));
     }
     // Without leave the call is cut, and nothing of it passes any more.

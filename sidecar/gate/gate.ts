@@ -1,5 +1,4 @@
 import type { Allowed, Refused } from "../../src/domain/authorize.ts";
-import { toHex } from "../../src/domain/bytes.ts";
 import { type Claim, ClaimBody, type LimitState } from "../../src/domain/claim.ts";
 import { type Limits, type Measure, NO_LIMITS, UNLIMITED } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
@@ -455,6 +454,10 @@ const told = (refused: Refused, receiptId: string, leaseId: string): Denial => (
 const cut = (permit: Permit, action: OpenAction, refused: Refused): void =>
   permit.cut(told({ ...refused, scope: action.scope }, permit.facts.receiptId, action.leaseId));
 
+/** Of every action, so by one call out of JavaScript. */
+const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+
 /** What is work and what is mere activity shows by what was asked and what came of it. */
 const finishedAction = (
   { claim, scope }: OpenAction,
@@ -463,7 +466,7 @@ const finishedAction = (
   scope,
   target: `${claim.protocol} ${claim.target}`,
   shape: `${claim.verb} ${claim.path} ${request.headerNames.join(" ")}`,
-  outcome: `${reason} ${status} ${toHex(request.bodySha256)} ${toHex(response.bodySha256)}`,
+  outcome: `${reason} ${status} ${hex(request.bodySha256)} ${hex(response.bodySha256)}`,
   completed: verdict === "COMPLETED",
 });
 

@@ -12,7 +12,7 @@ export class ByteQueue {
   /** Bytes that wait. */
   length = 0;
   #first: Buffer | null = null;
-  #more: Buffer[] = [];
+  #more: Buffer[] = NONE;
   /** Where small chunks go: the last of `#more` is its beginning. */
   #pack: Buffer | null = null;
   #packed = 0;
@@ -22,6 +22,7 @@ export class ByteQueue {
     this.length += chunk.length;
     if (this.#first === null) this.#first = chunk;
     else if (this.#more.length < LOOSE_MAX || chunk.length >= SMALL) {
+      if (this.#more === NONE) this.#more = [];
       this.#more.push(chunk);
       this.#pack = null;
     } else this.#packIn(chunk);
@@ -51,7 +52,11 @@ export class ByteQueue {
       this.#first = first.subarray(bytes);
       return;
     }
-    this.#first = this.#more.shift() ?? null;
+    if (this.#more.length === 0) {
+      this.#first = null;
+      return;
+    }
+    this.#first = this.#more.shift() as Buffer;
     if (this.#more.length === 0) this.#pack = null;
   }
 
@@ -63,7 +68,10 @@ export class ByteQueue {
   clear(): void {
     this.length = 0;
     this.#first = null;
-    this.#more = [];
+    this.#more = NONE;
     this.#pack = null;
   }
 }
+
+/** Most queues hold one chunk at a time, and need no list. */
+const NONE: Buffer[] = [];

@@ -22,7 +22,12 @@ export function idGenerator(sources: IdSources = {}): IdGenerator {
     // Drawing one id a millisecond later puts the generator past every id of that millisecond.
     v7.generateOrResetWithTs(timestampOf(above) + 1);
   }
-  return { next: () => v7.generateOrResetWithTs(nowMs()).toHex() };
+  return {
+    next() {
+      const { bytes } = v7.generateOrResetWithTs(nowMs());
+      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+    },
+  };
 }
 
 function timestampOf(id: string): number {

@@ -107,8 +107,7 @@ describe("in mid-stream", () => {
     arrived[0]?.write(Buffer.concat([HI.subarray(6), HI]));
     const seen = await closed;
     expect(field(seen.trailers, "grpc-message")).toContain("LEASE_REVOKED");
-    expect(seen.body.subarray(0, HI.length)).toEqual(HI);
-    expect(seen.body.length % HI.length).toBe(0);
+    expect(seen.body).toEqual(HI);
   });
 
   test("a cut does not wait for that for ever", async () => {
