@@ -33,6 +33,7 @@ import { HpackDecoder } from "./hpack.ts";
 import { Sender } from "./sender.ts";
 import { ownSettings, PeerSettings } from "./settings.ts";
 import { H2Stream, type StreamHost, type StreamListener } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 
 export interface H2Options {
   readonly role: "server" | "client";
@@ -75,7 +76,7 @@ export class H2Connection implements StreamHost {
   readonly #reader: FrameReader;
   readonly #decoder = new HpackDecoder();
   readonly #settings = new PeerSettings();
-  readonly #streams = new Map<number, H2Stream>();
+  readonly #streams = new StreamTable();
   /** A client's streams that the peer has not heard of. */
   readonly #unborn = new Set<H2Stream>();
   /** Streams that we reset while their peer was still sending. Ids, the oldest first. */
@@ -184,7 +185,8 @@ export class H2Connection implements StreamHost {
     const id = this.#ownId;
     this.#ownId += 2;
     this.#unborn.delete(stream);
-    this.#streams.set(id, stream);
+    stream.id = id;
+    this.#streams.add(stream);
     return id;
   }
 
@@ -343,7 +345,7 @@ export class H2Connection implements StreamHost {
     stream.contentLeft = (declared as Declared).contentLength;
     stream.headSeen = true;
     stream.peerEnded = last;
-    this.#streams.set(id, stream);
+    this.#streams.add(stream);
     this.#options.onStream?.(stream, fields, last);
     return null;
   }
@@ -548,7 +550,7 @@ export class H2Connection implements StreamHost {
   }
 
   #forget(stream: H2Stream): void {
-    if (!this.#streams.delete(stream.id) && !this.#unborn.delete(stream)) return;
+    if (!this.#streams.delete(stream) && !this.#unborn.delete(stream)) return;
     this.#giveBack(stream.held);
     stream.close();
     this.#endIfIdle();
@@ -618,7 +620,7 @@ export class H2Connection implements StreamHost {
   }
 
   #all(): H2Stream[] {
-    return [...this.#streams.values(), ...this.#unborn];
+    return [...this.#streams.all(), ...this.#unborn];
   }
 
   #tellReady(): void {

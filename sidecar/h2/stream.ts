@@ -62,6 +62,8 @@ export class H2Stream {
   ownEnded = false;
 
   // For the connection alone.
+  /** In its table. */
+  next: H2Stream | null = null;
   /** The answer's head has come. */
   headSeen = false;
   /** Bytes that `content-length` still promises; -1: it was not said. */
@@ -142,6 +144,7 @@ export class H2Stream {
   /** For the connection: it is over, whoever ended it. */
   close(): void {
     this.closed = true;
+    this.listener = DEAF;
     this.#body.clear();
     this.#head = null;
     this.#trailers = null;
