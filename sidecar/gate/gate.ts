@@ -12,6 +12,7 @@ import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { ActionRequest, Denial, Ending } from "../adapters/exchange.ts";
 import { LedgerUnavailable, type OpenIntent, type WorkLedger } from "../ledger/work-ledger.ts";
+import { Numbered } from "../numbered.ts";
 import { namesAddress } from "../upstream/address.ts";
 import type { AuthorityHolder } from "./authority.ts";
 import { ByteBudget } from "./byte-budget.ts";
@@ -64,6 +65,11 @@ interface OpenAction {
   readonly leases: Uint8Array[];
 }
 
+interface Admitted {
+  readonly permit: Permit;
+  readonly action: OpenAction;
+}
+
 interface EndedAction {
   readonly action: OpenAction;
   readonly ending: Ending;
@@ -85,7 +91,7 @@ export class Gate {
   readonly #facts: RunFacts;
   readonly #observer: GateObserver;
   readonly #spending: Spending;
-  readonly #open = new Map<Permit, OpenAction>();
+  readonly #open = new Numbered<Admitted>();
   /** Actions that are being decided, their intents made durable. */
   #opening = 0;
   /** Without a receipt yet. */
@@ -122,11 +128,8 @@ export class Gate {
 
   /** Actions carried out right now, and when the oldest was opened (0: none is). */
   inFlight(): { count: number; oldestOpenedAtUs: number } {
-    // Insertion order is opening order.
-    for (const permit of this.#open.keys()) {
-      return { count: this.#open.size, oldestOpenedAtUs: permit.facts.openedAtUs };
-    }
-    return { count: 0, oldestOpenedAtUs: 0 };
+    const oldestOpenedAtUs = this.#open.oldest?.permit.facts.openedAtUs ?? 0;
+    return { count: this.#open.size, oldestOpenedAtUs };
   }
 
   /** What is left to spend in each scope of the lease in hand, as it stands. */
@@ -224,6 +227,7 @@ export class Gate {
     if (now !== opened) action.leases.push(now.ref);
     const facts = {
       receiptId: action.intent.receiptId,
+      intentSeq: action.intent.intentSeq,
       claim: action.claim,
       scope: action.scope,
       leaseRef: opened.ref,
@@ -236,7 +240,7 @@ export class Gate {
         if (this.#authority.lapsed(nowUs)) this.#recheck(permit);
       },
     });
-    this.#open.set(permit, action);
+    this.#open.add(facts.intentSeq, { permit, action });
     return permit;
   }
 
@@ -252,7 +256,7 @@ export class Gate {
   #spendOf({ budget, scope }: OpenAction, permit: () => Permit): Powers["spend"] {
     if (budget === null) return () => true;
     const cutFor = (reason: Reason, detail: string): false => {
-      const action = this.#open.get(permit());
+      const action = this.#actionOf(permit());
       if (action !== undefined) cut(permit(), action, why(reason, detail, scope));
       return false;
     };
@@ -274,9 +278,14 @@ export class Gate {
     return this.#deny(attempt, why(reason, detail, ""));
   }
 
+  /** undefined: it was settled. */
+  #actionOf(permit: Permit): OpenAction | undefined {
+    return this.#open.get(permit.facts.intentSeq)?.action;
+  }
+
   /** Looks at one admitted action again: cut, if leave for it is gone. */
   #recheck(permit: Permit): void {
-    const action = this.#open.get(permit);
+    const action = this.#actionOf(permit);
     if (action === undefined) return;
     const objection = this.#objection(action);
     if (objection !== null) cut(permit, action, objection);
@@ -296,9 +305,9 @@ export class Gate {
    * has gone. A second telling changes nothing.
    */
   settle(permit: Permit, ending: Ending): void {
-    const action = this.#open.get(permit);
+    const action = this.#actionOf(permit);
     if (action === undefined) return;
-    this.#open.delete(permit);
+    this.#open.delete(permit.facts.intentSeq);
     const { budget, taken } = action;
     const passed = ending.request.bodyBytes + ending.response.bodyBytes;
     const spentBytes = budget === null ? 0 : passed;
@@ -358,7 +367,8 @@ export class Gate {
 
   /** Takes all leave back, whatever the authority: this process is about to end. */
   cutAll(reason: Reason, detail: string): void {
-    for (const [permit, action] of this.#open) cut(permit, action, why(reason, detail, ""));
+    for (const { permit, action } of this.#open.values())
+      cut(permit, action, why(reason, detail, ""));
   }
 
   /** Resolves once nothing is being admitted and everything that was is settled. */
@@ -377,7 +387,7 @@ export class Gate {
   /** After any change of authority: what is still allowed goes on under it, the rest is cut. */
   #reconsider(): void {
     const lease = this.#authority.lease;
-    for (const [permit, action] of this.#open) {
+    for (const { permit, action } of this.#open.values()) {
       const objection = this.#objection(action);
       if (objection !== null) cut(permit, action, objection);
       else if (lease !== null && action.leases.at(-1) !== lease.ref) action.leases.push(lease.ref);

@@ -6,6 +6,8 @@ const MINT = Symbol("mint");
 
 export interface PermitFacts {
   readonly receiptId: string;
+  /** Its intent's place in the chain of intents. */
+  readonly intentSeq: number;
   readonly claim: Claim;
   readonly scope: string;
   readonly leaseRef: Uint8Array;

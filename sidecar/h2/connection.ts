@@ -14,6 +14,7 @@ import {
   streamWindowBytes,
 } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { Numbered } from "../numbered.ts";
 import { Bucket } from "./bucket.ts";
 import { answerHead, type Declared, type RawHeaders, requestHead, trailers } from "./fields.ts";
 import { FrameReader } from "./frame-reader.ts";
@@ -33,7 +34,6 @@ import { HpackDecoder } from "./hpack.ts";
 import { Sender } from "./sender.ts";
 import { ownSettings, PeerSettings } from "./settings.ts";
 import { H2Stream, type StreamHost, type StreamListener } from "./stream.ts";
-import { StreamTable } from "./stream-table.ts";
 
 export interface H2Options {
   readonly role: "server" | "client";
@@ -76,9 +76,9 @@ export class H2Connection implements StreamHost {
   readonly #reader: FrameReader;
   readonly #decoder = new HpackDecoder();
   readonly #settings = new PeerSettings();
-  readonly #streams = new StreamTable();
+  readonly #streams = new Numbered<H2Stream>();
   /** A client's streams that the peer has not heard of. */
-  readonly #unborn = new Set<H2Stream>();
+  readonly #unborn: H2Stream[] = [];
   /** Streams that we reset while their peer was still sending. Ids, the oldest first. */
   readonly #forgiven = new Set<number>();
   readonly #resets: Bucket;
@@ -130,7 +130,7 @@ export class H2Connection implements StreamHost {
 
   /** Streams that are open. */
   get streams(): number {
-    return this.#streams.size + this.#unborn.size;
+    return this.#streams.size + this.#unborn.length;
   }
 
   /** No stream on it can go on. */
@@ -161,7 +161,7 @@ export class H2Connection implements StreamHost {
     if (!this.usable) throw new Error("the connection takes no stream");
     const stream = new H2Stream(0, this, this.#settings.initialWindow);
     stream.listener = listener;
-    this.#unborn.add(stream);
+    this.#unborn.push(stream);
     stream.sendHead(fields, last);
     return stream;
   }
@@ -184,9 +184,9 @@ export class H2Connection implements StreamHost {
   begin(stream: H2Stream): number {
     const id = this.#ownId;
     this.#ownId += 2;
-    this.#unborn.delete(stream);
+    this.#unborn.splice(this.#unborn.indexOf(stream), 1);
     stream.id = id;
-    this.#streams.add(stream);
+    this.#streams.add(id, stream);
     return id;
   }
 
@@ -345,7 +345,7 @@ export class H2Connection implements StreamHost {
     stream.contentLeft = (declared as Declared).contentLength;
     stream.headSeen = true;
     stream.peerEnded = last;
-    this.#streams.add(stream);
+    this.#streams.add(id, stream);
     this.#options.onStream?.(stream, fields, last);
     return null;
   }
@@ -550,7 +550,9 @@ export class H2Connection implements StreamHost {
   }
 
   #forget(stream: H2Stream): void {
-    if (!this.#streams.delete(stream) && !this.#unborn.delete(stream)) return;
+    if (stream.closed) return;
+    if (stream.id === 0) this.#unborn.splice(this.#unborn.indexOf(stream), 1);
+    else this.#streams.delete(stream.id);
     this.#giveBack(stream.held);
     stream.close();
     this.#endIfIdle();
@@ -620,7 +622,7 @@ export class H2Connection implements StreamHost {
   }
 
   #all(): H2Stream[] {
-    return [...this.#streams.all(), ...this.#unborn];
+    return [...this.#streams.values(), ...this.#unborn];
   }
 
   #tellReady(): void {

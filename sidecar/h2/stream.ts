@@ -62,8 +62,6 @@ export class H2Stream {
   ownEnded = false;
 
   // For the connection alone.
-  /** In its table. */
-  next: H2Stream | null = null;
   /** The answer's head has come. */
   headSeen = false;
   /** Bytes that `content-length` still promises; -1: it was not said. */

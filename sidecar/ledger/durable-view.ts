@@ -3,6 +3,7 @@ import type { Crypto } from "../../src/domain/crypto.ts";
 import { Frontier } from "../../src/domain/merkle.ts";
 import { type Broken, checkSteps } from "../../src/storage/ledger-check.ts";
 import type { LedgerStore } from "../../src/storage/ledger-store.ts";
+import { Numbered } from "../numbered.ts";
 import type { Intent } from "./intent.ts";
 import type { Receipt } from "./receipt-maker.ts";
 import type { LedgerHead, StoredHeader, StoredReceipt } from "./work-ledger.ts";
@@ -16,7 +17,7 @@ export class DurableView {
   readonly #store: LedgerStore;
   readonly #ledgerKey: Uint8Array;
   /** Durable, and without a durable receipt; in opening order. */
-  readonly #open = new Map<number, Intent>();
+  readonly #open = new Numbered<Intent>();
   #state: ChainState;
   #head: LedgerHead | null = null;
   #lastReceiptId = "";
@@ -39,14 +40,14 @@ export class DurableView {
 
   /** An intent that a crash left in the store. */
   reopen(intent: Intent): void {
-    this.#open.set(intent.intentSeq, intent);
+    this.#open.add(intent.intentSeq, intent);
   }
 
   /** A step is durable. */
   advance(after: ChainState, opened: readonly Intent[], receipts: readonly Receipt[]): void {
     this.#state = after;
     this.#head = null;
-    for (const intent of opened) this.#open.set(intent.intentSeq, intent);
+    for (const intent of opened) this.#open.add(intent.intentSeq, intent);
     for (const { header } of receipts) {
       this.#lastReceiptId = header.receiptId;
       this.#open.delete(header.intentSeq);
@@ -75,7 +76,7 @@ export class DurableView {
   }
 
   openIntents(): Uint8Array[] {
-    return [...this.#open.values()].map((intent) => intent.row().body);
+    return this.#open.values().map((intent) => intent.row().body);
   }
 
   async check(): Promise<Broken | null> {

@@ -9,6 +9,7 @@ import { pae } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Broken } from "../../src/storage/ledger-check.ts";
 import type { IntentRow, LedgerStore } from "../../src/storage/ledger-store.ts";
+import { Numbered } from "../numbered.ts";
 import { Committer } from "./committer.ts";
 import { Denials } from "./denials.ts";
 import { DurableView } from "./durable-view.ts";
@@ -81,7 +82,7 @@ export class Ledger implements WorkLedger {
   readonly #view: DurableView;
   readonly #tellFailed: (reason: LedgerUnavailable) => void;
   /** Without a receipt, in opening order. */
-  readonly #open = new Set<Intent>();
+  readonly #open = new Numbered<Intent>();
   #lastOpened: { leaseRef: Uint8Array; openedAtUs: number } | null = null;
   #waiting: Waiting[] = [];
   #beingWritten: Waiting[] = [];
@@ -177,7 +178,7 @@ export class Ledger implements WorkLedger {
     const row = intent.row();
     this.#chain.openIntent(intent.link());
     this.#lastOpened = { leaseRef: body.leaseRef, openedAtUs: body.openedAtUs };
-    this.#open.add(intent);
+    this.#open.add(intent.intentSeq, intent);
     this.#spendings.open(draft);
     return { intent, row };
   }
@@ -190,7 +191,7 @@ export class Ledger implements WorkLedger {
   reserve(given: OpenIntent, bytes: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const intent = given as Intent;
-      if (!this.#open.has(intent))
+      if (this.#open.get(intent.intentSeq) !== intent)
         throw new TypeError("bytes are reserved while an intent is open");
       const refusal = this.#refusal();
       if (refusal !== null && refusal.reason !== "OVERLOADED") throw refusal;
@@ -203,7 +204,10 @@ export class Ledger implements WorkLedger {
 
   close(given: OpenIntent, closing: Closing): string {
     const intent = given as Intent;
-    if (!this.#open.delete(intent)) throw new TypeError("an intent is closed once, by its ledger");
+    if (this.#open.get(intent.intentSeq) !== intent) {
+      throw new TypeError("an intent is closed once, by its ledger");
+    }
+    this.#open.delete(intent.intentSeq);
     const { body, grantRef } = intent;
     if (grantRef !== null) {
       const unspent = intent.reservedBytes - closing.spentBytes;
@@ -268,11 +272,10 @@ export class Ledger implements WorkLedger {
   }
 
   stats(): LedgerStats {
-    const [oldest] = this.#open;
     return {
       scopes: this.#counts.sorted(),
       openIntents: this.#open.size,
-      oldestOpenedAtUs: oldest?.openedAtUs ?? 0,
+      oldestOpenedAtUs: this.#open.oldest?.openedAtUs ?? 0,
       health: this.#health(),
       lastReceiptId: this.#view.lastReceiptId,
       unacknowledged: this.#view.state.size - this.#acknowledgedSeq,
@@ -315,7 +318,7 @@ export class Ledger implements WorkLedger {
   async recover(intents: readonly Intent[], event: LifecycleEvent): Promise<void> {
     const { clock, refusals } = this.#parts;
     for (const intent of intents) {
-      this.#open.add(intent);
+      this.#open.add(intent.intentSeq, intent);
       this.#view.reopen(intent);
       this.close(intent, crashed(intent.reservedBytes, clock.nowUs()));
     }

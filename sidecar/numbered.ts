@@ -1,0 +1,79 @@
+const BUCKETS = 512;
+
+interface Entry<T> {
+  readonly number: number;
+  readonly value: T;
+  /** In its bucket. */
+  next: Entry<T> | null;
+  /** In the order of adding. */
+  earlier: Entry<T> | null;
+  later: Entry<T> | null;
+}
+
+/**
+ * What comes and goes with every call, by its number, in the order it was added.
+ *
+ * A `Map` makes a new table for each few hundred entries that come and go, and each table knows its
+ * successor: the first one that grows old keeps all later ones, and whatever they held, until the
+ * whole heap is collected. Here whatever is deleted is let go of, and nothing but it was allocated.
+ */
+export class Numbered<T> {
+  size = 0;
+  readonly #buckets: (Entry<T> | null)[] = new Array<Entry<T> | null>(BUCKETS).fill(null);
+  #first: Entry<T> | null = null;
+  #last: Entry<T> | null = null;
+
+  get(number: number): T | undefined {
+    let entry = this.#buckets[number % BUCKETS] ?? null;
+    while (entry !== null && entry.number !== number) entry = entry.next;
+    return entry?.value;
+  }
+
+  /** The number must not be there already. It is a whole one from 0. */
+  add(number: number, value: T): void {
+    const bucket = number % BUCKETS;
+    const next = this.#buckets[bucket] ?? null;
+    const entry: Entry<T> = { number, value, next, earlier: this.#last, later: null };
+    this.#buckets[bucket] = entry;
+    if (this.#last === null) this.#first = entry;
+    else this.#last.later = entry;
+    this.#last = entry;
+    this.size++;
+  }
+
+  /** @returns whether it was there. */
+  delete(number: number): boolean {
+    const bucket = number % BUCKETS;
+    let before: Entry<T> | null = null;
+    let entry = this.#buckets[bucket] ?? null;
+    while (entry !== null && entry.number !== number) {
+      before = entry;
+      entry = entry.next;
+    }
+    if (entry === null) return false;
+    if (before === null) this.#buckets[bucket] = entry.next;
+    else before.next = entry.next;
+    if (entry.earlier === null) this.#first = entry.later;
+    else entry.earlier.later = entry.later;
+    if (entry.later === null) this.#last = entry.earlier;
+    else entry.later.earlier = entry.earlier;
+    // What is old and dead must not keep alive what is young.
+    entry.next = null;
+    entry.earlier = null;
+    entry.later = null;
+    this.size--;
+    return true;
+  }
+
+  /** What was added first of all that is there. */
+  get oldest(): T | undefined {
+    return this.#first?.value;
+  }
+
+  /** Everything, in the order of adding, as it is now. */
+  values(): T[] {
+    const values: T[] = [];
+    for (let at = this.#first; at !== null; at = at.later) values.push(at.value);
+    return values;
+  }
+}
