@@ -19,7 +19,7 @@ interface Entry<T> {
  */
 export class Numbered<T> {
   size = 0;
-  readonly #buckets: (Entry<T> | null)[] = new Array<Entry<T> | null>(BUCKETS).fill(null);
+  readonly #buckets: (Entry<T> | null)[] = Array.from({ length: BUCKETS }, () => null);
   #first: Entry<T> | null = null;
   #last: Entry<T> | null = null;
 
