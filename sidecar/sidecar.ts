@@ -16,6 +16,7 @@ import { authorityDecider } from "./gate/decide.ts";
 import { Gate, type RunFacts } from "./gate/gate.ts";
 import { MEASURED } from "./identity/held-authority.ts";
 import { type Instance, openInstance } from "./identity/instance.ts";
+import { Latch } from "./identity/latch.ts";
 import { LeaseLog } from "./identity/lease-log.ts";
 import { openWorkLedger } from "./ledger/open-ledger.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
@@ -85,6 +86,7 @@ async function compose(start: Start): Promise<Sidecar> {
     ledgerSigner,
     holder,
     leases,
+    latch: Latch.open(join(config.dataFolder, "latch")),
     clock,
     report,
     measure: () => files.measure(),

@@ -26,6 +26,7 @@ beforeEach(() => {
   recorded = [];
   told = 0;
   drift = new Drift({
+    latched: null,
     manifestHash: OURS,
     measure: async () => {
       measured++;

@@ -9,6 +9,8 @@ import type { Report } from "../report.ts";
 export interface DriftParts {
   /** As measured when this process began. */
   readonly manifestHash: Uint8Array;
+  /** As it drifted before this process began, and was not released since; null: it had not. */
+  readonly latched: Uint8Array | null;
   /** manifest_hash of the agent's files as they are now. Rejects when they cannot be measured. */
   readonly measure: () => Promise<Uint8Array>;
   readonly holder: AuthorityHolder;
@@ -35,7 +37,7 @@ export class Drift {
 
   constructor(parts: DriftParts) {
     this.#parts = parts;
-    this.#measured = parts.manifestHash;
+    this.#measured = parts.latched ?? parts.manifestHash;
   }
 
   /** manifest_hash as it was last measured; zeros: it could not be. */

@@ -17,6 +17,7 @@ import { Drift } from "../agent/drift.ts";
 import type { Agent } from "../agent/launch.ts";
 import type { AuthorityHolder } from "../gate/authority.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
+import type { Latch } from "../identity/latch.ts";
 import type { LeaseLog } from "../identity/lease-log.ts";
 import { lifecycleDraft } from "../ledger/lifecycle.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
@@ -33,6 +34,7 @@ export interface GovernorParts {
   readonly ledger: WorkLedger;
   readonly ledgerSigner: Signer;
   readonly leases: LeaseLog;
+  readonly latch: Latch;
   readonly progress: Progress;
   readonly clock: SteadyClock;
   readonly report: Report;
@@ -73,7 +75,11 @@ export class Governor {
 
   constructor(parts: GovernorParts) {
     this.#parts = parts;
-    this.#drift = new Drift({ ...parts, drifted: () => this.beatNow() });
+    const { holder, latch } = parts;
+    const latched = latch.now.drifted;
+    this.#drift = new Drift({ ...parts, latched, drifted: () => this.beatNow() });
+    holder.set({ drifted: latched !== null, quarantined: latch.now.quarantined });
+    holder.onChange(() => this.#keepLatch());
     const last = parts.leases.entries().at(-1);
     const kept = last === undefined ? LeaseCodec.empty() : LeaseCodec.decode(last.body);
     this.#leaseSeq = kept.leaseSeq;
@@ -151,6 +157,16 @@ export class Governor {
     this.#drift.close();
     this.#watching?.cancel();
     await this.tether?.stop();
+  }
+
+  #keepLatch(): void {
+    const { holder, latch, storageFailed } = this.#parts;
+    const { drifted, quarantined } = holder.standing;
+    try {
+      latch.keep({ drifted: drifted ? this.#drift.measured : null, quarantined });
+    } catch (error) {
+      storageFailed(error as Error);
+    }
   }
 
   #watchClock(): void {
@@ -257,6 +273,7 @@ export class Governor {
 
   #obey({ body }: Verified<DirectiveBody>): void {
     const { holder, report, agent } = this.#parts;
+    const { quarantined, stopped, drifted } = holder.standing;
     let outcome: "DONE" | "IGNORED" = "DONE";
     switch (body.kind) {
       case "QUARANTINE":
@@ -275,8 +292,13 @@ export class Governor {
       default:
         outcome = "IGNORED";
     }
+    // What stands already is told again at every Attach, and is no news to the ledger.
+    const stood =
+      (body.kind === "QUARANTINE" && quarantined) ||
+      (body.kind === "STOP" && stopped) ||
+      (body.kind === "RELEASE" && !quarantined && !drifted);
     const told = `${body.kind.toLowerCase()} by ${body.directiveId}`;
-    this.#note("directive", told);
+    if (!stood) this.#note("directive", told);
     report("directive", { kind: body.kind, reason: body.reason });
     this.#results = [
       ...this.#results.slice(-3),
@@ -287,8 +309,9 @@ export class Governor {
 
   async #beat(session: { epoch: number; counter: number; intervalUs: number }) {
     const { agent, authority, clock, holder, ledger, progress } = this.#parts;
-    // Without a lease nothing else would see that the files were put back.
-    if (holder.standing.drifted) await this.#drift.look();
+    // Without a lease nothing else would see that the files were put back. What they had become is
+    // said first: the control plane may not have heard of it.
+    if (holder.standing.drifted && session.counter > 1) await this.#drift.look();
     const asked = performance.now();
     await new Promise((resolve) => setImmediate(resolve));
     const loopLagUs = Math.round((performance.now() - asked) * 1000);

@@ -1,5 +1,7 @@
+import { equal } from "./bytes.ts";
 import { hear, type Policy, policyOf, proof } from "./conditions.ts";
 import { type HeartbeatBody, succession } from "./heartbeat.ts";
+import { releaseCrossingUs } from "./limits.ts";
 import type { Input, Order, OrganismView } from "./organism.ts";
 import type { Verified } from "./signed.ts";
 import type { ConditionType } from "./transition.ts";
@@ -71,7 +73,18 @@ function takeBeat(
   if (beat.body.sessionEpoch < facts.sessionEpoch) return "OLD_SESSION";
   if (facts.rhythm.heardUs > 0 && succession(facts.beat, beat.body) !== "NEXT") return "STALE_BEAT";
   const heard = { ...view, facts: hear(facts, beat, t) };
-  return shown === null ? heard : hold(heard, shown, beat.ref, t);
+  if (shown === null || crossesRelease(view, beat, t)) return heard;
+  return hold(heard, shown, beat.ref, t);
+}
+
+/**
+ * Whether a beat says again what was just released: it was on its way when its sidecar was told. No
+ * lease is earned by it, and what it goes on saying counts.
+ */
+function crossesRelease(view: OrganismView, { body }: Verified<HeartbeatBody>, t: number): boolean {
+  const { releasedUs, facts } = view;
+  if (releasedUs === 0 || t >= releasedUs + releaseCrossingUs) return false;
+  return equal(body.manifestHash, facts.beat.manifestHash);
 }
 
 /** Holds it quarantined for a reason; a reason that holds already keeps its time and artifact. */

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
 import { DRAIN_US, FINAL_SYNC_US, step } from "./lifecycle.ts";
-import { clockSkewMaxUs } from "./limits.ts";
+import { clockSkewMaxUs, releaseCrossingUs } from "./limits.ts";
 import { born, conditionsOf, holdsAuthority, type Input, mayBeLeased } from "./organism.ts";
 import { observing } from "./suspicion.ts";
 import type { ConditionType, Interval } from "./transition.ts";
@@ -282,7 +282,18 @@ describe("quarantine", () => {
     const s = new Story().running();
     s.beat({ manifestHash: fill(0xbad) });
     s.release(["DRIFT"]);
+    s.nowUs += releaseCrossingUs;
     expect(s.beat({ manifestHash: fill(0xbad) })).toBe("QUARANTINED CONDITION");
+  });
+
+  test("a beat that crossed the release does not take it back, whatever else it drifted to does", () => {
+    const s = new Story().running();
+    s.beat({ manifestHash: fill(0xbad) });
+    s.release(["DRIFT"]);
+    s.nowUs += releaseCrossingUs - 1;
+    expect(s.beat({ manifestHash: fill(0xbad) })).toBe("");
+    expect(s.view.state).toBe("DEGRADED");
+    expect(s.beat({ manifestHash: fill(0xbae) })).toBe("QUARANTINED CONDITION");
   });
 
   test("a fork is for good: no release, however worded", () => {

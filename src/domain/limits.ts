@@ -360,6 +360,8 @@ export const observedStoredUs = 10 * SECOND_US;
 export const sessionsPerRestore = 1_000_000;
 /** Rows written at once when a backup is restored. */
 export const restoreBatchRows = 1000;
+/** Microseconds after a release in which a beat may still say what was released: half the usual interval. */
+export const releaseCrossingUs = 5 * SECOND_US;
 /** Microseconds that a directive is good for. */
 export const directiveTtlUs = 5 * MINUTE_US;
 

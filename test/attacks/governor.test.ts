@@ -2,15 +2,17 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { AuthorityHolder } from "../../sidecar/gate/authority.ts";
 import { authorityDecider } from "../../sidecar/gate/decide.ts";
 import { ArtifactFiles } from "../../sidecar/identity/artifact-files.ts";
 import { HeldAuthority } from "../../sidecar/identity/held-authority.ts";
+import { Latch } from "../../sidecar/identity/latch.ts";
 import { LeaseLog } from "../../sidecar/identity/lease-log.ts";
 import type { RecordDraft, WorkLedger } from "../../sidecar/ledger/work-ledger.ts";
 import { Governor } from "../../sidecar/tether/governor.ts";
 import type { TetherClient } from "../../sidecar/tether/tether.ts";
+import { DIRECTIVE, type DirectiveBody } from "../../src/domain/directive.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
@@ -117,6 +119,7 @@ async function govern(): Promise<void> {
     ledger,
     ledgerSigner: f.keys.ledger,
     leases,
+    latch: Latch.open(`${logFile}.latch`),
     clock: steady,
     report,
     progress: new Progress(native, f.sha("novelty")),
@@ -368,4 +371,47 @@ test("files that changed without a word of inotify are found at the next renewal
     allowed: false,
     reason: "MANIFEST_DRIFT",
   });
+});
+
+/** Tells the sidecar to do something, and resolves when it has. */
+async function direct(kind: DirectiveBody["kind"], n: number): Promise<void> {
+  const heard = told("directive");
+  const body: DirectiveBody = {
+    version: 1,
+    directiveId: f.idNamed("dir", n),
+    tenantId: "acme",
+    instanceId: chain.genesis.body.instanceId,
+    ledgerId: chain.genesis.ref,
+    sessionEpoch: 1,
+    kind,
+    issuedAtUs: clock.nowUs(),
+    expiresAtUs: clock.nowUs() + 60 * f.SECOND,
+    reason: "looks odd",
+  };
+  down.push({ case: "directive", value: toWire(await signBody(DIRECTIVE, body, [f.keys.issuer])) });
+  await heard;
+}
+
+test("what is told again at every Attach is one receipt, until something changes", async () => {
+  for (const [n, kind] of (["QUARANTINE", "QUARANTINE", "RELEASE", "RELEASE"] as const).entries()) {
+    await direct(kind, n + 1);
+  }
+  expect(noted).toEqual(["directive", "directive"]);
+});
+
+test("a restart washes off neither a quarantine nor a drift; a release takes both away", async () => {
+  await direct("QUARANTINE", 1);
+  measured = f.sha("something else");
+  await send(await lease(1), "drift");
+  expect(holder.standing).toMatchObject({ quarantined: true, drifted: true });
+  await end();
+  measured = null;
+  await govern();
+  expect(holder.standing).toMatchObject({ quarantined: true, drifted: true });
+
+  await direct("RELEASE", 2);
+  await vi.waitFor(() => expect(holder.standing.drifted).toBe(false));
+  await end();
+  await govern();
+  expect(holder.standing).toMatchObject({ quarantined: false, drifted: false });
 });

@@ -86,6 +86,7 @@ const SPOILT: [string, () => Promise<unknown>, RegExp][] = [
   ...files("authority/manifest", ["garbage", garbage], ["empty", empty], ["half", half]),
   ["a revocation, garbage", garbage("authority/revocation.1"), /revocation\.1/],
   ...files("leases", ["garbage", garbage]),
+  ...files("latch", ["garbage", garbage]),
   [
     "the leases, a length that cannot be",
     async () => {
