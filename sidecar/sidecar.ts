@@ -80,7 +80,10 @@ async function compose(start: Start): Promise<Sidecar> {
   const stack = await listen(start, gate, settings);
   const lifetime = new Lifetime(report);
   const governor = new Governor({
-    client: centre.tether({ ledgerId: authority.genesis.ref, ledgerSigner }, clock),
+    client: centre.tether(
+      { ledgerId: authority.genesis.ref, ledgerSigner, genesis: authority.genesis.signed },
+      clock,
+    ),
     authority,
     ledger,
     ledgerSigner,

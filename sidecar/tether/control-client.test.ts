@@ -19,6 +19,7 @@ import type { TetherClient } from "./tether.ts";
 const HOUR_US = 3_600_000_000;
 const ledgerSigner = seedSigner(generateSeed());
 const ledgerId = new Uint8Array(32).fill(7);
+const genesis = { body: ledgerId, signatures: [] };
 
 let server: RpcServer;
 let control: ControlClient;
@@ -26,6 +27,8 @@ let tether: TetherClient;
 let clock: ManualClock;
 /** TLS keys that were certified, hex. */
 let enrolled: string[];
+/** Genesis bodies that were docked, hex. */
+let docked: string[];
 /** What the centre answers to an enrolment or an attachment instead, one each. */
 let refusals: StatusError[];
 let attachRefusals: StatusError[];
@@ -61,12 +64,15 @@ beforeEach(async () => {
     },
   });
   clock = new ManualClock(Date.now() * 1000);
-  [enrolled, refusals, attachRefusals, shown] = [[], [], [], []];
+  [enrolled, docked, refusals, attachRefusals, shown] = [[], [], [], [], []];
   const released = Promise.withResolvers<void>();
   release = released.resolve;
   const never = () => Promise.reject(new Error("not asked for here"));
   serve(server, DockService, {
-    dock: never,
+    async dock(request) {
+      docked.push(toHex(request.genesis?.body ?? new Uint8Array(0)));
+      return {};
+    },
     recordDock: never,
     listDocks: never,
     async enrol({ tlsKey, askedAtUs, signature }) {
@@ -106,7 +112,7 @@ beforeEach(async () => {
     controlAddress: `127.0.0.1:${port}`,
     controlCa: ca.certPem,
   });
-  tether = control.tether({ ledgerId, ledgerSigner }, clock);
+  tether = control.tether({ ledgerId, ledgerSigner, genesis }, clock);
 });
 afterEach(async () => {
   release();
@@ -185,17 +191,28 @@ test("with a clock that is wrong it says its word for the time that it is told, 
   const skew = (nowUs: number) =>
     new StatusError("FAILED_PRECONDITION", "CLOCK_SKEW", "no", { now_us: `${nowUs}` });
   clock = new ManualClock(Date.now() * 1000 + 1000 * HOUR_US);
-  tether = control.tether({ ledgerId, ledgerSigner }, clock);
+  tether = control.tether({ ledgerId, ledgerSigner, genesis }, clock);
   refusals.push(skew(Date.now() * 1000));
   await (await attach())();
   expect(enrolled).toHaveLength(1);
 
-  tether = control.tether({ ledgerId, ledgerSigner }, clock);
+  tether = control.tether({ ledgerId, ledgerSigner, genesis }, clock);
   refusals.push(skew(1), skew(2));
   await expect(attach()).rejects.toMatchObject({ reason: "CLOCK_SKEW" });
   refusals.push(new StatusError("FAILED_PRECONDITION", "CLOCK_SKEW", "no", { now_us: "soon" }));
   await expect(attach()).rejects.toMatchObject({ reason: "CLOCK_SKEW" });
   expect(enrolled).toHaveLength(1);
+});
+
+test("where its ledger is not known any more it docks again by its genesis, and only there", async () => {
+  refusals.push(new StatusError("NOT_FOUND", "NO_SUCH_OBJECT", "no such ledger"));
+  await (await attach())();
+  expect(docked).toEqual([toHex(genesis.body)]);
+  expect(enrolled).toHaveLength(1);
+  clock.advance(sidecarCertificateTtlUs);
+  refusals.push(wrong("CREDENTIAL_INVALID"));
+  await (await attach())();
+  expect(docked).toHaveLength(1);
 });
 
 test("two that begin at once enrol once", async () => {
@@ -221,7 +238,6 @@ test("docking waits for a centre that is away, or that has no time; any other re
     },
     stopped: new AbortController().signal,
   });
-  const genesis = { body: ledgerId, signatures: [] };
   await expect(docking(genesis)).rejects.toThrow("docking was refused: spent");
   expect(reported).toEqual(["nobody there", "later"]);
 });

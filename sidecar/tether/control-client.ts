@@ -6,6 +6,7 @@ import {
   dockRetryUs,
   tetherKeepaliveUs,
 } from "../../src/domain/limits.ts";
+import type { SignedBytes } from "../../src/domain/signed.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
@@ -28,8 +29,11 @@ import type { TetherClient } from "./tether.ts";
 /** The control plane as a sidecar calls it. */
 export interface ControlClient {
   readonly dock: DockCall;
-  /** The streams of a ledger that has docked, over connections with its certificate. */
-  tether(identity: LedgerIdentity, clock: Clock): TetherClient;
+  /**
+   * The streams of a ledger that has docked, over connections with its certificate. A control plane
+   * that came back from a backup may not know the ledger: it is docked again, by its genesis.
+   */
+  tether(identity: LedgerIdentity & { readonly genesis: SignedBytes }, clock: Clock): TetherClient;
   close(): void;
 }
 
@@ -50,9 +54,12 @@ export function controlClient(token: JoinToken): ControlClient {
   const channel = open();
   const docks = createClient(DockService, channel);
   const tethers: CertifiedTether[] = [];
+  const dockNow = (genesis: SignedBytes) =>
+    docks.dock({ genesis: toWire(genesis) }, { timeoutUs: dockCallUs });
+  const enrolNow: EnrolCall = (request) => docks.enrol(request, { timeoutUs: dockCallUs });
   return {
     async dock(genesis) {
-      const answer = await docks.dock({ genesis: toWire(genesis) }, { timeoutUs: dockCallUs });
+      const answer = await dockNow(genesis);
       const signed = (name: "keyset" | "grant" | "dock") => {
         const found = fromWire(answer[name], name);
         if (isInvalid(found)) throw new StatusError("DATA_LOSS", found.code, found.detail);
@@ -66,8 +73,16 @@ export function controlClient(token: JoinToken): ControlClient {
       };
     },
     tether(identity, clock) {
-      const call: EnrolCall = (request) => docks.enrol(request, { timeoutUs: dockCallUs });
-      const tether = new CertifiedTether(() => enrol(call, identity, clock), open, clock);
+      const certified = async (): Promise<Certificate> => {
+        try {
+          return await enrol(enrolNow, identity, clock);
+        } catch (error) {
+          if (!(error instanceof StatusError && error.code === "NOT_FOUND")) throw error;
+          await dockNow(identity.genesis);
+          return enrol(enrolNow, identity, clock);
+        }
+      };
+      const tether = new CertifiedTether(certified, open, clock);
       tethers.push(tether);
       return tether;
     },

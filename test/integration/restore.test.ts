@@ -71,6 +71,25 @@ test("what was revoked after a backup stays so after its restore, and nobody is 
   }
 });
 
+test("a sidecar that docked after the backup docks again by its genesis, and is let be once all are back", async () => {
+  // Its dock was open already.
+  const flags = await world.flags("late");
+  expect(await dragons("control", "backup", file, "--data", data)).toMatchObject({ code: 0 });
+  const late = await world.sidecar(flags);
+  await late.log.until("lease");
+  await world.stopControl();
+  await rename(data, `${data}.lost`);
+  expect(await dragons("control", "restore", file, "--data", data)).toMatchObject({ code: 0 });
+  const from = late.log.now;
+  await world.startControl();
+  await late.log.until("attached", { from });
+  const signers = [await fileSigner(join(world.folder, "keys", "grant.key"))];
+  await resumeTenant(world.operator, signers, { reason: "all sidecars are back" });
+  await late.log.until("lease", { from });
+  expect(await ask(late.agent, "restored")).toMatchObject({ code: 0 });
+  expect(await world.anchored(late)).toMatchObject({ verdict: "ANCHORED", broken: null });
+});
+
 test("a backup holds no key, and is refused where it is not whole or has no place", async () => {
   const sidecar = await world.sidecar(await world.flags("one"));
   await sidecar.log.until("lease");
