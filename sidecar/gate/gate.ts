@@ -171,7 +171,7 @@ export class Gate {
     const taken = this.#spending.take(grantRef, scope, limits, this.#clock.monotonicUs());
     const claim: Claim = { ...request.claim, limitState: [taken.state] };
     if ("spent" in taken) {
-      const detail = `${scope} allows ${taken.spent}, which are spent`;
+      const detail = `its lease allows ${taken.spent} in ${scope}, and they are spent`;
       return this.#deny({ ...request, claim }, why("LIMIT_SPENT", detail, scope));
     }
     let intent: OpenIntent;

@@ -174,7 +174,7 @@ export const mintedLeafTtlUs = 24 * 60 * MINUTE_US;
 /**
  * A lease holds a slab of what its grant counts: one part in so many, and at least so many actions and
  * bytes. It is all that a sidecar can spend unheard of, so small enough to be lost, and large enough
- * that a busy one, which renews early when half of it is gone, never waits for the next.
+ * that a busy one, which renews early when half of it is gone, seldom waits for the next.
  */
 export const slabShare = 10;
 export const slabActionsMin = 100;

@@ -249,6 +249,14 @@ describe("limits", () => {
     expect(rig.ledger.opened.map((o) => o.claim.limitState[0]?.actionsLeft)).toEqual([3, 2, 1]);
   });
 
+  test("of 1,000 calls at once max_actions of 100 reach the upstream, exactly", async () => {
+    rig.authority.adopt(limited({ maxActions: 100 }));
+    const codes = await Promise.all(Array.from({ length: 1000 }, status));
+    expect(codes.filter((c) => c === "0")).toHaveLength(100);
+    expect(codes.filter((c) => c === "8")).toHaveLength(900);
+    expect(arrived).toHaveLength(100);
+  });
+
   test("max_concurrent is free again once a call ended", async () => {
     rig.authority.adopt(limited({ maxConcurrent: 1 }));
     const { stream, closed } = await chat();
