@@ -4,7 +4,9 @@ import { connectionsMax } from "../src/domain/limits.ts";
 import type { Clock } from "../src/native/clock.ts";
 import type { CertificateAuthority } from "../src/native/pki.ts";
 import { serveGrpc } from "./adapters/grpc.ts";
+import { isGrpc } from "./adapters/grpc-request.ts";
 import { Http1Server } from "./adapters/http.ts";
+import { serveHttp2 } from "./adapters/http2.ts";
 import type { Gate } from "./gate/gate.ts";
 import { Demux } from "./listeners/demux.ts";
 import { proxyDoor, UNBOUND } from "./listeners/forward-proxy.ts";
@@ -59,14 +61,18 @@ export async function openStack(options: {
   const upstream = new Upstream(clock, reach);
   const services = { gate, upstream, clock };
   const http1Upstream = new Http1Upstream(clock, reach);
+  const httpServices = { gate, upstream: http1Upstream, clock };
   const http1: Http1Server = new Http1Server(
-    { gate, upstream: http1Upstream, clock },
+    httpServices,
     proxyDoor(config.credential),
     (socket, ingress) => demux.accept(socket, ingress),
   );
   const demux = new Demux(clock, new TlsTerminator(ca, clock), {
     onHttp1: (socket, ingress) => http1.accept(socket, ingress),
-    onStream: (stream, raw, last, ingress) => serveGrpc(stream, raw, last, ingress, services),
+    onStream: (stream, raw, last, ingress) =>
+      isGrpc(raw)
+        ? serveGrpc(stream, raw, last, ingress, services)
+        : serveHttp2(stream, raw, last, ingress, httpServices),
     onGarbage: (_ingress, detail) => {
       gate.refuse({ claim: null, traceparent: "" }, "PROTOCOL_UNSUPPORTED", detail);
     },

@@ -27,9 +27,11 @@ export interface Unreadable {
   /** As far as it could be read. */
   readonly claim: Claim | null;
   readonly traceparent: string;
-  /** The client speaks gRPC, so the refusal must too. */
-  readonly grpc: boolean;
 }
+
+/** Whether a stream is a gRPC call, to be judged and answered as one. */
+export const isGrpc = (raw: RawHeaders): boolean =>
+  /^application\/grpc(?:[+;]|$)/.test(single(raw, "content-type") ?? "");
 
 /** Reads and normalises a call, or says why it cannot be judged. */
 export function readRequest(
@@ -38,8 +40,6 @@ export function readRequest(
   nowUs: number,
 ): GrpcRequest | Unreadable {
   const traceparent = readTraceparent(single(raw, "traceparent"));
-  const contentType = single(raw, "content-type") ?? "";
-  const grpc = /^application\/grpc(?:[+;]|$)/.test(contentType);
   let claim: Claim | null = null;
   const no = (reason: Reason, detail: string): Unreadable => ({
     unreadable: true,
@@ -47,7 +47,6 @@ export function readRequest(
     detail,
     claim,
     traceparent,
-    grpc,
   });
 
   // Without a claim: strangers' words are alike, so that no flood of them fills the ledger.
@@ -64,12 +63,10 @@ export function readRequest(
     inputs: [],
     limitState: [],
     scheme: schemeOf(ingress.scheme),
-    protocol: grpc ? "GRPC" : "HTTP",
-    verb: grpc ? "" : (single(raw, ":method") ?? ""),
+    protocol: "GRPC",
+    verb: "",
     path: typeof path === "string" ? path : "",
   };
-  if (!grpc)
-    return no("PROTOCOL_UNSUPPORTED", "only gRPC is carried: content-type application/grpc");
   if (typeof path !== "string") return no("REQUEST_NOT_NORMAL", path.detail);
   if (single(raw, ":method") !== "POST") return no("REQUEST_NOT_NORMAL", "gRPC calls are POST");
   const differs = ingress.reverse ? null : disagreement(raw, said, target, ingress);

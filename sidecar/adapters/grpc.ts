@@ -1,14 +1,12 @@
-import type { Gate } from "../gate/gate.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import { CODE } from "../h2/frames.ts";
 import type { H2Stream } from "../h2/stream.ts";
 import type { Ingress } from "./exchange.ts";
 import { type CallServices, GrpcCall, respondOnly } from "./grpc-call.ts";
 import { denialTrailers } from "./grpc-denial.ts";
-import { readRequest, type Unreadable } from "./grpc-request.ts";
-import { problem } from "./problem.ts";
+import { readRequest } from "./grpc-request.ts";
 
-/** Carries one HTTP/2 stream of an agent: judged, forwarded as judged, told to the gate once. */
+/** Carries one gRPC call of an agent: judged, forwarded as judged, told to the gate once. */
 export function serveGrpc(
   stream: H2Stream,
   raw: RawHeaders,
@@ -18,7 +16,8 @@ export function serveGrpc(
 ): void {
   const request = readRequest(raw, ingress, services.clock.nowUs());
   if ("unreadable" in request) {
-    refuse(stream, request, services.gate);
+    const denial = services.gate.refuse(request, request.reason, request.detail);
+    respondOnly(stream, denialTrailers(denial));
     return;
   }
   const call = new GrpcCall(stream, raw, request, ingress.scheme, services);
@@ -27,17 +26,4 @@ export function serveGrpc(
     stream.reset(CODE.INTERNAL_ERROR);
     throw error;
   });
-}
-
-function refuse(stream: H2Stream, request: Unreadable, gate: Gate): void {
-  const denial = gate.refuse(request, request.reason, request.detail);
-  if (request.grpc) {
-    respondOnly(stream, denialTrailers(denial));
-    return;
-  }
-  const { status, fields, body } = problem(denial);
-  stream.sendHead([":status", String(status), ...fields]);
-  stream.write(body);
-  stream.end();
-  stream.dismiss();
 }

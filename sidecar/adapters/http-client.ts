@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { Denial } from "./exchange.ts";
 import { denialAnswer } from "./http-denial.ts";
-import { type Framing, forwarded, keepsAlive, without } from "./http-fields.ts";
+import { type Framing, keepsAlive, passedOn, without } from "./http-fields.ts";
 import {
   formatHead,
   type Malformed,
@@ -26,7 +26,7 @@ export interface HttpClientSide {
   /** A final answer was begun. */
   readonly responded: boolean;
   /** @returns null: go on; else wait until the client has taken what is on its way. */
-  write(piece: Uint8Array): Promise<void> | null;
+  write(piece: Buffer): Promise<void> | null;
   /** The answer is whole. */
   end(trailers: RawFields): void;
   /** The answer will not be whole, and must not look so. */
@@ -156,12 +156,6 @@ export class Http1Client implements HttpClientSide {
     this.#socket.write(formatHead(`HTTP/1.1 ${status} ${phrase}`, fields));
     process.nextTick(() => this.#socket.uncork());
   }
-}
-
-/** What of an answer's fields the agent is told: nothing that leads it round us. */
-function passedOn(fields: RawFields): string[] {
-  const kept = forwarded(fields);
-  return "malformed" in kept ? [] : without(kept, (name) => name === "alt-svc");
 }
 
 /** RST, where there is a TCP connection to send it on. */

@@ -115,6 +115,12 @@ export function forwarded(fields: RawFields): string[] | Malformed {
   );
 }
 
+/** What of an answer's fields the agent is told: nothing that leads it round us. */
+export function passedOn(fields: RawFields): string[] {
+  const kept = forwarded(fields);
+  return "malformed" in kept ? [] : without(kept, (name) => name === "alt-svc");
+}
+
 /** The fields but those whose name, in lower case, is not wanted. */
 export function without(fields: RawFields, unwanted: (name: string) => boolean): string[] {
   const out: string[] = [];

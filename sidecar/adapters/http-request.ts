@@ -59,6 +59,7 @@ export function readHttpRequest(
 
   // Without a claim: strangers' words are alike, so that no flood of them fills the ledger.
   if (ingress.fault !== null) return no(ingress.fault.reason, ingress.fault.detail);
+  if (!/^[A-Z]{1,16}$/.test(method)) return no("REQUEST_NOT_NORMAL", "its method is none");
   const hosts = valuesOf(fields, "host");
   if (hosts.length > 1) return no("REQUEST_NOT_NORMAL", "there is more than one Host");
   if (hosts.length === 0 && parts.authority === null && parts.minor === 1) {
@@ -77,7 +78,7 @@ export function readHttpRequest(
   const path = normaliseHttpPath(parts.pathAndQuery);
   claim = claimOf(method, target, "path" in path ? path : null, ingress);
   if (!("path" in path)) return no("REQUEST_NOT_NORMAL", path.detail);
-  if (parts.scheme !== null && parts.scheme !== ingress.scheme) {
+  if (parts.scheme !== null && parts.scheme !== ingress.scheme && !ingress.reverse) {
     return no("AUTHORITY_MISMATCH", `it asks for ${parts.scheme} over ${ingress.scheme}`);
   }
   const differs = ingress.reverse ? null : disagreement(parts, hosts[0], target, ingress);

@@ -39,8 +39,8 @@ export class TlsTerminator {
           // For clients that name no server: those that were given an address.
           cert: leaf.certPem,
           key: leaf.keyPem,
-          // HTTP/1.1 is what every server behind us speaks too; who offers HTTP/2 alone means gRPC.
-          ALPNCallback: ({ protocols }) => ["http/1.1", "h2"].find((p) => protocols.includes(p)),
+          // Both are spoken here, so it is the agent's own preference that counts.
+          ALPNCallback: ({ protocols }) => protocols.find((p) => p === "h2" || p === "http/1.1"),
           minVersion: "TLSv1.2",
           handshakeTimeout: handshakeUs / 1000,
           SNICallback: (name, done) => {

@@ -257,13 +257,13 @@ describe("a client", () => {
   });
 
   test.each([
-    ["content-type", "application/json", "501", "PROTOCOL_UNSUPPORTED"],
-    ["content-type", "application/grpc-web", "501", "PROTOCOL_UNSUPPORTED"],
-  ])("that sends %s: %s gets problem+json", async (name, value, status) => {
+    ["content-type", "application/json"],
+    ["content-type", "application/grpc-web"],
+  ])("that sends %s: %s speaks HTTP, and is judged as such", async (name, value) => {
     const seen = await client.call("/test.Echo/Unary", HI, [name, value]);
-    expect(field(seen.head, ":status")).toBe(status);
-    expect(JSON.parse(seen.body.toString())).toMatchObject({ title: "PROTOCOL_UNSUPPORTED" });
-    expect(rig.ledger.recorded).toMatchObject([{ reason: "PROTOCOL_UNSUPPORTED" }]);
+    expect(field(seen.head, ":status")).toBe("403");
+    expect(JSON.parse(seen.body.toString())).toMatchObject({ title: "SCOPE_NOT_GRANTED" });
+    expect(rig.ledger.recorded).toMatchObject([{ reason: "SCOPE_NOT_GRANTED" }]);
   });
 
   test.each([

@@ -115,7 +115,8 @@ describe("HTTPS", () => {
   });
 
   test.each([
-    [["h2", "http/1.1"], "http/1.1"],
+    [["h2", "http/1.1"], "h2"],
+    [["http/1.1", "h2"], "http/1.1"],
     [["http/1.1"], "http/1.1"],
     [["h2"], "h2"],
     [[], false],

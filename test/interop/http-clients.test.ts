@@ -82,7 +82,7 @@ describe.each(["http", "https"] as const)(
         const flags = rest.filter((a) => !a.startsWith("/") || a === file);
         const seen = await both(
           "curl",
-          ["-sS", "-i", ...flags, ...urls.map((u) => base() + u)],
+          ["-sS", "-i", "--http1.1", ...flags, ...urls.map((u) => base() + u)],
           [
             // CONNECT\'s own answer is none of the server\'s.
             "--suppress-connect-headers",
@@ -93,6 +93,14 @@ describe.each(["http", "https"] as const)(
           expect(sha256(body)).toBe(sha256(BIG));
         }
       }
+    });
+
+    test.skipIf(lacks("curl"))("curl by HTTP/2, which the server does not speak", async () => {
+      // By CONNECT for http too: it is HTTP/2 from the start, without asking.
+      const args = ["-sS", "-w", "%{http_code} %{size_download}\\n", "-d", "hello"];
+      const how = scheme === "http" ? ["--http2-prior-knowledge", "--proxytunnel"] : ["--http2"];
+      await both("curl", [...args, `${base()}/echo`], how);
+      await both("curl", [...args, `${base()}/missing`], how);
     });
 
     test.skipIf(lacks("curl"))("curl, when it waits to be asked for its credential", async () => {

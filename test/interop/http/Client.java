@@ -55,6 +55,9 @@ class Client {
   static void show(String name, HttpRequest.Builder request) throws Exception {
     HttpResponse<byte[]> answer = client.send(request.build(), BodyHandlers.ofByteArray());
     var fields = new TreeMap<>(answer.headers().map());
+    // Of the connection and of the version that is spoken on it.
+    fields.remove(":status");
+    fields.remove("transfer-encoding");
     fields.remove("connection");
     fields.remove("keep-alive");
     var digest = MessageDigest.getInstance("SHA-256").digest(answer.body());
