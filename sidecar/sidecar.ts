@@ -73,7 +73,7 @@ async function compose(start: Start): Promise<Sidecar> {
   const { instanceId } = authority.genesis.body;
   // Whatever may be wrong with the settings, before the ledger writes that it began again.
   const settings = await readSettings(config, instanceId, clock.nowUs());
-  const { ledger, leases } = await openMemory(start, instance, hash);
+  const { ledger, leases, latch } = await openMemory(start, instance, hash);
   // The next slab is asked for before this one is spent.
   const low = () => governor.beatNow();
   const { gate, holder, progress } = openGate(start, instance, ledger, hash, low);
@@ -89,7 +89,7 @@ async function compose(start: Start): Promise<Sidecar> {
     ledgerSigner,
     holder,
     leases,
-    latch: Latch.open(join(config.dataFolder, "latch")),
+    latch,
     clock,
     report,
     measure: () => files.measure(),
@@ -164,7 +164,8 @@ async function openMemory(
   { config, opened }: Start,
   { authority, seed }: Instance,
   manifestHash: Uint8Array,
-): Promise<{ ledger: WorkLedger; leases: LeaseLog }> {
+): Promise<{ ledger: WorkLedger; leases: LeaseLog; latch: Latch }> {
+  const latch = Latch.open(join(config.dataFolder, "latch"));
   const leases = LeaseLog.open(native, join(config.dataFolder, "leases"));
   opened.defer(() => leases.close());
   const ledger = await openWorkLedger({
@@ -175,7 +176,7 @@ async function openMemory(
     manifestHash,
   });
   opened.defer(() => ledger.shutdown());
-  return { ledger, leases };
+  return { ledger, leases, latch };
 }
 
 /** What it may do: nothing, until the tether brings a lease. */

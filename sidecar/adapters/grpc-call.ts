@@ -266,11 +266,15 @@ export class GrpcCall implements StreamListener {
   }
 
   fromUpstream(up: H2Stream, chunk: Buffer): void {
+    const meter = this.#answeredMessages;
+    // At the head of each message leave is looked at again; what that cuts, it cuts here and now.
+    if (!this.#ended && this.#cutting === null && meter?.atBoundary !== false) {
+      (this.#permit as Permit).holds(this.#services.clock.nowUs());
+    }
     if (this.#ended) {
       up.consumed(chunk.length);
       return;
     }
-    const meter = this.#answeredMessages;
     // After a cut the message under way may end, and nothing of the next one comes through.
     const piece =
       this.#cutting === null || meter === null ? chunk : chunk.subarray(0, meter.rest(chunk));

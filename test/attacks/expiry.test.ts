@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import type { ServerHttp2Stream } from "node:http2";
 import { expect, test } from "vitest";
 import { ManualClock } from "../../src/native/clock.ts";
 import { framed, MINUTE_US, openRig, RawClient, rawUpstream } from "../datapath/harness.ts";
@@ -65,6 +66,31 @@ test("no message leaves in the moment between a lease's end and the news of it",
     { verdict: "CUT", reason: "LEASE_EXPIRED", egressLastUs: NOW_US },
   ]);
   expect(Buffer.concat(got)).toEqual(message);
+  client.close();
+  await rig.close();
+  upstream.close();
+});
+
+test("no message of the upstream's arrives in that moment either", async () => {
+  const clock = new ManualClock(NOW_US);
+  const rig = await openRig({}, clock);
+  const reached = Promise.withResolvers<ServerHttp2Stream>();
+  const upstream = await rawUpstream((stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    reached.resolve(stream);
+  });
+  const client = await RawClient.open(rig, `127.0.0.1:${upstream.port}`);
+  const { stream, closed } = client.start("/test.Echo/Chat");
+  const message = framed(Buffer.from("hi"));
+  stream.write(message);
+  const up = await reached.promise;
+  up.write(message);
+  await once(stream, "data");
+  clock.setWall(NOW_US + MINUTE_US);
+  up.write(message);
+  expect((await closed).body).toEqual(message);
+  await rig.ledger.receipts(1);
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "LEASE_EXPIRED" }]);
   client.close();
   await rig.close();
   upstream.close();
