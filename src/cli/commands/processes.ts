@@ -7,3 +7,7 @@ export const sidecar = async (args: readonly string[]): Promise<number> =>
 
 export const control = async (args: readonly string[]): Promise<number> =>
   (await import("../../control/main.ts")).main(args);
+
+/** What a process has to do first of all if it is to become a sidecar. */
+export const beforeSidecar = async (): Promise<void> =>
+  (await import("../../../sidecar/engine.ts")).keepSmall();

@@ -9,7 +9,7 @@ import { NO_LIMITS } from "../../domain/grant.ts";
 import { runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
-import { type Rule, ruleProblem } from "../../domain/rule.ts";
+import { coversRule, type Rule, ruleProblem } from "../../domain/rule.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
 import type { Measured } from "../../native/manifest-file.ts";
 import { parseManifestYaml } from "../../native/manifest-yaml.ts";
@@ -23,7 +23,7 @@ import type { Control } from "../client.ts";
 import { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { say } from "../output.ts";
-import { sidecar } from "./processes.ts";
+import { beforeSidecar, sidecar } from "./processes.ts";
 
 const USAGE = `dragons run [--manifest FILE] [--contain require|off] [options] -- CMD...
 
@@ -54,6 +54,8 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return EXIT.ok;
   }
+  // It may begin this process anew, which must not be when somebody was asked or something recorded.
+  await beforeSidecar();
   const context = new Context({ profile: wanted.profile }, process.env);
   let sidecarArgs: string[];
   try {
@@ -221,30 +223,29 @@ function allowMore(file: string, more: readonly Capability[]): string {
   }
 }
 
-/** The same list, unless it lacks something. */
+/** The same list, unless it lacks something. A rule that a wider one makes idle is dropped for it. */
 function addRules(held: readonly Capability[], more: readonly Capability[]): readonly Capability[] {
   const scopes = new Map(held.map((c) => [c.name, c.rules]));
   let added = false;
   for (const { name, rules } of more) {
-    const before = scopes.get(name) ?? [];
-    const fresh = rules.filter((r) => !before.some((b) => JSON.stringify(b) === JSON.stringify(r)));
-    if (fresh.length === 0) continue;
-    scopes.set(name, [...before, ...fresh]);
-    added = true;
+    for (const rule of rules) {
+      const before = scopes.get(name) ?? [];
+      if (before.some((b) => coversRule(b, rule))) continue;
+      scopes.set(name, [...before.filter((b) => !coversRule(rule, b)), rule]);
+      added = true;
+    }
   }
   return added ? [...scopes].map(([name, rules]) => ({ name, rules })) : held;
 }
 
 /** One scope for each service and kind of method, named as a refusal would suggest it. */
-function capabilitiesFrom(rules: readonly Rule[]): Capability[] {
-  const scopes = new Map<string, Rule[]>();
-  for (const rule of rules) {
+function capabilitiesFrom(rules: readonly Rule[]): readonly Capability[] {
+  const scopes = rules.map((rule): Capability => {
     const { protocol, target, path } = rule;
     const plain = { ...ClaimBody.empty(), protocol, target, path: path.replace(/[*{].*$/, "") };
-    const name = suggestScope(plain) ?? "use:allowed";
-    scopes.set(name, [...(scopes.get(name) ?? []), rule]);
-  }
-  return [...scopes].map(([name, of]) => ({ name, rules: of }));
+    return { name: suggestScope(plain) ?? "use:allowed", rules: [rule] };
+  });
+  return addRules([], scopes);
 }
 
 /** What the manifest asks for, and whether whoever holds the grant key wants it. */

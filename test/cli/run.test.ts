@@ -1,0 +1,76 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type RunningControl, runControl } from "../../src/control/main.ts";
+import { systemClock } from "../../src/native/clock.ts";
+import { Terminal } from "./terminal.ts";
+
+/** `dragons run` of an agent that has no manifest: it is drafted once, and worked on from there. */
+
+const LAUNCHER = join(import.meta.dirname, "../../bin/dragons");
+
+let terminal: Terminal;
+let control: RunningControl;
+let draft: string;
+
+beforeAll(async () => {
+  terminal = await Terminal.open();
+  control = await runControl(
+    {
+      data: terminal.path("control"),
+      listen: { host: "127.0.0.1", port: 0 },
+      names: [],
+      readyFile: terminal.path("ready.json"),
+      stdinEof: false,
+    },
+    { clock: systemClock },
+  );
+  await writeFile("my_agent.sh", "exit 3\n");
+  await terminal.dragons("tenant", "create", "acme", "--ready", "ready.json", "--operator", "al");
+  draft = terminal.path(".dragons/agents/my-agent/dragon.yaml");
+});
+afterAll(async () => {
+  await control.close();
+  await terminal.close();
+});
+
+/** Runs the agent to its end, under a sidecar of its own. */
+async function run(...flags: string[]): Promise<{ code: number; said: string }> {
+  const words = ["run", "--contain", "off", ...flags, "--", "sh", "my_agent.sh"];
+  const child = spawn(process.execPath, [LAUNCHER, ...words], { stdio: "pipe" });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+  }
+  const [code] = (await once(child, "close")) as [number];
+  return { code, said };
+}
+
+test("a draft is made once, ends as the agent does, and keeps what is written into it", async () => {
+  const first = await run();
+  expect(first.said).toContain("it allows nothing yet; each refusal prints the --allow");
+  expect(first.code).toBe(3);
+  const text = `${await readFile(draft, "utf8")}# mine\n`;
+  await writeFile(draft, text);
+  expect((await run()).code).toBe(3);
+  expect(await readFile(draft, "utf8")).toBe(text);
+  // Nobody is brought aboard twice, though the process begins anew to keep its memory small.
+  const docks = await terminal.dragons("dock", "list", "-o", "name");
+  expect(docks.out.trim().split("\n")).toHaveLength(2);
+});
+
+test("--allow adds to it, and holds from then on", async () => {
+  expect((await run("--allow", "grpc a.v1.B/Get at h.example:443")).code).toBe(3);
+  expect((await run("--allow", "grpc a.v1.B/List at h.example:443")).code).toBe(3);
+  // What is allowed already is not written again.
+  expect((await run("--allow", "grpc a.v1.B/Get at h.example:443")).code).toBe(3);
+  const text = await readFile(draft, "utf8");
+  expect(text.match(/grpc: .*/g)).toEqual(["grpc: a.v1.B/Get", "grpc: a.v1.B/List"]);
+  const { out } = await terminal.dragons("grant", "list", "-o", "json");
+  const grants = JSON.parse(out) as { scopes: { name: string }[] }[];
+  expect(grants.at(-1)?.scopes.map((s) => s.name)).toEqual(["read:b"]);
+});
