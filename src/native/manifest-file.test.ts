@@ -370,7 +370,15 @@ describe("dragon.yaml", () => {
     [scoped("- http: GET /x"), /is not such as http: POST https:/],
     [scoped("- http: get https://h/x"), /the method "get"/],
     [scoped("- http: GET https://u@h/x"), /is not such as http: POST https:/],
-    [scoped("- mcp: tools/call", "  server: x"), /is not such as mcp: tools\/call create_ticket/],
+    [scoped("- mcp: tools/call", "  server: x"), /names nothing; write \* for any name/],
+    [
+      scoped("- mcp: tools/call a b", "  server: x"),
+      /is not such as mcp: tools\/call create_ticket/,
+    ],
+    [
+      scoped("- grpc: a.B/C", "  at: h:1", "- grpc: a.B/*", "  at: h:1"),
+      /line 6: a rule of read:a allows nothing that rule 2 does not allow/,
+    ],
     [scoped("- mcp: tools/call x"), /has `mcp` but no `server`/],
   ])("%j: %s", (yaml, message) => {
     if (typeof message === "string") expect(failure(yaml)).toBe(message);
