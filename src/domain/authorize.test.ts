@@ -17,7 +17,7 @@ import { type Allowed, type Authority, authorize, type Refused } from "./authori
 import { type Claim, SCHEMES } from "./claim.ts";
 import type { LeaseBody } from "./lease.ts";
 import type { Manifest } from "./manifest.ts";
-import { REASONS, type Reason } from "./reason.ts";
+import { mcpCode, REASONS, RENDERINGS, type Reason } from "./reason.ts";
 import { ruleProblem } from "./rule.ts";
 import { compileScopes } from "./scope.ts";
 
@@ -343,4 +343,131 @@ describe("a refusal", () => {
       }),
     );
   });
+});
+
+describe("the algebra of rules and scopes", () => {
+  const MATCHES = [true, false];
+  const WHENS = ["NONE", "TRUE", "FALSE", "MISSING"] as const;
+  type When = (typeof WHENS)[number];
+  const SPELLED: Record<When, string> = {
+    NONE: "",
+    TRUE: "header.a == 1",
+    FALSE: "header.a == 2",
+    MISSING: "header.b == 1",
+  };
+  interface Cell {
+    readonly matches: boolean;
+    readonly when: When;
+  }
+  const cells: Cell[] = MATCHES.flatMap((matches) => WHENS.map((when) => ({ matches, when })));
+
+  /** The claim of every row: it shows a, which is 1, and no b. */
+  const claim: Claim = {
+    ...claimOf("/a.B/C"),
+    inputs: [{ name: "header.a", type: "STRING", value: "1" }],
+  };
+  const ruleOf = ({ matches, when }: Cell) => ({
+    ...grpcRule(matches ? "/a.B/*" : "/a.X/*"),
+    when: SPELLED[when],
+  });
+  const left = (scope: string, n: number) => ({
+    scope,
+    actionsLeft: n,
+    bytesLeft: n,
+    concurrentLeft: n,
+    rateLeft: n,
+  });
+
+  /** What docs/formats.md says of it, in its own words and order. */
+  function expected(
+    rules: readonly (Cell & { scope: string })[],
+    held: string[],
+    spent: string[],
+  ): string {
+    const speak = rules.filter((r) => r.matches && held.includes(r.scope));
+    const [first] = [
+      ...speak.filter((r) => r.when === "NONE"),
+      ...speak.filter((r) => r.when !== "NONE"),
+    ];
+    const permits = speak.find((r) => r.when === "NONE") ?? speak.find((r) => r.when === "TRUE");
+    if (permits !== undefined) return spent.includes(permits.scope) ? "LIMIT_SPENT" : permits.scope;
+    if (first === undefined) return "SCOPE_NOT_GRANTED";
+    return first.when === "FALSE" ? "CONDITION_FALSE" : "CONDITION_UNEVALUABLE";
+  }
+
+  test("match × held × condition × limits, of three rules in two scopes, each way there is", () => {
+    const seen = new Map<string, number>();
+    const subsets = [[], ["a:x"], ["b:x"], ["a:x", "b:x"]];
+    for (const one of cells) {
+      for (const two of cells) {
+        for (const three of cells) {
+          const manifest = manifestBody({
+            capabilities: [
+              { name: "a:x", rules: [ruleOf(one), ruleOf(two)] },
+              { name: "b:x", rules: [ruleOf(three)] },
+            ],
+          });
+          const subject = subjectOf(manifest);
+          const rules = [
+            { ...one, scope: "a:x" },
+            { ...two, scope: "a:x" },
+            { ...three, scope: "b:x" },
+          ];
+          for (const held of subsets) {
+            const lease = leaseOf({ scopes: held.map((name) => ({ name, limits: FREE })) });
+            for (const spent of subsets) {
+              const limitState = spent.map((scope) => left(scope, 0));
+              const decision = authorize(
+                authorityOf({ lease }, subject),
+                { ...claim, limitState },
+                NOW,
+              );
+              const got = decision.allowed ? decision.scope : decision.reason;
+              const want = expected(rules, held, spent);
+              if (got !== want)
+                expect({ rules, held, spent, got }).toEqual({ rules, held, spent, got: want });
+              seen.set(got, (seen.get(got) ?? 0) + 1);
+            }
+          }
+        }
+      }
+    }
+    expect([...seen.values()].reduce((a, b) => a + b)).toBe(8 ** 3 * 16);
+    expect([...seen.keys()].sort()).toEqual([
+      "CONDITION_FALSE",
+      "CONDITION_UNEVALUABLE",
+      "LIMIT_SPENT",
+      "SCOPE_NOT_GRANTED",
+      "a:x",
+      "b:x",
+    ]);
+  });
+
+  test("what a condition would have to see is told, of all rules that were asked, and of no other", () => {
+    const rules = [
+      { ...grpcRule("/a.B/*"), when: "header.b == 1 && header.c == 1" },
+      { ...grpcRule("/a.B/C"), when: 'header.d == 1 && path[1] == "C"' },
+      { ...grpcRule("/a.X/C"), when: "header.e == 1" },
+    ];
+    const capabilities = [
+      { name: "a:x", rules },
+      { name: "b:x", rules: [{ ...grpcRule("/a.B/*"), when: "header.f == 1" }] },
+    ];
+    const lease = leaseOf({ scopes: [{ name: "a:x", limits: FREE }] });
+    const subject = subjectOf(manifestBody({ capabilities }));
+    const decision = authorize(authorityOf({ lease }, subject), claim, NOW) as Refused;
+    expect(decision.needs?.inputs.map((i) => i.name)).toEqual(["header.b", "header.c", "header.d"]);
+    expect(decision.needs?.body).toBe(false);
+    expect(decision.rule).toEqual(rules[0]);
+  });
+});
+
+test("no refusal is told as something that was not found, in any protocol", () => {
+  for (const reason of REASONS) {
+    const { grpc, http } = RENDERINGS[reason];
+    expect([5, 404, 410]).not.toContain(grpc);
+    expect([404, 410]).not.toContain(http);
+    // JSON-RPC's "method not found" and MCP's "resource not found".
+    expect([-32601, -32602, -32002]).not.toContain(mcpCode(reason));
+  }
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { explainReceipt } from "../../src/cli/actions/why.ts";
 import type { SidecarClient } from "../../src/cli/client.ts";
 import { REASONS, RENDERINGS, type Reason } from "../../src/domain/reason.ts";
-import { SECOND, START_US, Story, type Twists } from "../verifier/build.ts";
+import { SECOND, START_US, Story, search, type Twists } from "../verifier/build.ts";
 
 /** `dragons why` has an answer to every reason, from the receipt's own artifacts. */
 
@@ -45,6 +45,24 @@ describe("a denial", () => {
     const why = await told((s) => s.deny({}, { reason }));
     expect(why.clause).toBe(DECIDED[reason] ?? RENDERINGS[reason].sentence);
     expect(why.remedy).toBe("");
+  });
+
+  test("for a condition, with its rule, the clause that failed, and what was read", async () => {
+    const why = await told((s) => s.deny(search("8"), { reason: "CONDITION_FALSE" }));
+    expect(why.clause).toBe(
+      'read:payments allows payments.v1.Payments/Search at payments.internal:443 only when header["x-account"] == 7',
+    );
+    expect(why.rule).toBe(
+      'read:payments: grpc payments.v1.Payments/Search at https://payments.internal when header["x-account"] == 7 && header["x-region"] in ["eu", "us"]',
+    );
+    expect(why.inputs[0]).toEqual({ name: 'header["x-account"]', type: "STRING", value: "8" });
+  });
+
+  test("for a condition that nothing was there for, with what is missing", async () => {
+    const why = await told((s) =>
+      s.deny({ path: "/payments.v1.Payments/Search" }, { reason: "CONDITION_UNEVALUABLE" }),
+    );
+    expect(why.clause).toMatch(/, and header\["x-account"\] is not there$/);
   });
 
   test("for SCOPE_NOT_GRANTED, with what would allow it", async () => {

@@ -197,6 +197,14 @@ export class Story {
               when: "",
               scheme: "UNSPECIFIED",
             },
+            {
+              protocol: "GRPC",
+              target: "payments.internal:443",
+              verb: "",
+              path: "/payments.v1.Payments/Search",
+              when: 'header["x-account"] == 7 && header["x-region"] in ["eu", "us"]',
+              scheme: "HTTPS",
+            },
           ],
         },
         {
@@ -631,6 +639,18 @@ export async function collect(chunks: AsyncIterable<Uint8Array>): Promise<Uint8A
   return concat(...parts);
 }
 
+/** An action under a condition: its rule wants account 7. */
+export const search = (account: string, region = "eu"): Act => ({
+  path: "/payments.v1.Payments/Search",
+  claim: (claim) => ({
+    ...claim,
+    inputs: [
+      { name: 'header["x-account"]', type: "STRING", value: account },
+      { name: 'header["x-region"]', type: "STRING", value: region },
+    ],
+  }),
+});
+
 /** Boot, lease, three calls (two of them at once), a denial, a beat, and a cosigned head over all. */
 export async function goodStory(twists: Twists = {}): Promise<Story> {
   const story = await Story.begin(twists);
@@ -638,7 +658,7 @@ export async function goodStory(twists: Twists = {}): Promise<Story> {
   await story.lease();
   await story.act();
   const first = story.begin();
-  const second = story.begin({ path: "/payments.v1.Payments/ListPayments" });
+  const second = story.begin(search("7"));
   await second();
   await first();
   await story.deny({ path: "/payments.v1.Payments/Refund" });

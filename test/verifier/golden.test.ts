@@ -51,7 +51,7 @@ test("receipts are told in order as they are proven, as plain lines", async () =
   expect(entries.map((e) => [e.seq, e.kind, e.path, e.decision])).toEqual([
     [1, "LIFECYCLE", null, "NONE"],
     [2, "ACTION", "/payments.v1.Payments/GetPayment", "SAME"],
-    [3, "ACTION", "/payments.v1.Payments/ListPayments", "SAME"],
+    [3, "ACTION", "/payments.v1.Payments/Search", "SAME"],
     [4, "ACTION", "/payments.v1.Payments/GetPayment", "SAME"],
     [5, "DENIAL", "/payments.v1.Payments/Refund", "SAME"],
   ]);
