@@ -1,11 +1,13 @@
+import { readFileSync } from "node:fs";
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { toHex, utf8 } from "../domain/bytes.ts";
 import { native } from "./crypto.ts";
 import {
+  commandFileSigner,
   commandSigner,
   fileSigner,
   generateSeed,
@@ -89,6 +91,47 @@ test("a secret shows in no print of it", () => {
   expect(JSON.stringify(seed)).toBe('"Seed(redacted)"');
 });
 
+describe("a file that names a command", () => {
+  const publicKey = toHex(native.publicKey(new Uint8Array(32).fill(7)));
+  const written = async (content: string, mode = 0o600): Promise<string> => {
+    const path = join(folder, `${mode}.signer`);
+    await writeFile(path, content);
+    await chmod(path, mode);
+    return path;
+  };
+
+  test("gives a signer by the key that it states", async () => {
+    const path = await written(JSON.stringify({ publicKey, command: ["/bin/true"] }));
+    expect(toHex((await commandFileSigner(path)).publicKey)).toBe(publicKey);
+  });
+
+  test.each([
+    "",
+    "{}",
+    JSON.stringify({ publicKey, command: [] }),
+    JSON.stringify({ publicKey, command: "/bin/true" }),
+    JSON.stringify({ publicKey: "00".repeat(32), command: ["/bin/true"] }),
+    JSON.stringify({ publicKey, command: ["/bin/true"], seed: "aa" }),
+  ])("is refused as %j", async (content) => {
+    await expect(commandFileSigner(await written(content))).rejects.toThrow(/is not \{"publicKey"/);
+  });
+
+  test("is refused when others may write it, or it is not there", async () => {
+    const path = await written(JSON.stringify({ publicKey, command: ["/bin/true"] }), 0o622);
+    await expect(commandFileSigner(path)).rejects.toThrow(/chmod 600/);
+    await expect(commandFileSigner(join(folder, "none"))).rejects.toThrow(/cannot be read/);
+  });
+});
+
+/** The state letter of a process, Z for one that nobody has waited for; -: it is gone. */
+function stateOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/stat`, "latin1").split(") ")[1]?.[0] ?? "-";
+  } catch {
+    return "-";
+  }
+}
+
 test("a seed is 32 bytes, and its owner's", () => {
   expect(() => new Seed(new Uint8Array(31))).toThrow(TypeError);
   const seed = new Seed(new Uint8Array(32).fill(1));
@@ -118,6 +161,34 @@ describe("an external signer", () => {
     ["answers nothing", ""],
   ])("that %s is not believed", async (_, script) => {
     await expect(run(script).sign(MESSAGE)).rejects.toThrow(/no signature by/);
+  });
+
+  test("that does not answer in time is ended with whatever it started, and says what to look at", async () => {
+    const started = join(folder, "started");
+    const hang = `
+      const { spawn } = require("node:child_process");
+      const stdio = ["ignore", "inherit", "inherit"];
+      const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { stdio });
+      require("node:fs").writeFileSync(${JSON.stringify(started)}, String(child.pid));
+      setInterval(() => {}, 1000);`;
+    const slow = commandSigner([process.execPath, "-e", helper + hang], key, 3000);
+    await expect(slow.sign(MESSAGE)).rejects.toThrow(
+      /took longer than 3 s and was ended: see that/,
+    );
+    const pid = Number(await readFile(started, "utf8"));
+    await vi.waitFor(() => expect(stateOf(pid)).toMatch(/^[Z-]$/), 5000);
+  }, 15_000);
+
+  test("is given its words and our environment, and nothing else", async () => {
+    const told = join(folder, "told");
+    const spill = `
+      const said = JSON.stringify([process.argv.slice(1), process.env]);
+      require("node:fs").writeFileSync(${JSON.stringify(told)}, said);
+      process.stdout.write(sign(null, input, key));`;
+    await commandSigner([process.execPath, "-e", helper + spill, "--", "word"], key).sign(MESSAGE);
+    const [argv, env] = JSON.parse(await readFile(told, "utf8"));
+    expect(argv).toEqual(["word"]);
+    expect(env).toEqual({ ...process.env });
   });
 
   test("that fails, or is not there, says so", async () => {

@@ -1,4 +1,5 @@
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
+import { dirname } from "node:path";
 import { toHex } from "../../domain/bytes.ts";
 import { isInvalid } from "../../domain/invalid.ts";
 import { verifyKeyset } from "../../domain/keyset.ts";
@@ -30,6 +31,7 @@ export async function writeTrust(path: string, trust: NewTrust): Promise<void> {
     rootKey: toHex(rootKey),
     ...(maxAgeSeconds === undefined ? {} : { maxAgeSeconds }),
   };
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   await writeAtomic(path, `${JSON.stringify(file, null, 2)}\n`, 0o644);
 }
 

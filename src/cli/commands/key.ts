@@ -28,7 +28,7 @@ export function register(program: Command): void {
   leaf(
     key,
     "rotate <key>",
-    "put another key in the place of one; root, issuer, cosigner or hex",
+    "put another key in the place of one: root, issuer, cosigner, hex or key file",
     KEYSET,
   )
     .option("--to <key>", "the key that takes its place; the control plane makes its own")
@@ -117,6 +117,14 @@ export async function amendingOf(context: Context, propose: string | undefined):
   return { rootKey, signers: [], outlet: await outletOf(context, propose) };
 }
 
+/** A key of the keyset as it may be typed: a role of the control plane's, hex, a key file or a command. */
+async function named(which: string): Promise<string> {
+  if (/^(issuer|cosigner|[0-9a-f]{8,64})$/i.test(which)) return which;
+  const { publicKeyOf } = await import("../actions/keys.ts");
+  const { toHex } = await import("../../domain/bytes.ts");
+  return toHex(await publicKeyOf(which, "key"));
+}
+
 async function change(
   context: Context,
   options: Propose,
@@ -126,7 +134,7 @@ async function change(
 ): Promise<void> {
   const { changeKey } = await import("../actions/key.ts");
   const amending = await amendingOf(context, options.propose);
-  const done = await changeKey(await context.control(), amending, which, bend);
+  const done = await changeKey(await context.control(), amending, await named(which), bend);
   told(context, options, which, done, what);
 }
 
@@ -161,7 +169,7 @@ async function rotate(
   const control = await context.control();
   const amending = await amendingOf(context, propose);
   const done = await rotateKey(control, amending, {
-    which,
+    which: await named(which),
     to: to === undefined ? null : await publicKeyOf(to, "--to"),
     overlapUs: overlap === undefined ? keyOverlapUs : parseDuration(overlap, "--overlap"),
     ttlUs: options.for === undefined ? own : parseDuration(options.for, "--for"),
