@@ -95,6 +95,7 @@ async function compose(start: Start): Promise<Sidecar> {
     measure: () => files.measure(),
     manifestHash: hash,
     progress,
+    passing: (scope) => gate.passing(scope),
     agent: () => lifetime.agent,
     storageFailed: (error) => lifetime.storageFailed(error),
   });

@@ -33,6 +33,11 @@ export class ByteBudget {
     return true;
   }
 
+  /** Bytes that have passed, or wait to. */
+  get passed(): number {
+    return Math.min(this.#asked, this.#reserved);
+  }
+
   /** The action ended: whoever waits is told no. */
   end(): void {
     this.#over = true;

@@ -39,7 +39,7 @@ export interface GateObserver {
   /** It passes, since the lease merely observes; else it would be this denial. */
   observed(denial: Denial): void;
   finished(action: Finished): void;
-  /** Half of what the lease left to spend in a scope, when it was first used there, is gone. Once. */
+  /** Half of what the lease left to spend in a scope is gone, and then half of that, and so on. */
   low(scope: string): void;
 }
 
@@ -139,6 +139,15 @@ export class Gate {
     return (lease?.body.scopes ?? []).map(({ name, limits }) =>
       this.#spending.left((lease as Verified<LeaseBody>).body.grantRef, name, limits, monotonicUs),
     );
+  }
+
+  /** Body bytes that actions still open in a scope have passed, where they are limited. */
+  passing(scope: string): number {
+    let bytes = 0;
+    for (const { action } of this.#open.values()) {
+      if (action.scope === scope) bytes += action.budget?.passed ?? 0;
+    }
+    return bytes;
   }
 
   /** Leave for one action, or why not. Whoever gets a permit must settle it. */

@@ -10,9 +10,10 @@ interface Account {
   readonly spent: Spent;
   readonly window: RateWindow;
   concurrent: number;
-  /** The limits that it was last used under, and half of what they left then; null: told of. */
+  /** The limits that it was last used under, and what may be left until somebody is told. */
   limits: Limits | null;
-  half: Pick<LimitState, "actionsLeft" | "bytesLeft"> | null;
+  actionsLow: number;
+  bytesLow: number;
 }
 
 /** What one action takes of its scope's limits at its opening. */
@@ -35,7 +36,7 @@ export class Spending {
   readonly #ledger: SpendingLedger;
   #grantRef: Uint8Array = new Uint8Array();
   readonly #accounts = new Map<string, Account>();
-  /** Told once under each lease when half of what it left in a scope is gone. */
+  /** Told when half of what a lease leaves in a scope is gone, and then half of that, and so on. */
   readonly #low: (scope: string) => void;
 
   constructor(ledger: SpendingLedger, low: (scope: string) => void) {
@@ -110,17 +111,15 @@ export class Spending {
     { scope, actionsLeft, bytesLeft }: Pick<LimitState, "scope" | "actionsLeft" | "bytesLeft">,
     limits: Limits,
   ): void {
-    if (account.limits !== limits) {
-      account.limits = limits;
-      account.half = { actionsLeft: actionsLeft / 2, bytesLeft: bytesLeft / 2 };
-    }
-    const { half } = account;
+    const isNew = account.limits !== limits;
     // What is about to be taken is not left, either.
-    const low =
-      half !== null && (actionsLeft - 1 <= half.actionsLeft || bytesLeft <= half.bytesLeft);
-    if (!low) return;
-    account.half = null;
-    this.#low(scope);
+    const after = Math.max(0, actionsLeft - 1);
+    const low = after <= account.actionsLow || bytesLeft <= account.bytesLow;
+    if (!isNew && !low) return;
+    account.limits = limits;
+    account.actionsLow = halfOf(actionsLeft);
+    account.bytesLow = halfOf(bytesLeft);
+    if (!isNew) this.#low(scope);
   }
 
   #account(grantRef: Uint8Array, scope: string, monotonicUs: number): Account {
@@ -132,7 +131,7 @@ export class Spending {
     if (account === undefined) {
       const spent = this.#ledger.spent(grantRef, scope);
       const window = new RateWindow(spent.recent, monotonicUs);
-      account = { spent, window, concurrent: 0, limits: null, half: null };
+      account = { spent, window, concurrent: 0, limits: null, actionsLow: 0, bytesLow: 0 };
       this.#accounts.set(scope, account);
     }
     return account;
@@ -149,6 +148,9 @@ function spentOf(state: LimitState, limits: Limits): string | null {
 
 const left = (limit: number, spent: number): number =>
   limit === UNLIMITED ? UNLIMITED : Math.max(0, limit - spent);
+
+/** −1: nothing is left to halve, and nobody is told of it again and again. */
+const halfOf = (left: number): number => (left > 1 ? left / 2 : -1);
 
 const blockOf = (bytesLeft: number): number =>
   Math.min(bytesLeft, byteBlockMax, Math.max(byteBlockMin, Math.floor(bytesLeft / 16)));

@@ -210,8 +210,9 @@ export class Ledger implements WorkLedger {
     this.#open.delete(intent.intentSeq);
     const { body, grantRef } = intent;
     if (grantRef !== null) {
-      const unspent = intent.reservedBytes - closing.spentBytes;
-      this.#spendings.giveBack(grantRef, body.scope, body.intentSeq, unspent);
+      const { scope, intentSeq } = body;
+      const [reserved, charged] = [intent.reservedBytes, closing.spentBytes];
+      this.#spendings.close({ grantRef, scope, intentSeq, reserved, charged });
     }
     this.#append({
       receiptId: body.receiptId,

@@ -57,13 +57,15 @@ const FIELD = {
  * without it all that was reserved is charged.
  */
 export class Spendings {
-  readonly #rows: Map<string, SpentRow>;
-  readonly #changed = new Set<SpentRow>();
+  readonly #rows: Map<string, LiveRow>;
+  readonly #changed = new Set<LiveRow>();
   /** Bytes given back, of intents whose receipt is not being stored yet. */
-  readonly #returned = new Map<number, { readonly row: SpentRow; readonly bytes: number }>();
+  readonly #returned = new Map<number, { readonly row: LiveRow; readonly bytes: number }>();
 
   constructor(rows: readonly SpentRow[]) {
-    this.#rows = new Map(rows.map((row) => [nameOf(row.grantRef, row.scope), row]));
+    this.#rows = new Map(
+      rows.map((row) => [nameOf(row.grantRef, row.scope), { ...row, reserved: 0 }]),
+    );
   }
 
   /** An action is opened. */
@@ -71,6 +73,7 @@ export class Spendings {
     const row = this.of(grantRef, scope);
     row.actions += 1;
     row.bytes += reservedBytes;
+    row.reserved += reservedBytes;
     row.recent = recent;
     this.#changed.add(row);
   }
@@ -79,15 +82,17 @@ export class Spendings {
   reserve(grantRef: Uint8Array, scope: string, bytes: number): void {
     const row = this.of(grantRef, scope);
     row.bytes += bytes;
+    row.reserved += bytes;
     this.#changed.add(row);
   }
 
-  /** It ended, and did not need so many of them. */
-  giveBack(grantRef: Uint8Array, scope: string, intentSeq: number, bytes: number): void {
-    if (bytes === 0) return;
+  /** It ended: so many bytes are charged of those that were reserved, and the rest is given back. */
+  close({ grantRef, scope, intentSeq, reserved, charged }: Closed): void {
+    if (reserved === 0 && charged === 0) return;
     const row = this.of(grantRef, scope);
-    row.bytes -= bytes;
-    this.#returned.set(intentSeq, { row, bytes });
+    row.reserved -= reserved;
+    row.bytes += charged - reserved;
+    this.#returned.set(intentSeq, { row, bytes: reserved - charged });
   }
 
   /** Its receipt is in the step that is being made. */
@@ -99,11 +104,11 @@ export class Spendings {
   }
 
   /** The row itself: it goes on telling. */
-  of(grantRef: Uint8Array, scope: string): SpentRow {
+  of(grantRef: Uint8Array, scope: string): LiveRow {
     const name = nameOf(grantRef, scope);
     let row = this.#rows.get(name);
     if (row === undefined) {
-      row = { grantRef, scope, actions: 0, bytes: 0, recent: 0 };
+      row = { grantRef, scope, actions: 0, bytes: 0, recent: 0, reserved: 0 };
       this.#rows.set(name, row);
     }
     return row;
@@ -112,7 +117,11 @@ export class Spendings {
   /** Rows to write with the step that is being made. */
   take(): SpentRow[] {
     if (this.#changed.size === 0) return [];
-    const rows = new Map([...this.#changed].map((row) => [row, { ...row }]));
+    const rows = new Map<LiveRow, SpentRow>();
+    for (const row of this.#changed) {
+      const { grantRef, scope, actions, bytes, recent } = row;
+      rows.set(row, { grantRef, scope, actions, bytes, recent });
+    }
     this.#changed.clear();
     for (const { row, bytes } of this.#returned.values()) {
       const stored = rows.get(row);
@@ -120,6 +129,17 @@ export class Spendings {
     }
     return [...rows.values()];
   }
+}
+
+/** With what of its bytes is reserved for open actions; nothing is when a process begins. */
+type LiveRow = SpentRow & { reserved: number };
+
+interface Closed {
+  readonly grantRef: Uint8Array;
+  readonly scope: string;
+  readonly intentSeq: number;
+  readonly reserved: number;
+  readonly charged: number;
 }
 
 type Opening = Pick<IntentDraft, "grantRef" | "scope" | "reservedBytes" | "recent">;

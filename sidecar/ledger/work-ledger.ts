@@ -160,6 +160,8 @@ export interface Spent {
   readonly actions: number;
   /** Charged, and reserved for what is open. */
   readonly bytes: number;
+  /** Of these, what is reserved for what is open. */
+  readonly reserved: number;
   /** Openings of the minute that ended with the last one, where they are counted. */
   readonly recent: number;
 }

@@ -36,6 +36,8 @@ export interface GovernorParts {
   readonly leases: LeaseLog;
   readonly latch: Latch;
   readonly progress: Progress;
+  /** Body bytes that actions still open in a scope have passed. */
+  readonly passing: (scope: string) => number;
   readonly clock: SteadyClock;
   readonly report: Report;
   /** As measured when this process began. */
@@ -335,7 +337,7 @@ export class Governor {
       autonomyLeftUs: Math.floor(holder.autonomyLeftUs),
       manifestHash: this.#drift.measured,
       directiveResults: this.#results,
-      spent: spentUnder(authority.grant, ledger),
+      spent: spentUnder(authority.grant, ledger, this.#parts.passing),
     });
     this.#heads.remember(body);
     this.#beatBefore = this.#lastBeat;

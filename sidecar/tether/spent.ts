@@ -11,11 +11,14 @@ import type { WorkLedger } from "../ledger/work-ledger.ts";
 export function spentUnder(
   { ref, body }: Pick<Verified<GrantBody>, "ref" | "body">,
   ledger: Pick<WorkLedger, "spent">,
+  passing: (scope: string) => number,
 ): HeartbeatBody["spent"] {
   return body.scopes
     .filter(({ limits }) => limits.maxActions !== UNLIMITED || limits.maxBytes !== UNLIMITED)
     .map(({ name, limits }) => {
-      const { actions, bytes } = ledger.spent(ref, name);
+      const { actions, bytes: charged, reserved } = ledger.spent(ref, name);
+      // What is merely reserved may be given back: were it told, more would be lent than a slab.
+      const bytes = charged - reserved + passing(name);
       const shares = [shareOf(actions, limits.maxActions), shareOf(bytes, limits.maxBytes)];
       const share = Math.max(0, ...shares.filter((s) => s < 1));
       return { share, spent: { scope: name, actions, bytes } };

@@ -28,7 +28,7 @@ export const ScopeCount = message("scopeCount", {
 
 /**
  * What was spent in one scope under the grant, since the ledger began: actions opened, and bytes charged
- * or reserved.
+ * or, of what is open, passed. What is merely reserved is not among them.
  */
 export const ScopeSpent = message("scopeSpent", {
   scope: str(1),

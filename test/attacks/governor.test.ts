@@ -105,7 +105,7 @@ async function govern(): Promise<void> {
       unacknowledged: 0,
       lastReceiptId: "",
     }),
-    spent: () => ({ actions: 0, bytes: 0, ratesUs: [] }),
+    spent: () => ({ actions: 0, bytes: 0, reserved: 0, recent: 0 }),
     acknowledged() {},
     record({ action }: RecordDraft) {
       noted.push(ActionBody.decode(action).verb);
@@ -123,6 +123,7 @@ async function govern(): Promise<void> {
     clock: steady,
     report,
     progress: new Progress(native, f.sha("novelty")),
+    passing: () => 0,
     manifestHash: authority.manifestHash,
     measure: async () => measured ?? authority.manifestHash,
     agent: () => null,

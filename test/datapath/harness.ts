@@ -60,8 +60,10 @@ class MemoryLedger implements GateLedger {
       throw new Error(`${intent.receiptId} was settled twice`);
     }
     this.closed.push({ ...closing, receiptId: intent.receiptId, draft });
-    const unspent = this.#reservedFor(intent.intentSeq) - closing.spentBytes;
-    this.#spendings.giveBack(draft.grantRef, draft.scope, intent.intentSeq, unspent);
+    const { grantRef, scope } = draft;
+    const reserved = this.#reservedFor(intent.intentSeq);
+    const { intentSeq } = intent;
+    this.#spendings.close({ grantRef, scope, intentSeq, reserved, charged: closing.spentBytes });
     this.#tell();
     return intent.receiptId;
   }

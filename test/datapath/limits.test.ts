@@ -3,7 +3,8 @@ import type { ActionRequest, Denial, Ending } from "../../sidecar/adapters/excha
 import { AuthorityHolder } from "../../sidecar/gate/authority.ts";
 import { Gate, type RunFacts } from "../../sidecar/gate/gate.ts";
 import type { Permit } from "../../sidecar/gate/permit.ts";
-import { type Limits, NO_LIMITS } from "../../src/domain/grant.ts";
+import { spentUnder } from "../../sidecar/tether/spent.ts";
+import { GrantBody, type Limits, NO_LIMITS } from "../../src/domain/grant.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { memoryStore } from "../../src/storage/memory.ts";
 import { check, GatedStore, headersIn, NOW_US, start } from "../ledger/fixture.ts";
@@ -245,18 +246,37 @@ describe("bytes", () => {
 });
 
 describe("a slab that runs low", () => {
-  test("is told of once under each lease, when half of it is gone", async () => {
+  test("is told of when half of it is gone, and then half of that, but not at every try", async () => {
     const clock = new ManualClock(NOW_US);
-    const { admit, authority, low } = await gateOver(new GatedStore(), { maxActions: 10 }, clock);
+    const { admit, authority, low } = await gateOver(new GatedStore(), { maxActions: 16 }, clock);
     const at: number[] = [];
-    for (let n = 1; n <= 12; n++) {
+    for (let n = 1; n <= 40; n++) {
       const before = low.length;
       await admit();
       if (low.length > before) at.push(n);
     }
-    expect(at).toEqual([5]);
-    authority.adopt(lease(clock, 3, { maxActions: 20 }));
-    for (let n = 13; n <= 20; n++) await admit();
-    expect(low).toEqual([SCOPE, SCOPE]);
+    expect(at).toEqual([8, 12, 14, 15, 16]);
+    authority.adopt(lease(clock, 3, { maxActions: 32 }));
+    for (let n = 1; n <= 8; n++) await admit();
+    expect(low.slice(at.length)).toEqual([SCOPE]);
+  });
+
+  test("bytes that are merely reserved do not earn the next one", async () => {
+    const limits = { ...NO_LIMITS, maxBytes: 1_000_000 };
+    const { admit, gate, ledger } = await gateOver(new GatedStore(), limits);
+    const grant = {
+      ref: GRANT_REF,
+      body: { ...GrantBody.empty(), scopes: [{ name: SCOPE, limits }] },
+    };
+    const told = () => spentUnder(grant, ledger, (s) => gate.passing(s))[0]?.bytes;
+    const [first, second] = given(await Promise.all([admit(), admit(), admit()]));
+    expect(ledger.spent(GRANT_REF, SCOPE).bytes).toBeGreaterThan(100_000);
+    expect(told()).toBe(0);
+    await first?.spend(700);
+    expect(told()).toBe(700);
+    gate.settle(second as Permit, ending(0));
+    gate.settle(first as Permit, ending(700));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told()).toBe(700);
   });
 });

@@ -132,7 +132,9 @@ class Instance {
       granted: grant.body.scopes,
       last: story.leases.at(-1)?.body.scopes ?? [],
       others: [],
-      spent: spentUnder(grant, this.#ledger).toSorted((a, b) => (a.scope < b.scope ? -1 : 1)),
+      spent: spentUnder(grant, this.#ledger, (s) => this.#gate.passing(s)).toSorted((a, b) =>
+        a.scope < b.scope ? -1 : 1,
+      ),
       nowUs: story.nowUs,
     });
     const { size, root, intentsOpened, intentsHead } = this.#ledger.head();

@@ -1634,7 +1634,7 @@ export type ScopeSpent = Message<"dragons.v1.ScopeSpent"> & {
   actions: bigint;
 
   /**
-   * Body bytes charged, and those reserved for what is open.
+   * Body bytes charged, and those that what is open has passed.
    *
    * @generated from field: uint64 bytes = 3;
    */
