@@ -49,8 +49,8 @@ export function headEnd(bytes: Uint8Array, from: number): number | Malformed {
   for (let at = bytes.indexOf(LF, from); at >= 0; at = bytes.indexOf(LF, at + 1)) {
     if (bytes[at - 1] !== CR) return malformed("a line ends without CR");
     if (at === 1) return malformed("it begins with an empty line");
-    if (bytes[at - 2] === LF) return at + 1;
     if (at >= headerListBytesMax) break;
+    if (bytes[at - 2] === LF) return at + 1;
   }
   if (bytes.length > headerListBytesMax) {
     return malformed(`the head is longer than ${headerListBytesMax} bytes`, 431);
