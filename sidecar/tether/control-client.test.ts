@@ -40,7 +40,7 @@ let release: () => void;
 beforeEach(async () => {
   const now = { nowUs: Date.now() * 1000, ttlUs: 24 * HOUR_US };
   const [ca, clientCa] = [await createCa("centre", now), await createCa("sidecars", now)];
-  const { keyPem: key, certPem: certificate } = await issueServer(ca, ["localhost"], now);
+  const identity = await issueServer(ca, ["localhost"], now);
   const limits = {
     certifiedMax: 100,
     anonymousMax: 100,
@@ -48,7 +48,7 @@ beforeEach(async () => {
     handshakeUs: 10_000_000,
   };
   server = openServer({
-    transport: tlsListener({ key, certificate, clientCa: clientCa.certPem, limits }),
+    transport: tlsListener({ identity, clientCa: clientCa.certPem, limits }),
     limits: {
       messageBytesMax: 1 << 20,
       streamsPerConnectionMax: 100,

@@ -124,12 +124,10 @@ export async function runControl(
       mounted(LedgerService, ledgerService(fleet)),
       mounted(OrganismService, organismService(fleet)),
     ];
-    const server = controlServer({
-      certificate: await issueForServer(
-        identity.ca,
-        [config.listen.host, ...config.names],
-        machineUs,
-      ),
+    const hosts = [config.listen.host, ...config.names];
+    const server = await controlServer({
+      certificate: () => issueForServer(identity.ca, hosts, systemClock.nowUs()),
+      clock: systemClock,
       sidecarCa: identity.sidecarCa.certPem,
       authenticator: authenticator({
         tenants,

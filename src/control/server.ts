@@ -17,6 +17,7 @@ import {
 } from "../domain/limits.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../gen/grpc/reflection/v1/reflection_pb.ts";
+import type { Clock } from "../native/clock.ts";
 import type { Issued } from "../native/pki.ts";
 import { tlsListener } from "../native/tls-listener.ts";
 import { openServer, type RpcServer, serve } from "../wire/grpc.ts";
@@ -24,6 +25,7 @@ import { HealthState } from "../wire/health.ts";
 import { reflection } from "../wire/reflection.ts";
 import type { Handlers } from "../wire/rpc.ts";
 import { type Authenticator, guard } from "./auth.ts";
+import { ServerCertificate } from "./server-certificate.ts";
 import { Stopping } from "./stopping.ts";
 
 /** A service with its implementation. */
@@ -47,17 +49,19 @@ export interface ControlServer {
  * TLS 1.3, every call guarded, health and reflection beside. One port for all: sidecars show a client
  * certificate, operators send a token. Does not listen yet.
  */
-export function controlServer(parts: {
-  certificate: Issued;
+export async function controlServer(parts: {
+  /** Makes a certificate for this server. */
+  certificate: () => Promise<Issued>;
+  /** The machine's: TLS goes by that on the other side, too. */
+  clock: Clock;
   /** PEM of the authority of the certificates that sidecars show. */
   sidecarCa: string;
   authenticator: Authenticator;
   services: readonly Mounted[];
   onFault: (error: unknown, method: string) => void;
-}): ControlServer {
+}): Promise<ControlServer> {
   const transport = tlsListener({
-    key: parts.certificate.keyPem,
-    certificate: parts.certificate.certPem,
+    identity: await parts.certificate(),
     clientCa: parts.sidecarCa,
     limits: {
       certifiedMax: sidecarConnectionsMax,
@@ -65,6 +69,12 @@ export function controlServer(parts: {
       anonymousPerAddressMax,
       handshakeUs,
     },
+  });
+  const certificate = new ServerCertificate({
+    issue: parts.certificate,
+    present: (next) => transport.present(next),
+    clock: parts.clock,
+    onFault: (error) => parts.onFault(error, "renewing the server's certificate"),
   });
   const rpc = openServer({
     transport,
@@ -94,6 +104,7 @@ export function controlServer(parts: {
   return {
     rpc,
     async close() {
+      certificate.close();
       health.setServing(false);
       // A turn, in which those who watch our health hear of it.
       await setImmediate();

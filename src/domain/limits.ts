@@ -334,8 +334,10 @@ export const controlKeepaliveTimeoutUs = 20 * SECOND_US;
 export const drainUs = 10 * SECOND_US;
 /** Microseconds that the control plane's own CA is good for: sidecars pin it in their join tokens. */
 export const controlCaTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
-/** Microseconds that its server certificate is good for; made anew at each start. */
-export const controlLeafTtlUs = 365 * 24 * 60 * MINUTE_US;
+/** Microseconds that its server certificate is good for; made anew at each start, and at half of it. */
+export const controlLeafTtlUs = 30 * 24 * 60 * MINUTE_US;
+/** Microseconds until a renewal that failed is tried again; half of the certificate's life is left for it. */
+export const retryRenewalUs = 60 * MINUTE_US;
 
 /** Watchers of the server's health at once: probes watch, people do not. */
 export const healthWatchersMax = 256;

@@ -2,11 +2,13 @@ import { constants } from "node:crypto";
 import type { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import { Census, type CensusLimits } from "./census.ts";
+import type { Issued } from "./pki.ts";
+
+/** What the server shows of itself, PEM. */
+export type ServerIdentity = Pick<Issued, "keyPem" | "certPem">;
 
 export interface TlsListenerOptions {
-  /** PEM of the server's key and certificate. */
-  readonly key: string;
-  readonly certificate: string;
+  readonly identity: ServerIdentity;
   /** PEM of the authority that client certificates come from. */
   readonly clientCa: string;
   readonly limits: CensusLimits & {
@@ -21,6 +23,8 @@ export interface TlsListener {
    * rejects when the address cannot be listened on.
    */
   listen(address: string, accept: (socket: TLSSocket) => void): Promise<number>;
+  /** Shows this to whoever connects from now on; connections that are open go on. */
+  present(identity: ServerIdentity): void;
   /**
    * Takes no more connections, and ends those that still shake hands. Resolves when the last one that
    * was handed over is gone: that is its owner's to bring about.
@@ -35,22 +39,20 @@ export interface TlsListener {
  * stranger may, and hears so by an answer rather than a reset. No session is resumed, since a resumed
  * one would be believed without its certificate being looked at again.
  */
-export function tlsListener({
-  key,
-  certificate,
-  clientCa,
-  limits,
-}: TlsListenerOptions): TlsListener {
-  const server = tls.createServer({
-    key,
-    cert: certificate,
+export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions): TlsListener {
+  const context = ({ keyPem, certPem }: ServerIdentity) => ({
+    key: keyPem,
+    cert: certPem,
     ca: clientCa,
+    minVersion: "TLSv1.3" as const,
+    secureOptions: constants.SSL_OP_NO_TICKET,
+  });
+  const server = tls.createServer({
+    ...context(identity),
     requestCert: true,
     rejectUnauthorized: false,
-    minVersion: "TLSv1.3",
     ALPNProtocols: ["h2"],
     handshakeTimeout: Math.ceil(limits.handshakeUs / 1000),
-    secureOptions: constants.SSL_OP_NO_TICKET,
   });
   const census = new Census(limits);
   const shaking = new Map<string, Socket>();
@@ -86,6 +88,7 @@ export function tlsListener({
           resolve((server.address() as { port: number }).port);
         });
       }),
+    present: (next) => server.setSecureContext(context(next)),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
