@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { lacks } from "../skips.ts";
 import { type Bench, everything, openBench } from "./http/run.ts";
 import { BIG, type HttpPeers, sha256, startPeers } from "./http/server.ts";
@@ -11,6 +11,9 @@ import { CREDENTIAL, countVerdicts } from "./rig.ts";
  * with the environment that the sidecar gives its agent, and must print the same to the byte.
  */
 const SOURCES = join(import.meta.dirname, "http");
+// Programs of others take their time to start on a busy machine.
+vi.setConfig({ testTimeout: 120_000 });
+
 let bench: Bench;
 let peers: HttpPeers;
 

@@ -6,7 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parseManifestYaml } from "../../src/native/manifest-yaml.ts";
 import type { Issued } from "../../src/native/pki.ts";
 import { lacks } from "../skips.ts";
@@ -17,6 +17,9 @@ import { countVerdicts } from "./rig.ts";
 const EXAMPLE = join(import.meta.dirname, "../../examples/research");
 
 /** Real programs, end to end, that know nothing of Dragons. */
+// Programs of others take their time to start on a busy machine.
+vi.setConfig({ testTimeout: 120_000 });
+
 let bench: Bench;
 let git: Served;
 let registry: Served;
