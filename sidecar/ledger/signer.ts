@@ -1,4 +1,3 @@
-import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { equal } from "../../src/domain/bytes.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -19,15 +18,14 @@ export interface BatchSigner {
 }
 
 /** What travels to the worker: all messages joined, and how long each is. */
-export interface SignRequest {
+interface SignRequest {
   readonly lengths: Uint32Array<ArrayBuffer>;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
 const SIGNATURE_BYTES = 64;
 
-// The published package holds .js where the repository holds .ts.
-const WORKER = new URL(`./signer-worker${extname(import.meta.url)}`, import.meta.url);
+const WORKER = new URL("./signer-worker.mjs", import.meta.url);
 
 /**
  * Signs in a worker thread with synchronous calls: the shared libuv pool would make every fsync wait
