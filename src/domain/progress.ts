@@ -1,4 +1,4 @@
-import { toHex, utf8 } from "./bytes.ts";
+import { utf8 } from "./bytes.ts";
 import type { Infer } from "./canonical.ts";
 import type { Crypto } from "./crypto.ts";
 import type { Novelty } from "./heartbeat.ts";
@@ -40,7 +40,8 @@ export class Progress {
     this.#fingerprint = (level, fields) => {
       // Each field with its length, so that no two lists run into the same bytes.
       const text = [level, ...fields].map((f) => `${f.length}:${f}`).join("");
-      return toHex(mac(utf8(text)).subarray(0, 16));
+      // Each byte one character: it is compared and told to nobody.
+      return String.fromCharCode(...mac(utf8(text)).subarray(0, 16));
     };
   }
 
@@ -78,9 +79,9 @@ export class Progress {
   #current(nowUs: number): Counts {
     this.#latestUs = Math.max(this.#latestUs, nowUs);
     const number = Math.floor(this.#latestUs / (noveltyWindowUs / noveltyWindowParts));
-    this.#parts = this.#parts.filter((part) => part.number > number - noveltyWindowParts);
     const last = this.#parts.at(-1);
     if (last?.number === number) return last.counts;
+    this.#parts = this.#parts.filter((part) => part.number > number - noveltyWindowParts);
     const counts = { targets: 0, shapes: 0, outcomes: 0, actions: 0 };
     this.#parts.push({ number, counts });
     return counts;
@@ -93,12 +94,16 @@ type Counts = { -readonly [K in keyof Infer<typeof Novelty>]: number };
 class Seen {
   readonly #members = new Set<string>();
   readonly #max: number;
+  #latest = "";
   constructor(max: number) {
     this.#max = max;
   }
 
   /** Whether it is new. Either way it is now the last seen. */
   add(member: string): boolean {
+    // Most actions are like the one before, which stands last already.
+    if (member === this.#latest) return false;
+    this.#latest = member;
     const known = this.#members.delete(member);
     this.#members.add(member);
     if (this.#members.size > this.#max) {
