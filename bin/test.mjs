@@ -7,12 +7,13 @@ import { join, relative } from "node:path";
 
 const HOME = join(import.meta.dirname, "..");
 const wanted = process.argv.slice(2);
-const folder = mkdtempSync(join(tmpdir(), "dragons-test-"));
+// All that tests make lies in here, and goes with it. Short: unix sockets are in it, whose paths are bounded.
+const folder = mkdtempSync(join(tmpdir(), "dt-"));
 const report = join(folder, "report.json");
 const run = spawnSync(
   "vitest",
   ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...wanted],
-  { stdio: "inherit" },
+  { stdio: "inherit", env: { ...process.env, TMPDIR: folder } },
 );
 let counts = null;
 try {
@@ -20,7 +21,7 @@ try {
 } catch {
   process.stderr.write("the test runner left no report\n");
 }
-rmSync(folder, { recursive: true, force: true });
+rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
 if (counts === null) process.exit(run.status || 1);
 
 const skips = JSON.parse(readFileSync(join(HOME, "test/skips.json"), "utf8"));

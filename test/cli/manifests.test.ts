@@ -131,6 +131,7 @@ describe("dragons manifest", () => {
         'manifest retire reconciler@v7 --reason "v7 leaks"',
         "manifest list",
         "manifest history",
+        "manifest show reconciler@v7",
         'grant create --manifest reconciler@v7 --scope read:payments --unlimited --purpose "once more"',
       ),
     ).toMatchInlineSnapshot(`
@@ -152,6 +153,17 @@ describe("dragons manifest", () => {
       reconciler@v8  <16 hex>  1  read:payments  <time>  in force  -
       $ dragons manifest history
       none
+      $ dragons manifest show reconciler@v7
+      name: reconciler
+      version: v7
+      code:
+        - agent.py # 15 bytes, sha256 <64 hex>
+      config: []
+      capabilities:
+        read:payments:
+          - grpc: payments.v1.Payments/Get
+            at: payments.internal:443
+      retired by revocation 1: nothing new stands on it
       $ dragons grant create --manifest reconciler@v7 --scope read:payments --unlimited --purpose "once more"
       dragons: manifest_hash: retired by revocation 1; record and grant another version (MANIFEST_RETIRED)
       [exit 1]

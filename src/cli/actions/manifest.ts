@@ -70,13 +70,7 @@ export async function recordManifest(
 export async function listManifests(control: Control): Promise<RecordedManifest[]> {
   const all: RecordedManifest[] = [];
   for await (const page of pages((pageToken) => control.manifests.listManifests({ pageToken }))) {
-    for (const { manifest, recordedAtUs, retiredEpoch } of page.manifests) {
-      all.push({
-        ...read(manifest),
-        recordedAtUs: Number(recordedAtUs),
-        retiredEpoch: Number(retiredEpoch),
-      });
-    }
+    all.push(...page.manifests.map(recorded));
   }
   return all;
 }
@@ -143,10 +137,13 @@ export async function eitherManifest(control: () => Promise<Control>, name: stri
  * The manifest meant by a hash, the beginning of one, a label (`reconciler@v7`: the one recorded last)
  * or the path of a `dragon.yaml`, which is measured now.
  */
-export async function findManifest(control: Control, name: string): Promise<Measured> {
+export async function findManifest(
+  control: Control,
+  name: string,
+): Promise<Measured | RecordedManifest> {
   if (/^[0-9a-f]{64}$/.test(name)) {
-    const { manifest } = await control.manifests.getManifest({ manifestHash: fromHex(name) });
-    return read(manifest);
+    const found = await control.manifests.getManifest({ manifestHash: fromHex(name) });
+    return recorded(found);
   }
   const isLabel = /^[a-z0-9-]+@[A-Za-z0-9._+-]+$/.test(name);
   const isPrefix = /^[0-9a-f]{8,63}$/.test(name);
@@ -165,6 +162,18 @@ export async function findManifest(control: Control, name: string): Promise<Meas
     throw new Failure(EXIT.usage, `manifest: ${found.length} hashes begin with ${name}`);
   }
   return last;
+}
+
+function recorded(found: {
+  readonly manifest: Uint8Array;
+  readonly recordedAtUs: bigint;
+  readonly retiredEpoch: bigint;
+}): RecordedManifest {
+  return {
+    ...read(found.manifest),
+    recordedAtUs: Number(found.recordedAtUs),
+    retiredEpoch: Number(found.retiredEpoch),
+  };
 }
 
 /** What the control plane says is not believed: the hash is made here. */

@@ -122,6 +122,9 @@ function registerRecorded(manifest: Command): void {
       if (context.format !== "table")
         return printOne(context.format, row(found.manifest, found.hash));
       const { renderManifestYaml } = await import("../../native/manifest-file.ts");
+      if ("retiredEpoch" in found && found.retiredEpoch > 0) {
+        say(`retired by revocation ${found.retiredEpoch}: nothing new stands on it`);
+      }
       process.stdout.write(renderManifestYaml(found.manifest));
     }),
   );
