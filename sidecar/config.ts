@@ -35,6 +35,8 @@ export interface SidecarConfig {
   readonly keysFolder: string;
   /** File with the join token; read only while the instance has not docked. */
   readonly tokenFile: string | null;
+  /** The ledger came back shorter than it was: another is to follow it, by the token's leave. */
+  readonly succeed: boolean;
   /** `dragon.yaml` of the agent. */
   readonly manifestFile: string;
   /** What is measured: the folder that the manifest's globs start from. */
@@ -59,6 +61,8 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --data DIR           ledger, authority and admin socket of one instance
   --keys DIR           secrets of the instance              [DIR.keys beside --data]
   --token FILE         join token; needed until the instance has docked
+  --succeed            the ledger was restored from a backup and is behind what the control
+                       plane holds: begin one that follows it, with a fresh token
   --manifest FILE      dragon.yaml of the agent
   --folder DIR         the agent's folder, measured         [the manifest's]
   --proxy HOST:PORT    where the forward proxy listens      [127.0.0.1:7071]
@@ -122,6 +126,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     dataFolder,
     keysFolder: values.keys ?? `${dataFolder}.keys`,
     tokenFile: values.token ?? null,
+    succeed: values.succeed ?? false,
     manifestFile,
     agentFolder: values.folder ?? dirname(manifestFile),
     proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
@@ -144,6 +149,7 @@ const parse = (args: readonly string[]) =>
       data: { type: "string" },
       keys: { type: "string" },
       token: { type: "string" },
+      succeed: { type: "boolean" },
       manifest: { type: "string" },
       folder: { type: "string" },
       proxy: { type: "string" },

@@ -23,6 +23,7 @@ import {
 import { ConfigError, type SidecarConfig, UsageError } from "../config.ts";
 import { ArtifactFiles } from "./artifact-files.ts";
 import { type ChainOfAuthority, HeldAuthority, ROOT_FILE } from "./held-authority.ts";
+import { succeed } from "./succession.ts";
 
 /** Asks the control plane to open a ledger; answers with the chain of authority, unbelieved. */
 export type DockCall = (genesis: SignedBytes) => Promise<Omit<ChainOfAuthority, "genesis">>;
@@ -51,6 +52,10 @@ export async function openInstance(
   const files = new ArtifactFiles(join(config.dataFolder, "authority"));
   const keyFile = join(config.keysFolder, "ledger.key");
   mkdirSync(config.keysFolder, { recursive: true, mode: 0o700 });
+  if (config.succeed) {
+    const signer = seedSigner(await readSeedFile(keyFile));
+    await succeed(config.dataFolder, files, await readJoinToken(config), signer, nowUs);
+  }
   const token = await readToken(config, files);
   if (!equal(token.manifestHash, measuredHash)) {
     throw new ConfigError(
@@ -108,6 +113,11 @@ async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<J
     }
     return pin;
   }
+  return readJoinToken(config);
+}
+
+/** As operators handed it out, with its join key. */
+async function readJoinToken(config: SidecarConfig): Promise<JoinToken> {
   if (config.tokenFile === null) {
     throw new UsageError("--token is missing: this instance has not docked yet");
   }

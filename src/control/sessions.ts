@@ -176,7 +176,8 @@ export class Sessions {
       throw new StatusError(
         "FAILED_PRECONDITION",
         "REGRESS",
-        `this ledger has ${headSize} receipts, and ${held.size} are held; open a successor`,
+        `this ledger has ${headSize} receipts, and ${held.size} are held; if it came out of a ` +
+          "backup, begin a successor: --succeed, with a fresh token",
         { held_size: `${held.size}` },
       );
     }

@@ -1,4 +1,4 @@
-import { cp } from "node:fs/promises";
+import { cp, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { listTransitions, release } from "../../src/cli/actions/organism.ts";
@@ -105,6 +105,64 @@ test("a copy that was left behind is not attached: its ledger is shorter than wh
   expect(await ask(thief.agent, "hello")).toMatchObject({ code: 7, reason: "QUARANTINED" });
   const history = await listTransitions(world.operator, thief.ready.instanceId);
   expect(history.at(-1)).toMatchObject({ to: "QUARANTINED", condition: "REGRESS" });
+});
+
+test("a ledger restored from a backup is succeeded by operators' leave, as the same instance", async () => {
+  const flags = await world.flags("one");
+  const before = await world.sidecar(flags);
+  await before.log.until("lease");
+  await before.stop();
+  const copy = await copied(flags);
+  const original = await world.sidecar(flags);
+  await original.log.until("lease");
+  expect(await ask(original.agent, "lost to the backup")).toMatchObject({ code: 0 });
+  await original.stop();
+
+  // The token that opened the ledger is no leave to open another.
+  await expect(world.sidecar([...copy, "--succeed"])).rejects.toThrow(/ask for a new one/);
+  const fresh = [...copy, "--token", await world.token(), "--succeed"];
+  const successor = await world.sidecar(fresh);
+  await successor.log.until("lease");
+  expect(successor.ready.instanceId).toBe(original.ready.instanceId);
+  expect(successor.ready.ledgerId).not.toBe(original.ready.ledgerId);
+  expect(await ask(successor.agent, "hello")).toMatchObject({ code: 0 });
+  expect(await world.anchored(successor)).toMatchObject({ verdict: "ANCHORED", broken: null });
+  const kept = `ledger.${original.ready.ledgerId.slice(0, 16)}`;
+  expect(await readdir(successor.data)).toContain(kept);
+
+  // Said again, nothing is succeeded twice.
+  await successor.stop();
+  const again = await world.sidecar(fresh);
+  expect(again.ready.ledgerId).toBe(successor.ready.ledgerId);
+  await again.log.until("lease");
+});
+
+test("one that attached before it was succeeded is quarantined, and goes on when operators release it", async () => {
+  const flags = await world.flags("one");
+  const before = await world.sidecar(flags);
+  await before.log.until("lease");
+  await before.stop();
+  const copy = await copied(flags);
+  const original = await world.sidecar(flags);
+  await original.log.until("lease");
+  expect(await ask(original.agent, "lost to the backup")).toMatchObject({ code: 0 });
+  await original.stop();
+  const restored = await world.sidecar(copy);
+  await restored.log.until("not attached");
+  await restored.stop();
+
+  const successor = await world.sidecar([...copy, "--token", await world.token(), "--succeed"]);
+  await successor.log.until("no lease");
+  expect(await ask(successor.agent, "hello")).toMatchObject({ code: 7, reason: "QUARANTINED" });
+  const { instanceId } = successor.ready;
+  const conditions = ["REGRESS"] as const;
+  await release(world.operator, {
+    instanceId,
+    reason: "we restored it",
+    conditions: [...conditions],
+  });
+  await successor.log.until("lease");
+  expect(await ask(successor.agent, "hello")).toMatchObject({ code: 0 });
 });
 
 /** Proofs of two histories in the tenant's record. */
