@@ -17,7 +17,7 @@ import type { H2Stream, StreamListener } from "../h2/stream.ts";
 import type { Connection } from "../upstream/connection.ts";
 import type { Unreachable } from "../upstream/reach.ts";
 import type { Upstream } from "../upstream/upstream.ts";
-import type { Denial, Ending, Ingress } from "./exchange.ts";
+import type { Denial, Ending } from "./exchange.ts";
 import { denialTrailers } from "./grpc-denial.ts";
 import { MessageMeter } from "./grpc-framing.ts";
 import { fieldNames, formatTimeout, requestFields, single } from "./grpc-headers.ts";
@@ -51,7 +51,6 @@ export class GrpcCall implements StreamListener {
   /** Fields as they went to the upstream; none did yet. */
   #sent: RawHeaders = [];
   readonly #request: GrpcRequest;
-  readonly #scheme: Ingress["scheme"];
   readonly #services: CallServices;
   readonly #asked = new BodyMeter();
   readonly #answered = new BodyMeter();
@@ -83,17 +82,10 @@ export class GrpcCall implements StreamListener {
   #deadline: Timer | null = null;
   #ended = false;
 
-  constructor(
-    down: H2Stream,
-    raw: RawHeaders,
-    request: GrpcRequest,
-    scheme: Ingress["scheme"],
-    services: CallServices,
-  ) {
+  constructor(down: H2Stream, raw: RawHeaders, request: GrpcRequest, services: CallServices) {
     this.#down = down;
     this.#raw = raw;
     this.#request = request;
-    this.#scheme = scheme;
     this.#services = services;
     this.#askedMessages = new MessageMeter(messageBytesMax, request.compressed);
     down.listener = this;
@@ -124,7 +116,7 @@ export class GrpcCall implements StreamListener {
         this.#deny("DEADLINE_EXCEEDED", "the call's own deadline passed"),
       );
     }
-    const connected = upstream.connect(admitted, this.#scheme);
+    const connected = upstream.connect(admitted);
     this.#forward(connected instanceof Promise ? await connected : connected);
   }
 
@@ -339,7 +331,7 @@ export class GrpcCall implements StreamListener {
   }
 
   #reconnect(): void {
-    const connected = this.#services.upstream.connect(this.#permit as Permit, this.#scheme);
+    const connected = this.#services.upstream.connect(this.#permit as Permit);
     void Promise.resolve(connected).then((c) => this.#forward(c));
   }
 

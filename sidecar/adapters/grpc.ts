@@ -20,7 +20,7 @@ export function serveGrpc(
     respondOnly(stream, denialTrailers(denial));
     return;
   }
-  const call = new GrpcCall(stream, raw, request, ingress.scheme, services);
+  const call = new GrpcCall(stream, raw, request, services);
   call.run(last).catch((error: unknown) => {
     // A bug or broken storage: this call must not hang, and the process must hear of it.
     stream.reset(CODE.INTERNAL_ERROR);

@@ -91,11 +91,11 @@ export class HttpCall {
 
   async #carry(permit: Permit): Promise<void> {
     const { framing } = this.#client;
-    const { scheme, method, claim } = this.#request;
+    const { method, claim } = this.#request;
     const bodyless = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
     const repeatable = bodyless && IDEMPOTENT.has(method);
     for (let repeat = repeatable; !this.#ended; repeat = false) {
-      const up = await this.#services.upstream.connect(permit, scheme, repeat);
+      const up = await this.#services.upstream.connect(permit, repeat);
       if ("unreachable" in up) {
         this.#deny(up.reason, `${claim.target}: ${up.detail}`);
         return;

@@ -25,7 +25,6 @@ export interface HttpRequest extends Omit<ActionRequest, "inputs"> {
   readonly method: string;
   /** As the upstream is told it; the path before it is the claim's. */
   readonly query: string;
-  readonly scheme: Ingress["scheme"];
   /** As the upstream is told them, Host among them. */
   readonly fields: RawFields;
   /** It asks for a WebSocket. */
@@ -97,7 +96,6 @@ export function readHttpRequest(
     deadlineUs: 0,
     method,
     query: path.query,
-    scheme: ingress.scheme,
     fields: going,
     webSocket,
   };

@@ -1,11 +1,11 @@
-import type { TLSSocket } from "node:tls";
+import { TLSSocket } from "node:tls";
 import { handshakeUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
 import { H2Connection } from "../h2/connection.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import type { H2Stream, StreamListener } from "../h2/stream.ts";
-import type { Reached, Scheme } from "./reach.ts";
+import { inTheClear, type Reached } from "./reach.ts";
 
 /** One HTTP/2 connection to one upstream, proven by its SETTINGS to speak HTTP/2. */
 export class Connection {
@@ -16,11 +16,9 @@ export class Connection {
   readonly openedMonotonicUs: number;
   lastUsedMonotonicUs: number;
   readonly #http2: H2Connection;
-  readonly #scheme: Scheme;
 
-  constructor(http2: H2Connection, scheme: Scheme, reached: Reached, nowUs: number) {
+  constructor(http2: H2Connection, reached: Reached, nowUs: number) {
     this.#http2 = http2;
-    this.#scheme = scheme;
     this.dialled = reached.dialled;
     this.peerCertificate = reached.peerCertificate;
     this.openedMonotonicUs = nowUs;
@@ -58,7 +56,14 @@ export class Connection {
   ): H2Stream | null {
     if (!this.#http2.usable) return null;
     const { path } = permit.facts.claim;
-    const head = [":method", "POST", ":scheme", this.#scheme, ":path", path];
+    const head = [
+      ":method",
+      "POST",
+      ":scheme",
+      inTheClear(permit) ? "http" : "https",
+      ":path",
+      path,
+    ];
     head.push(":authority", authority, ...fields);
     return this.#http2.open(head, last, listener);
   }
@@ -76,13 +81,9 @@ export class Connection {
 /**
  * What to make of a connection that was just opened. Rejects when its other end does not speak HTTP/2.
  */
-export async function openHttp2(
-  scheme: Scheme,
-  reached: Reached,
-  clock: Clock,
-): Promise<Connection> {
+export async function openHttp2(reached: Reached, clock: Clock): Promise<Connection> {
   const { socket } = reached;
-  if (scheme === "https" && (socket as TLSSocket).alpnProtocol !== "h2") {
+  if (socket instanceof TLSSocket && socket.alpnProtocol !== "h2") {
     socket.destroy();
     throw new Error("the upstream does not offer HTTP/2 over TLS (ALPN h2)");
   }
@@ -95,5 +96,5 @@ export async function openHttp2(
   } finally {
     late.cancel();
   }
-  return new Connection(http2, scheme, reached, clock.monotonicUs());
+  return new Connection(http2, reached, clock.monotonicUs());
 }

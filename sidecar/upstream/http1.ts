@@ -6,7 +6,7 @@ import {
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
 import { Http1Connection } from "./http1-connection.ts";
-import { type Reach, type Scheme, type Unreachable, unreachable } from "./reach.ts";
+import { type Reach, type Unreachable, unreachable } from "./reach.ts";
 
 interface Pool {
   /** The one used last stands last. */
@@ -36,12 +36,9 @@ export class Http1Upstream {
    * @param repeatable the request can be sent again when a kept connection turns out to have ended; one
    * that cannot gets a connection that was used just now, or a new one.
    */
-  async connect(
-    permit: Permit,
-    scheme: Scheme,
-    repeatable: boolean,
-  ): Promise<Http1Connection | Unreachable> {
-    const key = `${scheme} ${permit.facts.claim.target}`;
+  async connect(permit: Permit, repeatable: boolean): Promise<Http1Connection | Unreachable> {
+    const { scheme, target } = permit.facts.claim;
+    const key = `${scheme} ${target}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
       pool = { idle: [], count: 0 };
@@ -53,12 +50,12 @@ export class Http1Upstream {
       pool.idle.pop();
       if (kept.usable) return kept;
       kept.destroy();
-      return this.connect(permit, scheme, repeatable);
+      return this.connect(permit, repeatable);
     }
-    return this.#dial(permit, scheme, pool);
+    return this.#dial(permit, pool);
   }
 
-  async #dial(permit: Permit, scheme: Scheme, pool: Pool): Promise<Http1Connection | Unreachable> {
+  async #dial(permit: Permit, pool: Pool): Promise<Http1Connection | Unreachable> {
     if (pool.count >= http1ConnectionsMax) {
       const detail = `all ${http1ConnectionsMax} connections to it are in use`;
       return unreachable("OVERLOADED", detail);
@@ -66,7 +63,6 @@ export class Http1Upstream {
     pool.count++;
     const connection = await this.#reach.connect(
       permit,
-      scheme,
       "http/1.1",
       (reached) => new Http1Connection(reached),
     );

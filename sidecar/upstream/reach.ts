@@ -13,7 +13,8 @@ import type { Reason } from "../../src/domain/reason.ts";
 import type { Permit } from "../gate/permit.ts";
 import { isForbidden, type Resolve, splitTarget } from "./address.ts";
 
-export type Scheme = "http" | "https";
+/** Only a claim that says so is carried out in the clear. */
+export const inTheClear = ({ facts }: Permit): boolean => facts.claim.scheme === "HTTP";
 
 /** Why an upstream could not be reached. Expected, so a value. */
 export interface Unreachable {
@@ -55,7 +56,6 @@ export class Reach {
    */
   async connect<T>(
     permit: Permit,
-    scheme: Scheme,
     protocol: "h2" | "http/1.1",
     open: (reached: Reached) => T | Promise<T>,
   ): Promise<T | Unreachable> {
@@ -76,7 +76,7 @@ export class Reach {
     let last = "no address";
     for (const address of addresses) {
       try {
-        return await open(await this.#dial(scheme, target, address, protocol));
+        return await open(await this.#dial(permit, address, protocol));
       } catch (error) {
         last = `${address}: ${told(error)}`;
       }
@@ -85,16 +85,11 @@ export class Reach {
   }
 
   /** Rejects when it does not answer in time, or its certificate does not hold. */
-  async #dial(
-    scheme: Scheme,
-    target: string,
-    address: string,
-    protocol: "h2" | "http/1.1",
-  ): Promise<Reached> {
-    const { host, port } = splitTarget(target);
+  async #dial(permit: Permit, address: string, protocol: "h2" | "http/1.1"): Promise<Reached> {
+    const { host, port } = splitTarget(permit.facts.claim.target);
     const signal = AbortSignal.timeout(handshakeUs / 1000);
     const dialled = `${address.includes(":") ? `[${address}]` : address}:${port}`;
-    if (scheme === "http") {
+    if (inTheClear(permit)) {
       const socket = connectTcp({ host: address, port, noDelay: true });
       await opened(socket, "connect", signal);
       return { socket, dialled, peerCertificate: new Uint8Array() };

@@ -6,7 +6,7 @@ import {
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
 import { type Connection, openHttp2 } from "./connection.ts";
-import { type Reach, type Scheme, type Unreachable, unreachable } from "./reach.ts";
+import { type Reach, type Unreachable, unreachable } from "./reach.ts";
 
 /** The world as permits reach it: HTTP/2 connections, shared by all calls to one target. */
 export class Upstream {
@@ -22,8 +22,9 @@ export class Upstream {
   }
 
   /** A connection that takes the permitted call now, at once if there is one already. */
-  connect(permit: Permit, scheme: Scheme): Connection | Promise<Connection | Unreachable> {
-    const key = `${scheme} ${permit.facts.claim.target}`;
+  connect(permit: Permit): Connection | Promise<Connection | Unreachable> {
+    const { scheme, target } = permit.facts.claim;
+    const key = `${scheme} ${target}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
       pool = { connections: [], dialling: null };
@@ -34,19 +35,19 @@ export class Upstream {
       usable.lastUsedMonotonicUs = this.#clock.monotonicUs();
       return usable;
     }
-    pool.dialling ??= this.#dial(permit, scheme, pool).finally(() => {
+    pool.dialling ??= this.#dial(permit, pool).finally(() => {
       pool.dialling = null;
     });
     return pool.dialling;
   }
 
-  async #dial(permit: Permit, scheme: Scheme, pool: Pool): Promise<Connection | Unreachable> {
+  async #dial(permit: Permit, pool: Pool): Promise<Connection | Unreachable> {
     if (pool.connections.filter((c) => !c.gone).length >= connectionsPerUpstreamMax) {
       const detail = `all ${connectionsPerUpstreamMax} connections to it are full`;
       return unreachable("OVERLOADED", detail);
     }
-    const connection = await this.#reach.connect(permit, scheme, "h2", (reached) =>
-      openHttp2(scheme, reached, this.#clock),
+    const connection = await this.#reach.connect(permit, "h2", (reached) =>
+      openHttp2(reached, this.#clock),
     );
     if ("unreachable" in connection) return connection;
     if (this.#closed) {

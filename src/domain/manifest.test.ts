@@ -4,6 +4,7 @@ import { native } from "../native/crypto.ts";
 import { toHex, utf8 } from "./bytes.ts";
 import {
   manifestFilesMax,
+  manifestInputsMax,
   manifestPathMax,
   nameMax,
   rulesPerScopeMax,
@@ -146,6 +147,25 @@ test.each<[string, Rule[], RegExp]>([
   const manifest = manifestBody({ capabilities: [{ name: "read:a", rules }] });
   expect(checkManifest(manifest)).toBeNull();
   expect(checkRecording(manifest)).toMatchObject({ detail: expect.stringMatching(why) });
+});
+
+test("conditions of one manifest read so many inputs, and not one more", () => {
+  const reading = (n: number) =>
+    manifestBody({
+      capabilities: [
+        {
+          name: "read:a",
+          rules: Array.from({ length: n }, (_, i) => ({
+            ...grpcRule("/a.B/C"),
+            when: `header.a${i} == 1`,
+          })),
+        },
+      ],
+    });
+  expect(checkManifest(reading(manifestInputsMax))).toBeNull();
+  expect(checkManifest(reading(manifestInputsMax + 1))).toMatchObject({
+    detail: expect.stringMatching(/read more than 64 inputs/),
+  });
 });
 
 test("rules that overlap, and the same in two scopes, are recorded", () => {

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Input } from "./input.ts";
 import { inputsProblem } from "./input.ts";
+import { alternativesMax, inputKeysMax, whenDepthMax, whenMax, whenTestsMax } from "./limits.ts";
 import { type Clause, evaluate, type When } from "./when.ts";
 import { canHold } from "./when-holds.ts";
 import { compileWhen, parseWhen } from "./when-parser.ts";
@@ -88,9 +89,25 @@ test("the inputs that a condition reads are told once each, sorted, with their t
   ]);
 });
 
+describe("limits", () => {
+  const times = (n: number, part: (i: number) => string, by: string) =>
+    Array.from({ length: n }, (_, i) => part(i)).join(by);
+  test.each<[string, (n: number) => string, number]>([
+    ["characters", (n) => `json.a == "${"x".repeat(n - 12)}"`, whenMax],
+    ["comparisons", (n) => times(n, (i) => `json.a${i}`, " && "), whenTestsMax],
+    ["parentheses", (n) => `${"(".repeat(n)}json.a${")".repeat(n)}`, whenDepthMax],
+    ["negations", (n) => `${"!".repeat(n)}json.a`, whenDepthMax],
+    ["literals", (n) => `json.a in [${times(n, String, ", ")}]`, alternativesMax],
+    ["keys", (n) => `json.${times(n, () => "a", ".")} == 1`, inputKeysMax],
+  ])("%s: as many as allowed, and not one more", (_, make, most) => {
+    expect(typeof parseWhen(make(most))).toBe("object");
+    expect(typeof parseWhen(make(most + 1))).toBe("string");
+  });
+});
+
 /** Conditions over few inputs of few values, so that all of them can be tried. */
 const VALUES = {
-  "json.n": ["0", "1", "2", "3"],
+  "json.n": ["-1", "0", "1", "2", "3", "4"],
   "json.s": ["", "A", "a", "aa", "ab", "b", "c"],
   "json.t": ["true", "false"],
 };
@@ -148,7 +165,7 @@ test("any condition comes out as the same words do in JavaScript, and can hold e
       // Their values stand for every place that these atoms tell apart.
       expect(canHold(when as When, () => null)).toBe(found.includes("TRUE"));
     }),
-    { numRuns: 400 },
+    { numRuns: 300 },
   );
 });
 
@@ -162,7 +179,7 @@ test("what fails is told by a part that is itself false", () => {
       expect(source).toContain((told as { clause: string }).clause);
       expect(asScript((told as { clause: string }).clause)(inputs)).toBe(false);
     }),
-    { numRuns: 400 },
+    { numRuns: 300 },
   );
 });
 
@@ -179,7 +196,7 @@ test("whatever is missing, nothing is decided", () => {
         why: `${name} is not there`,
       });
     }),
-    { numRuns: 400 },
+    { numRuns: 300 },
   );
 });
 
@@ -202,7 +219,7 @@ test("any text is read as a condition or refused, and never throws", () => {
         expect(textsOf(when.root).every((t) => s.includes(t))).toBe(true);
       },
     ),
-    { numRuns: 3000 },
+    { numRuns: 300 },
   );
 });
 

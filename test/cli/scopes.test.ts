@@ -1,5 +1,7 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { runControl } from "../../src/control/main.ts";
+import { systemClock } from "../../src/native/clock.ts";
 import { Terminal } from "./terminal.ts";
 
 /** A manifest's scopes, tried out before anybody is granted them. */
@@ -220,6 +222,39 @@ describe("dragons scope explain", () => {
       /bad\.yaml: line 10: a rule of write:ledger has a condition \(`when`\) that has 1\.5, which is no 64-bit integer\n\[exit 78\]$/,
     );
   });
+});
+
+test("tries what was recorded, with what a grant grants", async () => {
+  const control = await runControl(
+    {
+      data: terminal.path("control"),
+      listen: { host: "127.0.0.1", port: 0 },
+      names: [],
+      readyFile: terminal.path("ready.json"),
+      stdinEof: false,
+    },
+    { clock: systemClock },
+  );
+  try {
+    await terminal.dragons(..."tenant create acme --ready ready.json --operator alice".split(" "));
+    await mkdir("agent");
+    await writeFile("agent/main.py", "print('hello')\n");
+    expect((await terminal.dragons("manifest", "record", "dragon.yaml")).err).toBe("");
+    const { out } = await terminal.dragons(
+      ..."grant create --manifest reconciler@v7 --scope read:payments --unlimited --purpose x -o name".split(
+        " ",
+      ),
+    );
+    const held = ["--manifest", "reconciler@v7", "--grant", out.trim(), "-o", "name"];
+    expect(await explain("grpc payments.v1.Payments/Get at payments.internal:443", ...held)).toBe(
+      "\nALLOWED\n",
+    );
+    expect(await explain(ENTRIES, "--body", body("1"), ...held)).toBe(
+      "\nDENIED (SCOPE_NOT_GRANTED)\n",
+    );
+  } finally {
+    await control.close();
+  }
 });
 
 describe("dragons scope test", () => {

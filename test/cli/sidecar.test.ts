@@ -117,6 +117,7 @@ describe("why", () => {
       answer  COMPLETED
       because  read:payments allowed it by a lease that held until <time>
       rule  read:payments: grpc payments.v1.Payments/{Get,List}* at payments.internal:443
+      read  nothing
       lease  lse_…: read:payments
       grant  grt_…: reconcile payments
       granted by  <64 hex>
@@ -135,6 +136,7 @@ describe("why", () => {
       answer  DENIED (SCOPE_NOT_GRANTED)
       because  payments.v1.Payments/Refund at payments.internal:443 is in no scope of the manifest; read:payments comes nearest
       rule  none
+      read  nothing
       lease  lse_…: read:payments
       grant  grt_…: reconcile payments
       granted by  <64 hex>
@@ -189,7 +191,7 @@ describe("receipt", () => {
       "RECEIPT  SEQ  KIND  VERDICT  REASON  SCOPE  OPENED  ACTION
       rcp_…  1  lifecycle  completed  -  -  <time>  -
       rcp_…  2  action  completed  -  read:payments  <time>  payments.v1.Payments/GetPayment at payments.internal:443
-      rcp_…  3  action  completed  -  read:payments  <time>  payments.v1.Payments/ListPayments at payments.internal:443
+      rcp_…  3  action  completed  -  read:payments  <time>  payments.v1.Payments/Search at payments.internal:443
       rcp_…  4  action  completed  -  read:payments  <time>  payments.v1.Payments/GetPayment at payments.internal:443
       rcp_…  5  denial  denied  SCOPE_NOT_GRANTED  -  <time>  payments.v1.Payments/Refund at payments.internal:443
       "

@@ -2365,7 +2365,8 @@ export const FileDigestSchema: GenMessage<FileDigest> = /*@__PURE__*/
   messageDesc(file_dragons_v1_artifacts, 34);
 
 /**
- * Actions that a scope stands for. In patterns `*` is any run of characters but `/`, `{a,b}` either.
+ * Actions that a scope stands for. In patterns `*` is any run of characters but `/` and `%2F`,
+ * `{a,b}` either.
  *
  * @generated from message dragons.v1.Rule
  */
