@@ -40,12 +40,12 @@ export class Admission {
     this.#ledgers = new Throttle(rates.attaching, callersCountedMax);
   }
 
-  /** A call without a credential, from `address:port`. @throws RESOURCE_EXHAUSTED */
+  /** A call without a credential that holds, from `address:port`. @throws RESOURCE_EXHAUSTED */
   stranger(peer: string): void {
     const nowUs = this.#clock.monotonicUs();
     const address = peer.slice(0, peer.lastIndexOf(":"));
     const waitUs = this.#addresses.take(address, nowUs) || this.#all.take("", nowUs);
-    if (waitUs > 0) throw tooMany("without a credential", waitUs);
+    if (waitUs > 0) throw tooMany("without a credential that holds", waitUs);
   }
 
   /** A ledger begins to attach. @throws RESOURCE_EXHAUSTED */

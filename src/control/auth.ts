@@ -57,12 +57,22 @@ export function authenticator(parts: AuthenticatorParts): Authenticator {
           parts.admission.stranger(credentials.peer);
           return null;
         case "SIDECAR":
-          return sidecarBy(parts, credentials);
+          return orCounted(parts, credentials, () => sidecarBy(parts, credentials));
         default:
-          return operatorBy(parts, access, credentials);
+          return orCounted(parts, credentials, () => operatorBy(parts, access, credentials));
       }
     },
   };
+}
+
+/** A credential that does not hold makes a stranger, who may not try as often as they like. */
+function orCounted<T>({ admission }: AuthenticatorParts, { peer }: Credentials, admit: () => T): T {
+  try {
+    return admit();
+  } catch (error) {
+    if (error instanceof StatusError && error.code === "UNAUTHENTICATED") admission.stranger(peer);
+    throw error;
+  }
 }
 
 /** Whoever was let in, by the call that they made. */

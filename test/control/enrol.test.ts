@@ -412,6 +412,12 @@ describe("those who have proven nothing", () => {
       const tenants = await makeHouse(narrow, "acme");
       const grants = narrow.client(GrantService);
       expect((await grants.listGrants({}, await tenants.as("VIEWER"))).grants).toEqual([]);
+      // A credential that does not hold is none: it is not tried out for ever.
+      const guess = { metadata: { authorization: "Bearer guess" } };
+      expect((await refusalOf(grants.listGrants({}, guess))).code).toBe("RESOURCE_EXHAUSTED");
+      narrow.clock.advance(1_000_000);
+      expect((await refusalOf(grants.listGrants({}, guess))).code).toBe("UNAUTHENTICATED");
+      expect((await ask()).code).toBe("RESOURCE_EXHAUSTED");
       narrow.clock.advance(1_000_000);
       expect((await ask()).code).toBe("INVALID_ARGUMENT");
     } finally {

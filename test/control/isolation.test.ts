@@ -164,6 +164,7 @@ const FIELDS = {
     "page_size",
     "page_token",
     "reason",
+    "role",
     "conditions",
     "state",
     "name",
