@@ -5,7 +5,8 @@
  *     node bench/soak.ts [calls, default 1,000,000]
  *
  * Told apart: what is the process's own, and pages of files, most of them the ledger's database, which
- * grows with the ledger and which the kernel takes back when memory is wanted.
+ * grows with the ledger and which the kernel takes back when memory is wanted. Ends with exit code 1
+ * unless resident memory stayed below 200 MB, and its own memory did not grow in the last half.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,6 +15,9 @@ import { Loader } from "./load.ts";
 import { find, node, Process } from "./process.ts";
 
 const STEPS = 20;
+const RESIDENT_MB_MAX = 200;
+/** Of a process that is steady, from a quarter of the run to the next: the collector's mood. */
+const GROWTH_MAX = 0.05;
 const calls = Number(process.argv[2] ?? 1_000_000);
 const h2load = find("h2load");
 if (h2load === null) {
@@ -29,11 +33,13 @@ try {
   const loader = new Loader(h2load, folder);
   const perStep = Math.ceil(calls / STEPS);
   const own: number[] = [];
+  let most = 0;
   console.log("     calls  calls/s  resident MB  own MB");
   for (let step = 1; step <= STEPS; step++) {
     const { perSecond } = await loader.run(port, 8, 16, perStep);
     const memory = sidecar.memoryMb();
     own.push(memory.own);
+    most = Math.max(most, memory.resident);
     const cells = [perStep * step, perSecond.toFixed(0), memory.resident.toFixed(0)];
     const [made, rate, resident] = cells.map(String);
     console.log(
@@ -45,6 +51,8 @@ try {
   const [third, last] = [own.slice(STEPS / 2, STEPS * 0.75), own.slice(STEPS * 0.75)];
   const growth = mean(last) / mean(third) - 1;
   console.log(`own memory, last quarter over the one before: ${(growth * 100).toFixed(1)} %`);
+  console.log(`resident memory at most: ${most.toFixed(0)} MB`);
+  if (growth > GROWTH_MAX || most >= RESIDENT_MB_MAX) process.exitCode = 1;
 } finally {
   await sidecar.stop();
   await upstream.stop();

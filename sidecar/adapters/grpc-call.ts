@@ -7,6 +7,7 @@ import {
 } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
+import { bytesPassed } from "../engine.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
@@ -222,6 +223,7 @@ export class GrpcCall implements StreamListener {
     const now = this.#services.clock.nowUs();
     if (this.#lapsed(now)) return;
     this.#asked.push(chunk);
+    bytesPassed(chunk.length);
     const up = this.#attempt?.stream ?? null;
     if (up !== null && (this.#asked.bytes > replayBytesMax || this.#answer !== null)) {
       this.#replay = null;
@@ -284,6 +286,7 @@ export class GrpcCall implements StreamListener {
   #toAgent(chunk: Buffer): void {
     if (this.#ended) return;
     this.#answered.push(chunk);
+    bytesPassed(chunk.length);
     this.#down.write(chunk);
     if (this.#cutting !== null && this.#answeredMessages?.atBoundary !== false) {
       this.#endDenied(this.#cutting);

@@ -14,6 +14,7 @@ import { GENESIS } from "../../src/domain/genesis.ts";
 import { GRANT } from "../../src/domain/grant.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { type Manifest, ManifestBody } from "../../src/domain/manifest.ts";
+import { Progress } from "../../src/domain/progress.ts";
 import { RECEIPT, type ReceiptHeader, type Verdict } from "../../src/domain/receipt.ts";
 import type { Rule } from "../../src/domain/rule.ts";
 import { decodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
@@ -69,6 +70,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
   const holder = new AuthorityHolder(clock, authorityDecider(authority));
   holder.set({ manifestRecorded: true });
   holder.adopt(await lease(authority, nowUs));
+  const progress = new Progress(native, generateSeed().reveal());
   const gate = new Gate(
     ledger,
     holder,
@@ -80,7 +82,12 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       measure: "FILES",
       enforcement: "ADVISORY",
     },
-    { denied() {}, observed() {}, finished() {}, low() {} },
+    {
+      denied() {},
+      observed() {},
+      finished: (action) => progress.record(action, clock.nowUs()),
+      low() {},
+    },
   );
   const ca = await createCa("Dragons of this test", { nowUs, ttlUs: HOUR_US });
   const stack = await openStack({
