@@ -7,7 +7,7 @@ import {
   lingerUs,
 } from "../../src/domain/limits.ts";
 import { ManualClock } from "../../src/native/clock.ts";
-import { openRig, type Rig } from "./harness.ts";
+import { MINUTE_US, openRig, type Rig } from "./harness.ts";
 import { AUTHORIZATION, type SocketUpstream, socketUpstream, Wire } from "./http-client.ts";
 
 /** What holds a connection, and for how long. */
@@ -116,6 +116,24 @@ test("a head may be as long as the limit, and no longer", async () => {
   expect(await wire.hears(/hi$/)).toBe(OK);
   wire.say(padded(headerListBytesMax + 1));
   expect(await wire.all()).toContain("HTTP/1.1 431 REQUEST_NOT_NORMAL\r\n");
+});
+
+test("a lease that merely runs out lets what was asked be answered, and no more be asked", async () => {
+  let answer = (): void => {};
+  upstream.close();
+  upstream = await socketUpstream((socket, heard) => {
+    if (heard.endsWith("\r\n\r\n")) answer = () => socket.write(OK);
+  });
+  wire.say(get());
+  await expect.poll(() => upstream.heard.length).toBe(1);
+  clock.advance(MINUTE_US + 1000);
+  expect(rig.authority.autonomyLeftUs).toBe(0);
+  answer();
+  expect(await wire.hears(/hi$/)).toBe(OK);
+  wire.say(get());
+  expect(await wire.hears(/}$/)).toContain("HTTP/1.1 403 LEASE_EXPIRED\r\n");
+  await rig.ledger.receipts(2);
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
 });
 
 describe("when the sidecar stops", () => {
