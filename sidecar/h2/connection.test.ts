@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import {
   continuationsMax,
   goodbyeUs,
+  informationalMax,
   noiseBurst,
   settingsBurst,
   streamResetBurst,
@@ -681,6 +682,11 @@ describe("as a client", () => {
     ["a status that is none", [headers(1, [":status", "600"], LAST)], CODE.PROTOCOL_ERROR],
     ["a 1xx that ends it", [headers(1, [":status", "103"], LAST)], CODE.PROTOCOL_ERROR],
     ["DATA before its head", [data(1, 1)], CODE.PROTOCOL_ERROR],
+    [
+      "1xx without end",
+      [many(informationalMax + 1, headers(1, [":status", "103"]))],
+      CODE.ENHANCE_YOUR_CALM,
+    ],
     [
       "more than its content-length",
       [headers(1, [...ANSWER, "content-length", "1"]), data(1, 2)],

@@ -1,9 +1,7 @@
 import type { Duplex } from "node:stream";
 import {
-  continuationsMax,
-  forgivenStreamsMax,
   goodbyeUs,
-  headerListBytesMax,
+  informationalMax,
   noiseBurst,
   noiseRate,
   settingsBurst,
@@ -16,6 +14,7 @@ import {
 import type { Clock } from "../../src/native/clock.ts";
 import { Numbered } from "../numbered.ts";
 import { Bucket } from "./bucket.ts";
+import { ClosedStreams } from "./closed-streams.ts";
 import { answerHead, type Declared, type RawHeaders, requestHead, trailers } from "./fields.ts";
 import { FrameReader } from "./frame-reader.ts";
 import {
@@ -30,6 +29,7 @@ import {
   WINDOW_DEFAULT,
   WINDOW_MAX,
 } from "./frames.ts";
+import { HeaderBlocks } from "./header-blocks.ts";
 import { HpackDecoder } from "./hpack.ts";
 import { Sender } from "./sender.ts";
 import { ownSettings, PeerSettings } from "./settings.ts";
@@ -49,18 +49,9 @@ const RECEIVE_WINDOW = streamsPerConnectionMax * streamWindowBytes;
 /** A peer is told of room again when so much has been given back. */
 const CREDIT_STREAM = streamWindowBytes / 4;
 const CREDIT_CONNECTION = RECEIVE_WINDOW / 16;
-/** Bytes of a header block as it comes: room for lists that are coded badly. */
-const BLOCK_BYTES_MAX = 2 * headerListBytesMax;
 /** The last stream that a client opens, with room for those that have no id yet. */
 const STREAM_ID_LAST = STREAM_ID_MAX - 2 * streamsPerConnectionMax;
 const EMPTY = Buffer.alloc(0);
-
-interface Block {
-  readonly stream: number;
-  readonly flags: number;
-  readonly parts: Buffer[];
-  bytes: number;
-}
 
 /**
  * One HTTP/2 connection (RFC 9113) over a socket, as its server or its client. It takes nothing that
@@ -79,12 +70,13 @@ export class H2Connection implements StreamHost {
   readonly #streams = new Numbered<H2Stream>();
   /** A client's streams that the peer has not heard of. */
   readonly #unborn: H2Stream[] = [];
-  /** Streams that we reset while their peer was still sending. Ids, the oldest first. */
-  readonly #forgiven = new Set<number>();
+  readonly #closedStreams = new ClosedStreams();
+  readonly #blocks = new HeaderBlocks((flags, id, bytes, start, end) =>
+    this.#headerBlock(flags, id, bytes, start, end),
+  );
   readonly #resets: Bucket;
   readonly #noise: Bucket;
   readonly #settingsTold: Bucket;
-  #block: Block | null = null;
   #greeted = false;
   #acknowledged = false;
   #receiveWindow = RECEIVE_WINDOW;
@@ -208,7 +200,7 @@ export class H2Connection implements StreamHost {
   resetByUs(stream: H2Stream, code: number): void {
     if (stream.id !== 0) {
       this.#sender.number(FRAME.RST_STREAM, stream.id, code);
-      if (!stream.peerEnded) this.#forgive(stream.id);
+      if (!stream.peerEnded) this.#closedStreams.forgive(stream.id);
     }
     this.#forget(stream);
   }
@@ -238,16 +230,16 @@ export class H2Connection implements StreamHost {
     if (!this.#greeted && (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0)) {
       return fault(CODE.PROTOCOL_ERROR, "the first frame is not SETTINGS");
     }
-    if (this.#block !== null && (type !== FRAME.CONTINUATION || id !== this.#block.stream)) {
+    if (this.#blocks.interrupted(type, id)) {
       return fault(CODE.PROTOCOL_ERROR, "a header block is interrupted");
     }
     switch (type) {
       case FRAME.DATA:
         return this.#data(flags, id, bytes, start, end);
       case FRAME.HEADERS:
-        return this.#headers(flags, id, bytes, start, end);
+        return this.#blocks.headers(flags, id, bytes, start, end);
       case FRAME.CONTINUATION:
-        return this.#continuation(flags, bytes, start, end);
+        return this.#blocks.continuation(flags, bytes, start, end);
       case FRAME.WINDOW_UPDATE:
         return this.#windowUpdate(id, bytes, start, end);
       case FRAME.RST_STREAM:
@@ -272,38 +264,6 @@ export class H2Connection implements StreamHost {
   /** Frames without effect are allowed, in measure. */
   #noisy(): Fault | null {
     return this.#noise.spill() ? fault(CODE.ENHANCE_YOUR_CALM, "too much noise") : null;
-  }
-
-  #headers(flags: number, id: number, bytes: Buffer, start: number, end: number): Fault | null {
-    if (id === 0) return fault(CODE.PROTOCOL_ERROR, "HEADERS of no stream");
-    let from = start;
-    let to = end;
-    if ((flags & FLAG.PADDED) !== 0) to -= bytes[from++] ?? 0;
-    if ((flags & FLAG.PRIORITY) !== 0) from += 5;
-    if (from > end) return fault(CODE.FRAME_SIZE_ERROR, "HEADERS are torn");
-    if (from > to) return fault(CODE.PROTOCOL_ERROR, "HEADERS are all padding");
-    if ((flags & FLAG.END_HEADERS) !== 0) return this.#headerBlock(flags, id, bytes, from, to);
-    this.#block = {
-      stream: id,
-      flags,
-      parts: [Buffer.from(bytes.subarray(from, to))],
-      bytes: to - from,
-    };
-    return null;
-  }
-
-  #continuation(flags: number, bytes: Buffer, start: number, end: number): Fault | null {
-    const block = this.#block;
-    if (block === null) return fault(CODE.PROTOCOL_ERROR, "CONTINUATION of nothing");
-    block.parts.push(Buffer.from(bytes.subarray(start, end)));
-    block.bytes += end - start;
-    if (block.parts.length > continuationsMax || block.bytes > BLOCK_BYTES_MAX) {
-      return fault(CODE.ENHANCE_YOUR_CALM, "a header block is too long");
-    }
-    if ((flags & FLAG.END_HEADERS) === 0) return null;
-    this.#block = null;
-    const whole = Buffer.concat(block.parts, block.bytes);
-    return this.#headerBlock(block.flags, block.stream, whole, 0, whole.length);
   }
 
   #headerBlock(flags: number, id: number, bytes: Buffer, start: number, end: number): Fault | null {
@@ -338,7 +298,7 @@ export class H2Connection implements StreamHost {
     } else if (this.#streams.size >= streamsPerConnectionMax) code = CODE.REFUSED_STREAM;
     if (code !== CODE.NO_ERROR) {
       this.#sender.number(FRAME.RST_STREAM, id, code);
-      if (!last) this.#forgive(id);
+      if (!last) this.#closedStreams.forgive(id);
       return this.#wasReset();
     }
     const stream = new H2Stream(id, this, this.#settings.initialWindow);
@@ -357,8 +317,9 @@ export class H2Connection implements StreamHost {
     const { status, contentLength } = declared;
     if (status < 200) {
       if (last) return this.#spoil(stream, CODE.PROTOCOL_ERROR);
+      if (++stream.informed > informationalMax) return this.#spoil(stream, CODE.ENHANCE_YOUR_CALM);
       stream.listener.informational(fields);
-      return this.#noisy();
+      return null;
     }
     if (last && contentLength > 0) return this.#spoil(stream, CODE.PROTOCOL_ERROR);
     stream.headSeen = true;
@@ -447,7 +408,7 @@ export class H2Connection implements StreamHost {
     if (this.#isIdle(id)) return this.#idle(id);
     const stream = this.#streams.get(id);
     if (stream !== undefined) this.#end(stream, bytes.readUInt32BE(start), false);
-    else this.#forgiven.delete(id);
+    else this.#closedStreams.forget(id);
     return this.#wasReset();
   }
 
@@ -515,7 +476,7 @@ export class H2Connection implements StreamHost {
   #late(id: number): Fault | null {
     if (this.#isIdle(id)) return this.#draining && this.#server ? null : this.#idle(id);
     // What was under way when we reset it.
-    if (this.#forgiven.has(id)) return null;
+    if (this.#closedStreams.forgives(id)) return null;
     return fault(CODE.STREAM_CLOSED, `stream ${id} is closed`);
   }
 
@@ -533,7 +494,7 @@ export class H2Connection implements StreamHost {
   /** The peer broke the rules of one stream. */
   #spoil(stream: H2Stream, code: number): Fault | null {
     this.#sender.number(FRAME.RST_STREAM, stream.id, code);
-    if (!stream.peerEnded) this.#forgive(stream.id);
+    if (!stream.peerEnded) this.#closedStreams.forgive(stream.id);
     this.#end(stream, code, false);
     return this.#wasReset();
   }
@@ -556,15 +517,6 @@ export class H2Connection implements StreamHost {
     this.#giveBack(stream.held);
     stream.close();
     this.#endIfIdle();
-  }
-
-  #forgive(id: number): void {
-    this.#forgiven.add(id);
-    if (this.#forgiven.size <= forgivenStreamsMax) return;
-    for (const oldest of this.#forgiven) {
-      this.#forgiven.delete(oldest);
-      break;
-    }
   }
 
   #giveBack(bytes: number): void {

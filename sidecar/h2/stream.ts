@@ -62,6 +62,8 @@ export class H2Stream {
   ownEnded = false;
 
   // For the connection alone.
+  /** Heads of 1xx that have come. */
+  informed = 0;
   /** The answer's head has come. */
   headSeen = false;
   /** Bytes that `content-length` still promises; -1: it was not said. */

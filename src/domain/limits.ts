@@ -145,6 +145,8 @@ export const noiseBurst = 20_000;
 export const noiseRate = 10_000;
 /** Frames of one header block: 32 KiB come in three, and nobody needs ten times as many. */
 export const continuationsMax = 32;
+/** Heads of 1xx before one answer; each waits for an agent that does not read. */
+export const informationalMax = 16;
 /** Bytes of answers that wait for a peer which makes us answer and does not read. */
 export const outboundBytesMax = 1 * MIB;
 /** Streams that we reset and whose frames may still be under way, remembered on one connection. */

@@ -138,6 +138,13 @@ describe("the house keeps its walls", () => {
     expect(found).toEqual([]);
   });
 
+  test("the sidecar speaks HTTP by itself: node's own servers and clients have no part in a call", () => {
+    const found = files
+      .filter((f) => f.startsWith("sidecar/"))
+      .filter((f) => /["']node:https?2?["']/.test(readFileSync(join(HOME, f), "utf8")));
+    expect(found).toEqual([]);
+  });
+
   test("gate, ledger and exchange know no HTTP", () => {
     const found = files
       .filter((f) => /^sidecar\/(gate|ledger)\//.test(f) || f === "sidecar/adapters/exchange.ts")

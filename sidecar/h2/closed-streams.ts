@@ -1,0 +1,25 @@
+import { forgivenStreamsMax } from "../../src/domain/limits.ts";
+
+/** Streams that we reset while their peer was still sending: what was under way then is no fault of it. */
+export class ClosedStreams {
+  /** Ids, the oldest first. */
+  readonly #forgiven = new Set<number>();
+
+  forgive(id: number): void {
+    this.#forgiven.add(id);
+    if (this.#forgiven.size <= forgivenStreamsMax) return;
+    for (const oldest of this.#forgiven) {
+      this.#forgiven.delete(oldest);
+      break;
+    }
+  }
+
+  forgives(id: number): boolean {
+    return this.#forgiven.has(id);
+  }
+
+  /** The peer has reset it, too: nothing more is under way. */
+  forget(id: number): void {
+    this.#forgiven.delete(id);
+  }
+}
