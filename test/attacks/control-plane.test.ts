@@ -204,6 +204,17 @@ describe("cannot bring back", () => {
     }
   });
 
+  test("another grant that operators did sign once: the dock names its own", async () => {
+    const wide = f.grantBody({ grantId: f.idNamed("grt", 9), leaseTtlMaxUs: 3600 * f.SECOND });
+    const old = await signBody(GRANT, wide, [f.keys.alice]);
+    expect(hold({ grant: old })).toMatchObject({ code: "E_REF" });
+    const grantRef = refOf(native, "grant", old.body);
+    expect(held.verifyLease(await lease({ grantRef }), f.NOW)).toMatchObject({ code: "E_REF" });
+    const dock = await signBody(DOCK, f.dockBody(grantRef), [f.keys.alice]);
+    // With its own dock, too: the genesis, which this sidecar signed, names the one that it came by.
+    expect(hold({ grant: old, dock })).toMatchObject({ code: "E_REF" });
+  });
+
   test("an older epoch, a gap or another history of revocations", async () => {
     const first = await revocation("GRANT", f.sha("some grant"));
     const second = await revocation("KEY", f.sha("some key"));
@@ -347,6 +358,29 @@ describe("what takes authority away", () => {
       expect(sidecar.verifyLease(signed, f.NOW)).toMatchObject({ code: "E_KEY_COMPROMISED" });
       f.ok(sidecar.verifyLease(await lease({ leaseSeq: 2 }, fresh), f.NOW));
     }
+  });
+});
+
+describe("keys that have expired", () => {
+  const expiring = (who: Signer, notAfterUs: number) =>
+    keysetOf({
+      keys: f.keysetBody().keys.map((k) => (k.key === who.publicKey ? { ...k, notAfterUs } : k)),
+    });
+
+  test("sign nothing more; what an operator's had signed before goes on", async () => {
+    await adopted(held.adoptKeyset(await expiring(f.keys.alice, f.NOW - 1)));
+    f.ok(held.verifyLease(await lease(), f.NOW));
+    const late = await signBody(GRANT, f.grantBody({ issuedAtUs: f.NOW }), [f.keys.alice]);
+    const keyset = held.keyset.signed;
+    expect(hold({ keyset, grant: late })).toMatchObject({ code: "E_KEY_EXPIRED" });
+  });
+
+  test("cut no leases, and those that were cut before run out by themselves", async () => {
+    const before = await lease();
+    await adopted(held.adoptKeyset(await expiring(f.keys.issuer, f.NOW + 1)));
+    f.ok(held.verifyLease(before, f.NOW));
+    const after = await lease({ issuedAtUs: f.NOW + 1 });
+    expect(held.verifyLease(after, f.NOW + 1)).toMatchObject({ code: "E_KEY_EXPIRED" });
   });
 });
 

@@ -241,6 +241,57 @@ test("whoever takes back a lease that has yet to begin takes back the one in han
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
 });
 
+test("a revocation counts while the disk still writes it; nothing more is heard before it is kept", async () => {
+  await send(await lease(1), "lease");
+  const disk = Promise.withResolvers<void>();
+  const writing = vi.spyOn(ArtifactFiles.prototype, "write").mockReturnValue(disk.promise);
+  const body = {
+    version: 1,
+    tenantId: "acme",
+    epoch: 1,
+    previous: new Uint8Array(0),
+    kind: "GRANT" as const,
+    target: chain.grant.ref,
+    effectiveUs: f.NOW,
+    reason: "",
+  };
+  const revoked = told("revocation");
+  const revocation = await signBody(REVOCATION, body, [f.keys.alice]);
+  down.push({ case: "revocation", value: toWire(revocation) });
+  await revoked;
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+  const next = told("rejected");
+  let heard = false;
+  void next.then(() => {
+    heard = true;
+  });
+  down.push({ case: "lease", value: toWire(await lease(2)) });
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(heard).toBe(false);
+  writing.mockRestore();
+  disk.resolve();
+  await next;
+});
+
+test("a revocation that touches nothing of this instance is kept, and not reported", async () => {
+  await send(await lease(1), "lease");
+  const body = {
+    version: 1,
+    tenantId: "acme",
+    epoch: 1,
+    previous: new Uint8Array(0),
+    kind: "GRANT" as const,
+    target: f.sha("another grant"),
+    effectiveUs: f.NOW,
+    reason: "",
+  };
+  const revocation = await signBody(REVOCATION, body, [f.keys.alice]);
+  down.push({ case: "revocation", value: toWire(revocation) });
+  await send(await lease(2, { revocationEpoch: 1 }), "lease");
+  expect(said).not.toContain("revocation");
+  expect(holder.decide(GET).allowed).toBe(true);
+});
+
 test("an instance whose lease was revoked on its way does not go on under the one before it", async () => {
   await send(await lease(1), "lease");
   const withheld = told("no lease");

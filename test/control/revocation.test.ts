@@ -123,6 +123,15 @@ describe("a revocation by operators", () => {
   });
 });
 
+test("a join key that was taken back opens nothing more; what it opened lives on", async () => {
+  await revoke("KEY", berth.join.publicKey);
+  expect(await refusalOf(SimSidecar.dock(world, house, berth))).toMatchObject({
+    reason: "E_REVOKED",
+  });
+  world.clock.advance(21_000_000);
+  expect((await attached.earn()).leaseSeq).toBe(2);
+});
+
 describe("a tenant that was stopped", () => {
   test("docks nobody, and lives again by leases that are cut after a resume", async () => {
     await revoke("TENANT", NONE);
