@@ -125,7 +125,11 @@ export class Issuer {
     const reserved = this.#horizons.get(instanceId) ?? 0;
     // What it hands out anew must outlive this process, or another ledger would be given it again.
     const more = handsOutMore(earned.ledger.lease?.artifact.body.scopes ?? [], lease.body.scopes);
-    const ahead = !more && lease.body.notAfterUs <= reserved && !this.#unrecorded.has(instanceId);
+    const ahead =
+      !more &&
+      lease.body.notAfterUs <= reserved &&
+      !this.#unrecorded.has(instanceId) &&
+      !this.#tenant.isRekeying;
     const done = this.#record(earned, lease);
     if (!ahead) return { withheld: null, done };
     deliver(lease);

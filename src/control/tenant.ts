@@ -133,6 +133,8 @@ export class Tenant {
   readonly #listeners = new Set<(event: RecordedEvent) => void>();
   readonly #requests = new Map<string, { digest: Uint8Array; answer: Promise<Uint8Array> }>();
   #durableHead: Head;
+  /** Keysets and revocations that count here and are not durable yet. */
+  #untold = 0;
   #failure: Error | null = null;
   /** The last command was handed to the store. */
   #handed: Promise<unknown> = Promise.resolve();
@@ -304,6 +306,14 @@ export class Tenant {
   /** Epoch at which this was revoked; 0: it was not. */
   revokedEpoch(kind: RevocationBody["kind"], target: Uint8Array): number {
     return this.#view.revokedEpoch(kind, target);
+  }
+
+  /**
+   * Whether leases that are cut now may rest on a keyset or a revocation that nobody was told of yet:
+   * a sidecar would refuse them.
+   */
+  get isRekeying(): boolean {
+    return this.#untold > 0;
   }
 
   /** Epoch of the revocation that stopped the whole tenant; 0: it goes on. */
@@ -498,6 +508,8 @@ export class Tenant {
       ...e,
       seq: (chained[i] as { seq: number }).seq,
     }));
+    const untold = entries.filter((e) => e.what === "keyset" || e.what === "revocation").length;
+    this.#untold += untold;
     const leases = entries.flatMap((e) => (e.what === "lease" ? [e] : []));
     const sealed = Promise.all(chained.map((c) => this.#ledger.seal(c)));
 
@@ -537,6 +549,7 @@ export class Tenant {
       throw this.#fail(cause);
     }
     if (head.size > this.#durableHead.size) this.#durableHead = head;
+    this.#untold -= untold;
     const event = { revision: head.size, atUs, entries, asked };
     for (const listener of this.#listeners) tell(listener, event);
     return { revision: head.size };

@@ -313,7 +313,7 @@ describe("a whole tenant that operators stopped", () => {
     }
   });
 
-  test("is not resumed by an operator's key that was stolen and given up, or taken back", async () => {
+  test("is not resumed by an operator's key that was stolen and given up", async () => {
     await stop();
     await adopted(held.adoptRevocation(await revocation("RESUME", NONE, f.keys.bob)));
     f.ok(held.verifyLease(await lease({ revocationEpoch: 2 }), f.NOW));
@@ -330,6 +330,18 @@ describe("a whole tenant that operators stopped", () => {
       });
     }
   });
+});
+
+test("a tenant stays stopped once the operator's key that resumed it is revoked", async () => {
+  await adopted(held.adoptRevocation(await revocation("TENANT", NONE)));
+  await adopted(held.adoptRevocation(await revocation("RESUME", NONE, f.keys.bob)));
+  await adopted(held.adoptRevocation(await revocation("KEY", f.keys.bob.publicKey)));
+  for (const sidecar of [held, await restarted()]) {
+    for (const revocationEpoch of [2, 3]) {
+      const judged = sidecar.verifyLease(await lease({ revocationEpoch }), f.NOW);
+      expect(judged).toMatchObject({ code: "E_REVOKED" });
+    }
+  }
 });
 
 describe("what takes authority away", () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { LeaseBody } from "../../src/domain/lease.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import { REVOCATION, RevocationBody } from "../../src/domain/revocation.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
@@ -130,6 +131,29 @@ test("a join key that was taken back opens nothing more; what it opened lives on
   });
   world.clock.advance(21_000_000);
   expect((await attached.earn()).leaseSeq).toBe(2);
+});
+
+test("no lease comes before a revocation that it takes into account, however close they are", async () => {
+  const order: number[] = [];
+  for (let round = 1; round <= 10; round++) {
+    world.clock.advance(21_000_000);
+    // The beat is judged while the revocation is on its way to the disk.
+    const recorded = revoke("KEY", newSigner().publicKey);
+    for (let beats = 0; beats < 5; beats++) {
+      await attached.beat();
+      await attached.next("heartbeatAck");
+    }
+    await recorded;
+    await attached.take("lease");
+    await attached.take("revocation");
+  }
+  for (const { case: kind, value } of attached.heard) {
+    if (kind === "revocation") order.push(RevocationBody.decode(value.body).epoch);
+    if (kind !== "lease") continue;
+    const lease = LeaseBody.decode(value.body);
+    expect(lease.revocationEpoch).toBeLessThanOrEqual(order.at(-1) ?? 0);
+  }
+  expect(order).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
 });
 
 describe("a tenant that was stopped", () => {

@@ -233,6 +233,8 @@ export class Attachment {
   readonly #door: Door;
   /** What came and was not asked for. */
   readonly skipped: AttachResponse["message"][] = [];
+  /** All that came, in order. */
+  readonly heard: AttachResponse["message"][] = [];
   epoch = 0;
   #counter = 0;
   attached!: Message<"attached">;
@@ -283,6 +285,7 @@ export class Attachment {
     for (;;) {
       const { done, value } = await this.#down.next();
       if (done) throw new Error(`the stream ended before ${kind}`);
+      this.heard.push(value.message);
       if (value.message.case === kind) return value.message.value as Message<C>;
       this.skipped.push(value.message);
     }
