@@ -94,6 +94,15 @@ describe("a change of files", () => {
     expect(holder.standing.drifted).toBe(true);
   });
 
+  test("right after a renewal's look is looked at as soon as any", async () => {
+    await drift.look();
+    files = OTHER;
+    drift.changed();
+    clock.advance(driftSettleUs);
+    await new Promise(setImmediate);
+    expect(holder.standing.drifted).toBe(true);
+  });
+
   test("without end costs one look a second", async () => {
     for (let i = 0; i < 100; i++) {
       drift.changed();
@@ -102,6 +111,21 @@ describe("a change of files", () => {
     }
     expect(measured).toBeGreaterThan(5);
     expect(measured).toBeLessThanOrEqual(11);
+  });
+
+  test("while files are being measured is looked at afterwards, and not at once", async () => {
+    drift.changed();
+    clock.advance(driftSettleUs);
+    drift.changed();
+    await new Promise(setImmediate);
+    expect(measured).toBe(1);
+    files = OTHER;
+    clock.advance(driftAgainUs - 1);
+    await new Promise(setImmediate);
+    expect(measured).toBe(1);
+    clock.advance(1);
+    await new Promise(setImmediate);
+    expect([measured, holder.standing.drifted]).toEqual([2, true]);
   });
 
   test("is not looked at after the end", async () => {

@@ -33,7 +33,11 @@ export class Drift {
   /** One look at a time: they read thousands of files. */
   #looking: Promise<void> = Promise.resolve();
   #due: Timer | null = null;
-  #lookedUs = Number.NEGATIVE_INFINITY;
+  /** A change is being looked at just now, and whether another came meanwhile. */
+  #following = false;
+  #again = false;
+  /** When a change had last been looked at, by the monotonic clock. */
+  #followedUs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: DriftParts) {
     this.#parts = parts;
@@ -57,12 +61,20 @@ export class Drift {
    */
   changed(): void {
     if (this.#due !== null) return;
+    this.#again = this.#following;
+    if (this.#following) return;
     const { clock } = this.#parts;
-    const waitUs = Math.max(driftSettleUs, this.#lookedUs + driftAgainUs - clock.monotonicUs());
-    this.#due = clock.after(waitUs, () => {
-      this.#due = null;
-      void this.look();
-    });
+    const waitUs = Math.max(driftSettleUs, this.#followedUs + driftAgainUs - clock.monotonicUs());
+    this.#due = clock.after(waitUs, () => void this.#follow());
+  }
+
+  async #follow(): Promise<void> {
+    this.#due = null;
+    this.#following = true;
+    await this.look();
+    this.#following = false;
+    this.#followedUs = this.#parts.clock.monotonicUs();
+    if (this.#again) this.changed();
   }
 
   /** An operator's release ends the latch, if the files are again what was recorded. */
@@ -78,6 +90,7 @@ export class Drift {
 
   close(): void {
     this.#due?.cancel();
+    this.#again = false;
   }
 
   async #look(): Promise<void> {
@@ -95,7 +108,7 @@ export class Drift {
   }
 
   async #measure(): Promise<void> {
-    const { measure, report, clock } = this.#parts;
+    const { measure, report } = this.#parts;
     try {
       this.#measured = await measure();
     } catch (error) {
@@ -103,6 +116,5 @@ export class Drift {
       // What cannot be measured is not what was recorded.
       this.#measured = new Uint8Array(32);
     }
-    this.#lookedUs = clock.monotonicUs();
   }
 }
