@@ -109,6 +109,10 @@ export class Governor {
       ledger,
       ledgerSigner,
       lastLease: () => this.#parts.leases.entries().at(-1) ?? null,
+      standing: () => {
+        const { quarantined, stopped, drifted } = holder.standing;
+        return { quarantined, stopped, drifted };
+      },
       chance: Math.random,
       beat: (session) => this.#beat(session),
       events: {

@@ -23,6 +23,7 @@ import type {
   AttachRequestSchema,
   AttachResponse,
   Challenge,
+  StandingSchema,
 } from "../../src/gen/dragons/v1/tether_pb.ts";
 import type { Timer } from "../../src/native/clock.ts";
 import type { SteadyClock } from "../../src/native/steady-clock.ts";
@@ -79,6 +80,8 @@ export interface TetherParts {
   readonly ledgerSigner: Signer;
   /** The last lease that was adopted, restarts included; null: none was. */
   readonly lastLease: () => SignedBytes | null;
+  /** What everything is denied for now, whatever lease is held. */
+  readonly standing: () => MessageInitShape<typeof StandingSchema>;
   readonly clock: SteadyClock;
   /** Uniform in [0, 1). */
   readonly chance: () => number;
@@ -336,7 +339,7 @@ class Session {
   }
 
   async #prove({ nonce, revocationEpoch }: Challenge): Promise<void> {
-    const { authority, lastLease, ledger, ledgerSigner } = this.#parts;
+    const { authority, lastLease, ledger, ledgerSigner, standing } = this.#parts;
     const lease = lastLease();
     const lost = authority.revocations.filter(({ body }) => body.epoch > revocationEpoch);
     const signature = await ledgerSigner.sign(
@@ -356,6 +359,7 @@ class Session {
           },
           ...(lease === null ? {} : { lease: toWire(lease) }),
           revocations: lost.map(({ signed }) => toWire(signed)),
+          standing: standing(),
         },
       },
     });

@@ -24,6 +24,8 @@ import type { RecordedEvent, Tenant } from "./tenant.ts";
 export type Down = MessageInitShape<typeof AttachResponseSchema>;
 type DownMessage = NonNullable<Down["message"]>;
 
+type Standing = Readonly<Record<"quarantined" | "stopped" | "drifted", boolean>>;
+
 /** What a sidecar signs to prove its ledger key. */
 export const attachMessage = (nonce: Uint8Array, ledgerId: Uint8Array): Uint8Array =>
   concat(utf8("dragons/v1/attach\n"), nonce, ledgerId);
@@ -38,6 +40,8 @@ export interface Attaching {
   readonly headSize: number;
   /** It knows that its ledger came back shorter. */
   readonly regressed: boolean;
+  /** What it denies everything for by itself; null: it does not say. */
+  readonly standing: Standing | null;
 }
 
 /** One attachment of one ledger, for as long as its stream lives. */
@@ -336,7 +340,7 @@ export class Sessions {
   }
 
   /** Attached, and then whatever this sidecar missed while it was away. */
-  #greet(session: Session, { revocationEpoch, keysetVersion }: Attaching): void {
+  #greet(session: Session, { revocationEpoch, keysetVersion, standing }: Attaching): void {
     const { ledger, epoch, token, held } = session;
     const tenant = this.#tenant;
     const grant = tenant.grant(ledger.grantRef);
@@ -363,7 +367,7 @@ export class Sessions {
         state: stateToWire(view.state),
       },
     });
-    const order = standingOrder(view);
+    const order = standingOrder(view, standing);
     if (order === null) return;
     const why = view.stop.reason || "as decided while it was away";
     this.#organisms.direct(ledger.instanceId, order, why).catch(() => {});
@@ -419,13 +423,15 @@ export class Sessions {
   }
 }
 
-/** What a sidecar that was away must be told again. */
+/** What a sidecar that was away must be told again: what it knows of would only fill both ledgers. */
 function standingOrder(
   view: ReturnType<Organisms["view"]>,
+  knows: Standing | null,
 ): "QUARANTINE" | "STOP" | "RELEASE" | null {
-  if (view.desired === "STOP") return "STOP";
-  if (view.state === "QUARANTINED") return "QUARANTINE";
-  return view.releasedUs > 0 ? "RELEASE" : null;
+  if (view.desired === "STOP") return knows?.stopped ? null : "STOP";
+  if (view.state === "QUARANTINED") return knows?.quarantined ? null : "QUARANTINE";
+  const free = knows !== null && !knows.quarantined && !knows.drifted;
+  return view.releasedUs > 0 && !free ? "RELEASE" : null;
 }
 
 const unfit = (reason: "STATE_UNFIT" | "STOPPED", detail: string): StatusError =>

@@ -71,3 +71,31 @@ test.each([
     expect((await organism(held)).state).toBe(OrganismState.QUARANTINED);
   },
 );
+
+test("a sidecar that knows how it stands is told nothing again, and fills no ledger by attaching", async () => {
+  const [sidecar] = sidecars as [SimSidecar];
+  await live(sidecar);
+  await world
+    .client(OrganismService)
+    .quarantine(
+      { requestId: requestId(), instanceId: sidecar.instanceId, reason: "looks odd" },
+      await house.as("OPERATOR"),
+    );
+  const tenant = world.running.tenants.get(house.tenantId);
+  const size = async (): Promise<number> => {
+    await tenant?.settled();
+    return tenant?.controlHead().size ?? 0;
+  };
+  const before = await size();
+  for (let n = 0; n < 3; n++) {
+    const attached = await sidecar.attach({ quarantined: true });
+    await attached.beat();
+    await attached.next("leaseWithheld");
+    await attached.leave();
+  }
+  expect(await size()).toBe(before);
+  // Whoever does not know it is told.
+  const unaware = await sidecar.attach({ quarantined: false });
+  await unaware.next("directive");
+  expect(await size()).toBe(before + 1);
+});

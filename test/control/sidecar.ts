@@ -175,7 +175,7 @@ export class SimSidecar {
   }
 
   async attach(
-    more: { regressed?: boolean; key?: Signer; lease?: SignedBytes } = {},
+    more: { regressed?: boolean; key?: Signer; lease?: SignedBytes; quarantined?: boolean } = {},
   ): Promise<Attachment> {
     const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(64);
     const client = (await this.certified()).client(TetherService);
@@ -255,10 +255,12 @@ export class Attachment {
     regressed = false,
     key,
     lease,
+    quarantined,
   }: {
     regressed?: boolean;
     key?: Signer;
     lease?: SignedBytes;
+    quarantined?: boolean;
   }): Promise<void> {
     const { ledgerId, ledgerKey, chain } = this.sidecar;
     this.up.push({ message: { case: "hello", value: { ledgerId } } });
@@ -273,6 +275,7 @@ export class Attachment {
           head,
           regressed,
           ...(lease === undefined ? {} : { lease: toWire(lease) }),
+          ...(quarantined === undefined ? {} : { standing: { quarantined } }),
         },
       },
     });

@@ -77,6 +77,7 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
         keysetVersion: Number(hello.keysetVersion),
         headSize: Number(proof.head?.size ?? 0n),
         regressed: proof.regressed,
+        standing: proof.standing ?? null,
       });
       const leave = () => session.down.end();
       signal.addEventListener("abort", leave, { once: true });

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dragons/v1/tether.proto.
  */
 export const file_dragons_v1_tether: GenFile = /*@__PURE__*/
-  fileDesc("ChdkcmFnb25zL3YxL3RldGhlci5wcm90bxIKZHJhZ29ucy52MSKQAQoNQXR0YWNoUmVxdWVzdBIiCgVoZWxsbxgBIAEoCzIRLmRyYWdvbnMudjEuSGVsbG9IABIiCgVwcm9vZhgCIAEoCzIRLmRyYWdvbnMudjEuUHJvb2ZIABIsCgloZWFydGJlYXQYAyABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSABCCQoHbWVzc2FnZSJMCgVIZWxsbxIRCglsZWRnZXJfaWQYASABKAwSFgoOa2V5c2V0X3ZlcnNpb24YAiABKAQSGAoQcmV2b2NhdGlvbl9lcG9jaBgDIAEoBCKjAQoFUHJvb2YSEQoJc2lnbmF0dXJlGAEgASgMEh4KBGhlYWQYAiABKAsyEC5kcmFnb25zLnYxLkhlYWQSEQoJcmVncmVzc2VkGAMgASgIEiYKBWxlYXNlGAQgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIsCgtyZXZvY2F0aW9ucxgFIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiUAoESGVhZBIMCgRzaXplGAEgASgEEgwKBHJvb3QYAiABKAwSFgoOaW50ZW50c19vcGVuZWQYAyABKAQSFAoMaW50ZW50c19oZWFkGAQgASgMIuMDCg5BdHRhY2hSZXNwb25zZRIqCgljaGFsbGVuZ2UYASABKAsyFS5kcmFnb25zLnYxLkNoYWxsZW5nZUgAEigKCGF0dGFjaGVkGAIgASgLMhQuZHJhZ29ucy52MS5BdHRhY2hlZEgAEjEKDWhlYXJ0YmVhdF9hY2sYAyABKAsyGC5kcmFnb25zLnYxLkhlYXJ0YmVhdEFja0gAEigKCGNvc2lnbmVkGAQgASgLMhQuZHJhZ29ucy52MS5Db3NpZ25lZEgAEigKBWxlYXNlGAUgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlc0gAEi0KCnJldm9jYXRpb24YBiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSAASLAoJZGlyZWN0aXZlGAcgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlc0gAEikKBmtleXNldBgIIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXNIABIsCgpzdXBlcnNlZGVkGAkgASgLMhYuZHJhZ29ucy52MS5TdXBlcnNlZGVkSAASMwoObGVhc2Vfd2l0aGhlbGQYCiABKAsyGS5kcmFnb25zLnYxLkxlYXNlV2l0aGhlbGRIAEIJCgdtZXNzYWdlIjQKCUNoYWxsZW5nZRINCgVub25jZRgBIAEoDBIYChByZXZvY2F0aW9uX2Vwb2NoGAIgASgEIqMCCghBdHRhY2hlZBIVCg1zZXNzaW9uX2Vwb2NoGAEgASgEEhUKDXNlc3Npb25fdG9rZW4YAiABKAwSEQoJaGVsZF9zaXplGAMgASgEEicKBmtleXNldBgEIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSJgoFZ3JhbnQYBSABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEiwKC3Jldm9jYXRpb25zGAYgAygLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIOCgZub3dfdXMYByABKAQSHQoVaGVhcnRiZWF0X2ludGVydmFsX3VzGAggASgEEigKBXN0YXRlGAkgASgOMhkuZHJhZ29ucy52MS5PcmdhbmlzbVN0YXRlIi8KDEhlYXJ0YmVhdEFjaxIPCgdjb3VudGVyGAEgASgEEg4KBm5vd191cxgCIAEoBCIYCghDb3NpZ25lZBIMCgRub3RlGAEgASgJIiMKClN1cGVyc2VkZWQSFQoNc2Vzc2lvbl9lcG9jaBgBIAEoBCJDCg1MZWFzZVdpdGhoZWxkEiIKBnJlYXNvbhgBIAEoDjISLmRyYWdvbnMudjEuUmVhc29uEg4KBmRldGFpbBgCIAEoCTJUCg1UZXRoZXJTZXJ2aWNlEkMKBkF0dGFjaBIZLmRyYWdvbnMudjEuQXR0YWNoUmVxdWVzdBoaLmRyYWdvbnMudjEuQXR0YWNoUmVzcG9uc2UoATABYgZwcm90bzM", [file_dragons_v1_artifacts]);
+  fileDesc("ChdkcmFnb25zL3YxL3RldGhlci5wcm90bxIKZHJhZ29ucy52MSKQAQoNQXR0YWNoUmVxdWVzdBIiCgVoZWxsbxgBIAEoCzIRLmRyYWdvbnMudjEuSGVsbG9IABIiCgVwcm9vZhgCIAEoCzIRLmRyYWdvbnMudjEuUHJvb2ZIABIsCgloZWFydGJlYXQYAyABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSABCCQoHbWVzc2FnZSJMCgVIZWxsbxIRCglsZWRnZXJfaWQYASABKAwSFgoOa2V5c2V0X3ZlcnNpb24YAiABKAQSGAoQcmV2b2NhdGlvbl9lcG9jaBgDIAEoBCLLAQoFUHJvb2YSEQoJc2lnbmF0dXJlGAEgASgMEh4KBGhlYWQYAiABKAsyEC5kcmFnb25zLnYxLkhlYWQSEQoJcmVncmVzc2VkGAMgASgIEiYKBWxlYXNlGAQgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIsCgtyZXZvY2F0aW9ucxgFIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSJgoIc3RhbmRpbmcYBiABKAsyFC5kcmFnb25zLnYxLlN0YW5kaW5nIkEKCFN0YW5kaW5nEhMKC3F1YXJhbnRpbmVkGAEgASgIEg8KB3N0b3BwZWQYAiABKAgSDwoHZHJpZnRlZBgDIAEoCCJQCgRIZWFkEgwKBHNpemUYASABKAQSDAoEcm9vdBgCIAEoDBIWCg5pbnRlbnRzX29wZW5lZBgDIAEoBBIUCgxpbnRlbnRzX2hlYWQYBCABKAwi4wMKDkF0dGFjaFJlc3BvbnNlEioKCWNoYWxsZW5nZRgBIAEoCzIVLmRyYWdvbnMudjEuQ2hhbGxlbmdlSAASKAoIYXR0YWNoZWQYAiABKAsyFC5kcmFnb25zLnYxLkF0dGFjaGVkSAASMQoNaGVhcnRiZWF0X2FjaxgDIAEoCzIYLmRyYWdvbnMudjEuSGVhcnRiZWF0QWNrSAASKAoIY29zaWduZWQYBCABKAsyFC5kcmFnb25zLnYxLkNvc2lnbmVkSAASKAoFbGVhc2UYBSABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSAASLQoKcmV2b2NhdGlvbhgGIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXNIABIsCglkaXJlY3RpdmUYByABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzSAASKQoGa2V5c2V0GAggASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlc0gAEiwKCnN1cGVyc2VkZWQYCSABKAsyFi5kcmFnb25zLnYxLlN1cGVyc2VkZWRIABIzCg5sZWFzZV93aXRoaGVsZBgKIAEoCzIZLmRyYWdvbnMudjEuTGVhc2VXaXRoaGVsZEgAQgkKB21lc3NhZ2UiNAoJQ2hhbGxlbmdlEg0KBW5vbmNlGAEgASgMEhgKEHJldm9jYXRpb25fZXBvY2gYAiABKAQiowIKCEF0dGFjaGVkEhUKDXNlc3Npb25fZXBvY2gYASABKAQSFQoNc2Vzc2lvbl90b2tlbhgCIAEoDBIRCgloZWxkX3NpemUYAyABKAQSJwoGa2V5c2V0GAQgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxImCgVncmFudBgFIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSLAoLcmV2b2NhdGlvbnMYBiADKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEg4KBm5vd191cxgHIAEoBBIdChVoZWFydGJlYXRfaW50ZXJ2YWxfdXMYCCABKAQSKAoFc3RhdGUYCSABKA4yGS5kcmFnb25zLnYxLk9yZ2FuaXNtU3RhdGUiLwoMSGVhcnRiZWF0QWNrEg8KB2NvdW50ZXIYASABKAQSDgoGbm93X3VzGAIgASgEIhgKCENvc2lnbmVkEgwKBG5vdGUYASABKAkiIwoKU3VwZXJzZWRlZBIVCg1zZXNzaW9uX2Vwb2NoGAEgASgEIkMKDUxlYXNlV2l0aGhlbGQSIgoGcmVhc29uGAEgASgOMhIuZHJhZ29ucy52MS5SZWFzb24SDgoGZGV0YWlsGAIgASgJMlQKDVRldGhlclNlcnZpY2USQwoGQXR0YWNoEhkuZHJhZ29ucy52MS5BdHRhY2hSZXF1ZXN0GhouZHJhZ29ucy52MS5BdHRhY2hSZXNwb25zZSgBMAFiBnByb3RvMw", [file_dragons_v1_artifacts]);
 
 /**
  * What a sidecar says on its tether.
@@ -136,6 +136,13 @@ export type Proof = Message<"dragons.v1.Proof"> & {
    * @generated from field: repeated dragons.v1.SignedBytes revocations = 5;
    */
   revocations: SignedBytes[];
+
+  /**
+   * How the sidecar stands already; absent: it does not say, and is told what it should.
+   *
+   * @generated from field: dragons.v1.Standing standing = 6;
+   */
+  standing?: Standing | undefined;
 };
 
 /**
@@ -144,6 +151,41 @@ export type Proof = Message<"dragons.v1.Proof"> & {
  */
 export const ProofSchema: GenMessage<Proof> = /*@__PURE__*/
   messageDesc(file_dragons_v1_tether, 2);
+
+/**
+ * What a sidecar denies everything for, until it is told otherwise.
+ *
+ * @generated from message dragons.v1.Standing
+ */
+export type Standing = Message<"dragons.v1.Standing"> & {
+  /**
+   * It was quarantined.
+   *
+   * @generated from field: bool quarantined = 1;
+   */
+  quarantined: boolean;
+
+  /**
+   * The agent was stopped.
+   *
+   * @generated from field: bool stopped = 2;
+   */
+  stopped: boolean;
+
+  /**
+   * The agent's files had drifted.
+   *
+   * @generated from field: bool drifted = 3;
+   */
+  drifted: boolean;
+};
+
+/**
+ * Describes the message dragons.v1.Standing.
+ * Use `create(StandingSchema)` to create a new message.
+ */
+export const StandingSchema: GenMessage<Standing> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_tether, 3);
 
 /**
  * A ledger's head.
@@ -185,7 +227,7 @@ export type Head = Message<"dragons.v1.Head"> & {
  * Use `create(HeadSchema)` to create a new message.
  */
 export const HeadSchema: GenMessage<Head> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 3);
+  messageDesc(file_dragons_v1_tether, 4);
 
 /**
  * What the control plane says on a tether.
@@ -286,7 +328,7 @@ export type AttachResponse = Message<"dragons.v1.AttachResponse"> & {
  * Use `create(AttachResponseSchema)` to create a new message.
  */
 export const AttachResponseSchema: GenMessage<AttachResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 4);
+  messageDesc(file_dragons_v1_tether, 5);
 
 /**
  * What the sidecar must sign to prove its key.
@@ -315,7 +357,7 @@ export type Challenge = Message<"dragons.v1.Challenge"> & {
  * Use `create(ChallengeSchema)` to create a new message.
  */
 export const ChallengeSchema: GenMessage<Challenge> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 5);
+  messageDesc(file_dragons_v1_tether, 6);
 
 /**
  * The session is granted.
@@ -392,7 +434,7 @@ export type Attached = Message<"dragons.v1.Attached"> & {
  * Use `create(AttachedSchema)` to create a new message.
  */
 export const AttachedSchema: GenMessage<Attached> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 6);
+  messageDesc(file_dragons_v1_tether, 7);
 
 /**
  * A heartbeat was heard.
@@ -420,7 +462,7 @@ export type HeartbeatAck = Message<"dragons.v1.HeartbeatAck"> & {
  * Use `create(HeartbeatAckSchema)` to create a new message.
  */
 export const HeartbeatAckSchema: GenMessage<HeartbeatAck> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 7);
+  messageDesc(file_dragons_v1_tether, 8);
 
 /**
  * A head, countersigned.
@@ -442,7 +484,7 @@ export type Cosigned = Message<"dragons.v1.Cosigned"> & {
  * Use `create(CosignedSchema)` to create a new message.
  */
 export const CosignedSchema: GenMessage<Cosigned> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 8);
+  messageDesc(file_dragons_v1_tether, 9);
 
 /**
  * The session is over: the ledger attached anew.
@@ -463,7 +505,7 @@ export type Superseded = Message<"dragons.v1.Superseded"> & {
  * Use `create(SupersededSchema)` to create a new message.
  */
 export const SupersededSchema: GenMessage<Superseded> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 9);
+  messageDesc(file_dragons_v1_tether, 10);
 
 /**
  * No lease is renewed for now.
@@ -491,7 +533,7 @@ export type LeaseWithheld = Message<"dragons.v1.LeaseWithheld"> & {
  * Use `create(LeaseWithheldSchema)` to create a new message.
  */
 export const LeaseWithheldSchema: GenMessage<LeaseWithheld> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_tether, 10);
+  messageDesc(file_dragons_v1_tether, 11);
 
 /**
  * The tether between one sidecar and the control plane: heartbeats up; leases, cosigned heads,
