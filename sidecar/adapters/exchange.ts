@@ -55,6 +55,8 @@ export interface Ending {
   readonly reason: Reason;
   /** What the upstream answered, in the protocol's words: `grpc-status: 0`; or why there is none. */
   readonly status: string;
+  /** SHA-256 of the query that was forwarded, its `?` with it; empty: there was none. */
+  readonly querySha256: Uint8Array;
   readonly request: Passage;
   readonly response: Passage;
   /** `ip:port` dialled; empty: nothing was. */

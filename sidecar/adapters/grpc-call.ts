@@ -446,6 +446,7 @@ export class GrpcCall implements StreamListener {
       verdict,
       reason,
       status,
+      querySha256: EMPTY,
       request: {
         headerNames: fieldNames(this.#sent),
         trailerNames: [],

@@ -3,6 +3,7 @@ import { cutBoundaryUs, informationsMax, unaryGraceUs } from "../../src/domain/l
 import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { native } from "../../src/native/crypto.ts";
 import { bytesPassed } from "../engine.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
@@ -341,6 +342,7 @@ export class HttpCall {
     if (this.#ended || this.#permit === null) return;
     this.#ended = true;
     const up = this.#up;
+    const { query } = this.#request;
     if (up !== null && kept) this.#services.upstream.release(up);
     else if (this.#webSocket === null) up?.destroy();
     const asked = this.#webSocket?.asked ?? this.#asked;
@@ -349,6 +351,7 @@ export class HttpCall {
       verdict,
       reason,
       status,
+      querySha256: query === "" ? EMPTY : native.sha256(Buffer.from(query, "latin1")),
       request: {
         headerNames: fieldNames(this.#request.fields),
         trailerNames: fieldNames(this.#client.trailers),

@@ -347,6 +347,7 @@ export class Gate {
         verb: claim.verb,
         path: claim.path,
         headerNames: request.headerNames as string[],
+        querySha256: ending.querySha256,
         bodySha256: request.bodySha256,
         bodyBytes: request.bodyBytes,
         messages: request.messages,

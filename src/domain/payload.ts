@@ -31,6 +31,8 @@ export const ActionBody = message("action", {
   bodyBytes: u64(8),
   messages: u64(9),
   scheme: oneOf(10, SCHEMES),
+  /** SHA-256 of the query as it was forwarded, its `?` with it; absent: there was none. */
+  querySha256: bytes(11, 32),
 });
 
 /** 3: how it was carried out. */

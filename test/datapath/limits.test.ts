@@ -50,6 +50,7 @@ const ending = (bytes = 0): Ending => ({
   verdict: "COMPLETED",
   reason: "UNSPECIFIED",
   status: "grpc-status: 0",
+  querySha256: new Uint8Array(),
   request: passage(bytes),
   response: passage(0),
   dialled: "",

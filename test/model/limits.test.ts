@@ -234,6 +234,7 @@ const endingOf = (bytes: number, cut: boolean): Ending => ({
   verdict: cut ? "CUT" : "COMPLETED",
   reason: cut ? "LIMIT_SPENT" : "UNSPECIFIED",
   status: "grpc-status: 0",
+  querySha256: new Uint8Array(),
   request: passage(bytes),
   response: passage(0),
   dialled: "",

@@ -479,6 +479,7 @@ export class Story {
         verb: plain.verb,
         path: plain.path,
         headerNames: [],
+        querySha256: new Uint8Array(),
         bodySha256: crypto.sha256(),
         bodyBytes: act.bytes ?? 0,
         messages: 1,
