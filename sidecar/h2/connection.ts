@@ -515,6 +515,7 @@ export class H2Connection implements StreamHost {
     if (stream.id === 0) this.#unborn.splice(this.#unborn.indexOf(stream), 1);
     else this.#streams.delete(stream.id);
     this.#giveBack(stream.held);
+    if (stream.queued) this.#sender.drop(stream);
     stream.close();
     this.#endIfIdle();
   }

@@ -7,6 +7,8 @@ import { type H2Stream, TURN } from "./stream.ts";
 
 /** Bytes of memory that small frames are written into, one after the other. */
 const SLAB = 16 * 1024;
+/** Of a connection that may never say more than a greeting. */
+const SLAB_FIRST = 256;
 /** Bytes from which on a payload is handed on as it is, not copied. */
 const COPY_MAX = 2 * 1024;
 /** Bytes given to the socket at once. */
@@ -23,7 +25,7 @@ export class Sender {
   readonly #onFlood: () => void;
   #ready: H2Stream[] = [];
   #starved: H2Stream[] = [];
-  #slab: Buffer = Buffer.allocUnsafeSlow(SLAB);
+  #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_FIRST);
   #from = 0;
   #at = 0;
   #parts: Buffer[] = [];
@@ -50,6 +52,13 @@ export class Sender {
     stream.queued = true;
     this.#ready.push(stream);
     this.#schedule();
+  }
+
+  /** The stream is over: it waits for no turn, and nothing here holds it. */
+  drop(stream: H2Stream): void {
+    stream.queued = false;
+    remove(this.#ready, stream);
+    remove(this.#starved, stream);
   }
 
   /** The connection's window has grown. */
@@ -216,6 +225,11 @@ export class Sender {
     this.#at += bytes;
     this.#pending += bytes;
   }
+}
+
+function remove(streams: H2Stream[], stream: H2Stream): void {
+  const at = streams.indexOf(stream);
+  if (at >= 0) streams.splice(at, 1);
 }
 
 const flushLater = (sender: Sender): void => sender.tick();
