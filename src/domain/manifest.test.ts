@@ -116,6 +116,13 @@ describe("a manifest", () => {
   });
 });
 
+const http = (path: string): Rule => ({
+  ...grpcRule(path),
+  protocol: "HTTP",
+  verb: "GET",
+  scheme: "HTTPS",
+});
+
 test.each<[string, Rule[], RegExp]>([
   [
     "stands twice",
@@ -142,6 +149,21 @@ test.each<[string, Rule[], RegExp]>([
     [{ ...grpcRule("/a.B/{C,D}"), when: 'path[1] == "E"' }],
     /can never hold/,
   ],
+  [
+    "compares a segment with what none is",
+    [{ ...grpcRule("/a.B/*"), when: 'path[1] == "Get All"' }],
+    /compares path\[1\] with "Get All", which it never is/,
+  ],
+  [
+    "compares a segment with another spelling of it",
+    [{ ...http("/v1/*"), when: 'path[1] in ["a%2fb", "c"]' }],
+    /compares path\[1\] with "a%2fb"/,
+  ],
+  [
+    "compares a header field with what none holds",
+    [{ ...http("/v1/*"), when: 'header.a == " x"' }],
+    /compares header\.a with " x"/,
+  ],
   ["has an alternative that nothing has", [grpcRule("/a.B/{C-D,E}")], /the alternative C-D/],
 ])("a rule that %s is not recorded", (_, rules, why) => {
   const manifest = manifestBody({ capabilities: [{ name: "read:a", rules }] });
@@ -166,6 +188,20 @@ test("conditions of one manifest read so many inputs, and not one more", () => {
   expect(checkManifest(reading(manifestInputsMax + 1))).toMatchObject({
     detail: expect.stringMatching(/read more than 64 inputs/),
   });
+});
+
+test.each([
+  'path[1] == "a%2Fb"',
+  'path[1].startsWith("a%2")',
+  'path[1] < "b"',
+  'path[1] == ""',
+  'path[1] in ["a", "b-c_d~e"]',
+  'header.a == "x y"',
+  'header.a == ""',
+  'header.a.startsWith("Bearer ")',
+])("a condition such as %s is recorded", (when) => {
+  const capabilities = [{ name: "read:a", rules: [{ ...http("/v1/*"), when }] }];
+  expect(checkRecording(manifestBody({ capabilities }))).toBeNull();
 });
 
 test("rules that overlap, and the same in two scopes, are recorded", () => {

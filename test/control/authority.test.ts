@@ -17,6 +17,7 @@ import {
 } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { native } from "../../src/native/crypto.ts";
+import { grpcRule } from "../fixtures/authority.ts";
 import {
   dockBody,
   genesis,
@@ -162,6 +163,20 @@ describe("the chain of authority, over TLS", () => {
     // And the ledger goes on behind what it held.
     await recordManifest(manifest({ agentVersion: "v8" }));
     expect((await records()).map((r) => r.what).at(-1)).toBe("manifest");
+  });
+
+  test("a manifest with a rule that decides nothing is refused, with the rule and the reason", async () => {
+    const rules = [
+      grpcRule("/payments.v1.Payments/*"),
+      { ...grpcRule("/payments.v1.Payments/Pay"), when: 'header["x-limit"] <= 100' },
+    ];
+    const refusal = recordManifest(manifest({ capabilities: [{ name: "use:payments", rules }] }));
+    await expect(refusal).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(
+        /use:payments"\]\.rules\[1\] allows nothing that rule 1 does not allow, without its condition/,
+      ),
+    });
   });
 
   test("calls under way when it stops are answered, and what was answered is kept", async () => {
