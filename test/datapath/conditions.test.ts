@@ -1,6 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Ending } from "../../sidecar/adapters/exchange.ts";
+import type { Claim } from "../../src/domain/claim.ts";
 import type { Input } from "../../src/domain/input.ts";
 import { conditionBodyBytesMax, conditionBodyUs } from "../../src/domain/limits.ts";
+import type { Needs } from "../../src/domain/read-inputs.ts";
 import { ManualClock, type Timer } from "../../src/native/clock.ts";
 import {
   framed,
@@ -223,5 +226,67 @@ describe("a gRPC call with a condition on its metadata", () => {
     expect(opened().flat()).toEqual(inputs);
     client.close();
     grpc.close();
+  });
+});
+
+describe("the gate", () => {
+  /** What an adapter is asked for, for one action. */
+  async function asked(path: string, verb = "", protocol: "GRPC" | "HTTP" = "GRPC") {
+    const names: string[][] = [];
+    const claim = { ...CLAIM, protocol, path, verb };
+    const inputs = (needs: Needs) => {
+      names.push(needs.inputs.map((i) => i.name));
+      return [];
+    };
+    const answer = await rig.gate.admit({ claim, traceparent: "", deadlineUs: 0, inputs });
+    if ("denied" in answer) return { names, denied: answer.reason };
+    rig.gate.settle(answer, GONE_AT_ONCE);
+    return { names, denied: null };
+  }
+  const NOTHING = {
+    headerNames: [],
+    trailerNames: [],
+    bodySha256: new Uint8Array(32),
+    bodyBytes: 0,
+    messages: 0,
+  };
+  const GONE_AT_ONCE: Ending = {
+    verdict: "FAILED",
+    reason: "CLIENT_CANCELLED",
+    status: "",
+    request: NOTHING,
+    response: NOTHING,
+    dialled: "",
+    peerCertificate: new Uint8Array(),
+    firstByteUs: 0,
+    egressLastUs: 0,
+  };
+  const CLAIM: Claim = {
+    version: 1,
+    protocol: "GRPC",
+    target: "127.0.0.1:443",
+    verb: "",
+    path: "",
+    inputs: [],
+    limitState: [],
+    scheme: "HTTPS",
+  };
+
+  test("asks for inputs where a condition stands in the way, once, and for all of them together", async () => {
+    expect(await asked(GUARDED)).toEqual({
+      names: [['header["x-account"]']],
+      denied: "CONDITION_UNEVALUABLE",
+    });
+    expect(await asked("/entries", "POST", "HTTP")).toEqual({
+      names: [["json.amount", "json.currency", "query.dry_run"]],
+      denied: "CONDITION_UNEVALUABLE",
+    });
+  });
+
+  test("asks for none where a rule without a condition allows it, or nothing would", async () => {
+    expect(await asked("/test.Echo/Say")).toEqual({ names: [], denied: null });
+    expect(await asked("/test.Other/Say")).toEqual({ names: [], denied: "SCOPE_NOT_GRANTED" });
+    rig.authority.set({ quarantined: true });
+    expect(await asked(GUARDED)).toEqual({ names: [], denied: "QUARANTINED" });
   });
 });
