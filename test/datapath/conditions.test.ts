@@ -254,6 +254,7 @@ describe("the gate", () => {
     verdict: "FAILED",
     reason: "CLIENT_CANCELLED",
     status: "",
+    querySha256: new Uint8Array(),
     request: NOTHING,
     response: NOTHING,
     dialled: "",
