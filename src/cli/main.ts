@@ -60,6 +60,10 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code !== "EPIPE") throw error;
     process.exit(process.exitCode ?? EXIT.ok);
   });
+  if (argv[0] === "run") {
+    // Begins this process anew: not once somebody was asked, or something recorded.
+    await (await import("./commands/processes.ts")).beforeSidecar();
+  }
   process.exitCode = await runCommand(argv);
 }
 

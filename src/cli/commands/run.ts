@@ -23,7 +23,7 @@ import type { Control } from "../client.ts";
 import { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { say } from "../output.ts";
-import { beforeSidecar, sidecar } from "./processes.ts";
+import { sidecar } from "./processes.ts";
 
 const USAGE = `dragons run [--manifest FILE] [--contain require|off] [options] -- CMD...
 
@@ -54,8 +54,6 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return EXIT.ok;
   }
-  // It may begin this process anew, which must not be when somebody was asked or something recorded.
-  await beforeSidecar();
   const context = new Context({ profile: wanted.profile }, process.env);
   let sidecarArgs: string[];
   try {
