@@ -33,20 +33,11 @@ export type Framing =
 
 const NONE: Framing = { kind: "none" };
 
-/** Names of framing fields that some gateways make of names with underscores. */
-const CONFUSED = /^(?:content_length|transfer_encoding|content-length|transfer-encoding|host)$/;
-
 /**
  * How a request's body is framed. One length, written one way; or chunked alone, by HTTP/1.1. All else
  * is how a request hides another.
  */
 export function requestFraming(fields: RawFields, minor: 0 | 1): Framing | Malformed {
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = (fields[i] as string).toLowerCase();
-    if (name.includes("_") && CONFUSED.test(name)) {
-      return malformed(`the field ${fields[i]} reads as another to some servers`);
-    }
-  }
   const framing = declared(fields);
   if ("malformed" in framing) return framing;
   if (framing.kind === "chunked" && minor === 0) {
@@ -63,6 +54,9 @@ export function responseFraming(
 ): Framing | Malformed {
   const framing = declared(fields);
   if ("malformed" in framing) return framing;
+  // Its framing would be taken away on the way to the client.
+  const wrong = neverListed(fields);
+  if (wrong !== undefined) return malformed(`connection lists ${wrong}`);
   const bodyless = method === "HEAD" || status < 200 || status === 204 || status === 304;
   return bodyless ? NONE : framing;
 }
@@ -100,10 +94,20 @@ const HOP = new Set([
 /** Whoever names them in `connection` wants the next server to read another message. */
 const NEVER_LISTED = ["host", "content-length", "transfer-encoding"];
 
+const neverListed = (fields: RawFields): string | undefined =>
+  listOf(fields, "connection").find((name) => NEVER_LISTED.includes(name));
+
+/** Names that some gateways take for those of framing fields: CGI has one letter for `-` and `_`. */
+const CONFUSED = /^(?:content|transfer)[_-](?:length|encoding)$/;
+
+/** A field that reads as another to some servers; undefined: none does. */
+export const confusedName = (fields: RawFields): string | undefined =>
+  fields.find((name, i) => i % 2 === 0 && name.includes("_") && CONFUSED.test(name.toLowerCase()));
+
 /** What goes on to the other side; or why the fields cannot be taken apart. */
 export function forwarded(fields: RawFields): string[] | Malformed {
   const listed = listOf(fields, "connection");
-  const wrong = listed.find((name) => NEVER_LISTED.includes(name));
+  const wrong = neverListed(fields);
   if (wrong !== undefined) return malformed(`connection lists ${wrong}`);
   return without(
     fields,

@@ -3,7 +3,7 @@ import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
-import { forwarded, listOf, valuesOf, without } from "./http-fields.ts";
+import { confusedName, forwarded, listOf, valuesOf, without } from "./http-fields.ts";
 import type { RawFields } from "./http-head.ts";
 import { readTraceparent } from "./traceparent.ts";
 
@@ -144,6 +144,8 @@ function goingOn(
   authority: string,
   webSocket: boolean,
 ): string[] | string {
+  const confused = confusedName(fields);
+  if (confused !== undefined) return `the field ${confused} reads as another to some servers`;
   const kept = forwarded(fields);
   if ("malformed" in kept) return kept.detail;
   // Messages must be seen one by one, so they are not to be compressed; nobody waits for 1.0.
@@ -164,6 +166,8 @@ const isWebSocket = ({ method, minor, fields }: HttpRequestParts): boolean =>
   minor === 1 &&
   listOf(fields, "connection").includes("upgrade") &&
   listOf(fields, "upgrade").join() === "websocket" &&
+  valuesOf(fields, "content-length").length === 0 &&
+  valuesOf(fields, "transfer-encoding").length === 0 &&
   only(fields, "sec-websocket-version") === "13" &&
   /^[A-Za-z0-9+/]{22}==$/.test(only(fields, "sec-websocket-key") ?? "");
 

@@ -238,6 +238,21 @@ describe("bodies", () => {
   });
 
   test.each([
+    ["two lengths", "Content-Length: 2\r\nContent-Length: 2\r\n"],
+    ["a length and chunks", "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n"],
+    ["a length that is the connection's", "Connection: content-length\r\nContent-Length: 2\r\n"],
+    ["an encoding that is not known", "Transfer-Encoding: gzip, chunked\r\n"],
+    ["a folded field", "X: 1\r\n 2\r\nContent-Length: 2\r\n"],
+    ["a line ended by LF", "X: 1\nContent-Length: 2\r\n"],
+  ])("framed by an upstream with %s do not reach the client", async (_, lines) => {
+    answer = onHead((socket) => socket.write(`HTTP/1.1 200 OK\r\n${lines}\r\nhi`));
+    wire.say(get());
+    expect(await wire.hears(/}$/)).toMatch(/^HTTP\/1.1 502 UPSTREAM_FAILED\r\n/);
+    await rig.ledger.receipts(1);
+    expect(rig.ledger.closed).toMatchObject([{ verdict: "FAILED", reason: "UPSTREAM_FAILED" }]);
+  });
+
+  test.each([
     ["HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n"],
     ["GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nEtag: x\r\n\r\n"],
     ["GET", "HTTP/1.1 204 No Content\r\n\r\n"],

@@ -159,6 +159,7 @@ describe("an HTTP/2 request that is not gRPC", () => {
     [[":method", "GET /x HTTP/1.1"], "REQUEST_NOT_NORMAL"],
     [[":path", "/ok/../../x"], "REQUEST_NOT_NORMAL"],
     [[":path", "/ok%00"], "REQUEST_NOT_NORMAL"],
+    [["content_length", "4"], "REQUEST_NOT_NORMAL"],
   ])("with %j is %s", async (fields, reason) => {
     const seen = await client.call("/ok", Buffer.alloc(0), [...PLAIN, ...fields]);
     expect(JSON.parse(seen.body.toString())).toMatchObject({ title: reason });
