@@ -135,11 +135,11 @@ test("a join key that was taken back opens nothing more; what it opened lives on
 
 test("no lease comes before a revocation that it takes into account, however close they are", async () => {
   const order: number[] = [];
-  for (let round = 1; round <= 10; round++) {
+  for (let round = 1; round <= 4; round++) {
     world.clock.advance(21_000_000);
     // The beat is judged while the revocation is on its way to the disk.
     const recorded = revoke("KEY", newSigner().publicKey);
-    for (let beats = 0; beats < 5; beats++) {
+    for (let beats = 0; beats < 3; beats++) {
       await attached.beat();
       await attached.next("heartbeatAck");
     }
@@ -153,7 +153,7 @@ test("no lease comes before a revocation that it takes into account, however clo
     const lease = LeaseBody.decode(value.body);
     expect(lease.revocationEpoch).toBeLessThanOrEqual(order.at(-1) ?? 0);
   }
-  expect(order).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  expect(order).toEqual([1, 2, 3, 4]);
 });
 
 describe("a tenant that was stopped", () => {
