@@ -49,6 +49,8 @@ export class HttpCall {
   #webSocket: WebSocketRelay | null = null;
   #events: EventMeter | null = null;
   #askedAll = false;
+  /** The client has had its 100 from us. */
+  #toldToGoOn = false;
   #answer: ResponseHead | null = null;
   #answerTrailers: readonly string[] = [];
   #cutting: Denial | null = null;
@@ -84,6 +86,7 @@ export class HttpCall {
     if (!needs.body) return readInputs(needs, { query, fields, body: null });
     // Whoever waits to be told to go on would wait for us.
     if (only(fields, "expect") !== null) {
+      this.#toldToGoOn = true;
       this.#client.inform({ status: 100, phrase: "Continue", minor: 1, fields: [] });
     }
     const body = await this.#body.hold(this.#services.clock);
@@ -169,7 +172,7 @@ export class HttpCall {
         this.#deny("UPSTREAM_FAILED", `more than ${informationsMax} informational answers`);
         return "told";
       }
-      this.#client.inform(head);
+      if (head.status !== 100 || !this.#toldToGoOn) this.#client.inform(head);
     }
   }
 
