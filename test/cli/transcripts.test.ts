@@ -607,7 +607,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
       dragons: ENOENT: no such file or directory, scandir '~/no/such/folder'
       [exit 78]
       $ dragons trust init ready.json/trust.json
-      dragons: ENOTDIR: not a directory, lstat '~/ready.json/trust.json.<16 hex>.tmp'
+      dragons: EEXIST: file already exists, mkdir '~/ready.json'
       [exit 78]
       "
     `);
