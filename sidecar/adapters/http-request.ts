@@ -87,7 +87,9 @@ export function readHttpRequest(
     return no("REQUEST_NOT_NORMAL", "it expects what nobody knows; write 100-continue");
   }
   const webSocket = isWebSocket(parts);
-  const authority = /:[0-9]+$/.test(said) || ingress.reverse ? target : bare(target);
+  // As the agent says it; where it cannot know, as clients say it: without a port that goes without saying.
+  const sayPort = ingress.reverse ? !target.endsWith(`:${port}`) : /:[0-9]+$/.test(said);
+  const authority = sayPort ? target : bare(target);
   const going = goingOn(parts, authority, webSocket);
   if (typeof going === "string") return no("REQUEST_NOT_NORMAL", going);
   return {
