@@ -51,6 +51,8 @@ async function learnLease(
     const { genesis } = ledger;
     const context = { keyset: tenant.keyset(), grant, genesis, manifest: null, nowUs };
     const artifact = verifyLease(crypto, signed, context);
+    // By a key that was given up it is worth nothing to anybody; it must not keep its sidecar out.
+    if (isInvalid(artifact) && artifact.code === "E_KEY_COMPROMISED") return { done: null };
     if (isInvalid(artifact)) throw refusal(artifact);
     const last = ledger.lease?.artifact.body.leaseSeq ?? 0;
     if (artifact.body.leaseSeq <= last) return { done: null };

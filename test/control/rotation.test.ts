@@ -1,10 +1,13 @@
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Tenant } from "../../src/control/tenant.ts";
 import { compare, equal, toHex } from "../../src/domain/bytes.ts";
 import { openNote } from "../../src/domain/checkpoint.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
+import { newId } from "../../src/domain/ids.ts";
 import { KEY_ROLES, KEYSET, type KeyEntry, KeysetBody } from "../../src/domain/keyset.ts";
+import { LEASE } from "../../src/domain/lease.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
 import { KeyRole } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { KeyService } from "../../src/gen/dragons/v1/authority_pb.ts";
@@ -13,6 +16,7 @@ import { generateSeed, seedSigner } from "../../src/native/keys.ts";
 import { type Attachment, makeBerth, SimSidecar } from "./sidecar.ts";
 import {
   type House,
+  ids,
   makeHouse,
   newSigner,
   refusalOf,
@@ -110,6 +114,20 @@ describe("the issuer key", () => {
     const next = await prepare(KeyRole.ISSUER);
     await record(adding("ISSUER", next, { compromisedFromUs: world.clock.nowUs() - DAY_US }));
     expect(await nextIssuer(attached)).toBe(toHex(next));
+  });
+
+  test("that is given up locks nobody out whose last lease, lost here, it had signed", async () => {
+    const last = tenant()?.ledger(sidecar.ledgerId)?.lease?.artifact.body;
+    if (last === undefined) throw new Error("no lease");
+    const body = { ...last, leaseId: newId("lse", ids), leaseSeq: last.leaseSeq + 1 };
+    const lost = await (tenant() as Tenant).issue(LEASE, body);
+    const next = await prepare(KeyRole.ISSUER);
+    await record(adding("ISSUER", next, { compromisedFromUs: world.clock.nowUs() - DAY_US }));
+    await attached.leave();
+    const back = await sidecar.attach({ lease: lost.signed });
+    await back.syncAll();
+    sidecar.leaseRef = lost.ref;
+    expect(await nextIssuer(back)).toBe(toHex(next));
   });
 
   test("may not be given up without another in its place", async () => {
