@@ -9,7 +9,7 @@ const ARENAS_MAX = "2";
 
 /**
  * Keeps the memory of this process small: it is a guest beside every agent. What a call leaves behind
- * dies young, so that halves of 16 MB would save a twentieth of the time at most, for 15 MB more; and
+ * dies young, so that halves of 16 MB would save an eighth of the time, for 15 MB more; and
  * garbage in the old generation is looked for at twice what lives, not four times.
  *
  * The young generation's size is fixed before the first line of a program runs, so the process begins

@@ -29,8 +29,7 @@ const joined = new Uint8Array(16 * 1024);
 /** node:crypto: the hot path. Bytes that it returns are plain `Uint8Array`s, never pooled. */
 export const native: Crypto = {
   sha256(...parts) {
-    const [only] = parts;
-    if (parts.length === 1 && only !== undefined) return digest(only);
+    if (parts.length === 1) return digest(parts[0] as Uint8Array);
     let length = 0;
     for (const part of parts) length += part.length;
     const into = length <= joined.length ? joined : new Uint8Array(length);
