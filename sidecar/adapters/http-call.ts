@@ -14,7 +14,7 @@ import { EventMeter } from "./event-stream.ts";
 import type { Denial, Ending } from "./exchange.ts";
 import { HeldBody } from "./held-body.ts";
 import type { HttpClientSide } from "./http-client.ts";
-import { fieldNames, responseFraming } from "./http-fields.ts";
+import { fieldNames, repeatedName, responseFraming } from "./http-fields.ts";
 import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
 import { GONE, type HttpBody } from "./http-wire.ts";
@@ -145,6 +145,11 @@ export class HttpCall {
       const wait = up.write(piece);
       if (wait !== null) await wait;
       if (this.#ended) return;
+    }
+    const repeated = repeatedName(this.#request.fields, client.trailers);
+    if (repeated !== null) {
+      this.#deny("FRAMING_INVALID", `the trailer ${repeated} would change what was judged`);
+      return;
     }
     this.#askedAll = true;
     up.end(client.trailers);

@@ -133,7 +133,8 @@ export class Http1Client implements HttpClientSide {
   }
 
   deny(denial: Denial): void {
-    if (!this.#body.whole) this.#keep = false;
+    // Who frames one thing so that it may be two says more behind it.
+    if (!this.#body.whole || denial.reason === "FRAMING_INVALID") this.#keep = false;
     this.#state = "answered";
     this.#socket.write(denialAnswer(denial, { keep: this.#keep, bodyless: this.#bodyless }));
   }

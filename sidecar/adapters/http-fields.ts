@@ -23,6 +23,17 @@ export function fieldNames(fields: RawFields): readonly string[] {
   return [...names].sort();
 }
 
+/**
+ * A trailer that some servers would merge into a field of the head, which was judged without it; null:
+ * there is none. `-` and `_` are one letter to those that do.
+ */
+export function repeatedName(head: RawFields, trailers: RawFields): string | null {
+  if (trailers.length === 0) return null;
+  const plain = (name: string): string => name.replaceAll("_", "-");
+  const judged = new Set(fieldNames(head).map(plain));
+  return fieldNames(trailers).find((name) => judged.has(plain(name))) ?? null;
+}
+
 /** How the length of a body is told. */
 export type Framing =
   | { readonly kind: "none" }

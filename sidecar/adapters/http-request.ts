@@ -82,6 +82,10 @@ export function readHttpRequest(
   }
   const differs = ingress.reverse ? null : disagreement(parts, hosts[0], target, ingress);
   if (differs !== null) return no("AUTHORITY_MISMATCH", differs);
+  const overrides = METHOD_OVERRIDES.flatMap((name) => valuesOf(fields, name));
+  if (overrides.some((override) => override.toUpperCase() !== method)) {
+    return no("REQUEST_NOT_NORMAL", "a field asks for another method than the request");
+  }
   const expectations = listOf(fields, "expect");
   if (expectations.some((e) => e !== "100-continue")) {
     return no("REQUEST_NOT_NORMAL", "it expects what nobody knows; write 100-continue");
@@ -102,6 +106,16 @@ export function readHttpRequest(
     webSocket,
   };
 }
+
+/** What some frameworks act by instead of the method, which is what was judged. */
+const METHOD_OVERRIDES = [
+  "x-http-method-override",
+  "x-http-method",
+  "x-method-override",
+  "x_http_method_override",
+  "x_http_method",
+  "x_method_override",
+];
 
 const claimOf = (
   verb: string,

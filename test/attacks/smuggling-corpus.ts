@@ -152,6 +152,8 @@ export const CORPUS: readonly Case[] = [
   elsewhere("out of its scope by case", "/OK"),
   line("an escaped NUL", "GET http://HOST/ok%00.html HTTP/1.1"),
   line("an escaped line end", "GET http://HOST/ok%0d%0aX:%201 HTTP/1.1"),
+  head("another method in a field", "X-HTTP-Method-Override: DELETE\r\n"),
+  head("another method in a field of another name", "x_method_override: delete\r\n"),
   // What it asks of the connection
   head("an expectation nobody knows", "Expect: 200-ok\r\n"),
   body(
@@ -184,6 +186,12 @@ export const CORPUS: readonly Case[] = [
   body("a trailer without a colon", CHUNKED, "0\r\nX\r\n\r\n"),
   body("a folded trailer", CHUNKED, "0\r\nX: 1\r\n 2\r\n\r\n"),
   body("NUL in a trailer", CHUNKED, "0\r\nX: \0\r\n\r\n"),
+  body("a trailer that repeats a field", `X-Account: 1\r\n${CHUNKED}`, "0\r\nX-Account: 2\r\n\r\n"),
+  body(
+    "a trailer that reads as a field",
+    `X-Account: 1\r\n${CHUNKED}`,
+    "0\r\nx_account: 2\r\n\r\n",
+  ),
   body("a length in the trailers", CHUNKED, "0\r\nContent-Length: 4\r\n\r\n"),
   body("an encoding in the trailers", CHUNKED, "0\r\nTransfer-Encoding: chunked\r\n\r\n"),
   // What is odd, and means one thing
@@ -217,6 +225,11 @@ export const CORPUS: readonly Case[] = [
     "blanks around a value",
     "GET http://HOST/ok HTTP/1.1\r\nHost: HOST\r\nAUTHConnection: close\r\nX: \t a b \t\r\nY:\r\n\r\n",
     "GET /ok HTTP/1.1\r\nHost: HOST\r\nX: a b\r\nY: \r\n\r\n",
+  ),
+  passes(
+    "its own method in a field",
+    "GET http://HOST/ok HTTP/1.1\r\nHost: HOST\r\nAUTHConnection: close\r\nX-HTTP-Method-Override: GET\r\n\r\n",
+    "GET /ok HTTP/1.1\r\nHost: HOST\r\nX-HTTP-Method-Override: GET\r\n\r\n",
   ),
   passes(
     "a body by GET",
