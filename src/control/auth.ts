@@ -1,11 +1,12 @@
-import type { DescService } from "@bufbuild/protobuf";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { equal, toHex, utf8 } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { keysOf, LOGIN_ROLES, type LoginRole } from "../domain/keyset.ts";
+import { strangerMessageBytesMax } from "../domain/limits.ts";
 import { checkToken, parseToken } from "../domain/token.ts";
 import type { Clock } from "../native/clock.ts";
-import type { CallContext, Handlers } from "../wire/rpc.ts";
+import type { CallContext, CallHead, Entry, Handlers } from "../wire/rpc.ts";
 import { StatusError } from "../wire/status.ts";
 import { type Access, accessOf } from "./access.ts";
 import type { Admission } from "./admission.ts";
@@ -23,16 +24,13 @@ export interface Operator {
   readonly role: LoginRole;
 }
 
-/** What a call brings along to be let in by. */
-export type Credentials = Pick<CallContext, "metadata" | "certificate" | "peer">;
-
 /** What one needs to be let in. */
 export interface Authenticator {
   /**
    * Lets a call in, or throws UNAUTHENTICATED, PERMISSION_DENIED or RESOURCE_EXHAUSTED. Returns who
    * called where the access asks for somebody, else null.
    */
-  admit(access: Access, credentials: Credentials): Operator | SidecarCaller | null;
+  admit(access: Access, credentials: CallHead): Operator | SidecarCaller | null;
 }
 
 export interface AuthenticatorParts {
@@ -66,7 +64,7 @@ export function authenticator(parts: AuthenticatorParts): Authenticator {
 }
 
 /** A credential that does not hold makes a stranger, who may not try as often as they like. */
-function orCounted<T>({ admission }: AuthenticatorParts, { peer }: Credentials, admit: () => T): T {
+function orCounted<T>({ admission }: AuthenticatorParts, { peer }: CallHead, admit: () => T): T {
   try {
     return admit();
   } catch (error) {
@@ -75,30 +73,33 @@ function orCounted<T>({ admission }: AuthenticatorParts, { peer }: Credentials, 
   }
 }
 
-/** Whoever was let in, by the call that they made. */
-const operators = new WeakMap<CallContext, Operator>();
-const sidecars = new WeakMap<CallContext, SidecarCaller>();
+/** How calls of a service are let in: as the table of access says, by their headers alone. */
+export const entries =
+  (service: DescService, authenticator: Authenticator) =>
+  ({ name }: DescMethod): Entry => {
+    const access = accessOf(service, name);
+    const isForStrangers = access === "OPEN" || access === "PROOF";
+    return {
+      admit: (head) => authenticator.admit(access, head),
+      messageBytesMax: isForStrangers ? strangerMessageBytesMax : null,
+    };
+  };
 
-/** Wraps every handler of a service with the check that the table of access asks for. */
-export function guard<S extends DescService>(
+/** The same service, whose callers are told so when nothing can be stored any more. */
+export function tellingOfFailure<S extends DescService>(
   service: S,
   handlers: Handlers<S>,
-  authenticator: Authenticator,
 ): Handlers<S> {
   type Any = (request: unknown, context: CallContext) => unknown;
-  const guarded = service.methods.map(({ localName, name }) => {
-    const access = accessOf(service, name);
+  const telling = service.methods.map(({ localName }) => {
     const handler = (handlers as unknown as Record<string, Any>)[localName];
-    const checked: Any = (request, context) => {
-      const caller = authenticator.admit(access, context);
-      if (caller !== null && "role" in caller) operators.set(context, caller);
-      else if (caller !== null) sidecars.set(context, caller);
+    const told: Any = (request, context) => {
       const answer = handler?.(request, context);
       return answer instanceof Promise ? answer.catch(toldAsUnavailable) : answer;
     };
-    return [localName, checked] as const;
+    return [localName, told] as const;
   });
-  return Object.fromEntries(guarded) as unknown as Handlers<S>;
+  return Object.fromEntries(telling) as unknown as Handlers<S>;
 }
 
 /** Whether it was carried out is not known: ask again with the same request_id, of whoever comes next. */
@@ -112,23 +113,28 @@ function toldAsUnavailable(error: unknown): never {
 }
 
 /** The operator who makes a call. @throws when the table of access lets it in without one: a bug. */
-export function operatorOf(context: CallContext): Operator {
-  const operator = operators.get(context);
-  if (operator === undefined) throw new Error("this call was let in without an operator");
-  return operator;
+export function operatorOf({ caller }: CallContext): Operator {
+  if (!isObject(caller) || !("role" in caller)) {
+    throw new Error("this call was let in without an operator");
+  }
+  return caller as Operator;
 }
 
 /** The sidecar that makes a call. @throws when the table of access lets it in without one: a bug. */
-export function sidecarOf(context: CallContext): SidecarCaller {
-  const sidecar = sidecars.get(context);
-  if (sidecar === undefined) throw new Error("this call was let in without a sidecar");
-  return sidecar;
+export function sidecarOf({ caller }: CallContext): SidecarCaller {
+  if (!isObject(caller) || !("ledger" in caller)) {
+    throw new Error("this call was let in without a sidecar");
+  }
+  return caller as SidecarCaller;
 }
+
+const isObject = (caller: unknown): caller is object =>
+  typeof caller === "object" && caller !== null;
 
 /** One kind of credential is as good as none where the other belongs: so neither is ever tried out. */
 function sidecarBy(
   { certificates }: AuthenticatorParts,
-  { metadata, certificate }: Credentials,
+  { metadata, certificate }: CallHead,
 ): SidecarCaller {
   if (metadata.text("authorization") !== undefined) {
     throw unauthenticated("sidecars show a client certificate, and send no authorization");
@@ -143,7 +149,7 @@ function sidecarBy(
 function operatorBy(
   parts: AuthenticatorParts,
   access: Exclude<Access, "OPEN" | "PROOF" | "SIDECAR">,
-  { metadata, certificate }: Credentials,
+  { metadata, certificate }: CallHead,
 ): Operator | null {
   if (certificate !== null) {
     throw unauthenticated("this connection is a sidecar's; operators come without a certificate");

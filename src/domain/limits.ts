@@ -293,6 +293,11 @@ export const externalSignerMsMax = 10_000;
 
 /** Bytes of one message to or from the control plane: a whole manifest, or a page, with room to spare. */
 export const controlMessageBytesMax = 8 * MIB;
+/**
+ * Bytes of one message from whom nothing is proven yet: a genesis, an enrolment, the name of a service,
+ * four times over. With all calls of a connection, and all connections of an address, 512 MiB.
+ */
+export const strangerMessageBytesMax = 4 * KIB;
 /** Bytes of artifacts after which a page is closed, whatever size was asked for; one always fits. */
 export const pageBytesMax = 2 * MIB;
 /** Calls at once on one connection to the control plane: a console with its watches, many times over. */

@@ -18,6 +18,8 @@ import {
   Server,
   ServerCredentials,
   type ServerDuplexStream,
+  ServerInterceptingCall,
+  type ServerInterceptor,
   type ServerUnaryCall,
   type ServerWritableStream,
   type ServiceDefinition,
@@ -28,8 +30,10 @@ import {
 import {
   answersStream,
   type CallContext,
+  type CallHead,
   type CallMetadata,
   type CallOptions,
+  type Entry,
   type Handlers,
   type RpcClient,
   sendsStream,
@@ -102,6 +106,8 @@ export interface Transport {
 /** A gRPC server, made by `openServer`, filled by `serve`. */
 export interface RpcServer {
   readonly grpc: Server;
+  /** How calls are let in, by the method's path. */
+  readonly entries: Map<string, Entry>;
   readonly onFault: ServerOptions["onFault"];
   /**
    * `127.0.0.1:0`, `[::1]:7443` or `unix:/path`. Resolves to the port bound (a unix socket: 1), once
@@ -115,7 +121,9 @@ export interface RpcServer {
 const ms = (us: number): number => Math.ceil(us / 1000);
 
 export function openServer({ transport, limits, onFault }: ServerOptions): RpcServer {
+  const entries = new Map<string, Entry>();
   const grpc = new Server({
+    interceptors: [entering(entries, onFault)],
     "grpc.max_receive_message_length": limits.messageBytesMax,
     "grpc.max_send_message_length": limits.messageBytesMax,
     "grpc.max_concurrent_streams": limits.streamsPerConnectionMax,
@@ -131,6 +139,7 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
   const plain = ServerCredentials.createInsecure();
   return {
     grpc,
+    entries,
     onFault,
     listen: (address) => {
       if (transport !== null) {
@@ -151,16 +160,63 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
   };
 }
 
+/** What was found out about a call at its headers. */
+const entered = new WeakMap<Metadata, CallHead & { readonly caller: unknown }>();
+
+/**
+ * Asks each call's entry at its headers. Until it is let in nothing of its messages is read: what a
+ * stranger sends is held back by flow control, and costs no memory.
+ */
+function entering(
+  entries: ReadonlyMap<string, Entry>,
+  onFault: ServerOptions["onFault"],
+): ServerInterceptor {
+  return ({ path }, call) => {
+    const entry = entries.get(path);
+    if (typeof entry?.messageBytesMax === "number") limitMessages(call, entry.messageBytesMax);
+    return new ServerInterceptingCall(call, {
+      start: (next) =>
+        next({
+          onReceiveMetadata(metadata, pass) {
+            const head = {
+              metadata: metadataOf(metadata),
+              peer: call.getPeer(),
+              certificate: certificateOf(call),
+            };
+            try {
+              entered.set(metadata, { ...head, caller: entry?.admit(head) });
+            } catch (error) {
+              call.sendStatus(told(error, false, path, onFault));
+              return;
+            }
+            pass(metadata);
+          },
+        }),
+    });
+  };
+}
+
+/**
+ * grpc-js knows one limit for all methods, of which each call has a copy: for what it takes from the
+ * wire, and for what it makes of it.
+ */
+function limitMessages(call: object, bytesMax: number): void {
+  const own = call as { maxReceiveMessageSize: number; decoder: { maxReadMessageLength: number } };
+  own.maxReceiveMessageSize = bytesMax;
+  own.decoder.maxReadMessageLength = bytesMax;
+}
+
 type AnyHandlers = Record<string, (request: unknown, context: CallContext) => unknown>;
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
 type WritableCall = ServerWritableStream<Buffer, Buffer>;
 type DuplexCall = ServerDuplexStream<Buffer, Buffer>;
 
-/** Mounts a service's handlers on a server. */
+/** Mounts a service's handlers on a server. Without entries everybody is let in. */
 export function serve<S extends DescService>(
   server: RpcServer,
   service: S,
   handlers: Handlers<S>,
+  entryOf?: (method: DescMethod) => Entry,
 ): void {
   const definition: Record<string, unknown> = {};
   const mounted: Record<string, unknown> = {};
@@ -178,6 +234,7 @@ export function serve<S extends DescService>(
       responseDeserialize: raw,
     };
     mounted[method.localName] = mount(server, method, handler);
+    if (entryOf !== undefined) server.entries.set(pathOf(method), entryOf(method));
   }
   server.grpc.addService(
     definition as ServiceDefinition,
@@ -186,13 +243,8 @@ export function serve<S extends DescService>(
 }
 
 function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[string]) {
-  const told = (error: unknown, signal: AbortSignal) => {
-    const known = asStatus(error, signal);
-    if (known === null) server.onFault(error, pathOf(method));
-    return wireError(
-      known ?? new StatusError("INTERNAL", "INTERNAL", "the control plane failed at this call"),
-    );
-  };
+  const failed = (error: unknown, { aborted }: AbortSignal) =>
+    told(error, aborted, pathOf(method), server.onFault);
   const requestOf = (call: UnaryCall | WritableCall | DuplexCall) =>
     sendsStream(method)
       ? // Ending the iteration must leave the stream to answer on: see grpc/grpc-node#1839.
@@ -206,7 +258,7 @@ function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[strin
         const answer = await handler?.(requestOf(call), context);
         done(null, write(method.output, answer as never));
       } catch (error) {
-        done(told(error, context.signal));
+        done(failed(error, context.signal));
       }
     };
   }
@@ -219,7 +271,7 @@ function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[strin
       await pump(call, method.output, answers, context.signal);
       call.end();
     } catch (error) {
-      call.emit("error", told(error, context.signal));
+      call.emit("error", failed(error, context.signal));
     }
   };
 }
@@ -270,16 +322,16 @@ function contextOf(call: UnaryCall | WritableCall | DuplexCall): CallContext {
   if (call.cancelled) abort.abort();
   (call as NodeJS.EventEmitter).on("cancelled", () => abort.abort());
   const deadline = call.getDeadline();
+  const head = entered.get(call.metadata);
+  if (head === undefined) throw new Error("a call that passed no entry");
   return {
-    metadata: metadataOf(call.metadata),
-    peer: call.getPeer(),
-    certificate: certificateOf(call),
+    ...head,
     signal: abort.signal,
     deadlineUs: (deadline instanceof Date ? deadline.getTime() : deadline) * 1000,
   };
 }
 
-function certificateOf(call: UnaryCall | WritableCall | DuplexCall): Uint8Array | null {
+function certificateOf(call: Pick<UnaryCall, "getAuthContext">): Uint8Array | null {
   const raw = call.getAuthContext().sslPeerCertificate?.raw;
   return raw === undefined ? null : new Uint8Array(raw);
 }
@@ -295,10 +347,19 @@ const metadataOf = (metadata: Metadata): CallMetadata => ({
   },
 });
 
+/** A call's failure as its caller hears of it. */
+function told(error: unknown, aborted: boolean, path: string, onFault: ServerOptions["onFault"]) {
+  const known = asStatus(error, aborted);
+  if (known === null) onFault(error, path);
+  return wireError(
+    known ?? new StatusError("INTERNAL", "INTERNAL", "the control plane failed at this call"),
+  );
+}
+
 /** null: nothing that a caller should be told. */
-function asStatus(error: unknown, signal: AbortSignal): StatusError | null {
+function asStatus(error: unknown, aborted: boolean): StatusError | null {
   if (error instanceof StatusError) return error;
-  if (signal.aborted) return new StatusError("CANCELLED", "", "cancelled");
+  if (aborted) return new StatusError("CANCELLED", "", "cancelled");
   // Too long a message, or a frame that gRPC itself refuses: the transport's own word.
   if (isServiceError(error)) return fromGrpc(error);
   return null;

@@ -14,12 +14,26 @@ export interface CallMetadata {
   binary(name: string): Uint8Array | undefined;
 }
 
-export interface CallContext {
+/** What is known of a call as soon as its headers are there. */
+export interface CallHead {
   readonly metadata: CallMetadata;
   /** Address of the other side: `127.0.0.1:40022`. */
   readonly peer: string;
   /** The certificate that the other side showed on this connection and that TLS verified, DER. */
   readonly certificate: Uint8Array | null;
+}
+
+/** How calls of one method are let in: by their headers, before anything else of them is read. */
+export interface Entry {
+  /** Returns what `CallContext.caller` is to say. Throws StatusError to refuse the call. */
+  readonly admit: (head: CallHead) => unknown;
+  /** Bytes of one message to this method; null: as the server's. */
+  readonly messageBytesMax: number | null;
+}
+
+export interface CallContext extends CallHead {
+  /** Whom the method's entry let in; undefined: it has none. */
+  readonly caller: unknown;
   /** Aborts when nobody waits for the answer any more: cancelled, past its deadline, cut off. */
   readonly signal: AbortSignal;
   /** When it must be done by, microseconds since the epoch; Infinity: no deadline was given. */

@@ -4,7 +4,8 @@ import { connect as connectRaw } from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { openServer, type RpcServer, type ServerLimits, serve } from "../../src/wire/grpc.ts";
-import type { CallContext, Handlers } from "../../src/wire/rpc.ts";
+import type { CallContext, Entry, Handlers } from "../../src/wire/rpc.ts";
+import { StatusError } from "../../src/wire/status.ts";
 
 /** What one connection may cost: a client that is no gRPC library at all tries to cost more. */
 
@@ -32,7 +33,7 @@ afterEach(async () => {
 });
 
 /** `watchReceipts` says one thing of almost 1 MiB, and then waits until its caller is gone. */
-async function open(limits: Partial<ServerLimits>): Promise<ClientHttp2Session> {
+async function open(limits: Partial<ServerLimits>, entry?: Entry): Promise<ClientHttp2Session> {
   server = openServer({
     transport: null,
     limits: { ...LIMITS, ...limits },
@@ -49,9 +50,8 @@ async function open(limits: Partial<ServerLimits>): Promise<ClientHttp2Session> 
   };
   const none = () => Promise.reject(new Error("not called here"));
   const rest = { sync: none, listReceipts: none, getReceipt: none };
-  serve(server, LedgerService, { ...rest, ...handlers } as unknown as Handlers<
-    typeof LedgerService
-  >);
+  const all = { ...rest, ...handlers } as unknown as Handlers<typeof LedgerService>;
+  serve(server, LedgerService, all, entry && (() => entry));
   begun = 0;
   port = await server.listen("127.0.0.1:0");
   session = connect(`http://127.0.0.1:${port}`);
@@ -60,8 +60,15 @@ async function open(limits: Partial<ServerLimits>): Promise<ClientHttp2Session> 
   return session;
 }
 
-/** A call that is never ended, and whose answer is never read. */
+/** A call whose answer is never read. */
 function call(): ClientHttp2Stream {
+  const stream = begin();
+  stream.end(new Uint8Array(5));
+  return stream;
+}
+
+/** The headers of a call, and nothing else yet. */
+function begin(): ClientHttp2Stream {
   const stream = (session as ClientHttp2Session).request({
     ":method": "POST",
     ":path": "/dragons.v1.LedgerService/WatchReceipts",
@@ -69,7 +76,6 @@ function call(): ClientHttp2Stream {
     te: "trailers",
   });
   stream.on("error", () => {});
-  stream.end(new Uint8Array(5));
   return stream;
 }
 const closed = async (stream: ClientHttp2Stream): Promise<number | undefined> => {
@@ -102,6 +108,40 @@ test("a connection that lets answers pile up gets no further call once it holds 
   }
   expect(refused).toEqual([constants.NGHTTP2_ENHANCE_YOUR_CALM]);
   expect(streams.length).toBeGreaterThan(2);
+});
+
+/** The head of a message that long, and none of it. */
+function announcing(bytes: number): Uint8Array {
+  const head = new Uint8Array(5);
+  new DataView(head.buffer).setUint32(1, bytes);
+  return head;
+}
+
+test("a caller who is not let in is told at the headers, and no byte of what it sends is taken", async () => {
+  const refusal = new StatusError("UNAUTHENTICATED", "CREDENTIAL_INVALID", "nobody knows you");
+  const admit = () => {
+    throw refusal;
+  };
+  await open({}, { admit, messageBytesMax: null });
+  const stream = begin();
+  stream.write(announcing(LIMITS.messageBytesMax));
+  stream.write(new Uint8Array(1 << 16));
+  const [headers] = await once(stream, "response");
+  expect(headers).toMatchObject({ "grpc-status": "16", "grpc-message": "nobody%20knows%20you" });
+  expect(begun).toBe(0);
+});
+
+test("a method's own limit ends a longer message as soon as its length is told", async () => {
+  await open({}, { admit: () => "anybody", messageBytesMax: 100 });
+  const long = begin();
+  long.write(announcing(101));
+  const [headers] = await once(long, "response");
+  expect(headers).toMatchObject({ "grpc-status": "8" });
+  const short = begin();
+  short.end(Buffer.concat([announcing(100), new Uint8Array(100)]));
+  // Not a message of this method, but one that was read.
+  const [answer] = await once(short, "response");
+  expect(answer).toMatchObject({ "grpc-status": "3" });
 });
 
 test("a connection without calls is told to go", async () => {
