@@ -2,14 +2,21 @@ import { equal } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { LeaseBody, verifyLease } from "../domain/lease.ts";
-import { checkEpoch, verifyRecordedRevocation } from "../domain/revocation.ts";
+import {
+  checkEpoch,
+  RevocationBody,
+  verifyRecordedRevocation,
+  verifyRevocation,
+} from "../domain/revocation.ts";
 import type { SignedBytes } from "../domain/signed.ts";
 import { refOf } from "../domain/signing.ts";
 import { refusal, StatusError } from "../wire/status.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
-import { peek } from "./services/requests.ts";
+import { notByRevoked, peek } from "./services/requests.ts";
 import type { Tenant } from "./tenant.ts";
+
+const NONE = new Uint8Array(0);
 
 /** What a sidecar holds and hands over when it attaches; each verified from the bottom. */
 export interface Handed {
@@ -66,10 +73,18 @@ async function learnLease(
 
 async function learnRevocation(tenant: Tenant, crypto: Crypto, signed: SignedBytes): Promise<void> {
   const { done } = await tenant.exclusive(async () => {
-    const revocation = verifyRecordedRevocation(crypto, signed, tenant.keyset());
+    const { epoch, effectiveUs } = peek(RevocationBody, signed, "proof.revocations");
+    const ref = refOf(crypto, "revocation", signed.body);
+    if (equal(tenant.revocations()[epoch - 1]?.ref ?? NONE, ref)) return { done: null };
+    const keyset = tenant.keyset();
+    // What a restore lost was judged when it was recorded. All else is new here, and whoever may not
+    // revoke any more, or not alone, must not do so by way of a sidecar.
+    const isLost = tenant.mayHaveLost(effectiveUs);
+    const revocation = isLost
+      ? verifyRecordedRevocation(crypto, signed, keyset)
+      : verifyRevocation(crypto, signed, keyset, tenant.nowUs());
     if (isInvalid(revocation)) throw refusal(revocation);
-    const ours = tenant.revocations()[revocation.body.epoch - 1];
-    if (ours !== undefined && equal(ours.ref, revocation.ref)) return { done: null };
+    if (!isLost) notByRevoked(tenant, "proof.revocations", signed);
     const misplaced = checkEpoch(tenant.revocations().at(-1) ?? null, revocation);
     if (misplaced !== null) {
       // Others were recorded here after a restore, before this sidecar told of its own.

@@ -298,6 +298,14 @@ export class Tenant {
     return this.#view.resumedUs < this.#restored.atUs;
   }
 
+  /**
+   * Whether a revocation signed at that time may have been recorded here once: before the restore, of
+   * which operators have yet to say what it lost.
+   */
+  mayHaveLost(effectiveUs: number): boolean {
+    return this.unconfirmed && effectiveUs < this.#restored.atUs;
+  }
+
   /** Sessions are numbered above this: those granted after the backup are forgotten, and must stay over. */
   get sessionFloor(): number {
     return this.#restored.times * sessionsPerRestore;

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { RESTORED_KEY, RestoredRow, type Tenant } from "../../src/control/tenant.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import { REVOCATION, RevocationBody } from "../../src/domain/revocation.ts";
+import type { SignedBytes } from "../../src/domain/signed.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
 import { GrantService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
@@ -184,5 +187,64 @@ describe("a tenant that was stopped", () => {
     const tenant = world.running.tenants.get(house.tenantId);
     expect(tenant?.stoppedEpoch()).toBe(0);
     expect(tenant?.ledger(sidecar.ledgerId)?.lease?.revokedEpoch).toBe(1);
+  });
+});
+
+describe("a sidecar that hands over a revocation unknown here", () => {
+  const signed = (
+    kind: RevocationBody["kind"],
+    signer: Signer,
+    more: Partial<RevocationBody> = {},
+  ): Promise<SignedBytes> => {
+    const { tenantId } = house;
+    const effectiveUs = world.clock.nowUs();
+    const reason = "handed over";
+    const body = { ...RevocationBody.empty(), version: 1, tenantId, kind, effectiveUs, reason };
+    return signBody(REVOCATION, { ...body, epoch: epoch + 1, previous, ...more }, [signer]);
+  };
+  const tenant = () => world.running.tenants.get(house.tenantId) as Tenant;
+  const handOver = async (revocation: SignedBytes) => {
+    await attached.leave();
+    return sidecar.attach({ revocations: [revocation] });
+  };
+  /** As `control restore` marks a tenant. */
+  async function restored(): Promise<void> {
+    const row = RestoredRow.encode({ atUs: world.clock.nowUs(), times: 1 });
+    await tenant().record({ entries: [], writes: [{ key: RESTORED_KEY, value: row }] });
+    await world.restart();
+    world.clock.advance(1_000_000);
+    attached = await sidecar.attach();
+    await attached.syncAll();
+  }
+
+  test("gives no voice to a key that operators gave up", async () => {
+    await revoke("KEY", house.grantKey.publicKey);
+    const stop = await signed("TENANT", house.grantKey);
+    expect(await refusalOf(handOver(stop))).toMatchObject({
+      code: "PERMISSION_DENIED",
+      reason: "E_REVOKED",
+    });
+    expect(tenant().stoppedEpoch()).toBe(0);
+  });
+
+  test("is not believed about what a restore may have lost, when it was signed after that", async () => {
+    await revoke("KEY", house.grantKey.publicKey);
+    await restored();
+    const resume = await signed("RESUME", house.grantKey);
+    expect(await refusalOf(handOver(resume))).toMatchObject({ reason: "E_REVOKED" });
+    expect(tenant().unconfirmed).toBe(true);
+  });
+
+  test("gives back what a restore lost, whatever has become of the key since", async () => {
+    const lost = await signed("GRANT", house.grantKey, { target: berth.grantRef });
+    world.clock.advance(1_000_000);
+    await restored();
+    const again = await handOver(lost);
+    expect(tenant().revocationEpoch()).toBe(1);
+    expect(tenant().grant(berth.grantRef)?.revokedEpoch).toBe(1);
+    await again.leave();
+    // Told twice, it is known.
+    await sidecar.attach({ revocations: [lost] });
+    expect(tenant().revocationEpoch()).toBe(1);
   });
 });

@@ -175,7 +175,13 @@ export class SimSidecar {
   }
 
   async attach(
-    more: { regressed?: boolean; key?: Signer; lease?: SignedBytes; quarantined?: boolean } = {},
+    more: {
+      regressed?: boolean;
+      key?: Signer;
+      lease?: SignedBytes;
+      revocations?: readonly SignedBytes[];
+      quarantined?: boolean;
+    } = {},
   ): Promise<Attachment> {
     const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(64);
     const client = (await this.certified()).client(TetherService);
@@ -255,11 +261,13 @@ export class Attachment {
     regressed = false,
     key,
     lease,
+    revocations = [],
     quarantined,
   }: {
     regressed?: boolean;
     key?: Signer;
     lease?: SignedBytes;
+    revocations?: readonly SignedBytes[];
     quarantined?: boolean;
   }): Promise<void> {
     const { ledgerId, ledgerKey, chain } = this.sidecar;
@@ -275,6 +283,7 @@ export class Attachment {
           head,
           regressed,
           ...(lease === undefined ? {} : { lease: toWire(lease) }),
+          revocations: revocations.map(toWire),
           ...(quarantined === undefined ? {} : { standing: { quarantined } }),
         },
       },
