@@ -123,7 +123,7 @@ export class Organisms {
     organism.pending.push(...taken.transitions);
     const entries = taken.refused === null ? await this.#drain(organism) : [];
     if (input.kind === "stop" && taken.refused === null) {
-      entries.push(...(await this.#takeAuthority(organism, "STOP", input.order.reason)));
+      entries.push(...(await this.#takeAuthority(organism, "STOP", input.order.reason, entries)));
     }
     return { ...taken, entries, writes: this.rows(instanceId) };
   }
@@ -235,9 +235,9 @@ export class Organisms {
       const why =
         pending.reason || (condition === "UNSPECIFIED" ? cause : `${cause}: ${condition}`);
       if (pending.to === "QUARANTINED") {
-        entries.push(...(await this.#takeAuthority(organism, "QUARANTINE", why)));
+        entries.push(...(await this.#takeAuthority(organism, "QUARANTINE", why, entries)));
       } else if (pending.to === "STOPPED") {
-        entries.push(...(await this.#takeAuthority(organism, "STOP", why)));
+        entries.push(...(await this.#takeAuthority(organism, "STOP", why, entries)));
       } else if (pending.from === "QUARANTINED") {
         entries.push(await this.#directive(organism, "RELEASE", why));
       }
@@ -245,15 +245,20 @@ export class Organisms {
     return entries;
   }
 
-  /** Takes back the lease that it holds, if any, and tells the sidecar. */
+  /**
+   * Takes back the lease that it holds, if any, and tells the sidecar. What is about to be recorded
+   * with it counts already: of one lease, and under one epoch, there is one revocation.
+   */
   async #takeAuthority(
     organism: Organism,
     kind: "QUARANTINE" | "STOP",
     reason: string,
+    before: readonly Recordable[],
   ): Promise<Recordable[]> {
     const entries: Recordable[] = [];
     const { lease } = this.#ledger(organism.instanceId);
-    const holds = lease !== null && lease.revokedEpoch === 0;
+    const isTaken = before.some((e) => e.what === "revocation");
+    const holds = !isTaken && lease !== null && lease.revokedEpoch === 0;
     if (holds && this.#tenant.nowUs() < lease.artifact.body.notAfterUs) {
       const target = lease.artifact.ref;
       const artifact = await this.#tenant.issueRevocation({ target, reason });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Organisms } from "../../src/control/organisms.ts";
+import type { Tenant } from "../../src/control/tenant.ts";
 import { DirectiveBody } from "../../src/domain/directive.ts";
 import { verifyGenesis } from "../../src/domain/genesis.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
@@ -242,6 +243,28 @@ test("an agent that ended by itself: the directive says how, and no condition wh
   await a.beat({ child: "EXITED", childExit: 1 });
   const { kind, reason } = DirectiveBody.decode((await a.next("directive")).body);
   expect({ kind, reason }).toEqual({ kind: "STOP", reason: "FINISHED" });
+});
+
+test("what happens while others decide takes a lease back once: epochs stay one chain", async () => {
+  await running();
+  const tenant = world.running.tenants.get(house.tenantId) as Tenant;
+  const busy = Promise.withResolvers<void>();
+  const others = tenant.exclusive(() => busy.promise);
+  // Quarantined by the first beat and stopped by the second, before either can be recorded.
+  await a.beat({ manifestHash: native.sha256(new Uint8Array(1)) });
+  await a.next("heartbeatAck");
+  await a.beat({ child: "EXITED", childExit: 1 });
+  await a.next("heartbeatAck");
+  busy.resolve();
+  await others;
+  // Behind all who waited.
+  await tenant.exclusive(async () => {});
+  await tenant.settled();
+  expect((await path()).slice(1)).toEqual([
+    "QUARANTINED CONDITION DRIFT",
+    "STOPPED FINISHED UNSPECIFIED",
+  ]);
+  expect(tenant.revocations().map((r) => r.body.epoch)).toEqual([1]);
 });
 
 test("a stop takes its authority at once, and is final when it is seen to have ended", async () => {
