@@ -1,6 +1,6 @@
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import type { Tenant } from "../../src/control/tenant.ts";
 import { compare, equal, toHex } from "../../src/domain/bytes.ts";
 import { openNote } from "../../src/domain/checkpoint.ts";
@@ -154,42 +154,64 @@ describe("the issuer key", () => {
   });
 });
 
+/** Syncs one receipt more and gives the note with which its head, the second, was countersigned. */
+async function secondNote(): Promise<string> {
+  await sidecar.work(1);
+  await attached.syncAll();
+  await attached.beat();
+  // The head before it may still be on its way, by the key before.
+  const { note } = await attached.take("cosigned");
+  return note.includes("\n1\n") ? (await attached.take("cosigned")).note : note;
+}
+
+const countersignedBy = (note: string, key: Uint8Array) =>
+  openNote(native, note, [{ role: "COSIGNER", name: "control", key }]);
+
 test("the cosigner key is exchanged at runtime: the next head is countersigned by it", async () => {
   const next = await prepare(KeyRole.COSIGNER);
   await record(adding("COSIGNER", next));
   expect(tenant()?.cosignerSigner.publicKey).toEqual(next);
-  await sidecar.work(1);
-  await attached.syncAll();
-  await attached.beat();
-  const by = (note: string) =>
-    openNote(native, note, [{ role: "COSIGNER", name: "control", key: next }]);
-  // The head before it may still be on its way, by the key before.
-  let { note } = await attached.take("cosigned");
-  if (note.includes("\n1\n")) ({ note } = await attached.take("cosigned"));
-  expect(by(note)).toMatchObject({ checkpoint: { size: 2 } });
+  expect(countersignedBy(await secondNote(), next)).toMatchObject({ checkpoint: { size: 2 } });
 });
 
-test("a key of the control plane may sit behind a command, and signs leases from there", async () => {
-  const seed = generateSeed();
-  const { publicKey } = seedSigner(seed);
-  const folder = join(`${world.running.ready.data}.keys`, "tenants", house.tenantId);
-  // The secret is where the command finds it, not in what starts it.
-  const script = join(folder, "kms.cjs");
-  await writeFile(
-    script,
-    `const { createPrivateKey, sign } = require("node:crypto");
-     const der = Buffer.from("302e020100300506032b657004220420${toHex(seed.reveal())}", "hex");
-     const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
-     process.stdout.write(sign(null, require("node:fs").readFileSync(0), key));`,
-  );
-  const signer = { publicKey: toHex(publicKey), command: [process.execPath, script] };
-  await writeFile(join(folder, "issuer-2.signer"), JSON.stringify(signer), { mode: 0o600 });
-  expect(await prepare(KeyRole.ISSUER)).toEqual(publicKey);
-  await record(adding("ISSUER", publicKey));
-  world.clock.advance(21_000_000);
-  expect(await nextIssuer(attached)).toBe(toHex(publicKey));
-  expect(await readdir(folder)).not.toContain("issuer-2.seed");
-  await rm(script);
+describe("behind a command, where the control plane has no seed of it", () => {
+  /** A key that only a command can sign by, put where the control plane looks for its next. */
+  async function behindCommand(name: string): Promise<Uint8Array> {
+    const seed = generateSeed();
+    const { publicKey } = seedSigner(seed);
+    const folder = join(`${world.running.ready.data}.keys`, "tenants", house.tenantId);
+    // The secret is where the command finds it, not in what starts it.
+    const script = join(folder, "kms.cjs");
+    await writeFile(
+      script,
+      `const { createPrivateKey, sign } = require("node:crypto");
+       const der = Buffer.from("302e020100300506032b657004220420${toHex(seed.reveal())}", "hex");
+       const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+       process.stdout.write(sign(null, require("node:fs").readFileSync(0), key));`,
+    );
+    const signer = { publicKey: toHex(publicKey), command: [process.execPath, script] };
+    await writeFile(join(folder, `${name}.signer`), JSON.stringify(signer), { mode: 0o600 });
+    onTestFinished(async () => {
+      expect(await readdir(folder)).not.toContain(`${name}.seed`);
+      await rm(script);
+    });
+    return publicKey;
+  }
+
+  test("the issuer key signs leases", async () => {
+    const key = await behindCommand("issuer-2");
+    expect(await prepare(KeyRole.ISSUER)).toEqual(key);
+    await record(adding("ISSUER", key));
+    world.clock.advance(21_000_000);
+    expect(await nextIssuer(attached)).toBe(toHex(key));
+  });
+
+  test("the cosigner key countersigns heads", async () => {
+    const key = await behindCommand("cosigner-2");
+    expect(await prepare(KeyRole.COSIGNER)).toEqual(key);
+    await record(adding("COSIGNER", key));
+    expect(countersignedBy(await secondNote(), key)).toMatchObject({ checkpoint: { size: 2 } });
+  });
 });
 
 describe("the tenant root", () => {
