@@ -16,8 +16,12 @@ export class EventMeter {
     return this.#eventEmpty;
   }
 
-  push(chunk: Uint8Array): void {
-    for (const byte of chunk) {
+  /**
+   * @param one no more than the event under way is wanted.
+   * @returns how many bytes of the chunk were taken: all of them, unless that event ends within it.
+   */
+  push(chunk: Uint8Array, one = false): number {
+    for (const [at, byte] of chunk.entries()) {
       const secondHalf = byte === LF && this.#afterCr;
       this.#afterCr = byte === CR;
       if (secondHalf) continue;
@@ -29,7 +33,9 @@ export class EventMeter {
       } else if (!this.#eventEmpty) {
         this.messages++;
         this.#eventEmpty = true;
+        if (one) return at + 1;
       }
     }
+    return chunk.length;
   }
 }

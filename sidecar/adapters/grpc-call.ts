@@ -1,4 +1,5 @@
 import {
+  connectionsPerUpstreamMax,
   cutBoundaryUs,
   messageBytesMax,
   replayBytesMax,
@@ -67,12 +68,16 @@ export class GrpcCall implements StreamListener {
   /** Sent so far, while it may have to be sent again; null: it cannot be. */
   #replay: ByteQueue | null = new ByteQueue();
   #replays = 0;
+  /** Connections that took the call no more when it came to them. */
+  #missed = 0;
   /** Bytes that left for an upstream, and how many of them leave again. */
   #took = 0;
   #tookBefore = 0;
   /** A head has left for an upstream. */
   #left = false;
   #askedAll = false;
+  /** The end of what was asked has left for an upstream. */
+  #endLeft = false;
   #answer: RawHeaders | null = null;
   #trailers: RawHeaders | null = null;
   #cutting: Denial | null = null;
@@ -138,13 +143,17 @@ export class GrpcCall implements StreamListener {
     const attempt = new Attempt(this);
     const up = connected.request(permit, authority, fields, bodyless, attempt);
     if (up === null) {
-      this.#reconnect();
+      // Others were quicker; but no connection after the other that takes nothing from anybody.
+      if (++this.#missed > connectionsPerUpstreamMax) {
+        this.#deny("UPSTREAM_FAILED", "it takes no call on the connections that it accepts");
+      } else this.#reconnect();
       return;
     }
     attempt.stream = up;
     this.#connection = connected;
     this.#attempt = attempt;
     this.#egressLastUs = now;
+    this.#endLeft = bodyless;
     if (!bodyless) this.#sendAsked(up);
   }
 
@@ -202,7 +211,16 @@ export class GrpcCall implements StreamListener {
   #agentEnded(): void {
     if (this.#ended || this.#cutting !== null) return;
     if (!this.#askedMessages.atBoundary) this.#deny("FRAMING_INVALID", "ends inside a message");
-    else this.#askedToll?.ended(() => this.#attempt?.stream?.end());
+    else this.#askedToll?.ended(() => this.#endAsked());
+  }
+
+  /** The end leaves as all else does: a request that was cut is not to look whole. */
+  #endAsked(): void {
+    if (this.#ended || this.#cutting !== null) return;
+    const up = this.#attempt?.stream ?? null;
+    if (up === null || this.#lapsed(this.#services.clock.nowUs())) return;
+    this.#endLeft = true;
+    up.end();
   }
 
   #fromAgent(chunk: Buffer): void {
@@ -362,7 +380,7 @@ export class GrpcCall implements StreamListener {
   /** Leave was taken back. */
   #cut(denial: Denial): void {
     if (this.#ended || this.#cutting !== null) return;
-    const answering = this.#askedAll && (this.#answeredMessages?.messages ?? 0) === 0;
+    const answering = this.#endLeft && (this.#answeredMessages?.messages ?? 0) === 0;
     if (mayFinish(denial.reason, answering ? "answering" : "streaming")) {
       this.#services.clock.after(unaryGraceUs, () => this.#cutNow(denial));
     } else {

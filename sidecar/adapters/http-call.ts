@@ -14,7 +14,7 @@ import { EventMeter } from "./event-stream.ts";
 import type { Denial, Ending } from "./exchange.ts";
 import { HeldBody } from "./held-body.ts";
 import type { HttpClientSide } from "./http-client.ts";
-import { fieldNames, repeatedName, responseFraming } from "./http-fields.ts";
+import { fieldNames, repeatedName, responseFraming, trailing } from "./http-fields.ts";
 import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
 import { GONE, type HttpBody } from "./http-wire.ts";
@@ -106,6 +106,8 @@ export class HttpCall {
       }
       if (this.#ended || this.#lapsed(this.#services.clock.nowUs())) {
         up.destroy();
+        // Nothing is under way that could still be answered.
+        if (permit.cutBy !== null) this.#endDenied(permit.cutBy);
         return;
       }
       this.#up = up;
@@ -151,8 +153,14 @@ export class HttpCall {
       this.#deny("FRAMING_INVALID", `the trailer ${repeated} would change what was judged`);
       return;
     }
+    if (client.framing.kind === "chunked") {
+      // The end leaves, too: a request that was cut is not to look whole.
+      const now = this.#services.clock.nowUs();
+      if (this.#lapsed(now)) return;
+      this.#egressLastUs = now;
+    }
     this.#askedAll = true;
-    up.end(client.trailers);
+    up.end(trailing(client.trailers));
   }
 
   /** Reads answers until the final one, and carries that. */
@@ -231,11 +239,15 @@ export class HttpCall {
         this.#fail("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${piece.detail}`);
         return false;
       }
-      if (!(await this.#mayPass(piece.length))) return false;
-      this.#answered.push(piece);
-      bytesPassed(piece.length);
-      this.#events?.push(piece);
-      const wait = this.#client.write(piece);
+      // What that cuts, it cuts here and now.
+      if (this.#events?.atBoundary !== false) this.#lapsed(this.#services.clock.nowUs());
+      if (this.#ended || !(await this.#mayPass(piece.length))) return false;
+      // After a cut the event under way may end, and nothing of the next one comes through.
+      const taken = this.#events?.push(piece, this.#cutting !== null) ?? piece.length;
+      const passing = piece.subarray(0, taken);
+      this.#answered.push(passing);
+      bytesPassed(taken);
+      const wait = this.#client.write(passing);
       if (this.#cutting !== null && this.#events?.atBoundary !== false) {
         this.#endDenied(this.#cutting);
         return false;
@@ -261,6 +273,7 @@ export class HttpCall {
         this.#egressLastUs = now;
         return true;
       },
+      look: () => void this.#lapsed(this.#services.clock.nowUs()),
       mayPass: (bytes) => this.#mayPass(bytes),
       clock: this.#services.clock,
     });
@@ -362,7 +375,7 @@ export class HttpCall {
       querySha256: query === "" ? EMPTY : native.sha256(Buffer.from(query, "latin1")),
       request: {
         headerNames: fieldNames(this.#request.fields),
-        trailerNames: fieldNames(this.#client.trailers),
+        trailerNames: fieldNames(trailing(this.#client.trailers)),
         bodySha256: asked.sha256(),
         bodyBytes: asked.bytes,
         messages: this.#webSocket?.askedMessages ?? 0,

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { Denial } from "./exchange.ts";
 import { denialAnswer } from "./http-denial.ts";
-import { type Framing, keepsAlive, passedOn, without } from "./http-fields.ts";
+import { type Framing, keepsAlive, passedOn, trailing, without } from "./http-fields.ts";
 import {
   formatHead,
   type Malformed,
@@ -121,7 +121,7 @@ export class Http1Client implements HttpClientSide {
   }
 
   end(trailers: RawFields): void {
-    this.#writer?.end(trailers);
+    this.#writer?.end(trailing(trailers));
     this.#state = "answered";
   }
 

@@ -120,15 +120,30 @@ export function forwarded(fields: RawFields): string[] | Malformed {
   const listed = listOf(fields, "connection");
   const wrong = neverListed(fields);
   if (wrong !== undefined) return malformed(`connection lists ${wrong}`);
-  return without(
-    fields,
-    (name) =>
-      HOP.has(name) ||
-      name.startsWith("proxy-") ||
-      name.startsWith("x-dragons-") ||
-      listed.includes(name),
-  );
+  return without(fields, (name) => isOfHop(name) || listed.includes(name));
 }
+
+const isOfHop = (name: string): boolean =>
+  HOP.has(name) || name.startsWith("proxy-") || name.startsWith("x-dragons-");
+
+/** RFC 9110, §6.5.1: what some servers would merge into the head after it was judged. */
+const NEVER_TRAILING = new Set([
+  "connection",
+  "content-length",
+  "host",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** Whether trailers would frame or address a message. */
+export const frames = (trailers: RawFields): boolean =>
+  trailers.some((name, i) => i % 2 === 0 && NEVER_TRAILING.has(name.toLowerCase()));
+
+export const FRAMING_TRAILER = malformed("a trailer would frame or address a message");
+
+/** What of trailers goes on to the other side. */
+export const trailing = (trailers: RawFields): string[] => without(trailers, isOfHop);
 
 /** What of an answer's fields the agent is told: nothing that leads it round us. */
 export function passedOn(fields: RawFields): string[] {

@@ -1,6 +1,6 @@
 import type { Socket } from "node:net";
 import { chunkLineBytesMax, headerListBytesMax } from "../../src/domain/limits.ts";
-import { type Framing, fieldNames } from "./http-fields.ts";
+import { FRAMING_TRAILER, type Framing, frames } from "./http-fields.ts";
 import { headEnd, type Malformed, malformed, parseFields, type RawFields } from "./http-head.ts";
 
 const EMPTY = Buffer.alloc(0);
@@ -134,16 +134,6 @@ export class HttpReader {
   }
 }
 
-/** RFC 9110, §6.5.1: what some servers would merge into the head after it was judged. */
-const NEVER_TRAILING = new Set([
-  "connection",
-  "content-length",
-  "host",
-  "te",
-  "transfer-encoding",
-  "upgrade",
-]);
-
 const SIZE = /^([0-9A-Fa-f]{1,12})(?:;[\t\x20-\x7e]*)?\n$/;
 
 /**
@@ -223,9 +213,7 @@ export class HttpBody {
     }
     const fields = parseFields(lines);
     if ("malformed" in fields) return fields;
-    if (fieldNames(fields).some((name) => NEVER_TRAILING.has(name))) {
-      return malformed("a trailer would frame or address a message");
-    }
+    if (frames(fields)) return FRAMING_TRAILER;
     this.trailers = fields;
     this.#whole = true;
     return null;

@@ -1,11 +1,12 @@
 import { streamWindowBytes } from "../../src/domain/limits.ts";
+import { ByteQueue } from "../h2/byte-queue.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import { CODE } from "../h2/frames.ts";
 import type { H2Stream, StreamListener } from "../h2/stream.ts";
 import type { Denial } from "./exchange.ts";
 import type { HttpClientSide } from "./http-client.ts";
-import { type Framing, passedOn, without } from "./http-fields.ts";
-import type { RawFields, ResponseHead } from "./http-head.ts";
+import { FRAMING_TRAILER, type Framing, frames, passedOn, without } from "./http-fields.ts";
+import type { Malformed, RawFields, ResponseHead } from "./http-head.ts";
 import { GONE, type Gone } from "./http-wire.ts";
 import { problem } from "./problem.ts";
 
@@ -14,7 +15,7 @@ export class Http2Client implements HttpClientSide, StreamListener {
   readonly framing: Framing;
   readonly #stream: H2Stream;
   readonly #bodyless: boolean;
-  readonly #waiting: Buffer[] = [];
+  readonly #waiting = new ByteQueue();
   #trailers: RawFields = [];
   #whole: boolean;
   #gone = false;
@@ -37,15 +38,16 @@ export class Http2Client implements HttpClientSide, StreamListener {
     stream.listener = this;
   }
 
-  async read(): Promise<Buffer | null | Gone> {
+  async read(): Promise<Buffer | null | Gone | Malformed> {
     for (;;) {
-      const piece = this.#waiting.shift();
-      if (piece !== undefined) {
+      const piece = this.#waiting.first;
+      if (piece !== null) {
+        this.#waiting.advance(piece.length);
         this.#stream.consumed(piece.length);
         return piece;
       }
       if (this.#gone) return GONE;
-      if (this.#whole) return null;
+      if (this.#whole) return frames(this.#trailers) ? FRAMING_TRAILER : null;
       await new Promise<void>((wake) => {
         this.#wake = wake;
       });

@@ -44,12 +44,13 @@ export class FrameMeter {
 
   /**
    * @param onPayload is given what the frames carry, unmasked, in order.
+   * @param one no more than the message under way is wanted: what comes after it is not looked at.
    * @returns what is wrong with the chunk, which then must not pass; or where in it the first message
    * ended (-1: none did).
    */
-  push(chunk: Uint8Array, onPayload: (bytes: Uint8Array) => void): string | number {
+  push(chunk: Uint8Array, onPayload: (bytes: Uint8Array) => void, one = false): string | number {
     let boundary = -1;
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length && !(one && boundary >= 0); ) {
       if (this.closed) return "goes on after its close frame";
       if (!this.#inPayload) {
         this.#head[this.#headFill++] = chunk[at++] as number;

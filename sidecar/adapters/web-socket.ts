@@ -21,6 +21,8 @@ export interface WebSocketSide {
 export interface WebSocketHooks {
   /** Whether what the agent says may still pass. */
   readonly mayAsk: () => boolean;
+  /** Cuts it here and now, if leave is gone. */
+  readonly look: () => void;
   /** Asks for leave for so many bytes of either side. */
   readonly mayPass: (bytes: number) => Promise<boolean>;
   readonly clock: Clock;
@@ -114,17 +116,24 @@ export class WebSocketRelay {
         this.#gone("UPSTREAM_FAILED", "the upstream closed its connection");
         return;
       }
+      if (this.#fromUpstream.atBoundary) this.#hooks.look();
+      if (this.#over) return;
       const payload: Uint8Array[] = [];
-      const boundary = this.#fromUpstream.push(chunk, (bytes) => payload.push(bytes));
+      const cutting = this.#cutting;
+      const boundary = this.#fromUpstream.push(
+        chunk,
+        (bytes) => payload.push(bytes),
+        cutting !== null,
+      );
       if (typeof boundary === "string") {
         this.#fault("UPSTREAM_FAILED", `a frame of the upstream ${boundary}`);
         return;
       }
-      if (this.#cutting !== null && boundary >= 0) {
-        this.#finishCut(this.#cutting, chunk.subarray(0, boundary));
+      if (!(await this.#pass(this.answered, payload))) return;
+      if (cutting !== null && boundary >= 0) {
+        this.#finishCut(cutting, chunk.subarray(0, boundary));
         return;
       }
-      if (!(await this.#pass(this.answered, payload))) return;
       const wait = send(this.#down.socket, chunk);
       if (this.#fromUpstream.closed) this.#closing();
       if (wait !== null) await wait;

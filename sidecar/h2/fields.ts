@@ -86,7 +86,8 @@ function pseudoBit(name: string, kind: Kind): number {
 
 function requestFault(fields: RawHeaders, pseudo: number): string | null {
   // They stand first, each once.
-  const said = (name: string): string => fields[fields.indexOf(name) + 1] as string;
+  const said = (name: string): string =>
+    fields[fields.findIndex((word, i) => i % 2 === 0 && word === name) + 1] as string;
   if ((pseudo & METHOD) === 0 || said(":method") === "") return ":method is missing";
   if (said(":method") === "CONNECT") {
     return (pseudo & (SCHEME | PATH)) === 0 && (pseudo & AUTHORITY) !== 0

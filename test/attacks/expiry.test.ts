@@ -95,3 +95,31 @@ test("no message of the upstream's arrives in that moment either", async () => {
   await rig.close();
   upstream.close();
 });
+
+test("a request is not ended in that moment, as if it were whole", async () => {
+  const clock = new ManualClock(NOW_US);
+  const rig = await openRig({}, clock);
+  const reached = Promise.withResolvers<ServerHttp2Stream>();
+  const upstream = await rawUpstream((stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.once("data", () => reached.resolve(stream));
+  });
+  const client = await RawClient.open(rig, `127.0.0.1:${upstream.port}`);
+  const { stream, closed } = client.start("/test.Echo/Chat");
+  stream.write(framed(Buffer.from("the first of two")));
+  const up = await reached.promise;
+  let whole = false;
+  up.on("end", () => {
+    whole = !up.aborted;
+  });
+  clock.setWall(NOW_US + MINUTE_US);
+  stream.end();
+  await once(up, "close");
+  await closed;
+  expect(whole).toBe(false);
+  await rig.ledger.receipts(1);
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "LEASE_EXPIRED" }]);
+  client.close();
+  await rig.close();
+  upstream.close();
+});
