@@ -42,6 +42,19 @@ describe("a query", () => {
     ["a", `?a=${"x".repeat(inputValueMax)}`, `STRING ${"x".repeat(inputValueMax)}`],
     ["a", `?a=${"x".repeat(inputValueMax + 1)}`, "UNREADABLE TOO_LONG"],
     ["a[]", "?a[]=1", "STRING 1"],
+    // What PHP and Rack make of one name: a list, a space before it, `.` and ` ` for `_`.
+    ["a", "?a=1&a[]=2", "UNREADABLE TWICE"],
+    ["a", "?a=1&a%5B0%5D=2", "UNREADABLE TWICE"],
+    ["a", "?a=1&%20a=2", "UNREADABLE TWICE"],
+    ["a_b", "?a_b=1&a.b=2", "UNREADABLE TWICE"],
+    ["a.b", "?a.b=1&a%20b=2", "UNREADABLE TWICE"],
+    ["a", "?a[]=1", null],
+    ["a[x]", "?a[x]=1&a[y]=2", "STRING 1"],
+    ["a[x]", "?a[x]=1&a=2", "UNREADABLE TWICE"],
+    ["a", "?a=1&ab[]=2", "STRING 1"],
+    // Where C reads it, text ends at a NUL.
+    ["a", "?a=1%00", "UNREADABLE NOT_TEXT"],
+    ["a", "?a=1&a%00b=2", "UNREADABLE NOT_TEXT"],
   ])("%s of %s", (key, query, expected) => {
     expect(read(inputName("query", [key]), { query })).toBe(expected);
   });

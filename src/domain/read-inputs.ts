@@ -108,20 +108,33 @@ function pairsOf(query: string): QueryPair[] {
     });
 }
 
-/** A name or value of a query; null: bad escapes, or `+`, which is a space to some and a plus to others. */
+/**
+ * A name or value of a query; null: bad escapes, `+`, which is a space to some and a plus to others, or
+ * a NUL, at which text ends for some.
+ */
 function plain(text: string): string | null {
   if (text.includes("+")) return null;
   try {
-    return decodeURIComponent(text);
+    const decoded = decodeURIComponent(text);
+    return decoded.includes("\0") ? null : decoded;
   } catch {
     return null;
   }
 }
 
+/** Names that PHP takes for the same, too: it skips spaces before one, and writes `_` for `.` and ` `. */
+const looselyInQuery = (name: string): string => loosely(name.trimStart().replace(/[. ]/g, "_"));
+
+/** Whether two names of a query may fill one: also `a` and `a[…]`, which make a value and a list of it. */
+function mayBeSame(one: string, other: string): boolean {
+  const [a, b] = [looselyInQuery(one), looselyInQuery(other)];
+  return a === b || a.startsWith(`${b}[`) || b.startsWith(`${a}[`);
+}
+
 function fromQuery(key: string, pairs: readonly QueryPair[]): Found {
   // A name that cannot be read may be this one.
   if (pairs.some((p) => p.name === null)) return unreadable("NOT_TEXT");
-  const like = pairs.filter((p) => loosely(p.name as string) === loosely(key));
+  const like = pairs.filter((p) => mayBeSame(p.name as string, key));
   if (like.length > 1) return unreadable("TWICE");
   const [pair] = like;
   if (pair === undefined || pair.name !== key) return undefined;
