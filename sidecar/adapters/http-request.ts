@@ -3,7 +3,7 @@ import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
-import { confusedName, forwarded, listOf, valuesOf, without } from "./http-fields.ts";
+import { confusedName, fieldNames, forwarded, listOf, valuesOf, without } from "./http-fields.ts";
 import type { RawFields } from "./http-head.ts";
 import { readTraceparent } from "./traceparent.ts";
 
@@ -82,9 +82,11 @@ export function readHttpRequest(
   }
   const differs = ingress.reverse ? null : disagreement(parts, hosts[0], target, ingress);
   if (differs !== null) return no("AUTHORITY_MISMATCH", differs);
-  const overrides = METHOD_OVERRIDES.flatMap((name) => valuesOf(fields, name));
-  if (overrides.some((override) => override.toUpperCase() !== method)) {
+  if (overriding(fields, METHOD_OVERRIDES).some((value) => value.toUpperCase() !== method)) {
     return no("REQUEST_NOT_NORMAL", "a field asks for another method than the request");
+  }
+  if (overriding(fields, PATH_OVERRIDES).some((value) => value !== parts.pathAndQuery)) {
+    return no("REQUEST_NOT_NORMAL", "a field asks for another path than the request");
   }
   const expectations = listOf(fields, "expect");
   if (expectations.some((e) => e !== "100-continue")) {
@@ -108,14 +110,15 @@ export function readHttpRequest(
 }
 
 /** What some frameworks act by instead of the method, which is what was judged. */
-const METHOD_OVERRIDES = [
-  "x-http-method-override",
-  "x-http-method",
-  "x-method-override",
-  "x_http_method_override",
-  "x_http_method",
-  "x_method_override",
-];
+const METHOD_OVERRIDES = ["x-http-method-override", "x-http-method", "x-method-override"];
+/** What some frameworks route by instead of the path. */
+const PATH_OVERRIDES = ["x-original-url", "x-rewrite-url"];
+
+/** Values of the fields that some server takes for one of these: CGI has one letter for `-` and `_`. */
+const overriding = (fields: RawFields, names: readonly string[]): string[] =>
+  fieldNames(fields)
+    .filter((name) => names.includes(name.replaceAll("_", "-")))
+    .flatMap((name) => valuesOf(fields, name));
 
 const claimOf = (
   verb: string,

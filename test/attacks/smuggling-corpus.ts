@@ -154,6 +154,9 @@ export const CORPUS: readonly Case[] = [
   line("an escaped line end", "GET http://HOST/ok%0d%0aX:%201 HTTP/1.1"),
   head("another method in a field", "X-HTTP-Method-Override: DELETE\r\n"),
   head("another method in a field of another name", "x_method_override: delete\r\n"),
+  head("another method in a field spelled both ways", "X-HTTP_Method-Override: DELETE\r\n"),
+  head("another path in a field", "X-Original-URL: /admin\r\n"),
+  head("another path in a field of another name", "x_rewrite_url: /admin\r\n"),
   // What it asks of the connection
   head("an expectation nobody knows", "Expect: 200-ok\r\n"),
   body(
