@@ -1,0 +1,1 @@
+"""A verifier of evidence packs, written from docs/formats.md alone."""

@@ -1,0 +1,68 @@
+"""Against the golden vectors of test/vectors, and the text of docs/formats.md."""
+
+import json
+import unittest
+from pathlib import Path
+
+from dragons_verify import canonical, crypto, schema
+
+ROOT = Path(__file__).resolve().parents[3]
+VECTORS = ROOT / "test" / "vectors"
+D1 = json.loads((VECTORS / "d1.json").read_text())
+unhex = bytes.fromhex
+
+
+class Text(unittest.TestCase):
+    def test_the_messages_are_those_of_the_text(self):
+        words = (ROOT / "docs" / "formats.md").read_text().split()
+        text = " ".join(words)
+        for part in (schema.MESSAGES, schema.ENUMS):
+            for paragraph in part.strip().split("\n\n"):
+                self.assertIn(" ".join(paragraph.split()), text)
+
+
+class Golden(unittest.TestCase):
+    def test_objects(self):
+        for name in ("keyset", "grant", "dock", "genesis", "lease", "heartbeat"):
+            o = D1["objects"][name]
+            body, pae = unhex(o["body"]), unhex(o["pae"])
+            canonical.decode(name, body)
+            self.assertEqual(crypto.pae(name, body), pae)
+            self.assertEqual(crypto.ref(name, body), unhex(o["ref"]))
+            for s in o["signatures"]:
+                self.assertTrue(crypto.verify(unhex(s["key"]), pae, unhex(s["value"])))
+
+    def test_receipts_and_their_payloads(self):
+        before = unhex(D1["objects"]["genesis"]["ref"])
+        ledger_id = before
+        for r in D1["receipts"]:
+            header = canonical.decode("receipt", unhex(r["body"]))
+            self.assertEqual(header.prev_hash, before)
+            before = crypto.sha256(b"\0", unhex(r["pae"]))
+            self.assertEqual(before, unhex(r["hash"]))
+            for o, c in zip(r["openings"], r["commitments"]):
+                place = (o["field"], ledger_id, header.intent_seq, header.receipt_id)
+                made = crypto.commitment(*place, unhex(o["salt"]), unhex(o["data"]))
+                self.assertEqual(made, unhex(c))
+            self.assertEqual(
+                crypto.payload_hash([unhex(c) for c in r["commitments"]]), header.payload_hash
+            )
+
+
+class Ed25519(unittest.TestCase):
+    def test_wycheproof(self):
+        groups = json.loads((VECTORS / "ed25519" / "wycheproof.json").read_text())["testGroups"]
+        for group in groups:
+            key = unhex(group["publicKey"]["pk"])
+            for case in group["tests"]:
+                good = crypto.verify(key, unhex(case["msg"]), unhex(case["sig"]))
+                self.assertEqual(good, case["result"] == "valid", case["tcId"])
+
+    def test_speccheck_is_refused_to_the_last_case(self):
+        for case in json.loads((VECTORS / "ed25519" / "speccheck.json").read_text()):
+            where = (unhex(case[k]) for k in ("pub_key", "message", "signature"))
+            self.assertFalse(crypto.verify(*where))
+
+
+if __name__ == "__main__":
+    unittest.main()
