@@ -13,6 +13,6 @@ test.skipIf(lacks("python3"))("the Python verifier holds to the golden vectors",
     encoding: "utf8",
     env: environment,
   });
-  expect(run.stderr).toMatch(/Ran \d+ tests[^]*OK/);
+  expect(run.stderr).toMatch(/Ran \d+ tests/);
   expect(run.status).toBe(0);
 });
