@@ -36,6 +36,8 @@ describe("a request's head", () => {
     [[...REQUEST, "content-length", "-1"], "content-length"],
     [[...REQUEST, "content-length", "1", "content-length", "2"], "content-length"],
     [[":method", "CONNECT", ":authority", "a:1", ":path", "/"], "CONNECT"],
+    // A value that reads as a name hides nothing.
+    [[":scheme", ":method", ":method", "CONNECT", ":path", "/", ":authority", "a:1"], "CONNECT"],
   ])("%j may not be", (fields, said) => expect(requestHead(fields)).toContain(said));
 });
 

@@ -137,7 +137,8 @@ async function opened(socket: Socket, event: string, signal: AbortSignal): Promi
     socket.destroy();
     throw error;
   }
-  socket.on("error", () => {});
+  // TLS that is broken off tells its error, and stays open.
+  socket.on("error", () => socket.destroy());
 }
 
 /** The innermost cause speaks plainest. */

@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from "node:net";
 import {
   type ConnectionOptions,
   connect as connectTls,
@@ -84,6 +84,25 @@ describe("HTTPS", () => {
     // The receipt names the certificate that the upstream showed.
     const { peerCertificate } = EvidenceBody.decode(rig.ledger.closed[0]?.evidence as Uint8Array);
     expect(peerCertificate).toEqual(leaf.fingerprint);
+  });
+
+  test("that is broken off with bytes that are no TLS ends the call, and not with its lease", async () => {
+    const port = await serve(await good());
+    // Between us and the upstream: whoever can write there, once something has been asked.
+    const between = createTcpServer((socket) => {
+      const onward = connectTcp(port, "127.0.0.1");
+      for (const end of [socket, onward]) end.on("error", () => end.destroy());
+      onward.on("data", (chunk) => socket.write(heard === "" ? chunk : "no TLS"));
+      socket.pipe(onward);
+      socket.on("close", () => onward.destroy());
+    });
+    between.listen(0, "127.0.0.1");
+    await once(between, "listening");
+    const target = `localhost:${(between.address() as AddressInfo).port}`;
+    expect(await ask(target)).toMatch(/^HTTP\/1.1 502 UPSTREAM_FAILED\r\n/);
+    await rig.ledger.receipts(1);
+    expect(rig.ledger.closed).toMatchObject([{ verdict: "FAILED", reason: "UPSTREAM_FAILED" }]);
+    between.close();
   });
 
   test("is refused inside, where the client can read it", async () => {
