@@ -9,7 +9,7 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "./http-head.ts";
-import { type Gone, HttpBody, HttpBodyWriter, type HttpReader } from "./http-wire.ts";
+import { breakOff, type Gone, HttpBody, HttpBodyWriter, type HttpReader } from "./http-wire.ts";
 
 /** Whoever asked, as a call sees them, whatever HTTP they speak. */
 export interface HttpClientSide {
@@ -156,15 +156,5 @@ export class Http1Client implements HttpClientSide {
     this.#socket.cork();
     this.#socket.write(formatHead(`HTTP/1.1 ${status} ${phrase}`, fields));
     process.nextTick(() => this.#socket.uncork());
-  }
-}
-
-/** RST, where there is a TCP connection to send it on. */
-function breakOff(socket: Socket): void {
-  try {
-    socket.resetAndDestroy();
-  } catch {
-    // Inside of TLS: its end without a goodbye says the same.
-    socket.destroy();
   }
 }

@@ -265,3 +265,13 @@ export function send(socket: Socket, bytes: Uint8Array): Promise<void> | null {
     socket.on("close", done);
   });
 }
+
+/** RST, where there is a TCP connection to send it on. */
+export function breakOff(socket: Socket): void {
+  try {
+    socket.resetAndDestroy();
+  } catch {
+    // Inside of TLS: its end without a goodbye says the same.
+    socket.destroy();
+  }
+}

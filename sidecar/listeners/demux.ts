@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Ingress } from "../adapters/exchange.ts";
+import { breakOff } from "../adapters/http-wire.ts";
 import { H2Connection } from "../h2/connection.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import type { H2Stream } from "../h2/stream.ts";
@@ -100,7 +101,7 @@ export class Demux {
 
   #refuse(socket: Socket, ingress: Ingress, detail: string): void {
     this.#handlers.onGarbage(ingress, detail);
-    socket.resetAndDestroy();
+    breakOff(socket);
   }
 
   #track(socket: Socket): void {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Http2Client } from "../../sidecar/adapters/http2-client.ts";
 import { H2Stream, type StreamHost } from "../../sidecar/h2/stream.ts";
@@ -184,3 +185,26 @@ test("an upstream that greets and says goodbye is not dialled for ever", async (
   client.close();
   server.close();
 });
+
+test.each([
+  ["the credential", AUTHORIZATION],
+  ["any other", "Proxy-Authorization: Basic eDp5\r\n"],
+])(
+  "garbage in a tunnel inside of TLS, opened with %s, ends that connection alone",
+  async (_, authorization) => {
+    const socket = connectTls({
+      port: rig.stack.proxyAddress.port,
+      host: "127.0.0.1",
+      servername: "localhost",
+      ca: rig.ca.certPem,
+    });
+    await once(socket, "secureConnect");
+    const wire = new Wire(socket);
+    wire.say(`CONNECT ${host()} HTTP/1.1\r\nHost: ${host()}\r\n${authorization}\r\n`);
+    await wire.hears(/\r\n\r\n$/);
+    wire.say("\0 no protocol at all");
+    await wire.all();
+    await rig.ledger.receipts(1);
+    expect(rig.ledger.recorded).toMatchObject([{ reason: "PROTOCOL_UNSUPPORTED" }]);
+  },
+);
