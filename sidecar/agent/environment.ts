@@ -45,5 +45,11 @@ export function agentEnvironment(
     GIT_SSL_CAINFO: bundleFile,
     GIT_HTTP_PROXY_AUTHMETHOD: "basic",
     PIP_CERT: bundleFile,
+    // npm's own settings, in its files, count for more than the variables above.
+    npm_config_proxy: proxy,
+    npm_config_https_proxy: proxy,
+    // It passes over an empty one; under .invalid there is nobody.
+    npm_config_noproxy: "nobody.invalid",
+    npm_config_cafile: bundleFile,
   };
 }

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import { createServer as createSecureServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { rootCertificates } from "node:tls";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { parseManifestYaml } from "../../src/native/manifest-yaml.ts";
 import type { Issued } from "../../src/native/pki.ts";
@@ -194,6 +195,10 @@ describe.each(["http", "https"] as const)("by %s", (scheme) => {
     const project = join(bench.folder, `project-${scheme}`);
     mkdirSync(project);
     writeFileSync(join(project, "package.json"), '{"name":"project","version":"1.0.0"}');
+    // Somebody's own settings, which would lead round the sidecar.
+    const roots = join(bench.folder, "roots.pem");
+    writeFileSync(roots, rootCertificates.join("\n"));
+    writeFileSync(join(project, ".npmrc"), `cafile=${roots}\nnoproxy=localhost\n`);
     const args = ["install", "plain", "--registry", `${scheme}://localhost:${registry[scheme]}/`];
     const quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--no-update-notifier"];
     const cache = ["--cache", join(project, "cache"), "--prefix", project];
