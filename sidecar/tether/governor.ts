@@ -210,8 +210,11 @@ export class Governor {
       // over now, it would cut every stream.
       this.#next = lease;
       clock.after(earlyUs, () => {
-        const over = sessionEpoch !== this.tether?.sessionEpoch;
-        if (!over && authority.revokes(lease) === null) this.#adopt(lease);
+        if (sessionEpoch !== this.tether?.sessionEpoch) return;
+        // Meanwhile it may have been taken back, or a key that it rests on given up.
+        const judged = authority.verifyLease(lease.signed, clock.nowUs());
+        if (isInvalid(judged)) report("rejected", { what: "lease", detail: judged.detail });
+        else this.#adopt(judged);
       });
       return;
     }

@@ -317,6 +317,28 @@ test("a keyset that gives up the key behind the lease in hand takes it back at o
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
 });
 
+test("a lease that has yet to begin does not outlive the key that signed it", async () => {
+  const begins = f.NOW + 5_000;
+  down.push({
+    case: "lease",
+    value: toWire(await lease(1, { notBeforeUs: begins, issuedAtUs: begins })),
+  });
+  const given = { compromisedFromUs: 1 };
+  const keys = f.keysetBody().keys.map((k) => (k.role === "ISSUER" ? { ...k, ...given } : k));
+  const body = f.keysetBody({ keysetVersion: 2, previous: chain.keyset.ref, keys });
+  down.push({
+    case: "keyset",
+    value: toWire(await signBody(KEYSET, body, [f.keys.root])),
+  });
+  // Told of in order, and signed by the very key: by then the keyset is held.
+  await send(await lease(2), "rejected");
+  const judged = Promise.race([told("lease"), told("rejected")]);
+  clock.advance(5_000);
+  await judged;
+  expect(holder.lease).toBeNull();
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "NO_LEASE" });
+});
+
 test("files are measured once more before the agent may start, and it hears what came of it", async () => {
   down.push({ case: "lease", value: toWire(await lease(1)) });
   expect(await governor.firstLease).toBe("MEASURED");
