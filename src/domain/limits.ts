@@ -330,6 +330,8 @@ export const strangerCalls = { burst: 10_000, perSecond: 400 } as const;
 export const strangerCallsPerAddress = { burst: 4_000, perSecond: 200 } as const;
 /** Attachments that one ledger may begin at once, and each second after that: a sidecar tries four a second. */
 export const attachCalls = { burst: 64, perSecond: 4 } as const;
+/** Beats of one ledger, likewise: four a second are the most that a grant asks for, and news is told between them. */
+export const ledgerBeats = { burst: 256, perSecond: 16 } as const;
 /** Callers whose calls are counted at once; the one unheard of for longest is forgotten. */
 export const callersCountedMax = 16_384;
 /** Second uses of one join key that raise an alarm of their own: a token that leaked must not fill a ledger. */

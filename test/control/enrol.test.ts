@@ -443,6 +443,26 @@ describe("those who have proven nothing", () => {
     }
   });
 
+  test("one ledger beats so often, whoever has its key; another's beats are heard", async () => {
+    const narrow = await startWorld({ ...ADMISSION, beating: { burst: 3, perSecond: 1 } });
+    try {
+      const tenant = await makeHouse(narrow, "acme");
+      const berth = await makeBerth(narrow, tenant);
+      const one = await (await SimSidecar.dock(narrow, tenant, berth)).attach();
+      const two = await (await SimSidecar.dock(narrow, tenant, berth)).attach();
+      for (let i = 0; i < 4; i++) await one.beat();
+      const ended = async () => {
+        for (;;) await one.next("heartbeatAck");
+      };
+      expect(await refusalOf(ended())).toMatchObject({ reason: "TOO_MANY_CALLS" });
+      expect(one.heard.filter((m) => m.case === "heartbeatAck")).toHaveLength(3);
+      await two.beat();
+      await two.next("heartbeatAck");
+    } finally {
+      await narrow.end();
+    }
+  });
+
   test("take so many connections of one address; those with a certificate still come in", async () => {
     const [host, port] = world.running.ready.control.split(":");
     const certificate = await enrol();

@@ -23,7 +23,12 @@ export interface Renewed {
  */
 export async function restartUnder(count: number): Promise<Renewed> {
   const open = { perSecond: 1e6, burst: 1e6 };
-  const world = await startWorld({ strangers: open, strangersPerAddress: open, attaching: open });
+  const world = await startWorld({
+    strangers: open,
+    strangersPerAddress: open,
+    attaching: open,
+    beating: open,
+  });
   try {
     const house = await makeHouse(world, "fleet");
     const sidecars: SimSidecar[] = [];

@@ -1,5 +1,6 @@
 import { equal } from "../../domain/bytes.ts";
 import { attachStepUs } from "../../domain/limits.ts";
+import type { SignedBytes } from "../../domain/signed.ts";
 import type { AttachRequest, TetherService } from "../../gen/dragons/v1/tether_pb.ts";
 import { fromWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
@@ -8,7 +9,7 @@ import type { Admission } from "../admission.ts";
 import { sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
 import { learn } from "../learn.ts";
-import { attachMessage, type Session, type Sessions } from "../sessions.ts";
+import { attachMessage } from "../sessions.ts";
 import { badArgument, believed } from "./requests.ts";
 
 type Up = AsyncIterator<AttachRequest>;
@@ -81,7 +82,13 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
       });
       const leave = () => session.down.end();
       signal.addEventListener("abort", leave, { once: true });
-      void listen(up, session, sessions);
+      void listen(up, (signed) => {
+        admission.beat(ledger.ledgerId);
+        sessions.heard(session, signed);
+      }).then(
+        () => session.down.end(),
+        (error: unknown) => session.down.fail(error),
+      );
       try {
         yield* session.down;
       } finally {
@@ -92,18 +99,12 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
   };
 }
 
-/** Hears beats for as long as the stream lives; how it ends, the other direction is told. */
-async function listen(up: Up, session: Session, sessions: Sessions): Promise<void> {
-  try {
-    for (;;) {
-      const { done, value } = await up.next();
-      if (done) break;
-      if (value.message.case !== "heartbeat")
-        throw badArgument("message", "must be a heartbeat now");
-      sessions.heard(session, believed(fromWire(value.message.value, "heartbeat")));
-    }
-    session.down.end();
-  } catch (error) {
-    session.down.fail(error);
+/** Hears beats for as long as the stream lives. Rejects with why it must end. */
+async function listen(up: Up, heard: (beat: SignedBytes) => void): Promise<void> {
+  for (;;) {
+    const { done, value } = await up.next();
+    if (done) return;
+    if (value.message.case !== "heartbeat") throw badArgument("message", "must be a heartbeat now");
+    heard(believed(fromWire(value.message.value, "heartbeat")));
   }
 }
