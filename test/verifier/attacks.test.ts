@@ -7,8 +7,10 @@ import { RECEIPT, ReceiptHeader } from "../../src/domain/receipt.ts";
 import { pae, SignedBytes } from "../../src/domain/signed.ts";
 import { signBody } from "../../src/domain/signing.ts";
 import { ReceiptFrame } from "../../src/verifier/pack.ts";
+import { lacks } from "../skips.ts";
 import {
   check,
+  checked,
   goodStory,
   keyOf,
   receiptFrame,
@@ -18,6 +20,7 @@ import {
   type Twists,
 } from "./build.ts";
 import { nth, type Piece, putTogether, takeApart } from "./frames.ts";
+import { expectAgreement } from "./second.ts";
 
 // Numbers are the rows of the attack table that the format was designed against.
 
@@ -763,3 +766,11 @@ function addOrder(value: Uint8Array): Uint8Array {
   for (let i = 32; i < 64; i++, s >>= 8n) out[i] = Number(s & 0xffn);
   return out;
 }
+
+test.skipIf(lacks("python3"))(
+  "the Python verifier says the same of all of these",
+  () => {
+    expectAgreement(checked);
+  },
+  120_000,
+);

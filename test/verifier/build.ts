@@ -39,6 +39,7 @@ import { type ExportChoice, exportPack, type LedgerEvidence } from "../../src/ve
 import { ReceiptFrame } from "../../src/verifier/pack.ts";
 import type { TrustFile } from "../../src/verifier/trust-file.ts";
 import { type VerifyOptions, verify } from "../../src/verifier/verify.ts";
+import type { Checked } from "./second.ts";
 
 export const crypto = native;
 const none = new Uint8Array(0);
@@ -668,12 +669,18 @@ export async function goodStory(twists: Twists = {}): Promise<Story> {
   return story;
 }
 
-/** Frames of a pack, to be taken apart and put together again by attacks. */
+/** What was checked in this file, and what came out: the second verifier is held to it. */
+export const checked: Checked[] = [];
+
+/** Ours, on a pack that arrives in one piece. */
 export async function check(story: Story, pack: Uint8Array, over: Partial<VerifyOptions> = {}) {
   const chunks = async function* () {
     yield pack;
   };
-  return verify(crypto, chunks(), { trust: story.trust, nowUs: story.nowUs, ...over });
+  const options = { trust: story.trust, nowUs: story.nowUs, ...over };
+  const report = await verify(crypto, chunks(), options);
+  checked.push({ pack, trust: options.trust, nowUs: options.nowUs, report });
+  return report;
 }
 
 export const receiptFrame = (r: { signed: SignedBytes; row: Uint8Array }): Uint8Array =>

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 import type { Claim } from "../../src/domain/claim.ts";
 import type { Reason } from "../../src/domain/reason.ts";
-import { type Act, check, Story, search } from "./build.ts";
+import { lacks } from "../skips.ts";
+import { type Act, check, checked, Story, search } from "./build.ts";
+import { expectAgreement } from "./second.ts";
 
 /** Conditions are decided again by whoever reads a pack, from the claim alone. */
 
@@ -110,3 +112,11 @@ describe("a denial under a condition", () => {
     expect(report.ledgers[0]?.counts).toMatchObject({ decisionsNotReproducible: 1 });
   });
 });
+
+test.skipIf(lacks("python3"))(
+  "the Python verifier says the same of all of these",
+  () => {
+    expectAgreement(checked);
+  },
+  120_000,
+);

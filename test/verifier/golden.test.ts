@@ -6,7 +6,9 @@ import { once } from "../../src/verifier/pack.ts";
 import { exitCodeOf } from "../../src/verifier/report.ts";
 import { type TimelineEntry, timelineEntry } from "../../src/verifier/timeline.ts";
 import { verify } from "../../src/verifier/verify.ts";
-import { check, collect, crypto, goodStory, keyOf } from "./build.ts";
+import { lacks } from "../skips.ts";
+import { check, checked, collect, crypto, goodStory, keyOf } from "./build.ts";
+import { expectAgreement } from "./second.ts";
 
 test("a good pack is ANCHORED, and every check that it can be put to passes", async () => {
   const story = await goodStory();
@@ -128,3 +130,11 @@ test("an empty pack is never success", async () => {
   const headless = await verify(crypto, once(new Uint8Array(0)), { trust: story.trust, nowUs: 0 });
   expect(headless.broken).toMatchObject({ code: "E_PACK_EMPTY", index: 0 });
 });
+
+test.skipIf(lacks("python3"))(
+  "the Python verifier says the same of all of these",
+  () => {
+    expectAgreement(checked);
+  },
+  120_000,
+);

@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { type Act, check, SECOND, START_US, Story, type Twists } from "./build.ts";
+import { lacks } from "../skips.ts";
+import { type Act, check, checked, SECOND, START_US, Story, type Twists } from "./build.ts";
+import { expectAgreement } from "./second.ts";
 
 /** What a grant that merely observed let pass stands out in the report, and cannot be hidden in it. */
 
@@ -81,3 +83,11 @@ describe("an action that a grant merely observed", () => {
     });
   });
 });
+
+test.skipIf(lacks("python3"))(
+  "the Python verifier says the same of all of these",
+  () => {
+    expectAgreement(checked);
+  },
+  120_000,
+);

@@ -10,7 +10,9 @@ import { ActionBody, EvidenceBody, GoalBody, OutcomeBody } from "../../src/domai
 import { ManualClock } from "../../src/native/clock.ts";
 import { Seed } from "../../src/native/keys.ts";
 import type { LedgerEvidence } from "../../src/verifier/export.ts";
-import { check, crypto, keyOf, SECOND, START_US, Story } from "./build.ts";
+import { lacks } from "../skips.ts";
+import { check, checked, crypto, keyOf, SECOND, START_US, Story } from "./build.ts";
+import { expectAgreement } from "./second.ts";
 
 const root = mkdtempSync(join(tmpdir(), "dragons-evidence-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -139,3 +141,11 @@ test("a clock that is set back does not make an honest ledger look forged", asyn
   expect(report.broken).toBeNull();
   await ledger.shutdown();
 });
+
+test.skipIf(lacks("python3"))(
+  "the Python verifier says the same of all of these",
+  () => {
+    expectAgreement(checked);
+  },
+  120_000,
+);

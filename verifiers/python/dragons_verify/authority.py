@@ -1,0 +1,302 @@
+"""Checks 2 to 12: who may say what, from the root down to leases, heartbeats and checkpoints."""
+
+import re
+from types import SimpleNamespace
+
+from . import crypto
+from .artifacts import checkpoint, key_hash
+from .canonical import Broken, decode
+
+UUID7 = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
+OPERATOR_KINDS = ("GRANT", "KEY", "MANIFEST", "INSTANCE", "TENANT", "RESUME")
+UNLIMITED = 2**53 - 1
+
+
+def is_id(prefix, text):
+    return re.fullmatch(prefix + UUID7, text) is not None
+
+
+def opened(name, data):
+    """Envelope and body, decoded, with the reference that others cite it by."""
+    envelope = decode("signedBytes", data)
+    body = decode(name, envelope.body)
+    return SimpleNamespace(
+        name=name,
+        body=body,
+        bytes=envelope.body,
+        ref=crypto.ref(name, envelope.body),
+        signatures=envelope.signatures,
+        signers=[s.key for s in envelope.signatures],
+    )
+
+
+def code(thing, fault):
+    return f"E_{thing.name.upper()}_{fault}"
+
+
+def all_verify(thing):
+    keys, message = thing.signers, crypto.pae(thing.name, thing.bytes)
+    good = 0 < len(keys) <= 16 and len(set(keys)) == len(keys)
+    return good and all(crypto.verify(s.key, message, s.value) for s in thing.signatures)
+
+
+def signed_by(thing, keys):
+    """By exactly these keys."""
+    if not all_verify(thing) or set(thing.signers) != set(keys):
+        raise Broken(code(thing, "SIG"), "not signed as it must be")
+
+
+class Keys:
+    """The newest keyset's."""
+
+    def __init__(self, keyset):
+        self.of = {k.key: k for k in keyset.keys}
+        self.thresholds = {t.role: t.signatures for t in keyset.thresholds}
+
+    def judge(self, thing, role, at):
+        found = [self.of.get(k) for k in thing.signers]
+        enough = len(found) >= self.thresholds.get(role, 1)
+        if not all_verify(thing) or not enough or any(k is None or k.role != role for k in found):
+            raise Broken(code(thing, "SIG"), f"not by {role} keys of the keyset")
+        for k in found:
+            if k.compromised_from_us and at >= k.compromised_from_us:
+                raise Broken(code(thing, "KEY_COMPROMISED"), k.holder)
+            if not k.not_before_us <= at < k.not_after_us:
+                raise Broken(code(thing, "KEY_EXPIRED"), k.holder)
+
+
+class Authority:
+    """What one section's frames 3 to 9 say, once they hold."""
+
+    def __init__(self, trust, tenant, ledgers, passed):
+        self.trust, self.tenant, self.ledgers, self.passed = trust, tenant, ledgers, passed
+        self.manifests, self.grants, self.docks, self.leases = {}, {}, {}, {}
+        self.revocations = []
+
+    def settle(self, frames):
+        for number, kind, judge in (
+            (3, "KEYSET", self._keysets),
+            (4, "MANIFEST", self._manifests),
+            (5, "GRANT", self._grants),
+            (6, "DOCK", self._docks),
+            (7, "GENESIS", self._genesis),
+            (8, "LEASE", self._leases),
+            (9, "REVOCATION", self._revocations),
+        ):
+            try:
+                judge(frames.get(kind, []))
+            except Broken as broken:
+                broken.check = broken.check or number
+                raise
+            self.passed(number, len(frames.get(kind, [])))
+
+    def _keysets(self, frames):
+        if not frames:
+            raise Broken("E_KEYSET_MISSING")
+        root, before = self.trust and self.trust.root, None
+        for data in frames:
+            k = opened("keyset", data)
+            root = root or (k.signers or [b""])[0]
+            self._keyset_body(k.body)
+            if before is not None:
+                if k.body.keyset_version <= before.body.keyset_version:
+                    raise Broken("E_KEYSET_DUP")
+                if k.body.previous != before.ref:
+                    raise Broken("E_KEYSET_REF")
+            signed_by(k, {root, k.body.root_key} - {b""})
+            root, before = k.body.root_key or root, k
+        if self.trust and before.body.keyset_version < self.trust.keyset_version:
+            raise Broken("E_KEYSET_ROLLBACK")
+        self.keys = Keys(before.body)
+
+    def _keyset_body(self, body):
+        if body.tenant_id != self.tenant:
+            raise Broken("E_TENANT_MISMATCH")
+        if body.version != 1 or not body.keyset_version or not body.issued_at_us:
+            raise Broken("E_KEYSET_FIELD")
+        if any(not k.key or not k.role for k in body.keys):
+            raise Broken("E_KEYSET_FIELD")
+        if len({k.key for k in body.keys}) < len(body.keys):
+            raise Broken("E_KEYSET_DUP")
+
+    def _manifests(self, frames):
+        for data in frames:
+            m, name = decode("manifest", data), crypto.manifest_hash(data)
+            names = [c.name for c in m.capabilities]
+            if m.version != 1 or not m.name or len(set(names)) < len(names):
+                raise Broken("E_MANIFEST_FIELD")
+            if name in self.manifests:
+                raise Broken("E_MANIFEST_DUP")
+            self.manifests[name] = m
+
+    def _common(self, thing, prefix="", field=""):
+        if thing.body.version != 1 or prefix and not is_id(prefix, getattr(thing.body, field)):
+            raise Broken(code(thing, "FIELD"))
+        if thing.body.tenant_id != self.tenant:
+            raise Broken(code(thing, "TENANT"))
+
+    def _grants(self, frames):
+        for data in frames:
+            g = opened("grant", data)
+            self._common(g, "grt_", "grant_id")
+            self.keys.judge(g, "OPERATOR_GRANT", g.body.issued_at_us)
+            manifest = self.manifests.get(g.body.manifest_hash)
+            if manifest is None:
+                raise Broken("E_MANIFEST_MISSING")
+            if {s.name for s in g.body.scopes} - {c.name for c in manifest.capabilities}:
+                raise Broken("E_GRANT_WIDENED")
+            self.grants[g.ref] = g
+
+    def _docks(self, frames):
+        for data in frames:
+            d = opened("dock", data)
+            self._common(d, "dck_", "dock_id")
+            self.keys.judge(d, "OPERATOR_GRANT", d.body.issued_at_us)
+            if d.body.grant_ref not in self.grants:
+                raise Broken("E_GRANT_MISSING")
+            self.docks[d.ref] = d
+
+    def _genesis(self, frames):
+        g = self.genesis = opened("genesis", frames[0])
+        body = g.body
+        if body.tenant_id != self.tenant:
+            raise Broken("E_TENANT_MISMATCH")
+        if body.role != "WORK":
+            raise Broken("E_GENESIS_ROLE")
+        if body.version != 1 or not re.fullmatch(UUID7, body.instance_id) or not body.nonce:
+            raise Broken("E_GENESIS_FIELD")
+        fault = crypto.key_fault(body.ledger_key)
+        if fault:
+            raise Broken(fault)
+        dock = self.docks.get(body.dock_ref)
+        if dock is None:
+            raise Broken("E_DOCK_MISSING")
+        signed_by(g, {body.join_key, body.ledger_key})
+        if body.join_key not in [j.key for j in dock.body.join_keys]:
+            raise Broken("E_GENESIS_SIG")
+        if body.created_at_us < dock.body.not_before_us:
+            raise Broken("E_GENESIS_NOT_YET_VALID")
+        if body.created_at_us >= dock.body.not_after_us:
+            raise Broken("E_GENESIS_EXPIRED")
+        self.dock, self.grant = dock, self.grants[dock.body.grant_ref]
+        if body.manifest_hash not in self.manifests:
+            raise Broken("E_MANIFEST_MISSING")
+        if body.manifest_hash != self.grant.body.manifest_hash:
+            raise Broken("E_GENESIS_MANIFEST")
+        if g.ref in self.ledgers:
+            raise Broken("E_LEDGER_DUP")
+        self.ledgers.add(g.ref)
+        self.ledger_id = g.ref
+
+    def _leases(self, frames):
+        numbers = set()
+        for data in frames:
+            lease = opened("lease", data)
+            self._common(lease, "lse_", "lease_id")
+            self.keys.judge(lease, "ISSUER", lease.body.issued_at_us)
+            body, grant = lease.body, self.grant.body
+            if body.grant_ref != self.grant.ref:
+                shown = body.grant_ref in self.grants
+                raise Broken("E_LEASE_REF" if shown else "E_GRANT_MISSING")
+            if (body.ledger_id, body.instance_id) != (self.ledger_id, self.genesis.body.instance_id):
+                raise Broken("E_LEASE_LEDGER")
+            if body.manifest_hash != self.genesis.body.manifest_hash:
+                raise Broken("E_LEASE_MANIFEST")
+            if _wider(body, grant):
+                raise Broken("E_LEASE_WIDENED")
+            if body.lease_seq in numbers:
+                raise Broken("E_LEASE_DUP")
+            numbers.add(body.lease_seq)
+            lease.scopes = {s.name: s.limits for s in body.scopes}
+            self.leases[lease.ref] = lease
+
+    def _revocations(self, frames):
+        before = None
+        for data in frames:
+            r = opened("revocation", data)
+            self._common(r)
+            role = "OPERATOR_GRANT" if r.body.kind in OPERATOR_KINDS else "ISSUER"
+            found = [self.keys.of.get(k) for k in r.signers]
+            if not all_verify(r) or any(k is None or k.role != role for k in found):
+                raise Broken("E_REVOCATION_SIG")
+            if before and r.body.epoch != before.body.epoch + 1:
+                raise Broken("E_REVOCATION_GAP")
+            if before and r.body.previous != before.ref:
+                raise Broken("E_REVOCATION_REF")
+            before = r
+            self.revocations.append(r)
+
+    def heartbeat(self, data):
+        h = opened("heartbeat", data)
+        self._common(h, "hbt_", "heartbeat_id")
+        if h.body.ledger_id != self.ledger_id:
+            raise Broken("E_HEARTBEAT_LEDGER")
+        signed_by(h, {self.genesis.body.ledger_key})
+        return h
+
+    def transition(self, data):
+        t = opened("transition", data)
+        self._common(t, "trn_", "transition_id")
+        if t.body.ledger_id != self.ledger_id:
+            raise Broken("E_TRANSITION_LEDGER")
+        self.keys.judge(t, "ISSUER", t.body.at_us)
+        return t
+
+    def checkpoint(self, data):
+        c = checkpoint(data)
+        if c.origin != f"dragons/ledger/{self.ledger_id.hex()}":
+            raise Broken("E_CP_ORIGIN")
+        c.cosigned_us, c.witnesses, c.unknown = 0, set(), []
+        own = self.genesis.body.ledger_key
+        if c.lines[0][0] != c.origin or c.lines[0][1] != key_hash(c.origin, 1, own):
+            raise Broken("E_CP_SIG")
+        if not crypto.verify(own, c.signed, c.lines[0][2]):
+            raise Broken("E_CP_SIG")
+        for line in c.lines[1:]:
+            self._cosignature(c, *line)
+        if not c.cosigned_us and not c.witnesses and self.trust:
+            raise Broken("E_CP_UNSIGNED")
+        return c
+
+    def _cosignature(self, c, name, hint, rest):
+        trust = self.trust
+        witnesses = trust.witnesses if trust else []
+        named = trust.cosigners if trust else None
+        if named is None:
+            named = [k for k, v in self.keys.of.items() if v.role == "COSIGNER"]
+        for key in [*named, *witnesses]:
+            if key_hash(name, 4, key) != hint:
+                continue
+            message = f"cosignature/v1\ntime {int.from_bytes(rest[:8], 'big')}\n".encode()
+            if len(rest) != 72 or not crypto.verify(key, message + c.signed, rest[8:]):
+                raise Broken("E_CP_SIG")
+            at = int.from_bytes(rest[:8], "big") * 10**6
+            if key in witnesses:
+                c.witnesses.add(key)
+            elif self._in_force(key, at):
+                c.cosigned_us = max(c.cosigned_us, at)
+            return
+        c.unknown.append(name)
+
+    def _in_force(self, key, at):
+        if self.trust and self.trust.cosigners is not None:
+            return True
+        k = self.keys.of[key]
+        sound = not k.compromised_from_us or at < k.compromised_from_us
+        return sound and k.not_before_us <= at < k.not_after_us
+
+
+def _wider(lease, grant):
+    allowed = {s.name: s.limits for s in grant.scopes}
+    if {s.name for s in lease.scopes} - set(allowed):
+        return True
+    for s in lease.scopes:
+        if any(v > getattr(allowed[s.name], n) for n, v in vars(s.limits).items()):
+            return True
+    ttl = lease.not_after_us - lease.not_before_us
+    return (
+        ttl > grant.lease_ttl_max_us
+        or lease.not_before_us < grant.not_before_us
+        or lease.not_after_us > grant.not_after_us
+        or lease.observe_until_us > grant.observe_until_us
+    )

@@ -1,0 +1,122 @@
+"""Section 11: whether a claim is normal, and what the gate must have said to it."""
+
+import re
+from functools import lru_cache
+
+from . import conditions
+
+UNLIMITED = 2**53 - 1
+UNREADABLE = set(
+    "TWICE NOT_TEXT TOO_LONG NOT_INT64 NOT_SCALAR NOT_JSON BAD_JSON BODY_TOO_LONG BODY_TOO_LATE"
+    " BODY_BROKEN_OFF".split()
+)
+GRPC_PATH = re.compile(r"/[A-Za-z_]\w*(\.[A-Za-z_]\w*)*/[A-Za-z_]\w*", re.ASCII)
+TARGET = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+):([1-9][0-9]{0,4})")
+UNRESERVED = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+PLAIN = UNRESERVED | set("!$&'()*+,;=:@/")
+
+
+def fault_of(claim):
+    """None, or what of the claim is not normal."""
+    port = TARGET.fullmatch(claim.target)
+    if port is None or int(port.group(2)) > 65535:
+        return "target"
+    if (claim.scheme == "") != (claim.protocol == "MCP"):
+        return "scheme"
+    if claim.protocol == "GRPC" and not GRPC_PATH.fullmatch(claim.path):
+        return "path"
+    if claim.protocol == "HTTP" and not _normal_path(claim.path):
+        return "path"
+    names = [i.name.encode() for i in claim.inputs]
+    if any(a >= b for a, b in zip(names, names[1:])):
+        return "inputs"
+    return "inputs" if any(not _input(i) for i in claim.inputs) else None
+
+
+def _normal_path(path):
+    if not path.startswith("/") or "//" in path:
+        return False
+    if any(segment in (".", "..") for segment in path.split("/")):
+        return False
+    at = 0
+    while at < len(path):
+        if path[at] == "%":
+            code = path[at + 1 : at + 3]
+            if not re.fullmatch("[0-9A-F]{2}", code) or chr(int(code, 16)) in UNRESERVED:
+                return False
+            at += 3
+        elif path[at] in PLAIN:
+            at += 1
+        else:
+            return False
+    return True
+
+
+def _input(i):
+    try:
+        tree = conditions.parse(i.name if "." in i.name or "[" in i.name else "")
+        name = tree[1][0][1][0][1]
+    except (conditions.Malformed, TypeError, IndexError, KeyError):
+        return False
+    if name != i.name or name.startswith("path["):
+        return False
+    if i.type == "STRING":
+        return conditions.utf16(i.value) <= 1024
+    if i.type == "UNREADABLE":
+        return i.value in UNREADABLE
+    return i.type in ("INT", "BOOL") and conditions.spelled(i.type, i.value) is not None
+
+
+@lru_cache(maxsize=4096)
+def _pattern(pattern):
+    """`*` is any run but `/` and `%2F`; `{a,b}` is either; everything else is itself."""
+    out, depth = "", 0
+    for c in pattern:
+        if c == "*":
+            out += r"(?:(?!%2F)[^/])*"
+        elif c == "{":
+            out, depth = out + "(?:", depth + 1
+        elif c == "}" and depth:
+            out, depth = out + ")", depth - 1
+        elif c == "," and depth:
+            out += "|"
+        else:
+            out += re.escape(c)
+    return re.compile(out, re.DOTALL)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(when):
+    return conditions.parse(when)
+
+
+def decide(claim, manifest, scopes):
+    """(reason or None, scope). `scopes` are those of the lease, by name."""
+    asked = []
+    for capability in sorted(manifest.capabilities, key=lambda c: c.name.encode()):
+        for rule in capability.rules if capability.name in scopes else []:
+            if _speaks_of(rule, claim):
+                asked.append((capability.name, rule.when))
+    asked.sort(key=lambda a: a[1] != "")
+    inputs = {i.name: (i.type, i.value) for i in claim.inputs}
+    first = None
+    for scope, when in asked:
+        outcome = "TRUE" if when == "" else conditions.evaluate(_parsed(when), claim.path, inputs)
+        if outcome == "TRUE":
+            return ("LIMIT_SPENT" if _spent(claim, scope) else None, scope)
+        first = first or outcome
+    return (f"CONDITION_{first}" if first else "SCOPE_NOT_GRANTED", "")
+
+
+def _speaks_of(rule, claim):
+    same = (rule.protocol, rule.target, rule.verb) == (claim.protocol, claim.target, claim.verb)
+    scheme = rule.scheme in ("", claim.scheme)
+    return same and scheme and _pattern(rule.path).fullmatch(claim.path) is not None
+
+
+def _spent(claim, scope):
+    return any(
+        0 in (s.actions_left, s.bytes_left, s.concurrent_left, s.rate_left)
+        for s in claim.limit_state
+        if s.scope == scope
+    )
