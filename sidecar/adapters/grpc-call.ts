@@ -153,7 +153,6 @@ export class GrpcCall implements StreamListener {
     this.#connection = connected;
     this.#attempt = attempt;
     this.#egressLastUs = now;
-    this.#endLeft = bodyless;
     if (!bodyless) this.#sendAsked(up);
   }
 
@@ -219,7 +218,6 @@ export class GrpcCall implements StreamListener {
     if (this.#ended || this.#cutting !== null) return;
     const up = this.#attempt?.stream ?? null;
     if (up === null || this.#lapsed(this.#services.clock.nowUs())) return;
-    this.#endLeft = true;
     up.end();
   }
 
@@ -334,6 +332,11 @@ export class GrpcCall implements StreamListener {
     } else this.#mirror(code);
   }
 
+  /** Until here, what was asked could still be waiting for the upstream's windows. */
+  upstreamToldAll(): void {
+    this.#endLeft = true;
+  }
+
   /** What is sent again was given back when it left for the first time. */
   upstreamTook(bytes: number): void {
     const again = Math.min(bytes, this.#tookBefore);
@@ -394,6 +397,7 @@ export class GrpcCall implements StreamListener {
     // Half a message is of use to nobody: what has begun to arrive may arrive, for a moment.
     const half = this.#answeredMessages?.atBoundary === false;
     if (half && mayCompleteMessage(denial.reason)) {
+      this.#attempt?.stream?.hush();
       this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
     } else {
       this.#endDenied(denial);
@@ -521,7 +525,9 @@ class Attempt implements StreamListener {
     this.#call.upstreamTook(bytes);
   }
 
-  finished(): void {}
+  finished(): void {
+    this.#call.upstreamToldAll();
+  }
 }
 
 const EMPTY = new Uint8Array(0);

@@ -129,6 +129,13 @@ export class H2Stream {
     else this.#dismissing = true;
   }
 
+  /** What waits is not sent, nor an end that would make it look whole. All that can follow is `reset`. */
+  hush(): void {
+    this.#body.clear();
+    this.#trailers = null;
+    this.#ending = false;
+  }
+
   /** Ends it at once, both ways. What waits is not sent, and the listener hears nothing more. */
   reset(code: number): void {
     if (this.closed) return;

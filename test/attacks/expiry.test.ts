@@ -123,3 +123,56 @@ test("a request is not ended in that moment, as if it were whole", async () => {
   await rig.close();
   upstream.close();
 });
+
+/** An upstream that takes no more than its first window of what it is asked, until it is told to. */
+async function reluctant(answer: Buffer) {
+  const clock = new ManualClock(NOW_US);
+  const rig = await openRig({}, clock);
+  const reached = Promise.withResolvers<ServerHttp2Stream>();
+  const upstream = await rawUpstream((stream) => {
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    if (answer.length > 0) stream.write(answer);
+    reached.resolve(stream);
+  });
+  const client = await RawClient.open(rig, `127.0.0.1:${upstream.port}`);
+  const { stream, closed } = client.start("/test.Echo/Chat");
+  const message = framed(Buffer.alloc(200_000));
+  const finished = once(stream, "finish");
+  stream.end(message);
+  const up = await reached.promise;
+  if (answer.length > 0) await once(stream, "data");
+  // All of it is with the sidecar once that answers, and waits there for the upstream's window.
+  await finished;
+  await new Promise<void>((done) => client.session.ping(() => done()));
+  const close = async () => {
+    client.close();
+    await rig.close();
+    upstream.close();
+  };
+  return { clock, rig, up, closed, message, close };
+}
+
+test.each([
+  ["before the answer, which may be waited for when all was asked", Buffer.alloc(0)],
+  ["within a message of the answer, which may end", framed(Buffer.from("hi")).subarray(0, 6)],
+])("what waits for an upstream's window does not leave after the lease: %s", async (_, answer) => {
+  const { clock, rig, up, closed, message, close } = await reluctant(answer);
+  clock.advance(MINUTE_US);
+  let bytes = 0;
+  let whole = false;
+  up.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  up.on("end", () => {
+    whole = !up.aborted;
+  });
+  // What it takes now makes room, and nothing comes into it.
+  await expect.poll(() => bytes).toBeGreaterThan(0);
+  clock.advance(5_000_000);
+  await closed;
+  expect(whole).toBe(false);
+  expect(bytes).toBeLessThan(message.length);
+  await rig.ledger.receipts(1);
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "LEASE_EXPIRED" }]);
+  await close();
+});
