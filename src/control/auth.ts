@@ -2,11 +2,17 @@ import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { equal, toHex, utf8 } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
-import { keysOf, LOGIN_ROLES, type LoginRole } from "../domain/keyset.ts";
+import { type KeyEntry, keysOf, LOGIN_ROLES, type LoginRole } from "../domain/keyset.ts";
 import { strangerMessageBytesMax } from "../domain/limits.ts";
 import { checkToken, parseToken } from "../domain/token.ts";
 import type { Clock } from "../native/clock.ts";
-import type { CallContext, CallHead, Entry, Handlers } from "../wire/rpc.ts";
+import {
+  answersStream,
+  type CallContext,
+  type CallHead,
+  type Entry,
+  type Handlers,
+} from "../wire/rpc.ts";
 import { StatusError } from "../wire/status.ts";
 import { type Access, accessOf } from "./access.ts";
 import type { Admission } from "./admission.ts";
@@ -102,6 +108,49 @@ export function tellingOfFailure<S extends DescService>(
   return Object.fromEntries(telling) as unknown as Handlers<S>;
 }
 
+/**
+ * The same service, whose streams end once a keyset or a revocation takes their operator's login key
+ * away: who was let in for minutes by a token would otherwise be told everything for hours.
+ */
+export function endingWithLeave<S extends DescService>(
+  service: S,
+  handlers: Handlers<S>,
+): Handlers<S> {
+  type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
+  const wrapped = service.methods.map((method) => {
+    const handler = (handlers as unknown as Record<string, Stream>)[method.localName] as Stream;
+    const ending: Stream = (request, context) =>
+      isOperator(context.caller)
+        ? whileLeft(context.caller, context, (inner) => handler(request, inner))
+        : handler(request, context);
+    return [method.localName, answersStream(method) ? ending : handler] as const;
+  });
+  return Object.fromEntries(wrapped) as unknown as Handlers<S>;
+}
+
+async function* whileLeft(
+  { tenant, key }: Operator,
+  context: CallContext,
+  stream: (context: CallContext) => AsyncIterable<unknown>,
+): AsyncGenerator<unknown> {
+  const over = new AbortController();
+  const look = (): void => {
+    if (loginOf(tenant, key, tenant.nowUs()) === undefined) over.abort();
+  };
+  const stop = tenant.subscribe(({ entries: recorded }) => {
+    if (recorded.some((e) => e.what === "keyset" || e.what === "revocation")) look();
+  });
+  try {
+    look();
+    yield* stream({ ...context, signal: AbortSignal.any([context.signal, over.signal]) });
+  } finally {
+    stop();
+  }
+  if (over.signal.aborted) {
+    throw unauthenticated(`login key ${toHex(key)} was expired, given up or taken back`);
+  }
+}
+
 /** Whether it was carried out is not known: ask again with the same request_id, of whoever comes next. */
 function toldAsUnavailable(error: unknown): never {
   if (!(error instanceof TenantFailed)) throw error;
@@ -114,10 +163,8 @@ function toldAsUnavailable(error: unknown): never {
 
 /** The operator who makes a call. @throws when the table of access lets it in without one: a bug. */
 export function operatorOf({ caller }: CallContext): Operator {
-  if (!isObject(caller) || !("role" in caller)) {
-    throw new Error("this call was let in without an operator");
-  }
-  return caller as Operator;
+  if (!isOperator(caller)) throw new Error("this call was let in without an operator");
+  return caller;
 }
 
 /** The sidecar that makes a call. @throws when the table of access lets it in without one: a bug. */
@@ -127,6 +174,8 @@ export function sidecarOf({ caller }: CallContext): SidecarCaller {
   }
   return caller as SidecarCaller;
 }
+
+const isOperator = (caller: unknown): caller is Operator => isObject(caller) && "role" in caller;
 
 const isObject = (caller: unknown): caller is object =>
   typeof caller === "object" && caller !== null;
@@ -195,10 +244,7 @@ function identify(parts: AuthenticatorParts, token: string): Operator {
   const { claims, key } = parsed;
   const nowUs = clock.nowUs();
   const tenant = tenants.get(claims.tenant);
-  const entry =
-    tenant === null || tenant.revokedEpoch("KEY", key) !== 0
-      ? undefined
-      : keysOf(tenant.keyset(), "OPERATOR_LOGIN", nowUs).find((k) => equal(k.key, key));
+  const entry = tenant === null ? undefined : loginOf(tenant, key, nowUs);
   // One answer for a tenant that is not, and one that does not know the key.
   if (tenant === null || entry === undefined) {
     throw unauthenticated(
@@ -212,6 +258,12 @@ function identify(parts: AuthenticatorParts, token: string): Operator {
   }
   return { tenant, holder: entry.holder, key, role: entry.loginRole };
 }
+
+/** What the tenant's keyset says of a login key; undefined: it logs nobody in now. */
+const loginOf = (tenant: Tenant, key: Uint8Array, nowUs: number): KeyEntry | undefined =>
+  tenant.revokedEpoch("KEY", key) !== 0
+    ? undefined
+    : keysOf(tenant.keyset(), "OPERATOR_LOGIN", nowUs).find((k) => equal(k.key, key));
 
 const unauthenticated = (detail: string): StatusError =>
   new StatusError("UNAUTHENTICATED", "CREDENTIAL_INVALID", detail);

@@ -24,7 +24,7 @@ import { openServer, type RpcServer, serve } from "../wire/grpc.ts";
 import { HealthState } from "../wire/health.ts";
 import { reflection } from "../wire/reflection.ts";
 import type { Handlers } from "../wire/rpc.ts";
-import { type Authenticator, entries, tellingOfFailure } from "./auth.ts";
+import { type Authenticator, endingWithLeave, entries, tellingOfFailure } from "./auth.ts";
 import { ServerCertificate } from "./server-certificate.ts";
 import { Stopping } from "./stopping.ts";
 
@@ -99,7 +99,7 @@ export async function controlServer(parts: {
   ];
   const stopping = new Stopping();
   for (const { service, handlers } of all) {
-    const ending = stopping.ends(service, handlers);
+    const ending = stopping.ends(service, endingWithLeave(service, handlers));
     serve(rpc, service, tellingOfFailure(service, ending), entries(service, parts.authenticator));
   }
   return {

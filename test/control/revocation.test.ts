@@ -8,6 +8,7 @@ import type { SignedBytes } from "../../src/domain/signed.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
 import { GrantService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
+import { OrganismService, WatchEvent } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
 import {
@@ -157,6 +158,29 @@ test("no lease comes before a revocation that it takes into account, however clo
     expect(lease.revocationEpoch).toBeLessThanOrEqual(order.at(-1) ?? 0);
   }
   expect(order).toEqual([1, 2, 3, 4]);
+});
+
+test("of a login key: what it watches ends, and others' watches go on", async () => {
+  const watching = async (role: "VIEWER" | "OPERATOR") => {
+    const stream = world.client(OrganismService).watch({}, await house.as(role));
+    const changes = stream[Symbol.asyncIterator]();
+    while ((await changes.next()).value?.event !== WatchEvent.SYNCED);
+    return changes;
+  };
+  const [insider, other] = [await watching("VIEWER"), await watching("OPERATOR")];
+  await revoke("KEY", house.logins.VIEWER.publicKey);
+  const told = async () => {
+    while (!(await insider.next()).done);
+  };
+  expect(await refusalOf(told())).toMatchObject({ code: "UNAUTHENTICATED" });
+  await world
+    .client(OrganismService)
+    .quarantine(
+      { requestId: requestId(), instanceId: sidecar.instanceId, reason: "a drill" },
+      await house.as("OPERATOR"),
+    );
+  expect((await other.next()).value?.organism?.instanceId).toBe(sidecar.instanceId);
+  await other.return?.(undefined);
 });
 
 describe("a tenant that was stopped", () => {
