@@ -396,7 +396,7 @@ export class GrpcCall implements StreamListener {
     this.#cutting = denial;
     // Half a message is of use to nobody: what has begun to arrive may arrive, for a moment.
     const half = this.#answeredMessages?.atBoundary === false;
-    if (half && mayCompleteMessage(denial.reason)) {
+    if (half && mayCompleteMessage(denial.reason, "GRPC")) {
       this.#attempt?.stream?.hush();
       this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
     } else {

@@ -191,6 +191,8 @@ export class HttpCall {
 
   async #final(up: Http1Connection, head: ResponseHead): Promise<void> {
     const { method, webSocket } = this.#request;
+    this.#lapsed(this.#services.clock.nowUs());
+    if (this.#ended) return;
     if (head.status === 101) {
       if (!webSocket || !opensWebSocket(this.#request.fields, head)) {
         this.#deny("UPSTREAM_FAILED", "it switched protocols, and was not asked to");
@@ -249,6 +251,8 @@ export class HttpCall {
       bytesPassed(taken);
       const wait = this.#client.write(passing);
       if (this.#cutting !== null && this.#events?.atBoundary !== false) {
+        // A stream that is reset takes what has not left with it.
+        await this.#client.flushed();
         this.#endDenied(this.#cutting);
         return false;
       }
@@ -258,6 +262,12 @@ export class HttpCall {
   }
 
   async #switch(up: Http1Connection, head: ResponseHead): Promise<void> {
+    // What opens a stream is no answer that is owed.
+    const cutBy = (this.#permit as Permit).cutBy;
+    if (cutBy !== null) {
+      this.#cutNow(cutBy);
+      return;
+    }
     const down = this.#client.switchProtocols(head);
     if (down === null) {
       this.#deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
@@ -316,7 +326,8 @@ export class HttpCall {
       return;
     }
     // Half an event is of use to nobody: what has begun to arrive may arrive, for a moment.
-    const inEvent = this.#events?.atBoundary === false && mayCompleteMessage(denial.reason);
+    const inEvent =
+      this.#events?.atBoundary === false && mayCompleteMessage(denial.reason, "HTTP_EVENTS");
     if (inEvent) this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
     else this.#endDenied(denial);
   }

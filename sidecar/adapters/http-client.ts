@@ -27,6 +27,8 @@ export interface HttpClientSide {
   readonly responded: boolean;
   /** @returns null: go on; else wait until the client has taken what is on its way. */
   write(piece: Buffer): Promise<void> | null;
+  /** Resolves once what was written has left, or never will. */
+  flushed(): Promise<void>;
   /** The answer is whole. */
   end(trailers: RawFields): void;
   /** The answer will not be whole, and must not look so. */
@@ -118,6 +120,10 @@ export class Http1Client implements HttpClientSide {
 
   write(piece: Uint8Array): Promise<void> | null {
     return this.#writer?.write(piece) ?? null;
+  }
+
+  flushed(): Promise<void> {
+    return new Promise((resolve) => this.#socket.write("", () => resolve()));
   }
 
   end(trailers: RawFields): void {

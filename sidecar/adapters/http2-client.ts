@@ -25,6 +25,7 @@ export class Http2Client implements HttpClientSide, StreamListener {
   /** Written, and not left yet. */
   #unsent = 0;
   #room: PromiseWithResolvers<void> | null = null;
+  readonly #flushed: (() => void)[] = [];
 
   /**
    * @param framing of the request's body, towards the upstream.
@@ -81,6 +82,12 @@ export class Http2Client implements HttpClientSide, StreamListener {
     return this.#room.promise;
   }
 
+  async flushed(): Promise<void> {
+    if (this.#unsent > 0 && !this.#gone) {
+      await new Promise<void>((resolve) => this.#flushed.push(resolve));
+    }
+  }
+
   end(trailers: RawFields): void {
     const fields = spoken(trailers);
     this.#stream.end(fields.length === 0 ? null : fields);
@@ -132,11 +139,13 @@ export class Http2Client implements HttpClientSide, StreamListener {
     this.#gone = true;
     this.#wake?.();
     this.#room?.resolve();
+    for (const resolve of this.#flushed.splice(0)) resolve();
     this.#onGone?.();
   }
 
   sent(bytes: number): void {
     this.#unsent -= bytes;
+    if (this.#unsent === 0) for (const resolve of this.#flushed.splice(0)) resolve();
     if (this.#unsent >= streamWindowBytes) return;
     this.#room?.resolve();
     this.#room = null;

@@ -1,6 +1,16 @@
 const [CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG] = [0, 1, 2, 8, 9, 10];
 const CONTROL_BYTES_MAX = 125;
 
+/** A place among frames. */
+export interface FrameMark {
+  /** Between two messages. */
+  readonly atBoundary: boolean;
+  /** Between two frames: a frame of our own may stand here. */
+  readonly atFrameEnd: boolean;
+  /** Whole messages before it. */
+  readonly messages: number;
+}
+
 /**
  * Follows WebSocket frames (RFC 6455, §5) through chunks that know nothing of them, without keeping any
  * of it. Strict: no extension was agreed on, so no reserved bit stands; lengths are in their shortest
@@ -40,6 +50,12 @@ export class FrameMeter {
   /** Between two frames: a frame of our own may stand here. */
   get atFrameEnd(): boolean {
     return this.#headFill === 0 && !this.#inPayload;
+  }
+
+  /** Where it stands, for whoever has let pass what was pushed. */
+  get mark(): FrameMark {
+    const { atBoundary, atFrameEnd, messages } = this;
+    return { atBoundary, atFrameEnd, messages };
   }
 
   /**

@@ -10,7 +10,7 @@ import type { RawFields, ResponseHead } from "./http-head.ts";
 import { only } from "./http-request.ts";
 import { type HttpReader, send } from "./http-wire.ts";
 import { BodyMeter } from "./passage.ts";
-import { closeFrame, FrameMeter } from "./web-socket-framing.ts";
+import { closeFrame, type FrameMark, FrameMeter } from "./web-socket-framing.ts";
 
 /** One end of a WebSocket: a connection that was switched. */
 export interface WebSocketSide {
@@ -63,6 +63,9 @@ export class WebSocketRelay {
   readonly #fromAgent = new FrameMeter(true, webSocketMessageBytesMax);
   readonly #fromUpstream = new FrameMeter(false, webSocketMessageBytesMax);
   readonly #end = Promise.withResolvers<WebSocketEnd>();
+  /** How far either side has been sent, which is less than what has come from the other. */
+  #sentUp: FrameMark = this.#fromAgent.mark;
+  #sentDown: FrameMark = this.#fromUpstream.mark;
   #cutting: Denial | null = null;
   #over = false;
 
@@ -73,11 +76,11 @@ export class WebSocketRelay {
   }
 
   get askedMessages(): number {
-    return this.#fromAgent.messages;
+    return this.#sentUp.messages;
   }
 
   get answeredMessages(): number {
-    return this.#fromUpstream.messages;
+    return this.#sentDown.messages;
   }
 
   run(): Promise<WebSocketEnd> {
@@ -100,8 +103,10 @@ export class WebSocketRelay {
         this.#fault("FRAMING_INVALID", `a frame of the agent ${fault}`);
         return;
       }
-      if (!(await this.#pass(this.asked, payload)) || !this.#hooks.mayAsk()) return;
+      if (!(await this.#mayPass(payload)) || !this.#hooks.mayAsk()) return;
+      for (const bytes of payload) this.asked.push(bytes);
       const wait = send(this.#up.socket, chunk);
+      this.#sentUp = this.#fromAgent.mark;
       if (this.#fromAgent.closed) this.#closing();
       if (wait !== null) await wait;
       if (this.#over) return;
@@ -116,37 +121,40 @@ export class WebSocketRelay {
         this.#gone("UPSTREAM_FAILED", "the upstream closed its connection");
         return;
       }
-      if (this.#fromUpstream.atBoundary) this.#hooks.look();
+      if (this.#sentDown.atBoundary) this.#hooks.look();
       if (this.#over) return;
-      const payload: Uint8Array[] = [];
       const cutting = this.#cutting;
-      const boundary = this.#fromUpstream.push(
-        chunk,
-        (bytes) => payload.push(bytes),
-        cutting !== null,
-      );
+      const payload: Uint8Array[] = [];
+      const take = (bytes: Uint8Array) => payload.push(bytes);
+      const boundary = this.#fromUpstream.push(chunk, take, cutting !== null);
       if (typeof boundary === "string") {
         this.#fault("UPSTREAM_FAILED", `a frame of the upstream ${boundary}`);
         return;
       }
-      if (!(await this.#pass(this.answered, payload))) return;
+      if (!(await this.#mayPass(payload))) return;
+      if (this.#cutting !== null && cutting === null) {
+        // It came while leave for these bytes was asked for: where they end was not looked at.
+        this.#finishCut(this.#cutting);
+        return;
+      }
+      for (const bytes of payload) this.answered.push(bytes);
       if (cutting !== null && boundary >= 0) {
-        this.#finishCut(cutting, chunk.subarray(0, boundary));
+        this.#down.socket.write(chunk.subarray(0, boundary));
+        this.#sentDown = this.#fromUpstream.mark;
+        this.#finishCut(cutting);
         return;
       }
       const wait = send(this.#down.socket, chunk);
+      this.#sentDown = this.#fromUpstream.mark;
       if (this.#fromUpstream.closed) this.#closing();
       if (wait !== null) await wait;
       if (this.#over) return;
     }
   }
 
-  async #pass(meter: BodyMeter, payload: readonly Uint8Array[]): Promise<boolean> {
-    if (!(await this.#hooks.mayPass(payload.reduce((sum, bytes) => sum + bytes.length, 0)))) {
-      return false;
-    }
-    for (const bytes of payload) meter.push(bytes);
-    return !this.#over;
+  async #mayPass(payload: readonly Uint8Array[]): Promise<boolean> {
+    const bytes = payload.reduce((sum, piece) => sum + piece.length, 0);
+    return (await this.#hooks.mayPass(bytes)) && !this.#over;
   }
 
   /** One side said that it ends; the other may answer it, for a moment. */
@@ -165,7 +173,7 @@ export class WebSocketRelay {
   }
 
   #fault(reason: Reason, detail: string): void {
-    const atEnd = reason === "FRAMING_INVALID" && this.#fromUpstream.atFrameEnd;
+    const atEnd = reason === "FRAMING_INVALID" && this.#sentDown.atFrameEnd;
     this.#finish(
       { verdict: "FAILED", reason, detail },
       { code: PROTOCOL_ERROR, said: reason, atEnd },
@@ -176,16 +184,14 @@ export class WebSocketRelay {
   cut(denial: Denial): void {
     if (this.#over || this.#cutting !== null) return;
     this.#cutting = denial;
-    if (this.#fromUpstream.atBoundary || !mayCompleteMessage(denial.reason))
+    if (this.#sentDown.atBoundary || !mayCompleteMessage(denial.reason, "WEB_SOCKET"))
       this.#finishCut(denial);
     else this.#hooks.clock.after(cutBoundaryUs, () => this.#finishCut(denial));
   }
 
-  /** @param rest of the message that had begun. */
-  #finishCut({ reason, receiptId, message }: Denial, rest?: Uint8Array): void {
+  #finishCut({ reason, receiptId, message }: Denial): void {
     if (this.#over) return;
-    if (rest !== undefined) this.#down.socket.write(rest);
-    const atEnd = rest !== undefined || this.#fromUpstream.atFrameEnd;
+    const atEnd = this.#sentDown.atFrameEnd;
     const end: WebSocketEnd = { verdict: "CUT", reason, detail: message };
     this.#finish(end, { code: POLICY_VIOLATION, said: `${reason} ${receiptId}`, atEnd });
   }
@@ -195,7 +201,7 @@ export class WebSocketRelay {
     if (this.#over) return;
     this.#over = true;
     if (told?.atEnd) this.#down.socket.write(closeFrame(told.code, told.said, null));
-    if (told !== null && this.#fromAgent.atFrameEnd) {
+    if (told !== null && this.#sentUp.atFrameEnd) {
       this.#up.socket.write(closeFrame(GOING_AWAY, "", randomBytes(4)));
     }
     for (const { socket, reader } of [this.#down, this.#up]) {

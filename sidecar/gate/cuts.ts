@@ -7,6 +7,39 @@ export type Shape =
   /** Messages may still pass either way. */
   | "streaming";
 
+/** How an action travels: what is cut, and where it can be. */
+interface CarrierRow {
+  readonly name: string;
+  /** Where a message ends; null: it has none, and a boundary is wherever it stands. */
+  readonly boundary: string | null;
+  /** What the agent sees of a cut once an answer was begun. */
+  readonly cut: string;
+}
+
+const BROKEN =
+  "its connection closed (HTTP/1.1) or its stream reset (HTTP/2) before the answer's end";
+
+export const CARRIERS = {
+  GRPC: {
+    name: "gRPC",
+    boundary: "the end of a length-prefixed message",
+    cut: "trailers with the status, the reason and the receipt",
+  },
+  HTTP_BODY: { name: "HTTP/1.1 and HTTP/2 bodies", boundary: null, cut: BROKEN },
+  HTTP_EVENTS: {
+    name: "`text/event-stream` over either",
+    boundary: "the empty line that ends an event",
+    cut: BROKEN,
+  },
+  WEB_SOCKET: {
+    name: "WebSocket",
+    boundary: "the end of a message",
+    cut: "a close frame 1008 with the reason and the receipt; within a frame, the connection's end",
+  },
+} as const satisfies Record<string, CarrierRow>;
+
+export type Carrier = keyof typeof CARRIERS;
+
 /** What may still pass in one direction. */
 export type Allowance =
   /** All of it, within `unaryGraceUs`; whatever is left then, as `boundary`. */
@@ -84,5 +117,5 @@ export const mayFinish = (reason: Reason, shape: Shape): boolean =>
   responseOf(reason, shape) === "finish";
 
 /** Whether half a message may still arrive whole, for a moment. */
-export const mayCompleteMessage = (reason: Reason): boolean =>
-  responseOf(reason, "streaming") !== "nothing";
+export const mayCompleteMessage = (reason: Reason, carrier: Carrier): boolean =>
+  CARRIERS[carrier].boundary !== null && responseOf(reason, "streaming") !== "nothing";

@@ -1,110 +1,160 @@
-import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
-import type { ServerHttp2Stream } from "node:http2";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { CUTS, type Cut } from "../../sidecar/gate/cuts.ts";
+import { CARRIERS, CUTS, type Cut } from "../../sidecar/gate/cuts.ts";
 import { cutBoundaryUs, unaryGraceUs } from "../../src/domain/limits.ts";
-import type { Reason } from "../../src/domain/reason.ts";
+import { ActionBody, OutcomeBody } from "../../src/domain/payload.ts";
+import { REASONS, type Reason } from "../../src/domain/reason.ts";
 import { ManualClock } from "../../src/native/clock.ts";
-import { field, framed, openRig, RawClient, type Rig, rawUpstream } from "../datapath/harness.ts";
+import { MINUTE_US, openRig, type Rig } from "../datapath/harness.ts";
+import { type Flow, WALKS, type Way } from "./cut-flows.ts";
 
-/** Taking leave back, walked row by row: what each cause lets pass in each direction, on the wire. */
+/** Taking leave back, walked row by row, carrier by carrier: what passes in each direction, on the wire. */
 
-const GRPC = { ":status": 200, "content-type": "application/grpc" };
-const HI = framed(Buffer.from("hi"));
+const NOW_US = 1_800_000_000_000_000;
+const rows = CUTS.flatMap((row) => row.reasons.map((reason): [Reason, Cut] => [reason, row]));
 
 let clock: ManualClock;
 let rig: Rig;
-let client: RawClient;
-let upstream: Awaited<ReturnType<typeof rawUpstream>>;
-let reached: PromiseWithResolvers<ServerHttp2Stream>;
 
 beforeEach(async () => {
-  clock = new ManualClock(1_800_000_000_000_000);
+  clock = new ManualClock(NOW_US);
   rig = await openRig({}, clock);
-  reached = Promise.withResolvers();
-  upstream = await rawUpstream((stream) => reached.resolve(stream));
-  client = await RawClient.open(rig, `127.0.0.1:${upstream.port}`);
 });
-afterEach(async () => {
-  client.close();
-  await rig.close();
-  upstream.close();
-});
+afterEach(() => rig.close());
 
-const rows = CUTS.flatMap((row) => row.reasons.map((reason): [Reason, Cut] => [reason, row]));
-
-/** A call that was asked everything, and is yet to be answered. */
-async function asked() {
-  const call = client.start("/test.Echo/Unary");
-  call.stream.end(HI);
-  const stream = await reached.promise;
-  stream.resume();
-  await once(stream, "end");
-  return { ...call, stream };
+/** The one receipt: CUT, for this reason, and nothing left after leave was taken back. */
+async function receipt(reason: Reason, cutAtUs: number) {
+  await rig.ledger.receipts(1);
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason }]);
+  const [closing] = rig.ledger.closed as [(typeof rig.ledger.closed)[0]];
+  expect(closing.egressLastUs).toBeGreaterThan(0);
+  expect(closing.egressLastUs).toBeLessThan(cutAtUs);
+  return {
+    action: ActionBody.decode(closing.action),
+    outcome: OutcomeBody.decode(closing.outcome),
+  };
 }
 
-/** A stream whose answer has come as far as the first byte of a message. */
-async function half() {
-  const { stream: agent, closed } = client.start("/test.Echo/Chat");
-  agent.write(HI);
-  const stream = await reached.promise;
-  const got: Buffer[] = [];
-  stream.on("data", (chunk: Buffer) => got.push(chunk));
-  stream.respond(GRPC, { waitForTrailers: true });
-  stream.write(HI.subarray(0, 6));
-  await once(agent, "data");
-  return { agent, closed, stream, got };
-}
+describe.each(WALKS.map((walk) => [`${walk.carrier} over ${walk.wire}`, walk] as const))(
+  "%s",
+  (_, walk) => {
+    const { carrier, pieces } = walk;
+    const { boundary } = CARRIERS[carrier];
+    /** HTTP has no words for a reason once an answer was begun. */
+    const tells = carrier === "GRPC" || carrier === "WEB_SOCKET";
+    let way: Way;
+    let cutAtUs: number;
 
-describe("each cause", () => {
-  test.each(rows)("%s, of what was asked and is to be answered", async (reason, row) => {
-    const { closed, stream } = await asked();
-    rig.gate.cutAll(reason, "taken back");
-    if (row.response.answering !== "finish") {
-      const seen = await closed;
-      expect(field(seen.head, "grpc-message")).toContain(reason);
-      expect(seen.body).toHaveLength(0);
-      await rig.ledger.receipts(1);
-      expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason }]);
-      return;
-    }
-    stream.respond(GRPC, { waitForTrailers: true });
-    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
-    stream.end(HI);
-    expect(field((await closed).trailers, "grpc-status")).toBe("0");
-    await rig.ledger.receipts(1);
-    expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
-  });
+    beforeEach(async () => {
+      way = await walk.open(rig);
+    });
+    afterEach(() => way.close());
 
-  test.each(rows)("%s, of a message that has begun to arrive", async (reason, row) => {
-    const { closed, stream } = await half();
-    rig.gate.cutAll(reason, "taken back");
-    const whole = row.response.streaming !== "nothing";
-    if (whole) stream.write(HI.subarray(6));
-    const seen = await closed;
-    expect(seen.body).toEqual(whole ? HI : HI.subarray(0, 6));
-    await rig.ledger.receipts(1);
-    expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason }]);
-  });
+    /** Takes leave back a second later than anything left. */
+    const takeBack = (reason: Reason) => {
+      clock.advance(1_000_000);
+      cutAtUs = clock.nowUs();
+      rig.gate.cutAll(reason, "taken back");
+      clock.advance(1);
+    };
 
-  test.each(rows)("%s, of what the agent still says", async (reason, row) => {
-    expect(row.request).toBe("nothing");
-    const { agent, closed, stream, got } = await half();
-    rig.gate.cutAll(reason, "taken back");
-    agent.write(HI);
-    clock.advance(cutBoundaryUs);
-    await Promise.all([closed, stream.closed || once(stream, "close")]);
-    expect(Buffer.concat(got)).toEqual(HI);
-  });
-});
+    test.each(rows)("%s, of what was asked and is to be answered", async (reason, row) => {
+      const flow = await way.asked();
+      const given = flow.given();
+      takeBack(reason);
+      const finishes = row.response.answering === "finish";
+      if (finishes) flow.answer();
+      const told = await flow.told;
+      expect(flow.given()).toBe(given);
+      if (finishes && carrier !== "WEB_SOCKET") {
+        expect(told).toMatchObject({ body: pieces.half + pieces.rest, whole: true });
+        await rig.ledger.receipts(1);
+        expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
+        return;
+      }
+      // An answer that opens a stream is none that is owed: it is refused like all the others.
+      expect(told.text).toContain(reason);
+      await flow.gone;
+      const { outcome } = await receipt(reason, cutAtUs);
+      expect(outcome.bodyBytes).toBe(0);
+    });
 
-test("what may finish is cut when its grace is over", async () => {
-  const { closed } = await asked();
-  rig.gate.cutAll("LEASE_EXPIRED", "taken back");
-  clock.advance(unaryGraceUs);
-  expect(field((await closed).head, "grpc-message")).toContain("LEASE_EXPIRED");
+    test.each(rows)("%s, of a message that has begun to arrive", async (reason, row) => {
+      const flow = await way.half();
+      takeBack(reason);
+      const whole = boundary !== null && row.response.streaming !== "nothing";
+      flow.goOn();
+      const told = await flow.told;
+      expect(told.body).toBe(whole ? pieces.half + pieces.rest : pieces.half);
+      expect(told.whole).toBe(false);
+      if (tells) expect(told.text).toContain(reason);
+      const { outcome } = await receipt(reason, cutAtUs);
+      expect(outcome.bodyBytes).toBe(pieces.bytes[whole ? 1 : 0]);
+    });
+
+    test.each(rows)("%s, of what the agent still says", async (reason, row) => {
+      expect(row.request).toBe("nothing");
+      const flow = await way.half();
+      const given = flow.given();
+      takeBack(reason);
+      flow.sayMore();
+      flow.finish();
+      clock.advance(cutBoundaryUs);
+      await Promise.all([flow.told, flow.gone]);
+      expect(flow.given()).toBe(given);
+      await receipt(reason, cutAtUs);
+    });
+
+    test.each(rows)("%s, of what is half asked", async (reason) => {
+      const flow = await way.asking();
+      const given = flow.given();
+      takeBack(reason);
+      flow.sayMore();
+      flow.finish();
+      const [told] = await Promise.all([flow.told, flow.gone]);
+      expect(told.text).toContain(reason);
+      expect(flow.given()).toBe(given);
+      await receipt(reason, cutAtUs);
+    });
+
+    /** The clock was set, and no timer has told anybody yet. */
+    const lapse = () => {
+      clock.setWall(NOW_US + MINUTE_US);
+      cutAtUs = clock.nowUs();
+    };
+
+    test.each([
+      ["the rest of a message", () => way.asking(), (flow: Flow) => flow.sayMore()],
+      ["the end", () => way.unended(), (flow: Flow) => flow.finish()],
+    ])(
+      "a lease that ran out unnoticed lets %s of what is asked not pass",
+      async (_, begin, say) => {
+        const flow = await begin();
+        const given = flow.given();
+        lapse();
+        say(flow);
+        const [told] = await Promise.all([flow.told, flow.gone]);
+        expect(told.text).toContain("LEASE_EXPIRED");
+        expect(flow.given()).toBe(given);
+        await receipt("LEASE_EXPIRED", cutAtUs);
+      },
+    );
+  },
+);
+
+describe("what may finish", () => {
+  test.each(WALKS.map((walk) => [`${walk.carrier} over ${walk.wire}`, walk] as const))(
+    "is cut when its grace is over: %s",
+    async (_, walk) => {
+      const way = await walk.open(rig);
+      const flow = await way.asked();
+      rig.gate.cutAll("LEASE_EXPIRED", "taken back");
+      clock.advance(unaryGraceUs);
+      expect((await flow.told).text).toContain("LEASE_EXPIRED");
+      way.close();
+    },
+  );
 });
 
 test("no cause is in two rows", () => {
@@ -112,11 +162,29 @@ test("no cause is in two rows", () => {
   expect(new Set(reasons).size).toBe(reasons.length);
 });
 
-/** Where a message ends, by protocol: what `boundary` means there. */
-const BOUNDARIES = [
-  ["gRPC", "the end of a length-prefixed message"],
-  ["HTTP/1.1 and HTTP/2 bodies, tunnels", "none: nothing more passes"],
-] as const;
+const source = (path: string): string =>
+  readFileSync(join(import.meta.dirname, "../..", path), "utf8");
+
+test("every reason for which authority is refused has a row", () => {
+  const said = new Set(source("src/domain/authorize.ts").match(/"[A-Z_]+"/g) ?? []);
+  const reasons = REASONS.filter((reason) => said.has(`"${reason}"`));
+  expect(reasons.length).toBeGreaterThan(10);
+  expect(rows.map(([reason]) => reason)).toEqual(expect.arrayContaining(reasons));
+});
+
+test("every carrier is asked for by the adapter that carries it, and every adapter that is cut asks", () => {
+  const adapters = readdirSync(join(import.meta.dirname, "../../sidecar/adapters"))
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => source(`sidecar/adapters/${name}`));
+  for (const adapter of adapters.filter((text) => text.includes(".onCut("))) {
+    expect(adapter).toContain("mayFinish(");
+    expect(adapter).toContain("mayCompleteMessage(");
+  }
+  for (const [carrier, { boundary }] of Object.entries(CARRIERS)) {
+    const asked = adapters.some((text) => text.includes(`, "${carrier}")`));
+    expect([carrier, asked]).toEqual([carrier, boundary !== null]);
+  }
+});
 
 function render(): string {
   const cells = (...c: string[]): string => `| ${c.join(" | ")} |`;
@@ -138,9 +206,17 @@ function render(): string {
     "- nothing: not a byte more. To the upstream it is always so, since the receipt's last egress must lie",
     "  inside a lease: a stream cut in mid-message is reset, so that half a message is never acted on.",
     "",
-    cells("protocol", "a boundary is"),
-    cells("---", "---"),
-    ...BOUNDARIES.map((row) => cells(...row)),
+    cells("protocol", "a boundary is", "an answer that was begun ends with"),
+    cells("---", "---", "---"),
+    ...Object.values(CARRIERS).map(({ name, boundary, cut }) =>
+      cells(name, boundary ?? "none: nothing more passes", cut),
+    ),
+    "",
+    "Before an answer was begun the agent is told the reason and its receipt as by any refusal. An answer",
+    "that opens a WebSocket is none that is owed: it does not open after its cut. The upstream is told",
+    "that it was cut by a reset stream (gRPC), a closed connection (HTTP), or the sidecar's own close frame",
+    "1001, where one can stand (WebSocket), none of which carries anything that the agent said.",
+    "CONNECT opens no tunnel that cannot be seen into: what is inside is one of these.",
     "",
   ].join("\n");
 }

@@ -7,6 +7,8 @@ export interface SocketUpstream {
   readonly port: number;
   /** Everything that came, by connection. */
   readonly heard: string[];
+  /** Resolves once a connection has ended, by connection. */
+  readonly gone: Promise<unknown>[];
   close(): void;
 }
 
@@ -16,10 +18,12 @@ export async function socketUpstream(
 ): Promise<SocketUpstream> {
   const sockets = new Set<Socket>();
   const heard: string[] = [];
+  const gone: Promise<unknown>[] = [];
   const server = createServer({ noDelay: true }, (socket) => {
     const at = heard.push("") - 1;
     sockets.add(socket);
     socket.on("error", () => socket.destroy());
+    gone.push(new Promise((resolve) => socket.on("close", resolve)));
     socket.on("close", () => sockets.delete(socket));
     socket.on("data", (chunk) => {
       heard[at] += chunk.toString("latin1");
@@ -31,6 +35,7 @@ export async function socketUpstream(
   return {
     port: (server.address() as AddressInfo).port,
     heard,
+    gone,
     close() {
       for (const socket of sockets) socket.destroy();
       server.close();
@@ -84,7 +89,7 @@ export class Wire {
   }
 
   /** Resolves with all that was heard once it matches, or nothing more will come. */
-  async hears(what: RegExp): Promise<string> {
+  async hears(what: Pick<RegExp, "test">): Promise<string> {
     while (!what.test(this.heard) && !this.socket.destroyed && this.ended === "open") {
       await new Promise<void>((wake) => this.#wake.push(wake));
     }
