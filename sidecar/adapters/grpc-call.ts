@@ -22,7 +22,7 @@ import type { Upstream } from "../upstream/upstream.ts";
 import type { Denial, Ending } from "./exchange.ts";
 import { denialTrailers } from "./grpc-denial.ts";
 import { MessageMeter } from "./grpc-framing.ts";
-import { fieldNames, formatTimeout, requestFields, single } from "./grpc-headers.ts";
+import { answerFields, fieldNames, formatTimeout, requestFields, single } from "./grpc-headers.ts";
 import type { GrpcRequest } from "./grpc-request.ts";
 import { BodyMeter } from "./passage.ts";
 import { Toll } from "./toll.ts";
@@ -268,11 +268,11 @@ export class GrpcCall implements StreamListener {
       const encoding = single(raw, "grpc-encoding") ?? "identity";
       this.#answeredMessages = new MessageMeter(messageBytesMax, encoding !== "identity");
     }
-    this.#down.sendHead(raw, last);
+    this.#down.sendHead(answerFields(raw), last);
   }
 
   upstreamInformational(raw: RawHeaders): void {
-    if (!this.#ended && this.#cutting === null) this.#down.inform(raw);
+    if (!this.#ended && this.#cutting === null) this.#down.inform(answerFields(raw));
   }
 
   fromUpstream(up: H2Stream, chunk: Buffer): void {
@@ -315,7 +315,8 @@ export class GrpcCall implements StreamListener {
     this.#trailers = trailers;
     if (this.#cutting !== null) this.#endDenied(this.#cutting);
     else if (trailers !== null || single(this.#answer ?? [], ":status") !== "200") {
-      this.#answeredToll?.ended(() => this.#down.end(trailers));
+      const told = trailers === null ? null : answerFields(trailers);
+      this.#answeredToll?.ended(() => this.#down.end(told));
     } else this.#abort("UPSTREAM_FAILED", "ended without trailers", CODE.INTERNAL_ERROR);
   }
 

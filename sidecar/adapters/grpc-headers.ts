@@ -27,6 +27,15 @@ export function requestFields(raw: RawHeaders): string[] {
   return out;
 }
 
+/** Of an upstream: it speaks of no receipt in our name, and leads nobody round us. */
+const NEVER_TOLD = ["dragons-receipt", "alt-svc"];
+
+/** What the upstream said, fit for the agent: nearly always all of it. */
+export function answerFields(raw: RawHeaders): RawHeaders {
+  if (!NEVER_TOLD.some((name) => raw.includes(name))) return raw;
+  return raw.filter((_, i) => !NEVER_TOLD.includes(raw[i - (i % 2)] as string));
+}
+
 /** The one value of a field; null when absent; undefined when it comes twice. */
 export function single(raw: RawHeaders, name: string): string | null | undefined {
   let found: string | null = null;

@@ -6,7 +6,7 @@ import { Http2Client } from "../../sidecar/adapters/http2-client.ts";
 import { H2Stream, type StreamHost } from "../../sidecar/h2/stream.ts";
 import { connectionsPerUpstreamMax, streamWindowBytes } from "../../src/domain/limits.ts";
 import { OutcomeBody } from "../../src/domain/payload.ts";
-import { field, framed, openRig, RawClient, type Rig } from "../datapath/harness.ts";
+import { field, framed, openRig, RawClient, type Rig, rawUpstream } from "../datapath/harness.ts";
 import {
   AUTHORIZATION,
   type SocketUpstream,
@@ -208,3 +208,34 @@ test.each([
     expect(rig.ledger.recorded).toMatchObject([{ reason: "PROTOCOL_UNSUPPORTED" }]);
   },
 );
+
+test("no upstream speaks of receipts in our name, or leads its agent round us", async () => {
+  const forged = { "dragons-receipt": "rcp_forged", "alt-svc": 'h3=":443"', "x-kept": "1" };
+  const server = await rawUpstream((stream) => {
+    stream.respond(
+      { ":status": 200, "content-type": "application/grpc", ...forged },
+      { waitForTrailers: true },
+    );
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0", ...forged }));
+    stream.end();
+  });
+  const client = await RawClient.open(rig, `127.0.0.1:${server.port}`);
+  const seen = await client.call("/test.Echo/Say", framed(Buffer.from("x")));
+  for (const fields of [seen.head, seen.trailers]) {
+    expect(field(fields, "x-kept")).toBe("1");
+    expect(field(fields, "dragons-receipt")).toBeUndefined();
+    expect(field(fields, "alt-svc")).toBeUndefined();
+  }
+  client.close();
+  server.close();
+
+  answer = (socket) =>
+    socket.write(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nDragons-Receipt: rcp_forged\r\nX-Kept: 1\r\n\r\n",
+    );
+  const wire = await Wire.open(rig);
+  wire.say(request("GET", "Connection: close\r\n"));
+  const heard = await wire.all();
+  expect(heard).toContain("X-Kept: 1");
+  expect(heard).not.toContain("rcp_forged");
+});
