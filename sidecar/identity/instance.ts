@@ -9,6 +9,7 @@ import { GENESIS } from "../../src/domain/genesis.ts";
 import { newInstanceId } from "../../src/domain/ids.ts";
 import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import { formatJoinToken, type JoinToken, parseJoinToken } from "../../src/domain/join-token.ts";
+import { KEYSET } from "../../src/domain/keyset.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { signBody } from "../../src/domain/signing.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -94,12 +95,26 @@ export async function openInstance(
       "the control plane handed out another manifest than the one measured here",
     );
   }
+  await neverOlder(files, authority);
   await storeChain(files, chain, token);
   // Should the last start have ended between a keyset that hands over and the root that it names.
   if (!equal(authority.rootKey, rootKey)) await files.write(ROOT_FILE, authority.rootKey);
   const broken = await authority.restore();
   if (broken !== null) throw new ConfigError(`a stored revocation does not hold: ${broken.detail}`);
   return { token, seed, ledgerSigner, authority };
+}
+
+/** What a folder has held before it docked anew is no keyset to go back behind: keys may be given up since. */
+async function neverOlder(files: ArtifactFiles, { keyset }: HeldAuthority): Promise<void> {
+  const held = await files.readSigned("keyset");
+  if (held === null) return;
+  const { keysetVersion } = keyset.body;
+  const before = KEYSET.body.decode(held.body).keysetVersion;
+  if (keysetVersion >= before) return;
+  throw new ConfigError(
+    `the control plane hands out keyset ${keysetVersion}, and this folder has held ${before}: record the ` +
+      "newest keyset there before anything docks",
+  );
 }
 
 async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<JoinToken> {

@@ -14,8 +14,11 @@ import type { ArtifactFiles } from "./artifact-files.ts";
 
 /** Kept beside the new one's under the old ledger's name: they are evidence still. */
 const OF_THE_LEDGER = ["ledger", "leases"];
-/** With these the folder counts as docked; they come anew with the successor. */
-const OF_THE_DOCKING = ["pin", "keyset"];
+/**
+ * With these the folder counts as docked; they come anew with the successor. The keyset stays: no older
+ * one may follow it.
+ */
+const OF_THE_DOCKING = ["pin", "grant", "dock", "manifest"];
 
 /**
  * Begins a ledger that follows one which came back shorter than it was: the same instance, a genesis
