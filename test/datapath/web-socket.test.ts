@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { UNLIMITED } from "../../src/domain/grant.ts";
 import { ActionBody, OutcomeBody } from "../../src/domain/payload.ts";
-import { openRig, type Rig } from "./harness.ts";
+import { leaseFrom, openRig, type Rig } from "./harness.ts";
 import { AUTHORIZATION, type SocketUpstream, socketUpstream, Wire } from "./http-client.ts";
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -104,6 +105,20 @@ describe("a WebSocket", () => {
     expect(upstream.heard[0]).not.toContain("never");
     await rig.ledger.receipts(1);
     expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "LEASE_REVOKED" }]);
+  });
+
+  test("that is cut within a frame hears nothing more: our own would be taken for its rest", async () => {
+    const limits = { maxActions: UNLIMITED, ratePerMinute: UNLIMITED, maxConcurrent: UNLIMITED };
+    const scopes = [{ name: "use:echo", limits: { ...limits, maxBytes: 4 } }];
+    rig.authority.adopt(leaseFrom(Date.now() * 1000, { leaseSeq: 2, scopes }));
+    await open();
+    const frame = plain("halfrest");
+    up.write(frame.subarray(0, 6));
+    await wire.hears(/half$/);
+    up.write(frame.subarray(6));
+    expect(await wire.all()).toMatch(/half$/);
+    await rig.ledger.receipts(1);
+    expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason: "LIMIT_SPENT" }]);
   });
 
   test("is cut in the middle of a message that does not go on", async () => {
