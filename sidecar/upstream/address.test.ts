@@ -22,6 +22,9 @@ describe("an address that a name resolved to", () => {
     "::ffff:7f00:1",
     "64:ff9b::7f00:1",
     "2002:7f00:1::",
+    "::127.0.0.1",
+    "::ffff:0:127.0.0.1",
+    "2001:0:7f00:1::",
   ])("%s is forbidden", (address) => {
     expect(isForbidden(address, "api.example.com")).toBe(true);
   });
@@ -49,6 +52,9 @@ describe("a name that only exists at home", () => {
     "::1",
     "fe80::1",
     "fd00:ec2::254",
+    "fd00:ec2:0::254",
+    "fd20:ce::254",
+    "100.100.100.200",
     "::ffff:127.0.0.1",
   ])("never to %s", (address) => expect(isForbidden(address, "payments.internal")).toBe(true));
 });

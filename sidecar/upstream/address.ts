@@ -58,8 +58,10 @@ for (const [network, prefix] of [
   FORBIDDEN.addSubnet(network, prefix, "ipv4");
 }
 for (const [network, prefix] of [
-  ["::", 128],
-  ["::1", 128],
+  // This machine, and IPv4 addresses written as IPv6: compatible, translated, through a tunnel.
+  ["::", 96],
+  ["::ffff:0:0:0", 96],
+  ["2001::", 32],
   ["64:ff9b::", 96],
   ["64:ff9b:1::", 48],
   ["2002::", 16],
@@ -83,8 +85,11 @@ for (const [network, prefix] of [
 }
 PRIVATE.addSubnet("fc00::", 7, "ipv6");
 
-/** In the private range, and yet the metadata service of a cloud. */
-const METADATA_V6 = "fd00:ec2::254";
+/** In the private ranges, and yet the metadata service of a cloud: AWS's, Google's, Alibaba's. */
+const METADATA = new BlockList();
+METADATA.addAddress("fd00:ec2::254", "ipv6");
+METADATA.addAddress("fd20:ce::254", "ipv6");
+METADATA.addAddress("100.100.100.200", "ipv4");
 
 /**
  * Names that nobody can register in the public DNS (reserved by ICANN, RFC 8375, RFC 6762, and what
@@ -98,7 +103,7 @@ const isPrivateName = (host: string): boolean =>
  * multicast and reserved ones never; private ones only for names that are private themselves.
  */
 export function isForbidden(address: string, host: string): boolean {
-  if (isPrivateName(host) && inList(PRIVATE, address) && address !== METADATA_V6) return false;
+  if (isPrivateName(host) && inList(PRIVATE, address) && !inList(METADATA, address)) return false;
   const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1];
   if (mapped !== undefined) return !isIPv4(mapped) || inList(FORBIDDEN, mapped);
   return inList(FORBIDDEN, address);
