@@ -37,6 +37,8 @@ export interface SidecarConfig {
   readonly tokenFile: string | null;
   /** The ledger came back shorter than it was: another is to follow it, by the token's leave. */
   readonly succeed: boolean;
+  /** File with a newer keyset, for one that was away when authorities were switched; null: none. */
+  readonly keysetFile: string | null;
   /** `dragon.yaml` of the agent. */
   readonly manifestFile: string;
   /** What is measured: the folder that the manifest's globs start from. */
@@ -63,6 +65,8 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --token FILE         join token; needed until the instance has docked
   --succeed            the ledger was restored from a backup and is behind what the control
                        plane holds: begin one that follows it, with a fresh token
+  --keyset FILE        a newer keyset, by dragons key export: for a sidecar that was away while
+                       the control plane's certificate authority was exchanged
   --manifest FILE      dragon.yaml of the agent
   --folder DIR         the agent's folder, measured         [the manifest's]
   --proxy HOST:PORT    where the forward proxy listens      [127.0.0.1:7071]
@@ -127,6 +131,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     keysFolder: values.keys ?? `${dataFolder}.keys`,
     tokenFile: values.token ?? null,
     succeed: values.succeed ?? false,
+    keysetFile: values.keyset ?? null,
     manifestFile,
     agentFolder: values.folder ?? dirname(manifestFile),
     proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
@@ -150,6 +155,7 @@ const parse = (args: readonly string[]) =>
       keys: { type: "string" },
       token: { type: "string" },
       succeed: { type: "boolean" },
+      keyset: { type: "string" },
       manifest: { type: "string" },
       folder: { type: "string" },
       proxy: { type: "string" },

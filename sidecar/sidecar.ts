@@ -81,7 +81,12 @@ async function compose(start: Start): Promise<Sidecar> {
   const lifetime = new Lifetime(report);
   const governor = new Governor({
     client: centre.tether(
-      { ledgerId: authority.genesis.ref, ledgerSigner, genesis: authority.genesis.signed },
+      {
+        ledgerId: authority.genesis.ref,
+        ledgerSigner,
+        genesis: authority.genesis.signed,
+        controlCas: () => authority.keyset.body.controlCas,
+      },
       clock,
     ),
     authority,

@@ -11,7 +11,7 @@ import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import { formatJoinToken, type JoinToken, parseJoinToken } from "../../src/domain/join-token.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
-import { signBody } from "../../src/domain/signing.ts";
+import { decodeSigned, signBody } from "../../src/domain/signing.ts";
 import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import {
@@ -101,6 +101,7 @@ export async function openInstance(
   if (!equal(authority.rootKey, rootKey)) await files.write(ROOT_FILE, authority.rootKey);
   const broken = await authority.restore();
   if (broken !== null) throw new ConfigError(`a stored revocation does not hold: ${broken.detail}`);
+  if (config.keysetFile !== null) await adoptFile(authority, config.keysetFile);
   return { token, seed, ledgerSigner, authority };
 }
 
@@ -115,6 +116,19 @@ async function neverOlder(files: ArtifactFiles, { keyset }: HeldAuthority): Prom
     `the control plane hands out keyset ${keysetVersion}, and this folder has held ${before}: record the ` +
       "newest keyset there before anything docks",
   );
+}
+
+/** A keyset that came by hand is believed like any other, by the root's signature; an older one is no news. */
+async function adoptFile(authority: HeldAuthority, path: string): Promise<void> {
+  const bytes = await readFile(path).catch((error: Error) => {
+    throw new ConfigError(`--keyset: ${error.message}`);
+  });
+  const signed = decodeSigned(new Uint8Array(bytes));
+  const adopted = isInvalid(signed) ? signed : authority.adoptKeyset(signed);
+  if (!isInvalid(adopted)) return adopted.durable;
+  if (adopted.code !== "E_ROLLBACK") {
+    throw new ConfigError(`--keyset: ${path}: ${adopted.detail} (${adopted.code})`);
+  }
 }
 
 async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<JoinToken> {

@@ -20,11 +20,14 @@ const HOUR_US = 3_600_000_000;
 const ledgerSigner = seedSigner(generateSeed());
 const ledgerId = new Uint8Array(32).fill(7);
 const genesis = { body: ledgerId, signatures: [] };
+const ledger = { ledgerId, ledgerSigner, genesis };
 
 let server: RpcServer;
 let control: ControlClient;
 let tether: TetherClient;
 let clock: ManualClock;
+/** Authorities that the newest keyset names, DER. */
+let named: Uint8Array[];
 /** TLS keys that were certified, hex. */
 let enrolled: string[];
 /** Genesis bodies that were docked, hex. */
@@ -64,7 +67,7 @@ beforeEach(async () => {
     },
   });
   clock = new ManualClock(Date.now() * 1000);
-  [enrolled, docked, refusals, attachRefusals, shown] = [[], [], [], [], []];
+  [enrolled, docked, refusals, attachRefusals, shown, named] = [[], [], [], [], [], []];
   const released = Promise.withResolvers<void>();
   release = released.resolve;
   const never = () => Promise.reject(new Error("not asked for here"));
@@ -112,7 +115,7 @@ beforeEach(async () => {
     controlAddress: `127.0.0.1:${port}`,
     controlCa: ca.certPem,
   });
-  tether = control.tether({ ledgerId, ledgerSigner, genesis }, clock);
+  tether = control.tether({ ...ledger, controlCas: () => named }, clock);
 });
 afterEach(async () => {
   release();
@@ -191,12 +194,12 @@ test("with a clock that is wrong it says its word for the time that it is told, 
   const skew = (nowUs: number) =>
     new StatusError("FAILED_PRECONDITION", "CLOCK_SKEW", "no", { now_us: `${nowUs}` });
   clock = new ManualClock(Date.now() * 1000 + 1000 * HOUR_US);
-  tether = control.tether({ ledgerId, ledgerSigner, genesis }, clock);
+  tether = control.tether({ ...ledger, controlCas: () => named }, clock);
   refusals.push(skew(Date.now() * 1000));
   await (await attach())();
   expect(enrolled).toHaveLength(1);
 
-  tether = control.tether({ ledgerId, ledgerSigner, genesis }, clock);
+  tether = control.tether({ ...ledger, controlCas: () => named }, clock);
   refusals.push(skew(1), skew(2));
   await expect(attach()).rejects.toMatchObject({ reason: "CLOCK_SKEW" });
   refusals.push(new StatusError("FAILED_PRECONDITION", "CLOCK_SKEW", "no", { now_us: "soon" }));

@@ -11,6 +11,7 @@ import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { certificatePem } from "../../src/native/pki.ts";
 import { fromWire, toWire } from "../../src/wire/artifacts.ts";
 import { createClient, openChannel, type RpcChannel } from "../../src/wire/grpc.ts";
 import type { RpcClient } from "../../src/wire/rpc.ts";
@@ -26,6 +27,13 @@ import type { DockCall } from "../identity/instance.ts";
 import type { Report } from "../report.ts";
 import type { TetherClient } from "./tether.ts";
 
+/** A ledger that has docked, and what it goes by. */
+export interface AttachingLedger extends LedgerIdentity {
+  readonly genesis: SignedBytes;
+  /** What the newest keyset names, DER; empty: it leaves that to the token. */
+  readonly controlCas: () => readonly Uint8Array[];
+}
+
 /** The control plane as a sidecar calls it. */
 export interface ControlClient {
   readonly dock: DockCall;
@@ -33,17 +41,22 @@ export interface ControlClient {
    * The streams of a ledger that has docked, over connections with its certificate. A control plane
    * that came back from a backup may not know the ledger: it is docked again, by its genesis.
    */
-  tether(identity: LedgerIdentity & { readonly genesis: SignedBytes }, clock: Clock): TetherClient;
+  tether(ledger: AttachingLedger, clock: Clock): TetherClient;
   close(): void;
 }
 
-/** Dials the address in the token, and believes only the certificate authority in the token. */
+/**
+ * Dials the address in the token, and believes the certificate authorities that the newest keyset
+ * names; while it names none, the one in the token.
+ */
 export function controlClient(token: JoinToken): ControlClient {
-  const open = (certificate?: Certificate): RpcChannel =>
+  let named: AttachingLedger["controlCas"] = () => [];
+  const believed = (): string => named().map(certificatePem).join("") || token.controlCa;
+  const open = (ca: string, certificate?: Certificate): RpcChannel =>
     openChannel({
       address: token.controlAddress,
       tls: {
-        ca: new TextEncoder().encode(token.controlCa),
+        ca: new TextEncoder().encode(ca),
         ...(certificate === undefined ? {} : { certificate }),
       },
       messageBytesMax: controlMessageBytesMax,
@@ -51,12 +64,19 @@ export function controlClient(token: JoinToken): ControlClient {
       keepaliveTimeoutUs: tetherKeepaliveUs,
     });
   // Without a certificate: for docking and enrolling alone.
-  const channel = open();
-  const docks = createClient(DockService, channel);
+  let anonymous: { readonly ca: string; readonly channel: RpcChannel } | null = null;
+  const docks = (): RpcClient<typeof DockService> => {
+    const ca = believed();
+    if (anonymous?.ca !== ca) {
+      anonymous?.channel.close();
+      anonymous = { ca, channel: open(ca) };
+    }
+    return createClient(DockService, anonymous.channel);
+  };
   const tethers: CertifiedTether[] = [];
   const dockNow = (genesis: SignedBytes) =>
-    docks.dock({ genesis: toWire(genesis) }, { timeoutUs: dockCallUs });
-  const enrolNow: EnrolCall = (request) => docks.enrol(request, { timeoutUs: dockCallUs });
+    docks().dock({ genesis: toWire(genesis) }, { timeoutUs: dockCallUs });
+  const enrolNow: EnrolCall = (request) => docks().enrol(request, { timeoutUs: dockCallUs });
   return {
     async dock(genesis) {
       const answer = await dockNow(genesis);
@@ -73,6 +93,7 @@ export function controlClient(token: JoinToken): ControlClient {
       };
     },
     tether(identity, clock) {
+      named = identity.controlCas;
       const certified = async (): Promise<Certificate> => {
         try {
           return await enrol(enrolNow, identity, clock);
@@ -82,13 +103,13 @@ export function controlClient(token: JoinToken): ControlClient {
           return enrol(enrolNow, identity, clock);
         }
       };
-      const tether = new CertifiedTether(certified, open, clock);
+      const tether = new CertifiedTether({ enrol: certified, believed, open, clock });
       tethers.push(tether);
       return tether;
     },
     close() {
       for (const tether of tethers) tether.close();
-      channel.close();
+      anonymous?.channel.close();
     },
   };
 }
@@ -99,29 +120,31 @@ interface Link {
   readonly tether: RpcClient<typeof TetherService>;
   readonly ledgers: RpcClient<typeof LedgerService>;
   readonly renewAtUs: number;
+  /** PEM of the authorities that were believed when it was opened. */
+  readonly ca: string;
   streams: number;
 }
 
+interface CertifiedTetherParts {
+  readonly enrol: () => Promise<Certificate>;
+  /** PEM of the authorities to believe now. */
+  readonly believed: () => string;
+  readonly open: (ca: string, certificate: Certificate) => RpcChannel;
+  readonly clock: Clock;
+}
+
 /**
- * Attaches and syncs with a certificate, which it renews in good time. Streams go on over the
- * connection that they began on; new ones take the newest. A certificate that is not taken is
+ * Attaches and syncs with a certificate, which it renews in good time, and when others are to be
+ * believed. Streams go on over the connection that they began on; new ones take the newest. A certificate that is not taken is
  * dropped, and the next call enrols anew: whatever became of it, the ledger key is enough.
  */
 class CertifiedTether implements TetherClient {
-  readonly #enrol: () => Promise<Certificate>;
-  readonly #open: (certificate: Certificate) => RpcChannel;
-  readonly #clock: Clock;
+  readonly #parts: CertifiedTetherParts;
   #link: Link | null = null;
   #enrolling: Promise<Link> | null = null;
 
-  constructor(
-    enrolNow: () => Promise<Certificate>,
-    open: (certificate: Certificate) => RpcChannel,
-    clock: Clock,
-  ) {
-    this.#enrol = enrolNow;
-    this.#open = open;
-    this.#clock = clock;
+  constructor(parts: CertifiedTetherParts) {
+    this.#parts = parts;
   }
 
   attach: TetherClient["attach"] = (requests, signal) =>
@@ -153,8 +176,10 @@ class CertifiedTether implements TetherClient {
 
   /** The newest link, made anew when it is time. One that still holds serves if that fails. */
   async #newest(): Promise<Link> {
-    const held = this.#link;
-    if (held !== null && this.#clock.monotonicUs() < held.renewAtUs) return held;
+    const { believed, clock } = this.#parts;
+    // One that was opened when others were believed may lead to whom nobody vouches for any more.
+    const held = this.#link?.ca === believed() ? this.#link : null;
+    if (held !== null && clock.monotonicUs() < held.renewAtUs) return held;
     this.#enrolling ??= this.#renewed().finally(() => {
       this.#enrolling = null;
     });
@@ -167,14 +192,17 @@ class CertifiedTether implements TetherClient {
   }
 
   async #renewed(): Promise<Link> {
-    const certificate = await this.#enrol();
-    const channel = this.#open(certificate);
+    const { enrol: enrolNow, believed, open } = this.#parts;
+    const ca = believed();
+    const certificate = await enrolNow();
+    const channel = open(ca, certificate);
     const before = this.#link;
     const link: Link = {
       channel,
       tether: createClient(TetherService, channel),
       ledgers: createClient(LedgerService, channel),
       renewAtUs: certificate.renewAtUs,
+      ca,
       streams: 0,
     };
     this.#link = link;

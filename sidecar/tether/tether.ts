@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { concat, utf8 } from "../../src/domain/bytes.ts";
+import { concat, equal, utf8 } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import type { DirectiveBody } from "../../src/domain/directive.ts";
 import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
@@ -381,8 +381,13 @@ class Session {
 
   async #rekeyed(message: WireSigned | undefined): Promise<void> {
     const { authority, events } = this.#parts;
+    const before = authority.keyset.body.controlCas;
     const adopt = (signed: SignedBytes) => authority.adoptKeyset(signed);
     await this.#adopted(await this.#checked("keyset", message, adopt), (k) => events.keyset(k));
+    const { controlCas } = authority.keyset.body;
+    const isNamed = (ca: Uint8Array): boolean => controlCas.some((named) => equal(named, ca));
+    // The other end may have shown its certificate, and nobody vouches for that any more.
+    if (!before.every(isNamed)) this.end("an authority of the control plane was given up");
   }
 
   async #revoked(message: WireSigned): Promise<void> {

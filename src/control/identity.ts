@@ -9,8 +9,10 @@ import {
   type CertificateAuthority,
   createCa,
   type Issued,
+  isKeyOf,
   issueServer,
   loadCa,
+  pemBlocks,
 } from "../native/pki.ts";
 import { ConfigError } from "./config.ts";
 
@@ -20,8 +22,10 @@ export interface Identity {
   readonly id: string;
   /** The owner's credential for TenantService. A secret. */
   readonly bootstrapToken: string;
-  /** Issued its server certificate: what clients pin. */
+  /** Issues its server certificate: what clients pin. */
   readonly ca: CertificateAuthority;
+  /** Takes its place once `dragons control ca switch` says so; null: none was made. */
+  readonly nextCa: CertificateAuthority | null;
   /** Issues the certificates that its sidecars show. Another one, so that neither stands for the other. */
   readonly sidecarCa: CertificateAuthority;
 }
@@ -29,6 +33,7 @@ export interface Identity {
 /** Files of the data folder, by what they hold. */
 export const dataFiles = (data: string) => ({
   id: join(data, "id"),
+  // The one in use and the next, where there is one: whoever pins this file needs no other at a switch.
   ca: join(data, "ca.pem"),
   sidecarCa: join(data, "sidecar-ca.pem"),
   store: join(data, "store"),
@@ -51,14 +56,32 @@ export async function openIdentity(data: string, nowUs: number): Promise<Identit
     /^dgb_[A-Za-z0-9_-]{43}$/,
     () => `dgb_${toBase64Url(random(32))}`,
   );
-  const own = { cert: files.ca, key: files.caKey, name: "Dragons control plane" };
   const sidecars = { cert: files.sidecarCa, key: files.sidecarCaKey, name: "Dragons sidecars" };
-  return {
-    id,
-    bootstrapToken,
-    ca: await openCa(own, nowUs),
-    sidecarCa: await openCa(sidecars, nowUs),
-  };
+  const [ca, nextCa = null] = await openCas(ownCa(files), nowUs);
+  const [sidecarCa] = await openCas(sidecars, nowUs);
+  return { id, bootstrapToken, ca, nextCa, sidecarCa };
+}
+
+/**
+ * Makes the authority that its server certificate comes from after the one in use, or gives the one
+ * that was made before. A control plane that runs goes on with the one in use.
+ */
+export async function makeNextCa(data: string, nowUs: number): Promise<CertificateAuthority> {
+  const files = ownCa(dataFiles(data));
+  const [ca, next] = await openCas(files, nowUs);
+  if (next !== undefined) return next;
+  const made = await createCa(files.name, { nowUs, ttlUs: controlCaTtlUs });
+  await writeKeys(files, [ca, made]);
+  await writeCertificates(files, [ca, made]);
+  return made;
+}
+
+/** Drops the authority in use for the next. Only while no control plane runs on this data. */
+export async function switchCa(data: string, next: CertificateAuthority): Promise<void> {
+  const files = ownCa(dataFiles(data));
+  // The other way round than when one is made: at no moment is there a certificate without its key.
+  await writeCertificates(files, [next]);
+  await writeKeys(files, [next]);
 }
 
 /** A server certificate for this start; its key never leaves the process. */
@@ -74,26 +97,60 @@ export function issueForServer(
   return issueServer(ca, all, { nowUs, ttlUs: controlLeafTtlUs });
 }
 
-async function openCa(
-  files: { cert: string; key: string; name: string },
-  nowUs: number,
-): Promise<CertificateAuthority> {
+/** Certificates in one file and their keys in the other, each PEM. */
+interface CaFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly name: string;
+}
+type Cas = [CertificateAuthority, ...CertificateAuthority[]];
+
+const ownCa = ({ ca, caKey }: ReturnType<typeof dataFiles>): CaFiles => ({
+  cert: ca,
+  key: caKey,
+  name: "Dragons control plane",
+});
+
+/** The one in use first. Made when there is none yet. */
+async function openCas(files: CaFiles, nowUs: number): Promise<Cas> {
   const certPem = await read(files.cert, 0o644);
   const keyPem = await read(files.key, 0o600);
   if (certPem !== null && keyPem !== null) {
     try {
-      return await loadCa(certPem, keyPem);
+      return await loadCas(certPem, keyPem);
     } catch {
-      throw new ConfigError(`${files.cert}: is no certificate that ${files.key} belongs to`);
+      throw new ConfigError(
+        `${files.cert}: is no certificate that ${files.key} belongs to; put both there as they were at one time`,
+      );
     }
   }
   // The certificate is written last: with it, the key is there too.
   if (certPem !== null) throw new ConfigError(`${files.key}: is missing; restore it from a backup`);
-  const ca = await createCa(files.name, { nowUs, ttlUs: controlCaTtlUs });
-  await writeAtomic(files.key, ca.keyPem, 0o600);
-  await writeAtomic(files.cert, ca.certPem, 0o644);
-  return ca;
+  const cas: Cas = [await createCa(files.name, { nowUs, ttlUs: controlCaTtlUs })];
+  await writeKeys(files, cas);
+  await writeCertificates(files, cas);
+  return cas;
 }
+
+/** A key without a certificate is none of anybody's: its certificate was not written any more. */
+async function loadCas(certPem: string, keyPem: string): Promise<Cas> {
+  const keys = pemBlocks(keyPem);
+  const [first, ...more] = pemBlocks(certPem).map((cert) => {
+    const key = keys.find((k) => isKeyOf(cert, k));
+    if (key === undefined) throw new Error("a certificate without its key");
+    return loadCa(cert, key);
+  });
+  if (first === undefined) throw new Error("no certificate");
+  return [await first, ...(await Promise.all(more))];
+}
+
+const writeKeys = ({ key }: CaFiles, cas: readonly CertificateAuthority[]): Promise<void> =>
+  writeAtomic(key, cas.map((ca) => line(ca.keyPem)).join(""), 0o600);
+
+const writeCertificates = ({ cert }: CaFiles, cas: readonly CertificateAuthority[]) =>
+  writeAtomic(cert, cas.map((ca) => line(ca.certPem)).join(""), 0o644);
+
+const line = (pem: string): string => `${pem.trimEnd()}\n`;
 
 /** One line that is made once and then kept. */
 async function kept(

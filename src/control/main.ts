@@ -20,6 +20,7 @@ import { native } from "../native/crypto.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { ownFolder } from "../native/own-folder.ts";
+import { certificateDer } from "../native/pki.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { CONTROL_FORMAT, FormatUnknown, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
@@ -27,6 +28,7 @@ import { StorageFailed } from "../storage/store.ts";
 import { Admission, type AdmissionRates } from "./admission.ts";
 import { authenticator } from "./auth.ts";
 import { BACKUP_USAGE, backupMain } from "./backup.ts";
+import { CA_USAGE, caMain } from "./ca.ts";
 import { SidecarCertificates } from "./certificates.ts";
 import {
   CONTROL_USAGE,
@@ -112,9 +114,10 @@ export async function runControl(
     const fleet = await Fleet.open({ tenants, crypto: native, clock, random });
     const admission = new Admission(clock, rates);
     const certificates = new SidecarCertificates(identity.sidecarCa, tenants, systemClock);
+    const ca = certificateDer(identity.ca);
     const services = [
-      mounted(TenantService, tenantService(tenants, native, clock)),
-      mounted(KeyService, keyService(tenants, native)),
+      mounted(TenantService, tenantService(tenants, { crypto: native, clock, ca })),
+      mounted(KeyService, keyService(tenants, { crypto: native, ca })),
       mounted(ManifestService, manifestService(native)),
       mounted(GrantService, grantService(native)),
       mounted(DockService, dockService({ tenants, certificates, crypto: native, clock })),
@@ -219,12 +222,13 @@ const say = (line: string): void => {
 /** The process. Resolves to its exit code: 0 asked to end, 70 storage failed, 75 held, 78 config. */
 export async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes("--help")) {
-    process.stdout.write(`${CONTROL_USAGE}\n${BACKUP_USAGE}`);
+    process.stdout.write(`${CONTROL_USAGE}\n${BACKUP_USAGE}\n${CA_USAGE}`);
     return 0;
   }
   const [verb, ...words] = argv;
-  if (verb === "backup" || verb === "restore") {
-    return backupMain(verb, words).catch((error: unknown) => {
+  if (verb === "backup" || verb === "restore" || verb === "ca") {
+    const done = verb === "ca" ? caMain(words) : backupMain(verb, words);
+    return done.catch((error: unknown) => {
       say(error instanceof Error ? error.message : String(error));
       return exitCode(error);
     });

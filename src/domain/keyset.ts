@@ -2,7 +2,7 @@ import { compare, equal, toHex } from "./bytes.ts";
 import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canonical.ts";
 import type { Crypto } from "./crypto.ts";
 import { type Invalid, invalid, isInvalid } from "./invalid.ts";
-import { keysetKeysMax, nameMax } from "./limits.ts";
+import { controlCaBytesMax, controlCasMax, keysetKeysMax, nameMax } from "./limits.ts";
 import { NAME } from "./manifest.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import { checkInterval, firstOf, isPresent, must, openVersion1 } from "./verify.ts";
@@ -57,6 +57,11 @@ export const KeysetBody = message("keyset", {
   previous: bytes(7, 32),
   /** The tenant root from the next version on, which signs this one as well; absent: it stays. */
   rootKey: bytes(8, 32),
+  /**
+   * Authorities that the control plane's TLS certificate may come from, X.509 in DER; ascending,
+   * unique. Absent: the one that the join token pins.
+   */
+  controlCas: repeated(bytes(9)),
 });
 export type KeysetBody = ReturnType<typeof KeysetBody.decode>;
 
@@ -114,6 +119,7 @@ export function checkKeyset(crypto: Crypto, body: KeysetBody, rootKey: Uint8Arra
     () => checkSuccessor(crypto, body),
     () => checkKeys(crypto, body.keys, [rootKey, body.rootKey]),
     () => checkThresholds(body),
+    () => checkControlCas(body.controlCas),
   );
 }
 
@@ -184,6 +190,24 @@ function checkThresholds(body: KeysetBody): Invalid | null {
     if (signatures > 1 && role !== "OPERATOR_GRANT") {
       // Everything else carries one signature; a bar that nobody holds it to must not be stated.
       return invalid("E_FIELD", `${field}: only OPERATOR_GRANT signs by more than one key`);
+    }
+  }
+  return null;
+}
+
+/** Whether they are certificates is for whoever can read one; here they are bytes. */
+function checkControlCas(cas: readonly Uint8Array[]): Invalid | null {
+  if (cas.length > controlCasMax) {
+    return invalid("E_FIELD", `keyset.controlCas: ${cas.length} are more than ${controlCasMax}`);
+  }
+  for (const [i, ca] of cas.entries()) {
+    const field = `keyset.controlCas[${i}]`;
+    if (ca.length < 1 || ca.length > controlCaBytesMax) {
+      return invalid("E_FIELD", `${field} has ${ca.length} bytes, not 1 to ${controlCaBytesMax}`);
+    }
+    const before = cas[i - 1];
+    if (before !== undefined && compare(before, ca) >= 0) {
+      return invalid("E_FIELD", `${field} is not in sorted, unique order`);
     }
   }
   return null;

@@ -33,6 +33,10 @@ export const requestIdMax = 128;
 
 /** Keys in a keyset: operators, issuer, cosigners, witnesses; each is checked on the curve when it is read. */
 export const keysetKeysMax = 256;
+/** Authorities of the control plane's certificate that a keyset names: the one in use, the next, and room. */
+export const controlCasMax = 4;
+/** Bytes of one of them, DER: those that the control plane makes have about 420. */
+export const controlCaBytesMax = 2048;
 /** Join keys of one dock. */
 export const dockJoinKeysMax = 256;
 /** Scopes in a manifest, a grant or a lease. A lease is sent to every sidecar each TTL/3. */

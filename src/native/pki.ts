@@ -1,7 +1,13 @@
 import "reflect-metadata";
-import { generateKeyPairSync, type webcrypto, X509Certificate } from "node:crypto";
+import {
+  createPrivateKey,
+  generateKeyPairSync,
+  type webcrypto,
+  X509Certificate,
+} from "node:crypto";
 import { isIP } from "node:net";
 import * as x509 from "@peculiar/x509";
+import { compare } from "../domain/bytes.ts";
 
 /**
  * Certificates of our own making: the sidecar's CA that stands in for upstreams inside the agent's
@@ -74,6 +80,33 @@ export async function loadCa(certPem: string, keyPem: string): Promise<Certifica
     ["sign"],
   );
   return { ...(await issued(cert, key)), cert, key };
+}
+
+/** The blocks of a PEM text, in its order: certificates, or keys. */
+export const pemBlocks = (text: string): string[] =>
+  text.match(/-----BEGIN [A-Z ]+-----[^-]*-----END [A-Z ]+-----\n?/g) ?? [];
+
+/** Whether a certificate is of this private key, both PEM. Throws when one is neither. */
+export const isKeyOf = (certPem: string, keyPem: string): boolean =>
+  new X509Certificate(certPem).checkPrivateKey(createPrivateKey(keyPem));
+
+export const certificateDer = ({ certPem }: Pick<Issued, "certPem">): Uint8Array =>
+  new Uint8Array(new X509Certificate(certPem).raw);
+
+/** PEM of a certificate, or of something that says it is one. */
+export const certificatePem = (der: Uint8Array): string =>
+  `${x509.PemConverter.encode(copy(der), "CERTIFICATE")}\n`;
+
+/**
+ * The certificates in a PEM text, DER, ascending and unique: as a keyset names them. Throws when there
+ * is none, or one that is no authority's.
+ */
+export function authoritiesIn(text: string): Uint8Array[] {
+  const all = pemBlocks(text).map((pem) => new X509Certificate(pem));
+  if (all.length === 0) throw new Error("holds no certificate in PEM");
+  if (!all.every((c) => c.ca)) throw new Error("holds a certificate that is no authority's");
+  const sorted = all.map((c) => new Uint8Array(c.raw)).sort(compare);
+  return sorted.filter((der, i) => i === 0 || compare(sorted[i - 1] as Uint8Array, der) !== 0);
 }
 
 /** A TLS server's certificate for these host names and addresses (the first is its common name). */

@@ -177,6 +177,7 @@ export function keysetBody(
     thresholds: [],
     previous: NONE,
     rootKey: NONE,
+    controlCas: [],
   };
 }
 

@@ -175,6 +175,7 @@ export class Story {
         thresholds: [],
         previous: none,
         rootKey: none,
+        controlCas: [],
       },
       twists.keyset,
       [twists.keysetSigner ?? this.root],

@@ -112,6 +112,27 @@ function findKey(keyset: Verified<KeysetBody>, which: string, nowUs: number): Ke
 
 const newestLast = (a: KeyEntry, b: KeyEntry): number => a.notBeforeUs - b.notBeforeUs;
 
+/**
+ * Names these authorities of the control plane's certificate, DER, and no others: sidecars believe
+ * them from the keyset on.
+ */
+export const nameControlCas = (
+  control: Control,
+  amending: Amending,
+  controlCas: Uint8Array[],
+): Promise<{ readonly version: number }> =>
+  amendKeyset(control, amending, async ({ body }) => {
+    const named = new Set(body.controlCas.map(toHex));
+    if (named.size === controlCas.length && controlCas.every((ca) => named.has(toHex(ca)))) {
+      throw new Failure(
+        EXIT.usage,
+        `keyset ${body.keysetVersion} names the very authorities that --control-ca holds; ` +
+          "the next is made where the control plane runs: dragons control ca next",
+      );
+    }
+    return { controlCas };
+  });
+
 /** Hands the tenant over to another root: both sign this keyset, and the new one all that follow. */
 export const rotateRoot = (
   control: Control,

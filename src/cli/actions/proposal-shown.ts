@@ -83,6 +83,12 @@ const keyset = (k: KeysetBody): Record<string, string> => ({
   thresholds:
     k.thresholds.map((t) => `${t.signatures} of ${t.role.toLowerCase()}`).join(", ") || "one each",
   ...(k.rootKey.length === 0 ? {} : { "HANDS OVER to root": toHex(k.rootKey) }),
+  ...Object.fromEntries(
+    k.controlCas.map((der) => [
+      `control plane's authority ${toHex(native.sha256(der))}`,
+      "believed by sidecars",
+    ]),
+  ),
   previous: toHex(k.previous) || "-",
   issued: showTime(k.issuedAtUs),
 });

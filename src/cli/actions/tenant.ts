@@ -46,6 +46,7 @@ export async function createTenant(
       thresholds: [],
       previous: new Uint8Array(0),
       rootKey: new Uint8Array(0),
+      controlCas: [],
     },
     root,
   );

@@ -28,7 +28,7 @@ export function register(program: Command): void {
   leaf(
     key,
     "rotate <key>",
-    "put another key in the place of one: root, issuer, cosigner, hex or key file",
+    "put another key in the place of one: root, issuer, cosigner, control-ca, hex or key file",
     KEYSET,
   )
     .option("--to <key>", "the key that takes its place; the control plane makes its own")
@@ -87,6 +87,10 @@ export function register(program: Command): void {
         told(context, options, which, await addKeys(await context.control(), amending, added));
       }),
     );
+  leaf(key, "export <file>", "write the keyset that is in force, for: dragons sidecar --keyset", [
+    ...OPERATOR,
+    "trust",
+  ]).action(run(exportKeyset));
   leaf(key, "threshold <n>", "how many operators must sign grants, docks, revocations", KEYSET)
     .option(...PROPOSE)
     .action(
@@ -159,6 +163,7 @@ async function rotate(
   [which = ""]: readonly string[],
 ): Promise<void> {
   if (which === "root") return rotateRoot(context, options);
+  if (which === "control-ca") return nameControlCas(context, options);
   const { rotateKey } = await import("../actions/key.ts");
   const { publicKeyOf } = await import("../actions/keys.ts");
   const { controlKeyTtlUs, keyOverlapUs, operatorKeyTtlUs } = await import(
@@ -190,6 +195,33 @@ async function rotate(
   });
 }
 
+/** The keyset names what `--control-ca` holds: both authorities before they are switched, one after. */
+async function nameControlCas(context: Context, options: Rotate): Promise<void> {
+  const { authoritiesIn } = await import("../../native/pki.ts");
+  const { nameControlCas } = await import("../actions/key.ts");
+  const { toHex } = await import("../../domain/bytes.ts");
+  const { native } = await import("../../native/crypto.ts");
+  const control = await context.control();
+  let cas: Uint8Array[];
+  try {
+    cas = authoritiesIn(control.ca);
+  } catch (error) {
+    throw new Failure(EXIT.config, `--control-ca: ${(error as Error).message}`);
+  }
+  const amending = await amendingOf(context, options.propose);
+  const { version } = await nameControlCas(control, amending, cas);
+  const names = cas.map((der) => toHex(native.sha256(der)));
+  printOne(context.format, {
+    name: "control-ca",
+    cells: {
+      authorities: names.join(" "),
+      keyset: `version ${version}`,
+      ...(options.propose === undefined ? {} : proposed(options.propose)),
+    },
+    data: { authorities: names, keysetVersion: version },
+  });
+}
+
 async function rotateRoot(context: Context, { to, statement, propose }: Rotate): Promise<void> {
   if (to === undefined) {
     throw new Failure(
@@ -216,6 +248,26 @@ async function rotateRoot(context: Context, { to, statement, propose }: Rotate):
       ...(propose === undefined ? adopt : proposed(file)),
     },
     data: { rootKey: name, keysetVersion: version, handover: file },
+  });
+}
+
+/** It holds no secret, and whoever reads it believes the root alone. */
+async function exportKeyset(
+  context: Context,
+  _: unknown,
+  [file = ""]: readonly string[],
+): Promise<void> {
+  const { readKeyset } = await import("../actions/operator.ts");
+  const { readTrust } = await import("../actions/trust.ts");
+  const { encodeSigned } = await import("../../domain/signing.ts");
+  const { writeAtomic } = await import("../../native/atomic-file.ts");
+  const { rootKey } = await readTrust(context.required("trust"));
+  const { body, signed } = await readKeyset(await context.control(), rootKey);
+  await writeAtomic(file, encodeSigned(signed), 0o644);
+  printOne(context.format, {
+    name: file,
+    cells: { keyset: `version ${body.keysetVersion}`, file },
+    data: { keysetVersion: body.keysetVersion, file: resolve(file) },
   });
 }
 

@@ -1,4 +1,4 @@
-import { compare } from "../../domain/bytes.ts";
+import { compare, equal } from "../../domain/bytes.ts";
 import type { Crypto } from "../../domain/crypto.ts";
 import { KEY_ROLES, verifyKeyset } from "../../domain/keyset.ts";
 import { KeyService } from "../../gen/dragons/v1/authority_pb.ts";
@@ -9,9 +9,12 @@ import { operatorOf } from "../auth.ts";
 import type { RotatingRole } from "../tenant-keys.ts";
 import type { Tenants } from "../tenants.ts";
 import { badArgument, believed, mutation } from "./requests.ts";
-import { namesOurKeys } from "./tenant.ts";
+import { namesOurCa, namesOurKeys } from "./tenant.ts";
 
-export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof KeyService> {
+export function keyService(
+  tenants: Tenants,
+  { crypto, ca }: { crypto: Crypto; ca: Uint8Array },
+): Handlers<typeof KeyService> {
   const { method } = KeyService;
   return {
     recordKeyset(request, context) {
@@ -38,6 +41,8 @@ export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof Ke
             { keyset_version: `${current.body.keysetVersion}` },
           );
         }
+        // What is named already must not stand in the way of giving up a key.
+        if (!same(body.controlCas, current.body.controlCas)) namesOurCa(body, ca);
         const ours = await tenants.prepare(tenant.tenantId);
         namesOurKeys(body, ours, tenant.nowUs());
         tenant.holdKeys(ours);
@@ -64,6 +69,9 @@ export function keyService(tenants: Tenants, crypto: Crypto): Handlers<typeof Ke
     },
   };
 }
+
+const same = (a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean =>
+  a.length === b.length && a.every((one, i) => equal(one, b[i] as Uint8Array));
 
 function rotating(wire: number): RotatingRole {
   const role = KEY_ROLES[wire];

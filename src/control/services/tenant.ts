@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { toHex } from "../../domain/bytes.ts";
+import { equal, toHex } from "../../domain/bytes.ts";
 import type { Crypto, Signer } from "../../domain/crypto.ts";
 import { type KeyRole, type KeysetBody, verifyKeyset } from "../../domain/keyset.ts";
 import { CreateTenantResponseSchema, TenantService } from "../../gen/dragons/v1/authority_pb.ts";
@@ -27,8 +27,7 @@ const OWNER = new Uint8Array(0);
 
 export function tenantService(
   tenants: Tenants,
-  crypto: Crypto,
-  clock: Clock,
+  { crypto, clock, ca }: { crypto: Crypto; clock: Clock; ca: Uint8Array },
 ): Handlers<typeof TenantService> {
   const { method } = TenantService;
   return {
@@ -59,6 +58,7 @@ export function tenantService(
       if (keyset.body.keysetVersion !== 1) {
         throw badArgument("keyset", "the first keyset has keyset_version 1");
       }
+      namesOurCa(keyset.body, ca);
       namesOurKeys(keyset.body, await tenants.prepare(tenantId), clock.nowUs());
       const asked = { method: methodName(method.createTenant), requestId: request.requestId };
       const answer = (revision: number) =>
@@ -105,6 +105,16 @@ const exists = (tenantId: string): StatusError =>
   new StatusError("ALREADY_EXISTS", "ALREADY_RECORDED", `tenant ${tenantId} exists`);
 
 const newest = (signers: readonly Signer[]): Uint8Array => (signers.at(-1) as Signer).publicKey;
+
+/** Where a keyset names authorities, sidecars believe no other: not without the one in use, DER. */
+export function namesOurCa({ controlCas }: KeysetBody, ca: Uint8Array): void {
+  if (controlCas.length === 0 || controlCas.some((named) => equal(named, ca))) return;
+  throw badArgument(
+    "keyset",
+    "control_cas must name the authority of this control plane's certificate, or its sidecars are cut off; " +
+      "take all that are in its ca.pem: dragons key rotate control-ca",
+  );
+}
 
 /** A keyset must let the control plane speak for the tenant: for each of its roles a key of ours, now. */
 export function namesOurKeys(keyset: KeysetBody, keys: TenantKeys, nowUs: number): void {

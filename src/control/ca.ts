@@ -1,0 +1,102 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { equal, toHex } from "../domain/bytes.ts";
+import { systemClock } from "../native/clock.ts";
+import { native } from "../native/crypto.ts";
+import { holdFolder } from "../native/hold.ts";
+import { embeddedControlStore } from "../storage/control-embedded.ts";
+import { CONTROL_FORMAT, upgradeFormat } from "../storage/format.ts";
+import { openLmdb } from "../storage/lmdb.ts";
+import { ConfigError } from "./config.ts";
+import { dataFiles, makeNextCa, openIdentity, switchCa } from "./identity.ts";
+import { fileKeyring } from "./tenant-keys.ts";
+import { Tenants } from "./tenants.ts";
+
+export const CA_USAGE = `usage: dragons control ca next --data DIR
+       dragons control ca switch --data DIR [--anyway]
+
+  ca next     makes the authority that the control plane's certificate comes from next, and puts it
+              into DIR/ca.pem beside the one in use. The control plane may run, and goes on as it is
+  ca switch   the next one takes its place, and the one in use is forgotten; the control plane must
+              be stopped. Refused while a keyset does not name the next: dragons key rotate control-ca
+  --anyway    all the same: sidecars of those tenants are cut off until each is given a keyset
+`;
+
+/** `dragons control ca next|switch`. Resolves to the exit code: 0, 64 usage; throws the rest. */
+export async function caMain(argv: readonly string[]): Promise<number> {
+  const [verb, flag, data, ...more] = argv;
+  const anyway = verb === "switch" && more.length === 1 && more[0] === "--anyway";
+  const isVerb = verb === "next" || verb === "switch";
+  if (!isVerb || flag !== "--data" || data === undefined || (more.length > 0 && !anyway)) {
+    process.stderr.write(CA_USAGE);
+    return 64;
+  }
+  const { ca } = dataFiles(data);
+  if (!existsSync(ca)) throw new ConfigError(`--data: ${data} is no control plane's: no ${ca}`);
+  process.stdout.write(verb === "next" ? await next(data) : await toNext(data, anyway));
+  return 0;
+}
+
+async function next(data: string): Promise<string> {
+  // Two at once would each write a key without the other's.
+  const hold = holdFolder(dataFiles(data).secrets);
+  try {
+    const made = await makeNextCa(data, systemClock.nowUs());
+    return (
+      `next: ${toHex(made.fingerprint)} (SHA-256), in ${dataFiles(data).ca}, which holds both now. ` +
+      "Give that file to operators elsewhere; each tenant names both: dragons key rotate control-ca\n"
+    );
+  } finally {
+    hold.release();
+  }
+}
+
+/** @throws ConfigError when there is no next, or tenants would be cut off; FolderHeld. */
+async function toNext(data: string, anyway: boolean): Promise<string> {
+  const hold = holdFolder(data);
+  try {
+    const { nextCa } = await openIdentity(data, systemClock.nowUs());
+    if (nextCa === null) {
+      throw new ConfigError(
+        `--data: ${data} has no next authority; first: dragons control ca next`,
+      );
+    }
+    const behind = await tenantsWithout(data, nextCa.fingerprint);
+    if (behind.length > 0 && !anyway) {
+      throw new ConfigError(
+        `the keysets of ${behind.join(", ")} do not name ${toHex(nextCa.fingerprint)}, and their ` +
+          "sidecars would be cut off; first, by an admin of each: dragons key rotate control-ca",
+      );
+    }
+    await switchCa(data, nextCa);
+    return (
+      `in use: ${toHex(nextCa.fingerprint)} (SHA-256), alone in ${dataFiles(data).ca}. Start the control ` +
+      "plane; each tenant then lets go of the old one: dragons key rotate control-ca\n"
+    );
+  } finally {
+    hold.release();
+  }
+}
+
+/** Whose keyset does not name the authority with this fingerprint. */
+async function tenantsWithout(data: string, fingerprint: Uint8Array): Promise<string[]> {
+  const rows = openLmdb(dataFiles(data).store);
+  const store = embeddedControlStore(rows);
+  try {
+    await upgradeFormat(rows, CONTROL_FORMAT);
+    const tenants = await Tenants.open({
+      store,
+      keyring: fileKeyring(dataFiles(data).keys),
+      clock: systemClock,
+      crypto: native,
+      random: (n) => new Uint8Array(randomBytes(n)),
+    });
+    const names = (cas: readonly Uint8Array[]): boolean =>
+      cas.some((der) => equal(native.sha256(der), fingerprint));
+    const behind = tenants.all().filter((t) => !names(t.keyset().body.controlCas));
+    await tenants.settled();
+    return behind.map((t) => t.tenantId);
+  } finally {
+    await store.close();
+  }
+}
