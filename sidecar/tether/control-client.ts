@@ -160,7 +160,9 @@ class CertifiedTether implements TetherClient {
   }
 
   async *#over<T>(begin: (link: Link) => AsyncIterable<T>): AsyncGenerator<T> {
-    const link = await this.#newest();
+    const link = await this.#newest().catch((error: unknown) => {
+      throw mended(error);
+    });
     link.streams++;
     try {
       yield* begin(link);
@@ -213,6 +215,18 @@ class CertifiedTether implements TetherClient {
   #closeUnused(link: Link): void {
     if (link !== this.#link && link.streams === 0) link.channel.close();
   }
+}
+
+/** A certificate that is not believed looks like nobody being there; who was away is told what to do. */
+function mended(error: unknown): unknown {
+  if (!(error instanceof StatusError) || error.reason !== "" || error.code !== "UNAVAILABLE") {
+    return error;
+  }
+  if (!/certificate/.test(error.message)) return error;
+  const fix =
+    "if the control plane's authority was exchanged while this sidecar was away, start it with --keyset FILE, " +
+    "by: dragons key export FILE";
+  return new StatusError("UNAVAILABLE", "", `${error.message}; ${fix}`);
 }
 
 /** Nobody answered, or what is in between broke off: without a reason it was not the control plane. */

@@ -72,6 +72,8 @@ export class Governor {
   #lastBeat: number;
   /** Arrived, and yet to begin by our clock. */
   #next: Verified<LeaseBody> | null = null;
+  /** Of the keyset in hand. */
+  #keysetVersion: number;
   /** Of the lease adopted last, restarts included; 0: none was. */
   #leaseSeq: number;
 
@@ -85,6 +87,7 @@ export class Governor {
     const last = parts.leases.entries().at(-1);
     const kept = last === undefined ? LeaseCodec.empty() : LeaseCodec.decode(last.body);
     this.#leaseSeq = kept.leaseSeq;
+    this.#keysetVersion = parts.authority.keyset.body.keysetVersion;
     // The high-water mark of time, kept with every lease: signed, so that no clock's error is kept.
     parts.clock.atLeast(kept.issuedAtUs);
     this.#lastBeat = parts.clock.monotonicUs();
@@ -130,7 +133,7 @@ export class Governor {
         },
         detached: (why) => report("detached", { why }),
         lease: (lease) => this.#adopt(lease),
-        keyset: () => this.#judgeAgain(),
+        keyset: ({ body }) => this.#rekeyed(body.keysetVersion),
         revocation: (revocation) => this.#revoked(revocation),
         directive: (directive) => this.#obey(directive),
         cosigned: (note) => void this.#cosigned(note),
@@ -256,6 +259,13 @@ export class Governor {
     report("revocation", { epoch, kind, reason });
     // Leases are cut again: a beat asks for one.
     if (kind === "RESUME") this.beatNow();
+  }
+
+  #rekeyed(version: number): void {
+    // Each attachment begins with the newest, which is mostly the one that is held.
+    if (version > this.#keysetVersion) this.#parts.report("keyset", { version });
+    this.#keysetVersion = version;
+    this.#judgeAgain();
   }
 
   /** A key that the lease in hand rests on may have been given up. */

@@ -200,14 +200,19 @@ async function* streamed(call: AnyCall, request: unknown, options: CallOptions, 
 function unreachable(error: unknown, { where, fix }: Guard): unknown {
   if (!(error instanceof StatusError) || error.reason !== "") return error;
   if (error.code !== "UNAVAILABLE" && error.code !== "DEADLINE_EXCEEDED") return error;
-  return new Unreachable(`${where} cannot be reached: ${bare(error.message)}; ${fix}`);
+  const said = bare(error.message);
+  const mended = /certificate/.test(said)
+    ? "its certificate is by no authority in --control-ca: if that was exchanged, take the control plane's ca.pem anew"
+    : fix;
+  return new Unreachable(`${where} cannot be reached: ${said}; ${mended}`);
 }
 
 /** Without what grpc-js wraps around what the network said. */
 const bare = (message: string): string =>
   message
     .replace(/^No connection established\. Last error: (?:Error: )?/, "")
-    .replace(/\.? Resolution note:.*$/s, "");
+    .replace(/\.? Resolution note:.*$/s, "")
+    .replace(/; if the root CA is installed locally, .*$/s, "");
 
 /** Every page of a listing, one after the other. */
 export async function* pages<P extends { readonly nextPageToken: string }>(

@@ -13,11 +13,13 @@ import {
 } from "../../test/fixtures/authority.ts";
 import { native } from "../native/crypto.ts";
 import { checkSigners, KEYSET, type KeysetBody, keysOf, verifyKeyset } from "./keyset.ts";
-import { keysetKeysMax, nameMax } from "./limits.ts";
+import { controlCaBytesMax, controlCasMax, keysetKeysMax, nameMax } from "./limits.ts";
 import { signBody } from "./signing.ts";
 
 const verify = async (more: Partial<KeysetBody>, by = [keys.root], atLeast = 0) =>
   verifyKeyset(native, await signBody(KEYSET, keysetBody(more), by), keys.root.publicKey, atLeast);
+
+const bytesOf = (...all: number[]): Uint8Array => Uint8Array.from(all);
 
 const filler = (count: number) =>
   Array.from({ length: count }, (_, i) => entry("WITNESS", keyNamed(`w${i}`)));
@@ -118,6 +120,19 @@ describe("a keyset", () => {
       },
       "E_FIELD",
     ],
+    ["an authority of no bytes", { controlCas: [new Uint8Array()] }, "E_FIELD"],
+    [
+      "an authority that is too long",
+      { controlCas: [new Uint8Array(controlCaBytesMax + 1)] },
+      "E_FIELD",
+    ],
+    ["authorities out of order", { controlCas: [bytesOf(2), bytesOf(1)] }, "E_FIELD"],
+    ["an authority twice", { controlCas: [bytesOf(1), bytesOf(1)] }, "E_FIELD"],
+    [
+      "more authorities than may be",
+      { controlCas: Array.from({ length: controlCasMax + 1 }, (_, i) => bytesOf(i + 1)) },
+      "E_FIELD",
+    ],
     ["more keys than may be", { keys: sortedKeys(...filler(keysetKeysMax + 1)) }, "E_FIELD"],
   ];
   test.each(wrong)("is refused with %s", async (_, more, code) => {
@@ -126,6 +141,13 @@ describe("a keyset", () => {
 
   test("holds as many keys as may be", async () => {
     ok(await verify({ keys: sortedKeys(...filler(keysetKeysMax)), tenantId: "a".repeat(nameMax) }));
+  });
+
+  test("names as many authorities, of as many bytes, as may be", async () => {
+    const controlCas = Array.from({ length: controlCasMax }, (_, i) =>
+      new Uint8Array(controlCaBytesMax).fill(i),
+    );
+    expect(ok(await verify({ controlCas })).body.controlCas).toEqual(controlCas);
   });
 });
 
