@@ -1,8 +1,15 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toHex } from "../../src/domain/bytes.ts";
+import { makeNextCa } from "../../src/control/identity.ts";
+import { fromHex, toHex } from "../../src/domain/bytes.ts";
+import { isInvalid } from "../../src/domain/invalid.ts";
+import { verifyKeyset } from "../../src/domain/keyset.ts";
+import type { SignedBytes } from "../../src/domain/signed.ts";
+import { decodeSigned } from "../../src/domain/signing.ts";
+import { native } from "../../src/native/crypto.ts";
 import { fileSigner, generateSeed, seedSigner } from "../../src/native/keys.ts";
+import { authoritiesIn } from "../../src/native/pki.ts";
 import { startWorld, type World } from "../control/world.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -63,6 +70,12 @@ async function refused(...argv: string[]): Promise<string> {
   return err;
 }
 
+function openKeyset(signed: SignedBytes, rootKey: string) {
+  const keyset = verifyKeyset(native, signed, fromHex(rootKey), 1);
+  if (isInvalid(keyset)) throw new Error(keyset.detail);
+  return keyset;
+}
+
 interface Key {
   readonly key: string;
   readonly role: string;
@@ -81,6 +94,42 @@ const GRANT = [
   "--unlimited",
   "--purpose=reconcile",
 ];
+
+describe("the authority of the control plane's certificate", () => {
+  const rotate = ["key", "rotate", "control-ca"];
+
+  test("is named as --control-ca holds it: both before the switch, and again only after one", async () => {
+    await makeNextCa(world.running.ready.data, Date.now() * 1000);
+    const authorities = authoritiesIn(await readFile(world.running.ready.controlCa, "utf8"));
+    const prints = authorities.map((der) => toHex(native.sha256(der)));
+    const named = JSON.parse(await done(...rotate, "-o", "json"));
+    expect(named.authorities).toEqual(prints);
+    expect(prints).toHaveLength(2);
+    expect(await refused(...rotate)).toContain("dragons control ca next");
+  });
+
+  test("is shown in words to whoever signs a keyset that names it", async () => {
+    await done("operator", "keygen", "w.key");
+    await done("key", "witness", "w.key", "--holder=auditor", "--propose=cas.json");
+    const words = await done("proposal", "show", "cas.json");
+    expect(words.match(/control plane's authority [0-9a-f]{64}/g)).toHaveLength(2);
+  });
+
+  test("that is none is not put into a keyset", async () => {
+    await writeFile("leaf.pem", "no certificate");
+    expect(await refused(...rotate, "--control-ca=leaf.pem")).toContain("--control-ca: ");
+  });
+
+  test("reaches who was away as a file: the keyset in force, as the root signed it", async () => {
+    const { keysetVersion } = JSON.parse(await done("key", "export", "my.keyset", "-o", "json"));
+    const signed = decodeSigned(new Uint8Array(await readFile("my.keyset")));
+    if (isInvalid(signed)) throw new Error(signed.detail);
+    const { rootKey } = await json("trust", "show");
+    const { body } = openKeyset(signed, `${rootKey}`);
+    expect(body).toMatchObject({ tenantId: "acme", keysetVersion });
+    expect(body.controlCas).toHaveLength(2);
+  });
+});
 
 describe("two of two operators", () => {
   const BOB = ["--grant-key=bob.key"];

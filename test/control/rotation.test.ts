@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import { dataFiles, makeNextCa, switchCa } from "../../src/control/identity.ts";
 import type { Tenant } from "../../src/control/tenant.ts";
 import { compare, equal, toHex } from "../../src/domain/bytes.ts";
 import { openNote } from "../../src/domain/checkpoint.ts";
@@ -13,6 +15,7 @@ import { KeyRole } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { KeyService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { generateSeed, seedSigner } from "../../src/native/keys.ts";
+import { certificateDer, pemBlocks } from "../../src/native/pki.ts";
 import { type Attachment, makeBerth, SimSidecar } from "./sidecar.ts";
 import {
   type House,
@@ -211,6 +214,56 @@ describe("behind a command, where the control plane has no seed of it", () => {
     expect(await prepare(KeyRole.COSIGNER)).toEqual(key);
     await record(adding("COSIGNER", key));
     expect(countersignedBy(await secondNote(), key)).toMatchObject({ checkpoint: { size: 2 } });
+  });
+});
+
+describe("the authority of the control plane's certificate", () => {
+  const other = new Uint8Array(400).fill(0xff);
+  const files = () => dataFiles(world.running.ready.data);
+  /** What `ca.pem` holds, DER: the one in use first. */
+  const held = (): Uint8Array[] => pemBlocks(readFileSync(files().ca, "utf8")).map(derOf);
+  const derOf = (certPem: string): Uint8Array => certificateDer({ certPem });
+  const named = (...controlCas: Uint8Array[]) => ({ controlCas: controlCas.sort(compare) });
+
+  test("is named with others, and pushed to those who are attached", async () => {
+    await record(() => named(...held(), other));
+    expect((await attached.next("keyset")).body).toEqual(house.keyset.body);
+  });
+
+  test("is never left out by a keyset that names any: nobody would believe the control plane", async () => {
+    const refused = await refusalOf(record(() => named(other)));
+    expect(refused).toMatchObject({ code: "INVALID_ARGUMENT", metadata: { field: "keyset" } });
+    expect(refused.message).toContain("dragons key rotate control-ca");
+    await record(() => named(...held()));
+    await record(() => named());
+  });
+
+  test("is exchanged whole or not at all, whenever that is cut off", async () => {
+    const { data } = world.running.ready;
+    const [old] = held();
+    const next = await makeNextCa(data, Date.now() * 1000);
+    const [certificates, keys] = [readFileSync(files().ca), readFileSync(files().caKey)];
+    // Made, and its certificate not written any more: it is made again.
+    await writeFile(files().ca, pemBlocks(certificates.toString("utf8"))[0] ?? "");
+    await world.restart();
+    expect(held()).toEqual([old]);
+    // Switched, and the old key not forgotten any more: it is switched.
+    await writeFile(files().ca, certificates);
+    await switchCa(data, next);
+    await writeFile(files().caKey, keys);
+    await world.restart();
+    expect(held()).toEqual([derOf(next.certPem)]);
+  });
+
+  test("that was switched before a tenant named it keeps nobody from giving up a key", async () => {
+    await record(() => named(...held()));
+    const { data } = world.running.ready;
+    await switchCa(data, await makeNextCa(data, Date.now() * 1000));
+    await world.restart();
+    const next = await prepare(KeyRole.ISSUER);
+    await record(adding("ISSUER", next, { compromisedFromUs: world.clock.nowUs() - DAY_US }));
+    expect(await refusalOf(record(() => named(other)))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    await record(() => named(...held()));
   });
 });
 
