@@ -121,7 +121,7 @@ export async function runControl(
       mounted(ManifestService, manifestService(native)),
       mounted(GrantService, grantService(native)),
       mounted(DockService, dockService({ tenants, certificates, crypto: native, clock })),
-      mounted(LeaseService, leaseService()),
+      mounted(LeaseService, leaseService(fleet)),
       mounted(AuditService, auditService()),
       mounted(TetherService, tetherService(fleet, admission)),
       mounted(LedgerService, ledgerService(fleet)),

@@ -641,6 +641,8 @@ describe("docking", () => {
   });
 });
 
+type Issued = Awaited<ReturnType<typeof issueLease>>;
+
 describe("revocation", () => {
   const sign = (body: Partial<RevocationBody>, signer = house.grantKey) =>
     signBody(
@@ -694,6 +696,25 @@ describe("revocation", () => {
     expect(await record(await sign({ epoch: 2, previous, target: random32() }))).toMatchObject({
       epoch: 2n,
     });
+  });
+
+  test.each([
+    ["its grant", "GRANT", (_: Issued, grantRef: Uint8Array) => grantRef],
+    ["the key that signed its grant", "KEY", () => house.grantKey.publicKey],
+    ["the key that signed it", "KEY", ({ signed }: Issued) => signed.signatures[0]?.key ?? NONE],
+    ["its manifest", "MANIFEST", ({ body }: Issued) => body.manifestHash],
+  ] as const)("of %s ends its lease, which is listed no more", async (_, kind, target) => {
+    const { join, dockRef, grantRef } = await berth();
+    const g = await genesis(world, house, dockRef, join);
+    await openLedger(g.signed);
+    const lease = await issueLease(g, grantRef);
+    const list = async () =>
+      (await world.client(LeaseService).listLeases({}, await house.as("VIEWER"))).leases;
+    expect(await list()).toHaveLength(1);
+    await record(await sign({ kind, target: target(lease, grantRef) }));
+    expect(await list()).toEqual([]);
+    await world.restart();
+    expect(await list()).toEqual([]);
   });
 
   test("an operator's login key cannot revoke what grant keys gave", async () => {

@@ -5,20 +5,24 @@ import { toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
+import type { Fleet } from "../fleet.ts";
 import type { LeaseRecord, LedgerRecord } from "../projection.ts";
 import type { Tenant } from "../tenant.ts";
 import { badArgument, mutation, notFound, pageBySeq } from "./requests.ts";
 
-export function leaseService(): Handlers<typeof LeaseService> {
+export function leaseService(fleet: Fleet): Handlers<typeof LeaseService> {
   const { method } = LeaseService;
   return {
     /** Those that hold now, in the order in which their ledgers were opened. */
     async listLeases(request, context) {
       const { tenant } = operatorOf(context);
+      const { issuer } = await fleet.of(tenant);
       const nowUs = tenant.nowUs();
       const holding = [...tenant.ledgers()].filter((l) => currentOf(l, nowUs) !== null);
       const page = pageBySeq(method.listLeases, request, holding, (l) => l.seq);
-      const leases = page.items.map((l) => shown(l.lease as LeaseRecord));
+      // Page by page, since a grant is verified for each: a page may come short.
+      const held = page.items.filter((l) => !issuer.isTakenBack(l, nowUs));
+      const leases = held.map((l) => shown(l.lease as LeaseRecord));
       await tenant.settled();
       return { leases, nextPageToken: page.nextPageToken };
     },
