@@ -169,7 +169,7 @@ class CertifiedTether implements TetherClient {
     } catch (error) {
       const refused = error instanceof StatusError && error.reason === "CREDENTIAL_INVALID";
       if (refused && this.#link === link) this.#link = null;
-      throw error;
+      throw mended(error);
     } finally {
       link.streams--;
       this.#closeUnused(link);

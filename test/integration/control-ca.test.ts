@@ -16,7 +16,7 @@ import {
   loadCa,
 } from "../../src/native/pki.ts";
 import { ask } from "./calls.ts";
-import { type RunningSidecar, TENANT, World } from "./rig.ts";
+import { type RunningSidecar, type Said, TENANT, World } from "./rig.ts";
 
 /**
  * The authority of the control plane's certificate is exchanged for good. Nothing that sidecars are
@@ -170,4 +170,22 @@ test("a sidecar that was away for all of it attaches once it is given the keyset
   const again = await world.sidecar(away);
   await again.log.until("attached");
   await again.stop();
+});
+
+test("a stolen key is given up at once, whoever has not named the next: each sidecar is given the keyset", async () => {
+  expect(await ca("next", "--force")).toMatchObject({ code: 64 });
+  expect(await ca("next")).toMatchObject({ code: 0 });
+  await world.stopControl();
+  expect(await ca("switch")).toMatchObject({ code: 78 });
+  expect(await ca("switch", "--anyway")).toMatchObject({ code: 0 });
+  const from = sidecar.log.now;
+  await world.startControl();
+  const wanting = (f: Said["facts"]) => `${f.why}`.includes("--keyset");
+  await sidecar.log.until("not attached", { from, where: wanting });
+  await nameAuthorities();
+  const { signed } = await readKeyset(world.operator, world.rootKey);
+  const file = join(world.folder, "after.keyset");
+  await writeFile(file, encodeSigned(signed));
+  const healed = await world.sidecar([...away, "--keyset", file]);
+  await healed.log.until("attached");
 });

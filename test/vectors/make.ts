@@ -1,10 +1,11 @@
-import { toHex } from "../../src/domain/bytes.ts";
+import { toHex, utf8 } from "../../src/domain/bytes.ts";
 import { commitment, leafHash, nextIntentsHead, payloadHash } from "../../src/domain/chain.ts";
+import { KEYSET } from "../../src/domain/keyset.ts";
 import { rootOf } from "../../src/domain/merkle.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { pae, type SignedBytes, type SignedName } from "../../src/domain/signed.ts";
-import { refOf } from "../../src/domain/signing.ts";
+import { refOf, signBody } from "../../src/domain/signing.ts";
 import { exitCodeOf } from "../../src/verifier/report.ts";
 import { locateReceiptByte, tamper } from "../../src/verifier/tamper.ts";
 import { check, crypto, goodStory, type Story } from "../verifier/build.ts";
@@ -21,6 +22,14 @@ export async function makeVectors() {
   const report = await check(story, pack);
   const at = await locateReceiptByte(pack, 3);
   const broken = await check(story, tamper(pack, at));
+  const first = KEYSET.body.decode(story.keyset.body);
+  const successor = {
+    ...first,
+    keysetVersion: 2,
+    previous: refOf(crypto, "keyset", story.keyset.body),
+    // Of a certificate only the bytes matter here.
+    controlCas: ["one", "two"].map((name) => utf8(`authority ${name}`)),
+  };
   return {
     format: "dragons vectors 0",
     keys: Object.fromEntries(
@@ -32,6 +41,7 @@ export async function makeVectors() {
     objects: {
       manifest: { bytes: toHex(story.manifestBytes), hash: toHex(story.manifestHash) },
       keyset: object("keyset", story.keyset),
+      keysetWithAuthorities: object("keyset", await signBody(KEYSET, successor, [story.root])),
       grant: object("grant", story.grant),
       dock: object("dock", story.dock),
       genesis: object("genesis", story.genesis),
