@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { locateReceiptByte, tamper } from "../../src/verifier/tamper.ts";
-import { check, goodStory, Story } from "./build.ts";
+import { lacks } from "../skips.ts";
+import { check, checked, goodStory, Story } from "./build.ts";
+import { expectAgreement } from "./second.ts";
 
 /** Positions apart. DRAGONS_MUTATE_ALL=1 takes every one of them, which is a minute or two. */
 const stride = process.env.DRAGONS_MUTATE_ALL === "1" ? 1 : 5;
@@ -52,3 +54,11 @@ test("garbage in a pack's place is told, never thrown", async () => {
     expect((await check(story, bytes)).verdict).toBe("BROKEN");
   }
 });
+
+test.skipIf(lacks("python3"))(
+  "the Python verifier says the same of all of these",
+  () => {
+    expectAgreement(checked);
+  },
+  120_000,
+);

@@ -6,10 +6,23 @@ from types import SimpleNamespace
 from . import crypto
 from .artifacts import checkpoint, key_hash
 from .canonical import Broken, decode
+from .decide import manifest_fault
 
 UUID7 = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
 OPERATOR_KINDS = ("GRANT", "KEY", "MANIFEST", "INSTANCE", "TENANT", "RESUME")
-UNLIMITED = 2**53 - 1
+ROLES = "OPERATOR_GRANT OPERATOR_LOGIN ISSUER COSIGNER CONTROL_LEDGER WITNESS".split()
+# Fields that may not be absent, beside version 1 and an id of its prefix.
+PRESENT = {
+    "grant": ("grt_", "issued_at_us purpose instances_max measure_min manifest_hash".split()),
+    "dock": ("dck_", "issued_at_us join_keys grant_ref".split()),
+    "lease": ("lse_", "issued_at_us lease_seq head_root intents_head".split()),
+    "heartbeat": ("hbt_", (
+        "session_epoch counter wall_us monotonic_us next_due_us child root intents_head grant_ref"
+        " manifest_hash ledger_health enforcement"
+    ).split()),
+    "transition": ("trn_", "at_us to".split()),
+    "revocation": ("", "epoch kind effective_us".split()),
+}
 
 
 def is_id(prefix, text):
@@ -36,6 +49,8 @@ def code(thing, fault):
 
 def all_verify(thing):
     keys, message = thing.signers, crypto.pae(thing.name, thing.bytes)
+    for fault in filter(None, map(crypto.key_fault, keys)):
+        raise Broken(fault, "a key that signed is unsound")
     good = 0 < len(keys) <= 16 and len(set(keys)) == len(keys)
     return good and all(crypto.verify(s.key, message, s.value) for s in thing.signatures)
 
@@ -58,6 +73,10 @@ class Keys:
         enough = len(found) >= self.thresholds.get(role, 1)
         if not all_verify(thing) or not enough or any(k is None or k.role != role for k in found):
             raise Broken(code(thing, "SIG"), f"not by {role} keys of the keyset")
+        thing.judged = (found, at)
+
+    def in_force(self, thing):
+        found, at = thing.judged
         for k in found:
             if k.compromised_from_us and at >= k.compromised_from_us:
                 raise Broken(code(thing, "KEY_COMPROMISED"), k.holder)
@@ -97,24 +116,28 @@ class Authority:
         for data in frames:
             k = opened("keyset", data)
             root = root or (k.signers or [b""])[0]
+            signed_by(k, {root, k.body.root_key} - {b""})
             self._keyset_body(k.body)
             if before is not None:
                 if k.body.keyset_version <= before.body.keyset_version:
                     raise Broken("E_KEYSET_DUP")
                 if k.body.previous != before.ref:
                     raise Broken("E_KEYSET_REF")
-            signed_by(k, {root, k.body.root_key} - {b""})
             root, before = k.body.root_key or root, k
         if self.trust and before.body.keyset_version < self.trust.keyset_version:
             raise Broken("E_KEYSET_ROLLBACK")
         self.keys = Keys(before.body)
 
     def _keyset_body(self, body):
-        if body.tenant_id != self.tenant:
+        if body.tenant_id and body.tenant_id != self.tenant:
             raise Broken("E_TENANT_MISMATCH")
-        if body.version != 1 or not body.keyset_version or not body.issued_at_us:
-            raise Broken("E_KEYSET_FIELD")
-        if any(not k.key or not k.role for k in body.keys):
+        order = [(ROLES.index(k.role), k.key) for k in body.keys if k.role and k.key]
+        good = body.tenant_id and body.version == 1 and body.keyset_version and body.issued_at_us
+        good = good and bool(body.previous) == (body.keyset_version > 1)
+        good = good and len(order) == len(body.keys) and sorted(set(order)) == order
+        for t in body.thresholds:
+            good = good and 0 < t.signatures <= sum(k.role == t.role for k in body.keys)
+        if not good:
             raise Broken("E_KEYSET_FIELD")
         if len({k.key for k in body.keys}) < len(body.keys):
             raise Broken("E_KEYSET_DUP")
@@ -122,15 +145,20 @@ class Authority:
     def _manifests(self, frames):
         for data in frames:
             m, name = decode("manifest", data), crypto.manifest_hash(data)
-            names = [c.name for c in m.capabilities]
-            if m.version != 1 or not m.name or len(set(names)) < len(names):
-                raise Broken("E_MANIFEST_FIELD")
+            fault = manifest_fault(m)
+            if fault:
+                raise Broken("E_MANIFEST_FIELD", fault)
             if name in self.manifests:
                 raise Broken("E_MANIFEST_DUP")
             self.manifests[name] = m
 
-    def _common(self, thing, prefix="", field=""):
-        if thing.body.version != 1 or prefix and not is_id(prefix, getattr(thing.body, field)):
+    def _common(self, thing):
+        prefix, present = PRESENT[thing.name]
+        named = prefix == "" or is_id(prefix, getattr(thing.body, f"{thing.name}_id"))
+        good = named and thing.body.version == 1 and all(getattr(thing.body, f) for f in present)
+        if hasattr(thing.body, "not_after_us"):
+            good = good and thing.body.not_before_us < thing.body.not_after_us
+        if not good:
             raise Broken(code(thing, "FIELD"))
         if thing.body.tenant_id != self.tenant:
             raise Broken(code(thing, "TENANT"))
@@ -138,22 +166,28 @@ class Authority:
     def _grants(self, frames):
         for data in frames:
             g = opened("grant", data)
-            self._common(g, "grt_", "grant_id")
-            self.keys.judge(g, "OPERATOR_GRANT", g.body.issued_at_us)
             manifest = self.manifests.get(g.body.manifest_hash)
             if manifest is None:
                 raise Broken("E_MANIFEST_MISSING")
+            self.keys.judge(g, "OPERATOR_GRANT", g.body.issued_at_us)
+            self._common(g)
+            self.keys.in_force(g)
+            if not 10**6 <= g.body.lease_ttl_max_us <= 86_400 * 10**6 or len(g.body.purpose) > 512:
+                raise Broken("E_GRANT_FIELD")
+            if not g.body.purpose.isprintable() or 0 < g.body.observe_until_us <= g.body.not_before_us:
+                raise Broken("E_GRANT_FIELD")
             if {s.name for s in g.body.scopes} - {c.name for c in manifest.capabilities}:
-                raise Broken("E_GRANT_WIDENED")
+                raise Broken("E_GRANT_MANIFEST")
             self.grants[g.ref] = g
 
     def _docks(self, frames):
         for data in frames:
             d = opened("dock", data)
-            self._common(d, "dck_", "dock_id")
-            self.keys.judge(d, "OPERATOR_GRANT", d.body.issued_at_us)
             if d.body.grant_ref not in self.grants:
                 raise Broken("E_GRANT_MISSING")
+            self.keys.judge(d, "OPERATOR_GRANT", d.body.issued_at_us)
+            self._common(d)
+            self.keys.in_force(d)
             self.docks[d.ref] = d
 
     def _genesis(self, frames):
@@ -163,8 +197,6 @@ class Authority:
             raise Broken("E_TENANT_MISMATCH")
         if body.role != "WORK":
             raise Broken("E_GENESIS_ROLE")
-        if body.version != 1 or not re.fullmatch(UUID7, body.instance_id) or not body.nonce:
-            raise Broken("E_GENESIS_FIELD")
         fault = crypto.key_fault(body.ledger_key)
         if fault:
             raise Broken(fault)
@@ -174,6 +206,10 @@ class Authority:
         signed_by(g, {body.join_key, body.ledger_key})
         if body.join_key not in [j.key for j in dock.body.join_keys]:
             raise Broken("E_GENESIS_SIG")
+        if body.version != 1 or not re.fullmatch(UUID7, body.instance_id):
+            raise Broken("E_GENESIS_FIELD")
+        if not body.nonce or not body.manifest_hash:
+            raise Broken("E_GENESIS_FIELD")
         if body.created_at_us < dock.body.not_before_us:
             raise Broken("E_GENESIS_NOT_YET_VALID")
         if body.created_at_us >= dock.body.not_after_us:
@@ -192,12 +228,16 @@ class Authority:
         numbers = set()
         for data in frames:
             lease = opened("lease", data)
-            self._common(lease, "lse_", "lease_id")
-            self.keys.judge(lease, "ISSUER", lease.body.issued_at_us)
             body, grant = lease.body, self.grant.body
+            if body.grant_ref not in self.grants:
+                raise Broken("E_GRANT_MISSING")
+            self.keys.judge(lease, "ISSUER", body.issued_at_us)
+            self._common(lease)
+            self.keys.in_force(lease)
+            if bool(body.control_size) != bool(body.control_root):
+                raise Broken("E_LEASE_FIELD")
             if body.grant_ref != self.grant.ref:
-                shown = body.grant_ref in self.grants
-                raise Broken("E_LEASE_REF" if shown else "E_GRANT_MISSING")
+                raise Broken("E_LEASE_REF")
             if (body.ledger_id, body.instance_id) != (self.ledger_id, self.genesis.body.instance_id):
                 raise Broken("E_LEASE_LEDGER")
             if body.manifest_hash != self.genesis.body.manifest_hash:
@@ -214,32 +254,36 @@ class Authority:
         before = None
         for data in frames:
             r = opened("revocation", data)
-            self._common(r)
             role = "OPERATOR_GRANT" if r.body.kind in OPERATOR_KINDS else "ISSUER"
             found = [self.keys.of.get(k) for k in r.signers]
             if not all_verify(r) or any(k is None or k.role != role for k in found):
                 raise Broken("E_REVOCATION_SIG")
+            self._common(r)
+            targeted = r.body.kind not in ("TENANT", "RESUME")
+            if bool(r.body.target) != targeted or bool(r.body.previous) != (r.body.epoch > 1):
+                raise Broken("E_REVOCATION_FIELD")
             if before and r.body.epoch != before.body.epoch + 1:
                 raise Broken("E_REVOCATION_GAP")
             if before and r.body.previous != before.ref:
-                raise Broken("E_REVOCATION_REF")
+                raise Broken("E_REVOCATION_GAP")
             before = r
             self.revocations.append(r)
 
     def heartbeat(self, data):
         h = opened("heartbeat", data)
-        self._common(h, "hbt_", "heartbeat_id")
+        signed_by(h, {self.genesis.body.ledger_key})
+        self._common(h)
         if h.body.ledger_id != self.ledger_id:
             raise Broken("E_HEARTBEAT_LEDGER")
-        signed_by(h, {self.genesis.body.ledger_key})
         return h
 
     def transition(self, data):
         t = opened("transition", data)
-        self._common(t, "trn_", "transition_id")
+        self.keys.judge(t, "ISSUER", t.body.at_us)
+        self._common(t)
+        self.keys.in_force(t)
         if t.body.ledger_id != self.ledger_id:
             raise Broken("E_TRANSITION_LEDGER")
-        self.keys.judge(t, "ISSUER", t.body.at_us)
         return t
 
     def checkpoint(self, data):

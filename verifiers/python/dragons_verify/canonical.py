@@ -75,12 +75,12 @@ def decode(name, data):
         f = fields.get(number)
         if f is None:
             raise Broken("E_ENC_UNKNOWN_FIELD", f"{name} has no field {number}")
-        if number < last or number == last and not f.repeated:
-            raise Broken("E_ENC_ORDER", f"{name}.{f.name}")
-        last = number
         scalar = f.values is not None or f.kind in ("u32", "u64")
         if wire != (0 if scalar else 2):
             raise Broken("E_ENC_WIRETYPE", f"{name}.{f.name}")
+        if number < last or number == last and not f.repeated:
+            raise Broken("E_ENC_ORDER", f"{name}.{f.name}")
+        last = number
         value, at = _varint(data, at)
         if scalar:
             setattr(out, f.name, _number(name, f, value))
@@ -129,10 +129,10 @@ def _number(name, f, value):
 
 
 def _bytes(name, f, data):
-    if not data and not f.repeated:
-        raise Broken("E_ENC_DEFAULT", f"{name}.{f.name}")
     if f.kind in LENGTHS and len(data) != LENGTHS[f.kind]:
         raise Broken("E_ENC_LENGTH", f"{name}.{f.name}")
+    if not data and not f.repeated:
+        raise Broken("E_ENC_DEFAULT", f"{name}.{f.name}")
     if f.kind in MESSAGES:
         return decode(f.kind, data)
     if f.kind != "str":

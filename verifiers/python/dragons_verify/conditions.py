@@ -209,6 +209,13 @@ def parse(source):
     return Parser(source).whole()
 
 
+def names(source):
+    """What a condition reads, and as which type."""
+    parser = Parser(source)
+    parser.whole()
+    return parser.types
+
+
 def evaluate(tree, path, inputs):
     """`inputs` maps names to (type, value)."""
     segments = path.split("/")[1:]

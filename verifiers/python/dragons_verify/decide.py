@@ -85,6 +85,60 @@ def _pattern(pattern):
     return re.compile(out, re.DOTALL)
 
 
+NAME = re.compile("[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+SCOPE = re.compile("[a-z][a-z0-9-]*(?::[a-z0-9][a-z0-9._-]*)+")
+TOKEN = r"[a-z0-9!#$%&'*+.^_`|~-]+"
+HEADER = re.compile(r"header(?:\.[a-z0-9_]+|\[\"" + TOKEN + r"\"\])")
+VERSION = re.compile("[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
+
+
+def manifest_fault(m):
+    """None, or the field that is not as it is recorded."""
+    names = [c.name for c in m.capabilities]
+    if m.version != 1 or not NAME.fullmatch(m.name):
+        return "name"
+    if not VERSION.fullmatch(m.agent_version):
+        return "agent_version"
+    if len(m.runtime) > 256 or not m.runtime.isprintable():
+        return "runtime"
+    if any(_unsorted([f.path for f in files]) for files in (m.code, m.config)):
+        return "files"
+    if any(set(f.path.split("/")) & {"", ".", ".."} for f in m.code + m.config):
+        return "path"
+    if _unsorted(names) or not all(SCOPE.fullmatch(n) and len(n) <= 64 for n in names):
+        return "capabilities"
+    if not all(c.rules for c in m.capabilities):
+        return "rules"
+    return next((f for c in m.capabilities for f in map(_rule_fault, c.rules) if f), None)
+
+
+def _unsorted(names):
+    return any(a.encode() >= b.encode() for a, b in zip(names, names[1:]))
+
+
+def _rule_fault(rule):
+    port = TARGET.fullmatch(rule.target)
+    if port is None or int(port.group(2)) > 65535:
+        return "target"
+    normal = {"GRPC": GRPC_PATH.fullmatch, "HTTP": _normal_path}.get(rule.protocol, lambda p: True)
+    if not any(normal(path) for path in _examples(rule.path)):
+        return "path"
+    try:
+        names = conditions.names(rule.when) if rule.when else {}
+    except conditions.Malformed:
+        return "when"
+    return "when" if any(not HEADER.fullmatch(n) for n in names if n.startswith("header")) else None
+
+
+def _examples(pattern):
+    """Paths that a pattern matches: each of its alternatives, with every run empty, and with none."""
+    m = re.search(r"\{([^{}]*)\}", pattern)
+    if m is None:
+        return [pattern.replace("*", run) for run in ("", "x")]
+    rest = (pattern[: m.start()] + a + pattern[m.end() :] for a in m.group(1).split(","))
+    return [path for one in rest for path in _examples(one)]
+
+
 @lru_cache(maxsize=4096)
 def _parsed(when):
     return conditions.parse(when)

@@ -85,7 +85,8 @@ class Verifier:
 
     def told(self, b):
         section = self.section
-        index = b.index if b.index is not None else section.due if section and section.due else 0
+        at = section.due if section and b.check not in (None, 1) else 0
+        index = at if b.index is None else b.index
         first = b.suspect if b.suspect is not None else index
         check = b.check or 1
         return {
@@ -185,6 +186,7 @@ class Section:
             self.begin()
             self.receipt(body)
         elif kind == "OPEN_INTENT":
+            self.due = self.last
             self.at(41, self.row, body)
         else:
             self.at(1, self.leaves, body)
@@ -443,6 +445,8 @@ class Section:
         order = [o.field for o in row.openings]
         if any(a >= b for a, b in zip([0, *order], [*order, 6])):
             raise Broken("E_PAYLOAD_ROW", "openings ascend")
+        if not all(o.salt for o in row.openings):
+            raise Broken("E_PAYLOAD_ROW", "an opening without its salt")
         for o in row.openings:
             place = (o.field, self.a.ledger_id, h.intent_seq, h.receipt_id)
             if crypto.commitment(*place, o.salt, o.data) != row.commitments[o.field - 1]:
@@ -591,9 +595,9 @@ class Section:
     def row(self, data):
         i = decode("openIntent", data)
         if i.intent_seq in self.closed or i.intent_seq in self.rows:
-            raise Broken("E_INTENT_COUNT", f"intent {i.intent_seq}", index=self.last)
+            raise Broken("E_INTENT_COUNT", f"intent {i.intent_seq}")
         if i.lease_ref not in self.a.leases:
-            raise Broken("E_LEASE_MISSING", index=self.last)
+            raise Broken("E_LEASE_MISSING")
         self.cited.add(i.lease_ref)
         self.rows[i.intent_seq] = i
         limited = []
