@@ -141,6 +141,11 @@ class Authority:
             raise Broken("E_KEYSET_FIELD")
         if len({k.key for k in body.keys}) < len(body.keys):
             raise Broken("E_KEYSET_DUP")
+        cas = body.control_cas
+        if len(cas) > 4 or any(not 1 <= len(ca) <= 2048 for ca in cas):
+            raise Broken("E_KEYSET_FIELD")
+        if cas != sorted(set(cas)):
+            raise Broken("E_KEYSET_FIELD")
 
     def _manifests(self, frames):
         for data in frames:

@@ -7,7 +7,7 @@ key: 1 role OPERATOR_GRANT|OPERATOR_LOGIN|ISSUER|COSIGNER|CONTROL_LEDGER|WITNESS
 threshold: 1 role OPERATOR_GRANT|OPERATOR_LOGIN|ISSUER|COSIGNER|CONTROL_LEDGER|WITNESS,
     2 signatures u32
 keyset: 1 version u32, 2 tenant_id str, 3 keyset_version u64, 4 issued_at_us u64, 5 keys [key],
-    6 thresholds [threshold], 7 previous hash, 8 root_key hash
+    6 thresholds [threshold], 7 previous hash, 8 root_key hash, 9 control_cas [bytes]
 
 file: 1 path str, 2 sha256 hash, 3 size u64
 rule: 1 protocol GRPC|HTTP|MCP|OPAQUE, 2 target str, 3 verb str, 4 path str, 5 when str,

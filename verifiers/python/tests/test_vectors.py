@@ -23,8 +23,9 @@ class Text(unittest.TestCase):
 
 class Golden(unittest.TestCase):
     def test_objects(self):
-        for name in ("keyset", "grant", "dock", "genesis", "lease", "heartbeat"):
-            o = D1["objects"][name]
+        names = ("keyset", "grant", "dock", "genesis", "lease", "heartbeat")
+        for vector, name in (*((n, n) for n in names), ("keysetWithAuthorities", "keyset")):
+            o = D1["objects"][vector]
             body, pae = unhex(o["body"]), unhex(o["pae"])
             canonical.decode(name, body)
             self.assertEqual(crypto.pae(name, body), pae)
