@@ -443,11 +443,9 @@ class Section:
         if crypto.payload_hash(row.commitments) != h.payload_hash:
             raise Broken("E_PAYLOAD_HASH")
         order = [o.field for o in row.openings]
-        if any(a >= b for a, b in zip([0, *order], [*order, 6])):
-            raise Broken("E_PAYLOAD_ROW", "openings ascend")
-        if not all(o.salt for o in row.openings):
-            raise Broken("E_PAYLOAD_ROW", "an opening without its salt")
-        for o in row.openings:
+        for before, o in zip([0, *order], row.openings):
+            if not before < o.field <= 5 or not o.salt:
+                raise Broken("E_PAYLOAD_ROW", "openings ascend, each with its salt")
             place = (o.field, self.a.ledger_id, h.intent_seq, h.receipt_id)
             if crypto.commitment(*place, o.salt, o.data) != row.commitments[o.field - 1]:
                 raise Broken("E_OPENING_MISMATCH", BODIES[o.field - 1])
