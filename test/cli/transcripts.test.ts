@@ -484,7 +484,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
       dragons: control plane HOST:PORT cannot be reached: connect ECONNREFUSED HOST:PORT; is it running, and is --control-ca its authority?
       [exit 69]
       $ dragons grant list --control-ca agent/agent.py
-      dragons: control plane HOST:PORT cannot be reached: unable to verify the first certificate; if the root CA is installed locally, try running Node.js with --use-system-ca; is it running, and is --control-ca its authority?
+      dragons: control plane HOST:PORT cannot be reached: unable to verify the first certificate; its certificate is by no authority in --control-ca: if that was exchanged, take the control plane's ca.pem anew
       [exit 69]
       $ dragons grant list --control-ca nowhere.pem
       dragons: controlCa: ENOENT: no such file or directory, open 'nowhere.pem'
