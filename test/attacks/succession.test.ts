@@ -42,7 +42,8 @@ test("a control plane hands no older keyset to an instance whose ledger is succe
     };
     writeFileSync(tokenFile, formatJoinToken(token));
     const [dataFolder, keysFolder] = [join(folder, "data"), join(folder, "data.keys")];
-    const config = { dataFolder, keysFolder, tokenFile, succeed: number > 1 };
+    const succeed = number > 1;
+    const config = { dataFolder, keysFolder, tokenFile, succeed, keysetFile: null };
     const handedOut = {
       keyset: handed,
       grant: grant.signed,
