@@ -12,6 +12,21 @@ test("an agent whose manifest was drafted by dragons run is told the --allow tha
   );
 });
 
+test("so is one that speaks HTTP, unless a shell would read the path in another way", () => {
+  const drafted = manifestBody({ agentVersion: DRAFT, capabilities: [] });
+  const asked = (path: string) =>
+    remedyFor(
+      drafted,
+      [],
+      { ...REFUND, protocol: "HTTP", verb: "GET", scheme: "HTTPS", target: "h.example:443", path },
+      null,
+    );
+  expect(asked("/a.txt")).toBe(
+    "dragons run --allow 'http GET https://h.example/a.txt' …  # and the rest as before",
+  );
+  expect(asked("/o'clock")).not.toContain("--allow");
+});
+
 test("one with a manifest of its own is told the lines of it, and no --allow", () => {
   const text = remedyFor(manifestBody(), [], REFUND, null);
   expect(text).toContain("# in dragon.yaml, with a new version:");

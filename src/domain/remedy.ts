@@ -27,8 +27,9 @@ export function remedyFor(
   const rule = ruleOf(claim);
   // What asks for a star must not be told to write one: it would stand for more than itself.
   if (/[*{}]/.test(claim.path) || ruleProblem(rule) !== null) return "";
-  if (manifest.agentVersion === DRAFT && rule.protocol === "GRPC") {
-    return `dragons run --allow 'grpc ${rule.path.slice(1)} at ${rule.target}' …  # and the rest as before`;
+  const line = ruleLine(rule);
+  if (manifest.agentVersion === DRAFT && line !== null) {
+    return `dragons run --allow '${line}' …  # and the rest as before`;
   }
   return [
     "# in dragon.yaml, with a new version:",
@@ -38,6 +39,13 @@ export function remedyFor(
     "dragons manifest record dragon.yaml",
     grant("dragon.yaml"),
   ].join("\n");
+}
+
+/** A rule on one line, as `--allow` takes it; null: there is no such line, or none between quotes. */
+function ruleLine(rule: Rule): string | null {
+  if (rule.path.includes("'")) return null;
+  if (rule.protocol === "GRPC") return `grpc ${rule.path.slice(1)} at ${rule.target}`;
+  return rule.protocol === "HTTP" ? `http ${rule.verb} ${placeText(rule)}${rule.path}` : null;
 }
 
 /** What is limited now stays so; what no limit is said for is `--unlimited`. */

@@ -114,6 +114,21 @@ class ManifestReader extends YamlReader {
   }
 }
 
+/**
+ * A rule on one line, as it is typed: `grpc a.v1.B/Get* at h:443`, `http GET https://h/v1/*`.
+ * A string: what is wrong with it, to follow the text.
+ */
+export function parseRuleLine(line: string): Rule | string {
+  const grpc = /^grpc\s+(\S+)\s+at\s+(\S+)$/.exec(line);
+  const http = /^http\s+(\S+)\s+(\S+)$/.exec(line);
+  if (grpc === null && http === null) {
+    return "is neither 'grpc SERVICE/METHOD at HOST:PORT' nor 'http METHOD URL'";
+  }
+  const [, action, place] = (grpc ?? http) as unknown as [string, string, string];
+  const rule = grpc !== null ? grpcRule(action, place, "") : httpRule(`${action} ${place}`, "");
+  return typeof rule === "string" ? rule : (ruleProblem(rule) ?? rule);
+}
+
 /** `https://ledger.internal`, `127.0.0.1:7000`: without a scheme the port must be written. */
 function target(place: string): Pick<Rule, "target" | "scheme"> | string {
   const parts = /^(?:(https?):\/\/)?([^/]*)$/.exec(place);

@@ -63,6 +63,14 @@ test("a draft is made once, ends as the agent does, and keeps what is written in
   expect(docks.out.trim().split("\n")).toHaveLength(2);
 });
 
+test("--allow takes HTTP as refusals print it", async () => {
+  expect((await run("--allow", "http GET http://h.example:8080/a.txt")).code).toBe(3);
+  const text = await readFile(draft, "utf8");
+  expect(text).toContain("- http: GET http://h.example:8080/a.txt");
+  const wrong = await run("--allow", "http FETCH http://h.example/");
+  expect(wrong).toMatchObject({ code: 64, said: expect.stringMatching(/--allow: .*FETCH/) });
+});
+
 test("--allow adds to it, and holds from then on", async () => {
   expect((await run("--allow", "grpc a.v1.B/Get at h.example:443")).code).toBe(3);
   expect((await run("--allow", "grpc a.v1.B/List at h.example:443")).code).toBe(3);
@@ -72,5 +80,5 @@ test("--allow adds to it, and holds from then on", async () => {
   expect(text.match(/grpc: .*/g)).toEqual(["grpc: a.v1.B/Get", "grpc: a.v1.B/List"]);
   const { out } = await terminal.dragons("grant", "list", "-o", "json");
   const grants = JSON.parse(out) as { scopes: { name: string }[] }[];
-  expect(grants.at(-1)?.scopes.map((s) => s.name)).toEqual(["read:b"]);
+  expect(grants.at(-1)?.scopes.map((s) => s.name)).toEqual(["read:b", "read:h"]);
 });

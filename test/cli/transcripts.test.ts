@@ -571,10 +571,10 @@ describe("what cannot be done says why, and ends with the code for it", () => {
     ).toMatchInlineSnapshot(`
       "
       $ dragons run --contain off --allow "grpc a.B/Get" -- true
-      dragons: --allow: grpc a.B/Get is not 'grpc SERVICE/METHOD at HOST:PORT'
+      dragons: --allow: grpc a.B/Get is neither 'grpc SERVICE/METHOD at HOST:PORT' nor 'http METHOD URL'
       [exit 64]
       $ dragons run --contain off --allow "grpc a.B/Get at host" -- true
-      dragons: --allow: grpc a.B/Get at host has the target "host": port 0 is not from 1 to 65535
+      dragons: --allow: grpc a.B/Get at host has no port; write at: host:443
       [exit 64]
       $ dragons run --contain off --allow "grpc a.B at host:443" -- true
       dragons: --allow: grpc a.B at host:443 has the path "/a.B", which no gRPC call has; write /package.Service/Method

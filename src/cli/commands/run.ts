@@ -9,10 +9,10 @@ import { NO_LIMITS } from "../../domain/grant.ts";
 import { runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
-import { coversRule, type Rule, ruleProblem } from "../../domain/rule.ts";
+import { coversRule, type Rule } from "../../domain/rule.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
 import type { Measured } from "../../native/manifest-file.ts";
-import { parseManifestYaml } from "../../native/manifest-yaml.ts";
+import { parseManifestYaml, parseRuleLine } from "../../native/manifest-yaml.ts";
 import { YamlFileError } from "../../native/strict-yaml.ts";
 import { bringAboard } from "../actions/aboard.ts";
 import { createGrant, listGrants } from "../actions/grant.ts";
@@ -32,6 +32,7 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
   --manifest FILE   dragon.yaml of the agent  [./dragon.yaml, else one is drafted once: nothing allowed]
   --allow RULE      allow this in the drafted manifest, from now on; may repeat:
                     'grpc payments.v1.Payments/{Get,List}* at 127.0.0.1:50051'
+                    'http GET https://ledger.internal/v1/entries/*'
   --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
   --goal TEXT       what this run is for; stands in every receipt
   --yes             grant what the manifest asks for without a question
@@ -122,21 +123,8 @@ const parseFlags = (args: readonly string[]) =>
   });
 
 function parseAllow(text: string): Rule {
-  const match = /^grpc\s+(\S+)\s+at\s+(\S+)$/.exec(text.trim());
-  if (match === null) {
-    throw new Failure(EXIT.usage, `--allow: ${text} is not 'grpc SERVICE/METHOD at HOST:PORT'`);
-  }
-  const [, path, target] = match as unknown as [string, string, string];
-  const rule: Rule = {
-    protocol: "GRPC",
-    target,
-    verb: "",
-    path: `/${path}`,
-    when: "",
-    scheme: "UNSPECIFIED",
-  };
-  const problem = ruleProblem(rule);
-  if (problem !== null) throw new Failure(EXIT.usage, `--allow: ${text} ${problem}`);
+  const rule = parseRuleLine(text.trim());
+  if (typeof rule === "string") throw new Failure(EXIT.usage, `--allow: ${text} ${rule}`);
   return rule;
 }
 
@@ -239,8 +227,9 @@ function addRules(held: readonly Capability[], more: readonly Capability[]): rea
 /** One scope for each service and kind of method, named as a refusal would suggest it. */
 function capabilitiesFrom(rules: readonly Rule[]): readonly Capability[] {
   const scopes = rules.map((rule): Capability => {
-    const { protocol, target, path } = rule;
-    const plain = { ...ClaimBody.empty(), protocol, target, path: path.replace(/[*{].*$/, "") };
+    const { protocol, target, verb, path } = rule;
+    const begun = path.replace(/[*{].*$/, "");
+    const plain = { ...ClaimBody.empty(), protocol, target, verb, path: begun };
     return { name: suggestScope(plain) ?? "use:allowed", rules: [rule] };
   });
   return addRules([], scopes);
