@@ -7,9 +7,12 @@ const REFUND = claimOf("/payments.v1.Payments/Cancel");
 
 test("an agent whose manifest was drafted by dragons run is told the --allow that would do", () => {
   const drafted = manifestBody({ agentVersion: DRAFT, capabilities: [] });
-  expect(remedyFor(drafted, [], REFUND, null)).toBe(
-    "dragons run --allow 'grpc payments.v1.Payments/Cancel at payments.internal:443' …  # and the rest as before",
+  const text = remedyFor(drafted, [], REFUND, null);
+  expect(text.split("\n")[0]).toBe(
+    "dragons run --allow 'grpc payments.v1.Payments/Cancel at payments.internal:443' …  # and the rest as before; or:",
   );
+  expect(text).toContain("# in dragon.yaml, with a new version:");
+  expect(text).toContain("dragons grant create ");
 });
 
 test("so is one that speaks HTTP, unless a shell would read the path in another way", () => {
@@ -21,8 +24,8 @@ test("so is one that speaks HTTP, unless a shell would read the path in another 
       { ...REFUND, protocol: "HTTP", verb: "GET", scheme: "HTTPS", target: "h.example:443", path },
       null,
     );
-  expect(asked("/a.txt")).toBe(
-    "dragons run --allow 'http GET https://h.example/a.txt' …  # and the rest as before",
+  expect(asked("/a.txt")).toContain(
+    "dragons run --allow 'http GET https://h.example/a.txt' …  # and the rest as before; or:",
   );
   expect(asked("/o'clock")).not.toContain("--allow");
 });

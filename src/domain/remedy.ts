@@ -27,11 +27,9 @@ export function remedyFor(
   const rule = ruleOf(claim);
   // What asks for a star must not be told to write one: it would stand for more than itself.
   if (/[*{}]/.test(claim.path) || ruleProblem(rule) !== null) return "";
-  const line = ruleLine(rule);
-  if (manifest.agentVersion === DRAFT && line !== null) {
-    return `dragons run --allow '${line}' …  # and the rest as before`;
-  }
+  const line = manifest.agentVersion === DRAFT ? ruleLine(rule) : null;
   return [
+    ...(line === null ? [] : [`dragons run --allow '${line}' …  # and the rest as before; or:`]),
     "# in dragon.yaml, with a new version:",
     "capabilities:",
     ...scopeLines(scope, [rule]),
