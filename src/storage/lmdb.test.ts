@@ -70,3 +70,21 @@ test("what is no LMDB file is refused in words, not by a signal", async () => {
   expect(store.get(KEY)).toEqual(utf8("kept"));
   await store.close();
 });
+
+test("a file that was cut off is told in words, too, by whatever reads there", async () => {
+  const path = folder();
+  const store = openLmdb(path);
+  const keys = Array.from({ length: 2000 }, (_, i) => Uint8Array.of(i >> 8, i & 255));
+  await store.commit(keys.map((key) => ({ key, value: new Uint8Array(200).fill(1) })));
+  await store.close();
+  const file = join(path, "data.mdb");
+  const whole = readFileSync(file);
+  for (const kept of [8192, whole.length >> 2, whole.length >> 1, whole.length - 4096]) {
+    writeFileSync(file, whole.subarray(0, kept));
+    const read = (): unknown => {
+      const cut = openLmdb(path);
+      return keys.map((key) => cut.get(key)?.length);
+    };
+    expect(read, `${kept} bytes`).toThrow(StorageFailed);
+  }
+});

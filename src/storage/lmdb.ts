@@ -25,7 +25,7 @@ const OPTIONS: Omit<RootDatabaseOptionsWithPath, "path"> & { safeRestore: true }
 };
 
 /**
- * Opens, or creates, an LMDB environment in a folder: `data.mdb` and `lock.mdb`.
+ * Opens, or creates, an LMDB environment in a folder that the caller holds: `data.mdb` and `lock.mdb`.
  *
  * overlappingSync stays off: with it, rows are readable before they are durable, and after a failed
  * fsync they stay readable while `flushed` waits for ever. safeRestore opens at the last meta page
@@ -35,7 +35,7 @@ const OPTIONS: Omit<RootDatabaseOptionsWithPath, "path"> & { safeRestore: true }
  * @throws StorageFailed when the folder cannot be opened or is not a whole environment.
  */
 export function openLmdb(folder: string): Store {
-  checkLmdbFile(folder);
+  checkLmdbFile(folder, { alone: true });
   let db: Database<Uint8Array, Uint8Array>;
   try {
     db = open<Uint8Array, Uint8Array>({ ...OPTIONS, path: folder });
@@ -44,7 +44,7 @@ export function openLmdb(folder: string): Store {
       cause: error,
     });
   }
-  return new Lmdb(db);
+  return new Lmdb(db, folder);
 }
 
 /**
@@ -54,7 +54,7 @@ export function openLmdb(folder: string): Store {
  */
 export async function snapshotLmdb(folder: string, visit: (row: Row) => void): Promise<void> {
   if (!existsSync(join(folder, "data.mdb"))) throw new StorageFailed(`nothing is in ${folder}`);
-  checkLmdbFile(folder);
+  checkLmdbFile(folder, { alone: false });
   const db = open<Uint8Array, Uint8Array>({ ...OPTIONS, path: folder, readOnly: true });
   try {
     // One cursor within one turn: one read transaction.
@@ -66,17 +66,21 @@ export async function snapshotLmdb(folder: string, visit: (row: Row) => void): P
 
 class Lmdb implements Store {
   readonly #db: Database<Uint8Array, Uint8Array>;
+  readonly #folder: string;
   #failed: StorageFailed | null = null;
   #closed = false;
 
-  constructor(db: Database<Uint8Array, Uint8Array>) {
+  constructor(db: Database<Uint8Array, Uint8Array>, folder: string) {
     this.#db = db;
+    this.#folder = folder;
   }
 
   get(key: Uint8Array): Uint8Array | null {
-    this.#db.resetReadTxn();
-    const value = this.#db.get(key);
-    return value === undefined ? null : copied(value);
+    return this.#reading(() => {
+      this.#db.resetReadTxn();
+      const value = this.#db.get(key);
+      return value === undefined ? null : copied(value);
+    });
   }
 
   range({ from, below, limit, newestFirst = false }: Range): Row[] {
@@ -85,10 +89,22 @@ class Lmdb implements Store {
     const ends = newestFirst
       ? { start: below, exclusiveStart: true, end: from, inclusiveEnd: true, reverse: true }
       : { start: from, end: below };
-    return Array.from(this.#db.getRange({ ...ends, limit }), ({ key, value }) => ({
-      key: copied(key),
-      value: copied(value),
-    }));
+    return this.#reading(() =>
+      Array.from(this.#db.getRange({ ...ends, limit }), ({ key, value }) => ({
+        key: copied(key),
+        value: copied(value),
+      })),
+    );
+  }
+
+  /** What LMDB cannot read is damaged: it reads nothing that it has not written. */
+  #reading<T>(read: () => T): T {
+    try {
+      return read();
+    } catch (error) {
+      const path = join(this.#folder, "data.mdb");
+      throw new StorageFailed(`${path} is damaged: ${said(error)}`, { cause: error });
+    }
   }
 
   async commit(writes: readonly Write[]): Promise<void> {

@@ -160,6 +160,13 @@ describe("a sidecar refuses, in one line, and changes nothing", () => {
   });
 });
 
+test("a ledger that was cut in half is refused in one line, and not by a signal", async () => {
+  await half("ledger/data.mdb")();
+  const error = await refusal();
+  expect(error.name).toBe("StorageFailed");
+  expect(error.message).toMatch(/ledger\/data\.mdb is damaged: .*$/);
+});
+
 test("a lease that a crash cut short is cut off, and those before it are kept", async () => {
   const whole = await readFile(at("leases"));
   await writeFile(at("leases"), Buffer.concat([whole, whole.subarray(0, 40)]));
