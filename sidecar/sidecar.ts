@@ -221,7 +221,7 @@ async function listen(
   const { proxy, routes } = config;
   const agentUid = process.getuid?.() ?? 0;
   const stack = await openStack({
-    config: { proxy, credential, routes, agentUid, upstreamCa },
+    config: { proxy, credential, routes, agentUid, transparent: null, upstreamCa },
     gate,
     ca,
     clock,

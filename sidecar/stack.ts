@@ -12,6 +12,7 @@ import { Demux } from "./listeners/demux.ts";
 import { proxyDoor, UNBOUND } from "./listeners/forward-proxy.ts";
 import { type ReverseRoute, reverseListener } from "./listeners/reverse.ts";
 import { TlsTerminator } from "./listeners/tls.ts";
+import { allowTransparent, type NameOf, transparentListener } from "./listeners/transparent.ts";
 import type { Resolve } from "./upstream/address.ts";
 import { Http1Upstream } from "./upstream/http1.ts";
 import { Reach } from "./upstream/reach.ts";
@@ -22,6 +23,18 @@ export interface Address {
   readonly port: number;
 }
 
+/** A listening socket that whoever started this process opened, and left open for it. */
+export interface Passed {
+  readonly fd: number;
+}
+
+/** Where the kernel hands over connections that an agent meant for the world. */
+export interface Transparent {
+  /** A passed one is transparent already. */
+  readonly at: Address | Passed;
+  readonly nameOf: NameOf;
+}
+
 export interface StackConfig {
   /** Where the forward proxy listens; port 0: any that is free. */
   readonly proxy: Address;
@@ -29,6 +42,7 @@ export interface StackConfig {
   readonly routes: readonly (ReverseRoute & { readonly listen: Address })[];
   /** Whose connections a reverse route believes to be the agent's. */
   readonly agentUid: number;
+  readonly transparent: Transparent | null;
   /** Certificates trusted upstream beside the system's, PEM; empty: none. */
   readonly upstreamCa: string;
 }
@@ -79,18 +93,27 @@ export async function openStack(options: {
   });
 
   const listeners: Server[] = [];
-  const listen = async (
-    at: Address,
+  const open = async (
+    at: Address | Passed,
     accept: Parameters<typeof createServer>[1],
-  ): Promise<Address> => {
+  ): Promise<Server> => {
     const server = createServer({ noDelay: true }, accept);
     server.maxConnections = connectionsMax;
     listeners.push(server);
-    server.listen(at.port, at.host);
+    server.listen(at);
     await once(server, "listening");
+    return server;
+  };
+  const listen = async (at: Address, accept: Parameters<typeof createServer>[1]) => {
+    const server = await open(at, accept);
     return { host: at.host, port: (server.address() as AddressInfo).port };
   };
   const proxyAddress = await listen(config.proxy, (socket) => demux.accept(socket, UNBOUND));
+  if (config.transparent !== null) {
+    const { at, nameOf } = config.transparent;
+    const server = await open(at, transparentListener(nameOf, demux));
+    if ("host" in at) await allowTransparent(server);
+  }
   const routeAddresses: Address[] = [];
   for (const route of config.routes) {
     const { listen: at, scheme, target } = route;

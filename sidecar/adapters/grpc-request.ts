@@ -8,6 +8,7 @@ import { readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import { splitTarget } from "../upstream/address.ts";
+import { isBoundFor } from "./bound.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
 import { parseTimeout, single } from "./grpc-headers.ts";
 import { readTraceparent } from "./traceparent.ts";
@@ -95,8 +96,8 @@ function disagreement(
 ): string | null {
   const host = single(raw, "host");
   if (host !== null && host !== said) return ":authority and host differ";
-  if (ingress.target !== "" && target !== ingress.target) {
-    return `the tunnel is to ${ingress.target}, the call to ${target}`;
+  if (!isBoundFor(ingress.target, target)) {
+    return `the connection is to ${ingress.target}, the call to ${target}`;
   }
   const name = ingress.serverName;
   if (name !== "" && name.toLowerCase() !== splitTarget(target).host) {

@@ -2,6 +2,7 @@ import { type Claim, normaliseAuthority, schemeOf } from "../../src/domain/claim
 import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
+import { isBoundFor } from "./bound.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
 import { confusedName, fieldNames, forwarded, listOf, valuesOf, without } from "./http-fields.ts";
 import type { RawFields } from "./http-head.ts";
@@ -147,8 +148,8 @@ function disagreement(
   if (authority !== null && host !== undefined && normaliseAuthority(host, port) !== target) {
     return `the request is for ${target}, its Host is another`;
   }
-  if (ingress.target !== "" && target !== ingress.target) {
-    return `the tunnel is to ${ingress.target}, the request to ${target}`;
+  if (!isBoundFor(ingress.target, target)) {
+    return `the connection is to ${ingress.target}, the request to ${target}`;
   }
   const name = ingress.serverName;
   if (name !== "" && name.toLowerCase() !== splitTarget(target).host) {

@@ -12,7 +12,11 @@ export function splitTarget(target: string): { host: string; port: number } {
 }
 
 /** The name itself says that this machine is meant. */
-const isLocalName = (host: string): boolean => host === "localhost" || host.endsWith(".localhost");
+export const isLocalName = (host: string): boolean =>
+  host === "localhost" || host.endsWith(".localhost");
+
+/** An address of the machine itself, without brackets. */
+export const isLoopback = (host: string): boolean => host === "::1" || /^127\.[0-9.]+$/.test(host);
 
 /** Whether the target's own text says which address is meant. */
 export function namesAddress(target: string): boolean {

@@ -231,6 +231,7 @@ export async function openRig(
       credential: CREDENTIAL,
       routes: [],
       agentUid: process.getuid?.() ?? -1,
+      transparent: null,
       upstreamCa: "",
       ...config,
     },

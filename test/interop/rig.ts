@@ -100,6 +100,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       routes,
       upstreamCa,
       agentUid: process.getuid?.() ?? 0,
+      transparent: null,
     },
     gate,
     ca,
