@@ -10,10 +10,12 @@ const wanted = process.argv.slice(2);
 // All that tests make lies in here, and goes with it. Short: unix sockets are in it, whose paths are bounded.
 const folder = mkdtempSync(join(tmpdir(), "dt-"));
 const report = join(folder, "report.json");
+// Tests start our programs hundreds of times: each compiles what the one before has compiled already.
+const NODE_COMPILE_CACHE = join(folder, "compiled");
 const run = spawnSync(
   "vitest",
   ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...wanted],
-  { stdio: "inherit", env: { ...process.env, TMPDIR: folder } },
+  { stdio: "inherit", env: { ...process.env, TMPDIR: folder, NODE_COMPILE_CACHE } },
 );
 let counts = null;
 try {
