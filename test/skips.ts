@@ -35,6 +35,7 @@ const MEANS = {
   npm: () => installed("npm"),
   java: () => installed("java"),
   python3: () => works("python3", "-c", ""),
+  chromium: () => installed("chromium"),
 } as const;
 export type Means = keyof typeof MEANS;
 

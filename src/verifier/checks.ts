@@ -154,6 +154,15 @@ export interface Break {
   /** The receipt that was most likely changed: the one before, when a link does not hold. */
   readonly suspect: number;
   readonly detail: string;
+  /** The two hashes that should be one; null: it is not hashes that differ. */
+  readonly differing: Differing | null;
+}
+
+export interface Differing {
+  /** As something signed states it. */
+  readonly expected: Uint8Array;
+  /** As it comes out of what the pack shows. */
+  readonly found: Uint8Array;
 }
 
 export const broken = (
@@ -161,8 +170,16 @@ export const broken = (
   code: CheckCode,
   index: number,
   detail: string,
-  suspect: number = index,
-): Break => ({ broken: true, check, code, index, suspect, detail });
+  more: { readonly suspect?: number; readonly differing?: Differing } = {},
+): Break => ({
+  broken: true,
+  check,
+  code,
+  index,
+  suspect: more.suspect ?? index,
+  detail,
+  differing: more.differing ?? null,
+});
 
 export const isBroken = <T>(value: T | Break): value is Break =>
   typeof value === "object" && value !== null && "broken" in value && value.broken === true;

@@ -75,7 +75,8 @@ export class Intents {
       for (const { head, code, index: at, who } of this.#stated.get(this.#known) ?? []) {
         if (!equal(head, this.#head)) {
           const what = `${who} states another head of the intent chain at intent ${this.#known}`;
-          return broken("INTENT_CHAIN", code, at, what);
+          const differing = { expected: head, found: this.#head };
+          return broken("INTENT_CHAIN", code, at, what, { differing });
         }
       }
       this.#stated.delete(this.#known);

@@ -46,8 +46,11 @@ export function openPayload(
   ) {
     return broken("PAYLOAD", "E_PAYLOAD_ROW", at, "the payload row has not five commitments");
   }
-  if (!equal(payloadHash(crypto, row.commitments), header.payloadHash)) {
-    return broken("PAYLOAD", "E_PAYLOAD_HASH", at, "the commitments do not give the payload hash");
+  const found = payloadHash(crypto, row.commitments);
+  if (!equal(found, header.payloadHash)) {
+    return broken("PAYLOAD", "E_PAYLOAD_HASH", at, "the commitments do not give the payload hash", {
+      differing: { expected: header.payloadHash, found },
+    });
   }
   const data: Record<PayloadField, Uint8Array | null> = {
     goal: null,
@@ -76,12 +79,14 @@ export function openPayload(
       salt,
       data: opened,
     });
-    if (!equal(committed, row.commitments[field - 1] as Uint8Array)) {
+    const stated = row.commitments[field - 1] as Uint8Array;
+    if (!equal(committed, stated)) {
       return broken(
         "PAYLOAD",
         "E_OPENING_MISMATCH",
         at,
         `the ${name} shown is not the ${name} committed to`,
+        { differing: { expected: stated, found: committed } },
       );
     }
     data[name] = opened;

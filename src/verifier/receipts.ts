@@ -151,7 +151,7 @@ function sequenceProblem(walk: Walk, header: ReceiptHeader, due: number): Break 
       "E_CHAIN_PREV",
       due,
       `it does not carry the hash of receipt ${due - 1}`,
-      before,
+      { suspect: before, differing: { expected: header.prevHash, found: walk.lastHash } },
     );
   }
   return null;

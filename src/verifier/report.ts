@@ -51,6 +51,12 @@ export interface BrokenAt {
   /** Nothing from this seq on may be relied on. */
   readonly untrusted_from: number;
   readonly detail: string;
+  /**
+   * Hex: the hash as something signed states it, and as it comes out of what the pack shows. Of a receipt
+   * that fails by itself: as the receipt after it carries it, and as it is. null: no hashes differ.
+   */
+  readonly expected: string | null;
+  readonly found: string | null;
 }
 
 export interface LedgerReport {
@@ -169,9 +175,19 @@ function overall(ledgers: readonly LedgerReport[]): Verdict {
 }
 
 function brokenReport(fault: Break, ledger: string): BrokenAt {
-  const { code, check, index, suspect, detail } = fault;
-  const from = index === 0 ? 1 : suspect;
-  return { code, check, index, ledger, first_bad: index, suspect, untrusted_from: from, detail };
+  const { code, check, index, suspect, detail, differing } = fault;
+  return {
+    code,
+    check,
+    index,
+    ledger,
+    first_bad: index,
+    suspect,
+    untrusted_from: index === 0 ? 1 : suspect,
+    detail,
+    expected: differing && toHex(differing.expected),
+    found: differing && toHex(differing.found),
+  };
 }
 
 function checkLines(fault: Break | null, ledgers: readonly Ledger[], tally: Tally): CheckLine[] {

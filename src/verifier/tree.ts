@@ -62,6 +62,7 @@ export class Tree {
           code,
           this.size,
           `${who} states another root for the first ${this.size} receipts`,
+          { differing: { expected: root, found: this.root } },
         );
       }
       this.#met++;

@@ -1,4 +1,8 @@
+import { equal } from "../domain/bytes.ts";
+import { CodecError } from "../domain/canonical.ts";
+import { leafHash } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
+import { ReceiptHeader } from "../domain/receipt.ts";
 import { SignedBytes } from "../domain/signed.ts";
 import { decodeStrictly, type Root } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
@@ -12,7 +16,15 @@ import {
   openLedger,
   type Preamble,
 } from "./ledger.ts";
-import { decodeFrame, FRAME_KINDS, type Frame, PackError, PackHeader, readFrames } from "./pack.ts";
+import {
+  decodeFrame,
+  FRAME_KINDS,
+  type Frame,
+  PackError,
+  PackHeader,
+  ReceiptFrame,
+  readFrames,
+} from "./pack.ts";
 import { type Proven, proveReceipt } from "./receipts.ts";
 import { type Report, writeReport } from "./report.ts";
 import { Tally } from "./tally.ts";
@@ -23,6 +35,10 @@ export interface VerifyOptions {
   readonly trust: TrustFile | null;
   /** Microseconds since the epoch: what age is judged by where the trust file does not say. */
   readonly nowUs: number;
+  /** Called for each frame before anything in it is believed: whoever keeps its place can read it again. */
+  readonly onFrame?: (frame: Frame) => void;
+  /** Called when all that stands before a ledger's receipts holds. */
+  readonly onLedger?: (ledger: Ledger) => void;
   /** Called for each receipt that holds, in order: for timelines. Nothing of it is kept. */
   readonly onReceipt?: (ledger: string, proven: Proven) => void;
 }
@@ -39,9 +55,13 @@ export async function verify(
   const reading = new Reading(crypto, options);
   let fault: Break | null = null;
   try {
-    for await (const frame of readFrames(pack)) {
+    const frames = readFrames(pack);
+    for await (const frame of frames) {
+      options.onFrame?.(frame);
       fault = reading.take(frame);
-      if (fault !== null) break;
+      if (fault === null) continue;
+      fault = await asRemembered(crypto, fault, frame, frames);
+      break;
     }
   } catch (error) {
     if (!(error instanceof PackError)) throw error;
@@ -57,6 +77,38 @@ export async function verify(
     tally: reading.tally,
     nowUs: options.nowUs,
   });
+}
+
+/**
+ * A receipt that fails by itself, such as by its signature, names no second hash. The one after it, itself
+ * not proven, carries what it was; where that is something else, the fault tells both.
+ */
+async function asRemembered(
+  crypto: Crypto,
+  fault: Break,
+  { kind, body }: Frame,
+  rest: AsyncGenerator<Frame>,
+): Promise<Break> {
+  if (fault.differing !== null || fault.index === 0 || kind !== "RECEIPT") return fault;
+  try {
+    const next = await rest.next();
+    if (next.done || next.value.kind !== "RECEIPT") return fault;
+    const [failed, after] = [receiptOf(body), receiptOf(next.value.body)];
+    const found = leafHash(crypto, failed.bytes);
+    const expected = after.header.prevHash;
+    const follows = after.header.seq === failed.header.seq + 1 && expected.length === 32;
+    return follows && !equal(expected, found)
+      ? { ...fault, differing: { expected, found } }
+      : fault;
+  } catch (error) {
+    if (error instanceof PackError || error instanceof CodecError) return fault;
+    throw error;
+  }
+}
+
+function receiptOf(frame: Uint8Array): { bytes: Uint8Array; header: ReceiptHeader } {
+  const { body: bytes } = SignedBytes.decode(ReceiptFrame.decode(frame).signed);
+  return { bytes, header: ReceiptHeader.decode(bytes) };
 }
 
 type Placed = keyof Preamble;

@@ -18,6 +18,11 @@ const ROOMS: Record<string, { rooms: string[]; packages: string[]; node: boolean
   "src/storage": { rooms: ["src/storage", "src/domain"], packages: [], node: true },
   "src/native": { rooms: ["src/native", "src/domain"], packages: [], node: true },
   "src/verifier": { rooms: ["src/verifier", "src/domain"], packages: [], node: false },
+  "src/console": {
+    rooms: ["src/console", "src/domain", "src/gen", "src/verifier"],
+    packages: [],
+    node: false,
+  },
   "src/control": {
     rooms: [
       "src/control",

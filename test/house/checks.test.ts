@@ -27,6 +27,12 @@ describe("the house is in order", () => {
 
   test("types hold", () => clean(run("tsc", "--noEmit")), 120_000);
 
+  test(
+    "types hold in a browser, which has no Node",
+    () => clean(run("tsc", "--noEmit", "-p", "src/console")),
+    120_000,
+  );
+
   test("nothing is unused", () => clean(run("knip", "--no-progress")), 120_000);
 
   test("the contract keeps buf's standard", () => clean(run("buf", "lint")));

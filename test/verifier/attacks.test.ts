@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { concat, fromHex, text, utf8 } from "../../src/domain/bytes.ts";
+import { concat, fromHex, text, toHex, utf8 } from "../../src/domain/bytes.ts";
 import type { Claim, LimitState } from "../../src/domain/claim.ts";
 import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
@@ -119,7 +119,9 @@ describe("receipts", () => {
       index: 4,
       suspect: 3,
       untrusted_from: 3,
+      expected: toHex(story.receipts[2]?.hash as Uint8Array),
     });
+    expect(report.broken?.found).not.toBe(report.broken?.expected);
   });
   test("3: one removed", async () => {
     expect(await changed((p) => p.splice(nth(p, "RECEIPT", 3), 1))).toBe("E_SEQ_GAP@3");

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { toHex } from "../../src/domain/bytes.ts";
 import { locateReceiptByte, tamper } from "../../src/verifier/tamper.ts";
 import { lacks } from "../skips.ts";
 import { check, checked, goodStory, Story } from "./build.ts";
@@ -43,6 +44,10 @@ test("a tampered byte is located at its receipt", async () => {
       suspect: seq,
       untrusted_from: seq,
     });
+    // The receipt after it carries the hash that it had; nothing comes after the last.
+    const was = toHex(story.receipts[seq - 1]?.hash as Uint8Array);
+    expect(report.broken?.expected).toBe(seq < 5 ? was : null);
+    expect(report.broken?.found === null).toBe(seq === 5);
   }
   await expect(locateReceiptByte(pack, 6)).rejects.toThrow(RangeError);
   expect(() => tamper(pack, pack.length)).toThrow(RangeError);

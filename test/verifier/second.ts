@@ -63,7 +63,8 @@ function said({ verdict, pinned, tenant, broken, flags }: Report) {
   };
 }
 
-function trustJson(trust: TrustFile) {
+/** As an auditor would write it. */
+export function trustJson(trust: TrustFile) {
   const { tenant, rootKey, keysetVersion, cosigners, witnesses, quorum, knownHead } = trust;
   return {
     format: "dragons trust 0",

@@ -1,0 +1,63 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { rolldown } from "rolldown";
+
+const HOME = join(import.meta.dirname, "..");
+const ROOM = join(HOME, "src/console");
+
+/**
+ * The auditor's page as one HTML file: style, page and verifier inlined, and a policy that lets these
+ * very bytes run and nothing be fetched. The verifier is text until the page makes a worker of it, since
+ * browsers start no worker from a file beside a file.
+ */
+export async function buildPage(): Promise<string> {
+  const style = `\n${source("page.css")}`;
+  const script = `\n${await bundle("main.ts")}`;
+  const worker = `\n${await bundle("worker.ts")}`;
+  const policy = [
+    "default-src 'none'",
+    `script-src ${hashOf(script)}`,
+    `style-src ${hashOf(style)}`,
+    "worker-src blob:",
+    "base-uri 'none'",
+    "form-action 'none'",
+  ].join("; ");
+  return inline(source("page.html"), [
+    ["default-src 'none'", policy],
+    ['<link rel="stylesheet" href="page.css">', `<style>${style}</style>`],
+    [' src="worker.ts">', `>${worker}`],
+    [' src="main.ts">', `>${script}`],
+  ]);
+}
+
+/** Puts each text in the place of the words that name it, which stand in the page once. */
+function inline(page: string, parts: readonly (readonly [string, string])[]): string {
+  return parts.reduce((text, [name, part]) => {
+    const [before, after, ...more] = text.split(name);
+    if (after === undefined || more.length > 0)
+      throw new Error(`page.html: ${name} stands not once`);
+    return `${before}${part}${after}`;
+  }, page);
+}
+
+/**
+ * One entry of src/console and all that it imports, as one classic script for a browser. Types and
+ * comments go and nothing else: whoever takes the page can read the verifier in it.
+ */
+async function bundle(entry: "worker.ts" | "main.ts"): Promise<string> {
+  const build = await rolldown({ input: join(ROOM, entry), cwd: HOME, platform: "browser" });
+  const comments = { legal: true, annotation: false, jsdoc: false };
+  const { output } = await build.generate({ format: "iife", comments });
+  await build.close();
+  const [chunk, ...more] = output;
+  if (more.length > 0) throw new Error(`${entry} came out as ${output.length} files`);
+  // Either would end the script element, or change how its end is looked for.
+  if (/<\/script|<!--/i.test(chunk.code)) throw new Error(`${entry} cannot stand in HTML`);
+  return chunk.code;
+}
+
+const source = (name: string): string => readFileSync(join(ROOM, name), "utf8");
+
+const hashOf = (text: string): string =>
+  `'sha256-${createHash("sha256").update(text).digest("base64")}'`;

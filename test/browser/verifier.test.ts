@@ -1,0 +1,36 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Report } from "../../src/verifier/report.ts";
+import { lacks } from "../skips.ts";
+import { check, checked, goodStory, keyOf } from "../verifier/build.ts";
+import { trustJson } from "../verifier/second.ts";
+import { type Chromium, startChromium, verifyInChromium } from "./chromium.ts";
+
+describe.skipIf(lacks("chromium"))("the verifier in a real Chromium", () => {
+  let chromium: Chromium;
+  beforeAll(async () => {
+    chromium = await startChromium();
+  });
+  afterAll(() => chromium.close());
+
+  test("says what the verifier in Node says, field by field", async () => {
+    const story = await goodStory();
+    const pack = await story.pack();
+    await check(story, pack);
+    await check(story, pack, { trust: null });
+    for (const at of [0, 40, 900, 2000, 3500, pack.length - 1]) {
+      const changed = pack.slice();
+      changed[at] = (changed[at] as number) ^ 1;
+      await check(story, changed);
+    }
+    const stranger = { ...story.trust, rootKey: keyOf("stranger").publicKey };
+    await check(story, pack, { trust: stranger });
+    const given = checked.map(({ pack, trust, nowUs }) => ({
+      pack,
+      trust: trust && JSON.stringify(trustJson(trust)),
+      nowUs,
+    }));
+    const ours: Report[] = checked.map(({ report }) => report);
+    expect(new Set(ours.map((r) => r.verdict))).toEqual(new Set(["ANCHORED", "INTACT", "BROKEN"]));
+    expect(await verifyInChromium(chromium, given)).toEqual(ours);
+  });
+});
