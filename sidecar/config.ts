@@ -63,8 +63,8 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --data DIR           ledger, authority and admin socket of one instance
   --keys DIR           secrets of the instance              [DIR.keys beside --data]
   --token FILE         join token; needed until the instance has docked
-  --succeed            the ledger was restored from a backup and is behind what the control
-                       plane holds: begin one that follows it, with a fresh token
+  --succeed            begin a ledger that follows the one here, with a key of its own and a fresh
+                       token: it was restored from a backup, or its key is lost, stolen or old
   --keyset FILE        a newer keyset, by dragons key export: for a sidecar that was away while
                        the control plane's certificate authority was exchanged
   --manifest FILE      dragon.yaml of the agent

@@ -24,7 +24,7 @@ import {
 import { ConfigError, type SidecarConfig, UsageError } from "../config.ts";
 import { ArtifactFiles } from "./artifact-files.ts";
 import { type ChainOfAuthority, HeldAuthority, ROOT_FILE } from "./held-authority.ts";
-import { succeed } from "./succession.ts";
+import { settleKey, succeed } from "./succession.ts";
 
 /** Asks the control plane to open a ledger; answers with the chain of authority, unbelieved. */
 export type DockCall = (genesis: SignedBytes) => Promise<Omit<ChainOfAuthority, "genesis">>;
@@ -54,9 +54,9 @@ export async function openInstance(
   const keyFile = join(config.keysFolder, "ledger.key");
   mkdirSync(config.keysFolder, { recursive: true, mode: 0o700 });
   if (config.succeed) {
-    const signer = seedSigner(await readSeedFile(keyFile));
-    await succeed(config.dataFolder, files, await readJoinToken(config), signer, nowUs);
+    await succeed(config.dataFolder, files, await readJoinToken(config), keyFile, nowUs);
   }
+  await settleKey(files, keyFile);
   const token = await readToken(config, files);
   if (!equal(token.manifestHash, measuredHash)) {
     throw new ConfigError(
@@ -68,7 +68,9 @@ export async function openInstance(
   // Without its key the ledger cannot go on, and a new key would make it another instance.
   if (!existsSync(keyFile)) {
     if ((await files.read("genesis")) !== null) {
-      throw new ConfigError(`${keyFile} is gone; restore it, or dock anew in another folder`);
+      throw new ConfigError(
+        `${keyFile} is gone; restore it, or begin a successor with its own: --succeed`,
+      );
     }
     await writeSeedFile(keyFile, generateSeed());
   }
@@ -95,7 +97,7 @@ export async function openInstance(
       "the control plane handed out another manifest than the one measured here",
     );
   }
-  await neverOlder(files, authority);
+  await neverOlder(files, authority, token);
   await storeChain(files, chain, token);
   // Should the last start have ended between a keyset that hands over and the root that it names.
   if (!equal(authority.rootKey, rootKey)) await files.write(ROOT_FILE, authority.rootKey);
@@ -105,15 +107,25 @@ export async function openInstance(
   return { token, seed, ledgerSigner, authority };
 }
 
-/** What a folder has held before it docked anew is no keyset to go back behind: keys may be given up since. */
-async function neverOlder(files: ArtifactFiles, { keyset }: HeldAuthority): Promise<void> {
-  const held = await files.readSigned("keyset");
-  if (held === null) return;
+/**
+ * What a folder has held before it docked anew is no keyset to go back behind, nor is the one that
+ * operators knew when they made its token: keys may be given up since.
+ */
+async function neverOlder(
+  files: ArtifactFiles,
+  { keyset }: HeldAuthority,
+  token: JoinToken,
+): Promise<void> {
   const { keysetVersion } = keyset.body;
-  const before = KEYSET.body.decode(held.body).keysetVersion;
-  if (keysetVersion >= before) return;
+  const held = await files.readSigned("keyset");
+  const before = held === null ? 0 : KEYSET.body.decode(held.body).keysetVersion;
+  const [least, who] =
+    before > token.keysetVersion
+      ? [before, "this folder has held"]
+      : [token.keysetVersion, "its join token was made under"];
+  if (keysetVersion >= least) return;
   throw new ConfigError(
-    `the control plane hands out keyset ${keysetVersion}, and this folder has held ${before}: record the ` +
+    `the control plane hands out keyset ${keysetVersion}, and ${who} ${least}: record the ` +
       "newest keyset there before anything docks",
   );
 }

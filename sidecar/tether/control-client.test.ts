@@ -113,6 +113,7 @@ beforeEach(async () => {
     manifestHash: ledgerId,
     rootKey: ledgerId,
     controlAddress: `127.0.0.1:${port}`,
+    keysetVersion: 1,
     controlCa: ca.certPem,
   });
   tether = control.tether({ ...ledger, controlCas: () => named }, clock);

@@ -8,33 +8,59 @@ import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { CONTROL_FORMAT, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
 import { ConfigError } from "./config.ts";
-import { dataFiles, makeNextCa, openIdentity, switchCa } from "./identity.ts";
+import { dataFiles, exchangeSidecarCa, makeNextCa, openIdentity, switchCa } from "./identity.ts";
 import { fileKeyring } from "./tenant-keys.ts";
 import { Tenants } from "./tenants.ts";
 
 export const CA_USAGE = `usage: dragons control ca next --data DIR
        dragons control ca switch --data DIR [--anyway]
+       dragons control ca sidecars --data DIR [--stolen]
 
   ca next     makes the authority that the control plane's certificate comes from next, and puts it
               into DIR/ca.pem beside the one in use. The control plane may run, and goes on as it is
   ca switch   the next one takes its place, and the one in use is forgotten; the control plane must
               be stopped. Refused while a keyset does not name the next: dragons key rotate control-ca
   --anyway    all the same: sidecars of those tenants are cut off until each is given a keyset
+  ca sidecars another authority issues the certificates that sidecars show; the control plane must be
+              stopped. Those of the old one are read until they have ended, 12 hours later
+  --stolen    they are not read at all: each sidecar asks for a new one, by itself and at once
 `;
 
-/** `dragons control ca next|switch`. Resolves to the exit code: 0, 64 usage; throws the rest. */
+/** `dragons control ca next|switch|sidecars`. Resolves to the exit code: 0, 64 usage; throws the rest. */
 export async function caMain(argv: readonly string[]): Promise<number> {
   const [verb, flag, data, ...more] = argv;
-  const anyway = verb === "switch" && more.length === 1 && more[0] === "--anyway";
-  const isVerb = verb === "next" || verb === "switch";
-  if (!isVerb || flag !== "--data" || data === undefined || (more.length > 0 && !anyway)) {
+  const said = more.length === 0 ? "" : more.join(" ");
+  const options = verb === undefined ? undefined : OPTIONS.get(verb);
+  if (!options?.includes(said) || flag !== "--data" || data === undefined) {
     process.stderr.write(CA_USAGE);
     return 64;
   }
   const { ca } = dataFiles(data);
   if (!existsSync(ca)) throw new ConfigError(`--data: ${data} is no control plane's: no ${ca}`);
-  process.stdout.write(verb === "next" ? await next(data) : await toNext(data, anyway));
+  if (verb === "next") process.stdout.write(await next(data));
+  else if (verb === "switch") process.stdout.write(await toNext(data, said === "--anyway"));
+  else process.stdout.write(await ofSidecars(data, said === "--stolen"));
   return 0;
+}
+
+/** What may follow `--data DIR`, by verb. */
+const OPTIONS: ReadonlyMap<string, readonly string[]> = new Map([
+  ["next", [""]],
+  ["switch", ["", "--anyway"]],
+  ["sidecars", ["", "--stolen"]],
+]);
+
+async function ofSidecars(data: string, stolen: boolean): Promise<string> {
+  const hold = holdFolder(data);
+  try {
+    const made = await exchangeSidecarCa(data, systemClock.nowUs(), stolen);
+    const old = stolen
+      ? "no other is believed"
+      : "certificates of the old one are read until they end";
+    return `in use: ${toHex(made.fingerprint)} (SHA-256); ${old}. Start the control plane\n`;
+  } finally {
+    hold.release();
+  }
 }
 
 async function next(data: string): Promise<string> {

@@ -3,16 +3,14 @@ import { equal } from "../domain/bytes.ts";
 import { formatSidecarName, parseSidecarName } from "../domain/enrolment.ts";
 import { sidecarCertificateTtlUs } from "../domain/limits.ts";
 import type { Clock } from "../native/clock.ts";
-import {
-  type CertificateAuthority,
-  ed25519Spki,
-  type Issued,
-  issueLeaf,
-  readClientLeaf,
-} from "../native/pki.ts";
+import { ed25519Spki, type Issued, issueLeaf, readClientLeaf } from "../native/pki.ts";
+import type { Cas } from "./identity.ts";
 import type { LedgerRecord } from "./projection.ts";
 import type { Tenant } from "./tenant.ts";
 import type { Tenants } from "./tenants.ts";
+
+/** Certificates begin some minutes before they are made, for clocks that are behind. */
+const HOUR_US = 3_600_000_000;
 
 /** A sidecar that showed its certificate: it may speak for this ledger, once it proves its key. */
 export interface SidecarCaller {
@@ -26,19 +24,21 @@ export interface SidecarCaller {
  * does not hang on what a library makes of a certificate that did not verify.
  */
 export class SidecarCertificates {
-  readonly #ca: CertificateAuthority;
-  readonly #root: X509Certificate;
+  readonly #ca: Cas[0];
+  /** With the time, in microseconds, from which on nothing of it is read any more. */
+  readonly #roots: readonly { readonly root: X509Certificate; readonly untilUs: number }[];
   readonly #tenants: Pick<Tenants, "get">;
   /** TLS goes by the machine's clock on both sides, and so do these. */
   readonly #machine: Pick<Clock, "nowUs">;
 
-  constructor(
-    ca: CertificateAuthority,
-    tenants: Pick<Tenants, "get">,
-    machine: Pick<Clock, "nowUs">,
-  ) {
-    this.#ca = ca;
-    this.#root = new X509Certificate(ca.certPem);
+  constructor(cas: Cas, tenants: Pick<Tenants, "get">, machine: Pick<Clock, "nowUs">) {
+    this.#ca = cas[0];
+    // What the one before issued last has ended by then.
+    const endsUs = cas[0].cert.notBefore.getTime() * 1000 + sidecarCertificateTtlUs + HOUR_US;
+    this.#roots = cas.map(({ certPem }, i) => ({
+      root: new X509Certificate(certPem),
+      untilUs: i === 0 ? Number.POSITIVE_INFINITY : endsUs,
+    }));
     this.#tenants = tenants;
     this.#machine = machine;
   }
@@ -61,7 +61,11 @@ export class SidecarCertificates {
 
   /** Whose certificate (DER) this is; null: nobody's, or it does not hold now. */
   read(der: Uint8Array): SidecarCaller | null {
-    const leaf = readClientLeaf(this.#root, der, this.#machine.nowUs());
+    const nowUs = this.#machine.nowUs();
+    const leaf = this.#roots
+      .filter(({ untilUs }) => nowUs < untilUs)
+      .map(({ root }) => readClientLeaf(root, der, nowUs))
+      .find((found) => found !== null);
     const [uri, ...more] = leaf?.uris ?? [];
     const name = uri === undefined || more.length > 0 ? null : parseSidecarName(uri);
     const tenant = name === null ? null : this.#tenants.get(name.tenantId);

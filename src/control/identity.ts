@@ -26,9 +26,15 @@ export interface Identity {
   readonly ca: CertificateAuthority;
   /** Takes its place once `dragons control ca switch` says so; null: none was made. */
   readonly nextCa: CertificateAuthority | null;
-  /** Issues the certificates that its sidecars show. Another one, so that neither stands for the other. */
-  readonly sidecarCa: CertificateAuthority;
+  /**
+   * The first issues the certificates that its sidecars show; those of the others are read until they
+   * have ended. None of them is `ca`, so that neither stands for the other.
+   */
+  readonly sidecarCas: Cas;
 }
+
+/** The one in use first. */
+export type Cas = [CertificateAuthority, ...CertificateAuthority[]];
 
 /** Files of the data folder, by what they hold. */
 export const dataFiles = (data: string) => ({
@@ -56,10 +62,9 @@ export async function openIdentity(data: string, nowUs: number): Promise<Identit
     /^dgb_[A-Za-z0-9_-]{43}$/,
     () => `dgb_${toBase64Url(random(32))}`,
   );
-  const sidecars = { cert: files.sidecarCa, key: files.sidecarCaKey, name: "Dragons sidecars" };
   const [ca, nextCa = null] = await openCas(ownCa(files), nowUs);
-  const [sidecarCa] = await openCas(sidecars, nowUs);
-  return { id, bootstrapToken, ca, nextCa, sidecarCa };
+  const sidecarCas = await openCas(ofSidecars(files), nowUs);
+  return { id, bootstrapToken, ca, nextCa, sidecarCas };
 }
 
 /**
@@ -84,6 +89,26 @@ export async function switchCa(data: string, next: CertificateAuthority): Promis
   await writeKeys(files, [next]);
 }
 
+/**
+ * Puts a new authority before the one that issues sidecars' certificates, whose own are read until they
+ * have ended; or in its place, if it was stolen. Only while no control plane runs on this data.
+ */
+export async function exchangeSidecarCa(
+  data: string,
+  nowUs: number,
+  stolen: boolean,
+): Promise<CertificateAuthority> {
+  const files = ofSidecars(dataFiles(data));
+  const [old] = await openCas(files, nowUs);
+  const made = await createCa(files.name, { nowUs, ttlUs: controlCaTtlUs });
+  const kept = stolen ? [] : [old];
+  // Every certificate has its key at each moment.
+  await writeKeys(files, [made, old]);
+  await writeCertificates(files, [made, ...kept]);
+  await writeKeys(files, [made, ...kept]);
+  return made;
+}
+
 /** A server certificate for this start; its key never leaves the process. */
 export function issueForServer(
   ca: CertificateAuthority,
@@ -103,12 +128,17 @@ interface CaFiles {
   readonly key: string;
   readonly name: string;
 }
-type Cas = [CertificateAuthority, ...CertificateAuthority[]];
 
 const ownCa = ({ ca, caKey }: ReturnType<typeof dataFiles>): CaFiles => ({
   cert: ca,
   key: caKey,
   name: "Dragons control plane",
+});
+
+const ofSidecars = ({ sidecarCa, sidecarCaKey }: ReturnType<typeof dataFiles>): CaFiles => ({
+  cert: sidecarCa,
+  key: sidecarCaKey,
+  name: "Dragons sidecars",
 });
 
 /** The one in use first. Made when there is none yet. */

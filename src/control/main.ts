@@ -113,7 +113,7 @@ export async function runControl(
     const fault = Promise.withResolvers<Error>();
     const fleet = await Fleet.open({ tenants, crypto: native, clock, random });
     const admission = new Admission(clock, rates);
-    const certificates = new SidecarCertificates(identity.sidecarCa, tenants, systemClock);
+    const certificates = new SidecarCertificates(identity.sidecarCas, tenants, systemClock);
     const ca = certificateDer(identity.ca);
     const services = [
       mounted(TenantService, tenantService(tenants, { crypto: native, clock, ca })),
@@ -131,7 +131,7 @@ export async function runControl(
     const server = await controlServer({
       certificate: () => issueForServer(identity.ca, hosts, systemClock.nowUs()),
       clock: systemClock,
-      sidecarCa: identity.sidecarCa.certPem,
+      sidecarCa: identity.sidecarCas.map((ca) => ca.certPem).join("\n"),
       authenticator: authenticator({
         tenants,
         certificates,

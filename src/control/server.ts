@@ -54,7 +54,7 @@ export async function controlServer(parts: {
   certificate: () => Promise<Issued>;
   /** The machine's: TLS goes by that on the other side, too. */
   clock: Clock;
-  /** PEM of the authority of the certificates that sidecars show. */
+  /** PEM of the authorities of the certificates that sidecars show. */
   sidecarCa: string;
   authenticator: Authenticator;
   services: readonly Mounted[];

@@ -18,13 +18,32 @@ export interface TenantKeys {
   readonly issuer: readonly Signer[];
   /** Heads of work ledgers. In the order of their making. */
   readonly cosigner: readonly Signer[];
-  /** Receipts of the tenant ledger: its one key, for as long as that ledger lives. */
-  readonly controlLedger: Signer;
+  /** Records of the tenant ledger. In the order of their making. */
+  readonly controlLedger: readonly Signer[];
 }
 
-/** Roles whose key may be exchanged while the control plane runs. */
-export const ROTATING = { ISSUER: "issuer", COSIGNER: "cosigner" } as const;
-export type RotatingRole = keyof typeof ROTATING;
+/** What the control plane signs with, and exchanges while it runs. */
+export const OUR_ROLES = ["ISSUER", "COSIGNER", "CONTROL_LEDGER"] as const;
+export type OurRole = (typeof OUR_ROLES)[number];
+
+/** Names of their files. */
+export const KEY_FILES = {
+  ISSUER: "issuer",
+  COSIGNER: "cosigner",
+  CONTROL_LEDGER: "control-ledger",
+} as const;
+
+/** The keys of one role. */
+export function keysOfRole(keys: TenantKeys, role: OurRole): readonly Signer[] {
+  switch (role) {
+    case "ISSUER":
+      return keys.issuer;
+    case "COSIGNER":
+      return keys.cosigner;
+    case "CONTROL_LEDGER":
+      return keys.controlLedger;
+  }
+}
 
 /** Where each tenant's keys live. */
 export interface Keyring {
@@ -33,12 +52,12 @@ export interface Keyring {
   /** @throws KeyError when a key is missing or open to others. */
   open(tenantId: string): Promise<TenantKeys>;
   /** Makes a key more of this role, unless there is one that the keyset does not name yet. */
-  prepareNext(tenantId: string, role: RotatingRole, keyset: KeysetBody): Promise<TenantKeys>;
+  prepareNext(tenantId: string, role: OurRole, keyset: KeysetBody): Promise<TenantKeys>;
 }
 
 /**
- * `<folder>/<tenant>/issuer.seed`, `issuer-2.seed` and so on, `cosigner.seed` likewise, and
- * `control-ledger.seed`: seed files of mode 0600, in folders of mode 0700. Where a file ends in
+ * `<folder>/<tenant>/issuer.seed`, `issuer-2.seed` and so on, `cosigner` and `control-ledger`
+ * likewise: seed files of mode 0600, in folders of mode 0700. Where a file ends in
  * `.signer` instead, it names the command that signs.
  */
 export function fileKeyring(folder: string): Keyring {
@@ -59,9 +78,9 @@ export function fileKeyring(folder: string): Keyring {
     return all;
   };
   const open = async (tenantId: string): Promise<TenantKeys> => ({
-    issuer: await series(tenantId, ROTATING.ISSUER),
-    cosigner: await series(tenantId, ROTATING.COSIGNER),
-    controlLedger: await read(tenantId, "control-ledger"),
+    issuer: await series(tenantId, KEY_FILES.ISSUER),
+    cosigner: await series(tenantId, KEY_FILES.COSIGNER),
+    controlLedger: await series(tenantId, KEY_FILES.CONTROL_LEDGER),
   });
   const makeOne = async (tenantId: string, name: string): Promise<void> => {
     try {
@@ -78,20 +97,18 @@ export function fileKeyring(folder: string): Keyring {
   };
   const make = async (tenantId: string): Promise<TenantKeys> => {
     await mkdir(join(folder, tenantId), { recursive: true, mode: 0o700 });
-    for (const name of [...Object.values(ROTATING), "control-ledger"]) {
-      await makeOne(tenantId, name);
-    }
+    for (const role of OUR_ROLES) await makeOne(tenantId, KEY_FILES[role]);
     return open(tenantId);
   };
   const makeNext = async (
     tenantId: string,
-    role: RotatingRole,
+    role: OurRole,
     keyset: KeysetBody,
   ): Promise<TenantKeys> => {
-    const keys = await series(tenantId, ROTATING[role]);
+    const keys = await series(tenantId, KEY_FILES[role]);
     const newest = keys.at(-1);
     const isNamed = keyset.keys.some((k) => newest && equal(k.key, newest.publicKey));
-    if (isNamed) await makeOne(tenantId, `${ROTATING[role]}-${keys.length + 1}`);
+    if (isNamed) await makeOne(tenantId, `${KEY_FILES[role]}-${keys.length + 1}`);
     return open(tenantId);
   };
   /** One after another: a file that is half made is no key yet. */

@@ -1,5 +1,5 @@
 import { AlarmBody } from "../domain/alarm.ts";
-import { utf8 } from "../domain/bytes.ts";
+import { equal, toHex, utf8 } from "../domain/bytes.ts";
 import {
   type Appended,
   Chain,
@@ -13,10 +13,11 @@ import type { Crypto, Signer } from "../domain/crypto.ts";
 import { GENESIS, type GenesisBody } from "../domain/genesis.ts";
 import { type IdGenerator, newId } from "../domain/ids.ts";
 import { type Invalid, invalid, isInvalid } from "../domain/invalid.ts";
+import { controlLedgerKey, KEYSET, type KeysetBody } from "../domain/keyset.ts";
 import { PAYLOAD_FIELDS, type PayloadRow } from "../domain/payload.ts";
 import { RECEIPT, ReceiptHeader } from "../domain/receipt.ts";
 import { RecordBody, RecordRow } from "../domain/record.ts";
-import { pae, type SignedBytes, type Verified } from "../domain/signed.ts";
+import { pae, SignedBytes, type Verified } from "../domain/signed.ts";
 import { encodeSigned, openSigned, refOf, signBody } from "../domain/signing.ts";
 import type { Recordable } from "./projection.ts";
 
@@ -39,6 +40,8 @@ export interface Chained {
   readonly seq: number;
   readonly body: Uint8Array;
   readonly payload: PayloadRow;
+  /** Whose place it is to sign it. */
+  readonly signer: Signer;
 }
 
 /** One entry of a tenant ledger, laid open. */
@@ -100,26 +103,46 @@ function artifactBytes(entry: Recordable): Uint8Array {
 
 /**
  * The ledger that a control plane keeps of one tenant, in the format of every other ledger. Chaining
- * is synchronous, so that records follow the order in which they were decided; signing follows.
+ * is synchronous, so that records follow the order in which they were decided; signing follows. Its
+ * key is the genesis's until a keyset is recorded, and from there on the one that the keyset names: a
+ * keyset that hands over is signed by the key before it, as the last that it signs.
  */
 export class TenantLedger {
   readonly ledgerId: Uint8Array;
   readonly #crypto: Crypto;
   readonly #chain: Chain;
-  readonly #signer: Signer;
   readonly #random: (n: number) => Uint8Array;
+  #signers: readonly Signer[];
+  /** Whose signature stands on the next record. */
+  #signerKey: Uint8Array;
 
   constructor(
     crypto: Crypto,
     genesis: Verified<GenesisBody>,
-    signer: Signer,
+    signers: readonly Signer[],
     random: (n: number) => Uint8Array,
   ) {
     this.#crypto = crypto;
     this.ledgerId = genesis.ref;
     this.#chain = new Chain(crypto, newChainState(genesis.ref, genesis.body.tenantId));
-    this.#signer = signer;
+    this.#signers = signers;
+    this.#signerKey = genesis.body.ledgerKey;
     this.#random = random;
+  }
+
+  /** The key, 32 bytes, by which the next record is signed. */
+  get signerKey(): Uint8Array {
+    return this.#signerKey;
+  }
+
+  /** Signs the next record; null: its key is not held here, and nothing can be recorded. */
+  get signer(): Signer | null {
+    return this.#signers.find((s) => equal(s.publicKey, this.#signerKey)) ?? null;
+  }
+
+  /** Further keys were made. */
+  holdKeys(signers: readonly Signer[]): void {
+    this.#signers = signers;
   }
 
   get size(): number {
@@ -170,13 +193,21 @@ export class TenantLedger {
       wouldDeny: "UNSPECIFIED",
       spentBytes: 0,
     });
-    return { seq: header.seq, body, payload: { commitments, openings } };
+    const { signer } = this;
+    // Whoever records a keyset looks first whether it names a key that is held here.
+    if (signer === null) throw new Error(`no key ${toHex(this.#signerKey)} to sign records with`);
+    if (entry.what === "keyset") this.#follow(entry.artifact.body);
+    return { seq: header.seq, body, payload: { commitments, openings }, signer };
+  }
+
+  #follow(keyset: KeysetBody): void {
+    this.#signerKey = controlLedgerKey(keyset) ?? this.#signerKey;
   }
 
   /** The row to store for a chained record. */
-  async seal({ body, payload }: Chained): Promise<Uint8Array> {
-    const value = await this.#signer.sign(pae(RECEIPT.name, body));
-    const receipt = { body, signatures: [{ key: this.#signer.publicKey, value }] };
+  async seal({ body, payload, signer }: Chained): Promise<Uint8Array> {
+    const value = await signer.sign(pae(RECEIPT.name, body));
+    const receipt = { body, signatures: [{ key: signer.publicKey, value }] };
     return RecordRow.encode({ receipt, payload });
   }
 
@@ -191,7 +222,7 @@ export class TenantLedger {
     if (checkSignature) {
       const verified = openSigned(this.#crypto, RECEIPT, receipt);
       if (isInvalid(verified)) return verified;
-      if (!verified.signers.every((key) => same(key, this.#signer.publicKey))) {
+      if (!verified.signers.every((key) => same(key, this.#signerKey))) {
         return invalid("E_KEY_UNKNOWN", `${at}: not signed by the ledger's key`);
       }
     }
@@ -214,6 +245,10 @@ export class TenantLedger {
     const { body } = this.#chain.append(header);
     if (!same(leafHash(this.#crypto, body), leafHash(this.#crypto, receipt.body))) {
       return invalid("E_LEDGER", `${at}: does not follow the receipt before it`);
+    }
+    if (opened.record.what === "keyset") {
+      const { body: keyset } = SignedBytes.decode(opened.artifact);
+      this.#follow(KEYSET.body.decode(keyset));
     }
     return opened;
   }

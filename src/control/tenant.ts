@@ -199,6 +199,7 @@ export class Tenant {
   /** Further keys were made; each is used from the keyset on that names it. */
   holdKeys(keys: TenantKeys): void {
     this.#keys = keys;
+    this.#ledger.holdKeys(keys.controlLedger);
   }
 
   /** The newest key that speaks now. None: the newest that is named, so that nothing is signed by a stranger. */

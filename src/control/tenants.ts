@@ -20,7 +20,7 @@ import {
   TenantRow,
   type TenantWorld,
 } from "./tenant.ts";
-import { ROTATING, type RotatingRole, type TenantKeys } from "./tenant-keys.ts";
+import { KEY_FILES, keysOfRole, type OurRole, type TenantKeys } from "./tenant-keys.ts";
 import { type Asked, controlGenesis, TenantLedger } from "./tenant-ledger.ts";
 
 /** Rows read at once while loading. */
@@ -85,11 +85,11 @@ export class Tenants {
   }
 
   /** Makes the next key of a role, or finds the one that no keyset names yet. */
-  async prepareNext(tenant: Tenant, role: RotatingRole): Promise<Uint8Array> {
+  async prepareNext(tenant: Tenant, role: OurRole): Promise<Uint8Array> {
     const { keyring } = this.#world;
     const keys = await keyring.prepareNext(tenant.tenantId, role, tenant.keyset().body);
     tenant.holdKeys(keys);
-    const next = keys[ROTATING[role]].at(-1) as Signer;
+    const next = keysOfRole(keys, role).at(-1) as Signer;
     return next.publicKey;
   }
 
@@ -133,7 +133,7 @@ export class Tenants {
     const keys = await keyring.open(tenantId);
     const genesis = await controlGenesis(crypto, {
       tenantId,
-      signer: keys.controlLedger,
+      signer: keys.controlLedger[0] as Signer,
       nonce: random(32),
       nowUs: clock.nowUs(),
     });
@@ -170,9 +170,6 @@ export class Tenants {
     if (isInvalid(opened)) throw new TenantFailed(`tenant ${tenantId}: ${opened.detail}`);
     const genesis = { body: opened.body, signed, ref: refOf(crypto, "genesis", signed.body) };
     const keys = await keyring.open(tenantId);
-    if (!equal(genesis.body.ledgerKey, keys.controlLedger.publicKey)) {
-      throw new TenantFailed(`tenant ${tenantId}: the control-ledger key is not its ledger's`);
-    }
     const ownerEpoch = await store.own(tenantId);
     const ledger = new TenantLedger(crypto, genesis, keys.controlLedger, random);
     const view = new Projection();
@@ -195,6 +192,12 @@ export class Tenants {
     }
     const restored = await store.get(tenantId, RESTORED_KEY);
     if (ledger.size !== size) throw new TenantFailed(`tenant ${tenantId}: ledger has a gap`);
+    if (ledger.signer === null) {
+      throw new TenantFailed(
+        `tenant ${tenantId}: ${toHex(ledger.signerKey)}, which signs the tenant's ledger, is none of the keys in ` +
+          `${tenantId}/control-ledger*.seed; put the file back that was there`,
+      );
+    }
     if (view.keyset !== null) areNamed(tenantId, view.keyset, keys);
     this.#tenants.set(
       tenantId,
@@ -220,8 +223,10 @@ export class Tenants {
  * the next keyset comes through us.
  */
 function areNamed(tenantId: string, keyset: Verified<KeysetBody>, keys: TenantKeys): void {
-  for (const [role, name] of Object.entries(ROTATING)) {
-    const ours = keys[name];
+  // Of the tenant ledger's key the chain itself has told.
+  for (const role of ["ISSUER", "COSIGNER"] as const) {
+    const name = KEY_FILES[role];
+    const ours = keysOfRole(keys, role);
     const isNamed = ours.some((s) =>
       keyset.body.keys.some((k) => k.role === role && equal(k.key, s.publicKey)),
     );

@@ -1,5 +1,5 @@
 import { fromBase64Url, toBase64Url } from "./bytes.ts";
-import { bytes, CodecError, message, str, u32 } from "./canonical.ts";
+import { bytes, CodecError, message, str, u32, u64 } from "./canonical.ts";
 import { type Invalid, invalid } from "./invalid.ts";
 
 /**
@@ -19,6 +19,8 @@ const JoinTokenBody = message("joinToken", {
   controlAddress: str(7),
   /** Certificate authority of that server, PEM. */
   controlCa: str(8),
+  /** Of the keyset in force when it was made: who comes aboard takes no older one. 0: not said. */
+  keysetVersion: u64(9),
 });
 export type JoinToken = ReturnType<typeof JoinTokenBody.decode>;
 

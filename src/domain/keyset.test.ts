@@ -12,7 +12,15 @@ import {
   sortedKeys,
 } from "../../test/fixtures/authority.ts";
 import { native } from "../native/crypto.ts";
-import { checkSigners, KEYSET, type KeysetBody, keysOf, verifyKeyset } from "./keyset.ts";
+import {
+  checkSigners,
+  controlLedgerKey,
+  droppedKey,
+  KEYSET,
+  type KeysetBody,
+  keysOf,
+  verifyKeyset,
+} from "./keyset.ts";
 import { controlCaBytesMax, controlCasMax, keysetKeysMax, nameMax } from "./limits.ts";
 import { signBody } from "./signing.ts";
 
@@ -23,6 +31,39 @@ const bytesOf = (...all: number[]): Uint8Array => Uint8Array.from(all);
 
 const filler = (count: number) =>
   Array.from({ length: count }, (_, i) => entry("WITNESS", keyNamed(`w${i}`)));
+
+describe("the key of the control plane's ledger", () => {
+  const named = (...all: [Parameters<typeof entry>[1], number][]) =>
+    controlLedgerKey(
+      keysetBody({
+        keys: sortedKeys(
+          ...all.map(([key, notBeforeUs]) =>
+            entry("CONTROL_LEDGER", key, { notBeforeUs, compromisedFromUs: NOW - DAY }),
+          ),
+        ),
+      }),
+    );
+
+  test("is the one that begins last, whatever became of it, and one alone", () => {
+    const [old, next] = [keys.controlLedger, keyNamed("next")];
+    expect(named([old, 1])).toEqual(old.publicKey);
+    expect(named([old, 1], [next, 2])).toEqual(next.publicKey);
+    expect(named([old, 2], [next, 1])).toEqual(old.publicKey);
+    const greater = sortedKeys(entry("ISSUER", old), entry("ISSUER", next))[1]?.key;
+    expect(named([old, 1], [next, 1])).toEqual(greater);
+    expect(named()).toBeNull();
+  });
+});
+
+test("a key is dropped when it is gone, or stands in another role", () => {
+  const both = keysetBody({ keys: [entry("ISSUER", keys.issuer), entry("WITNESS", keys.bob)] });
+  const ended = entry("ISSUER", keys.issuer, { notAfterUs: NOW, compromisedFromUs: NOW - DAY });
+  const kept = keysetBody({ keys: [ended, entry("WITNESS", keys.bob)] });
+  expect(droppedKey(both, kept)).toBeNull();
+  expect(droppedKey(both, keysetBody({ keys: [ended] }))?.key).toEqual(keys.bob.publicKey);
+  const moved = keysetBody({ keys: [ended, entry("COSIGNER", keys.bob)] });
+  expect(droppedKey(both, moved)?.role).toBe("WITNESS");
+});
 
 describe("a keyset", () => {
   test("is believed when the pinned root alone signed it", async () => {

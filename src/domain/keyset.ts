@@ -225,6 +225,27 @@ export const keysOf = (
 const thresholdOf = (keyset: Verified<KeysetBody>, role: KeyRole): number =>
   keyset.body.thresholds.find((t) => t.role === role)?.signatures ?? 1;
 
+/**
+ * The key that signs the control plane's ledger of the tenant from the record after this keyset on: of
+ * its CONTROL_LEDGER keys the one that begins last, of two at once the greater. One at each place of
+ * the chain, whatever its interval: the keyset that would help is recorded by it. Null: none is named.
+ */
+export const controlLedgerKey = ({ keys }: KeysetBody): Uint8Array | null =>
+  keys
+    .filter((k) => k.role === "CONTROL_LEDGER")
+    .reduce<KeyEntry | null>((a, b) => (a !== null && a.notBeforeUs > b.notBeforeUs ? a : b), null)
+    ?.key ?? null;
+
+/**
+ * A key that this keyset names and `next` does not, in the same role; null: none. What a key signed is
+ * judged by the newest keyset alone, so one that was dropped would take its grants, revocations and
+ * receipts with it unseen. Keys end by their interval, or are marked as compromised.
+ */
+export const droppedKey = (before: KeysetBody, next: KeysetBody): KeyEntry | null =>
+  before.keys.find(
+    ({ role, key }) => !next.keys.some((k) => k.role === role && equal(k.key, key)),
+  ) ?? null;
+
 /** Whether a key has any role in the keyset, so that it may not take another. */
 export const hasKey = (keyset: Verified<KeysetBody>, key: Uint8Array): boolean =>
   keyset.body.keys.some((k) => equal(k.key, key));

@@ -6,7 +6,7 @@ import { DOCK, type DockBody, verifyDock } from "../domain/dock.ts";
 import { GENESIS, type GenesisBody, verifyGenesis } from "../domain/genesis.ts";
 import { GRANT, type GrantBody, verifyGrant } from "../domain/grant.ts";
 import { type Invalid, isInvalid } from "../domain/invalid.ts";
-import { KEYSET, type KeysetBody, verifyKeyset } from "../domain/keyset.ts";
+import { droppedKey, KEYSET, type KeysetBody, rootAfter, verifyKeyset } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody, verifyLease } from "../domain/lease.ts";
 import { checkManifest, type Manifest, ManifestBody, manifestHash } from "../domain/manifest.ts";
 import {
@@ -153,45 +153,62 @@ export function proveAuthority(
   };
 }
 
-/** In ascending version; the last one speaks. */
+/**
+ * In ascending version; the last one speaks. Each is judged by the root that the one before it leaves
+ * in charge, the first by the trust file's.
+ */
 function proveKeysets(
   crypto: Crypto,
   frames: readonly Uint8Array[],
   root: Root,
 ): Map<string, Verified<KeysetBody>> | Break {
-  const keysets = each("KEYSET", frames, KEYSET, (signed) =>
-    verifyKeyset(crypto, signed, root.rootKey, 1),
-  );
+  let { rootKey } = root;
+  let newest: Verified<KeysetBody> | null = null;
+  const keysets = each("KEYSET", frames, KEYSET, (signed) => {
+    const keyset = verifyKeyset(crypto, signed, rootKey, 1);
+    if (isInvalid(keyset)) return keyset;
+    const fault = follows(newest, keyset, root.tenant);
+    if (fault !== null) return fault;
+    rootKey = rootAfter(keyset, rootKey);
+    newest = keyset;
+    return keyset;
+  });
   if (isBroken(keysets)) return keysets;
-  const ascending = [...keysets].sort(
-    ([, a], [, b]) => a.body.keysetVersion - b.body.keysetVersion,
-  );
-  for (const [i, [, { body }]] of ascending.entries()) {
-    const before = ascending[i - 1];
-    if (body.tenantId !== root.tenant) {
-      return broken("KEYSET", "E_TENANT_MISMATCH", 0, `a keyset is of tenant ${body.tenantId}`);
-    }
-    if (before !== undefined && !equal(body.previous, before[1].ref)) {
-      return broken(
-        "KEYSET",
-        "E_KEYSET_REF",
-        0,
-        `keyset ${body.keysetVersion} does not follow the one before it`,
-      );
-    }
-  }
-  const newest = ascending.at(-1)?.[1].body;
-  if (newest === undefined)
+  const version = [...keysets.values()].at(-1)?.body.keysetVersion;
+  if (version === undefined)
     return broken("KEYSET", "E_KEYSET_MISSING", 0, "the pack has no keyset");
-  if (newest.keysetVersion < root.keysetVersion) {
+  if (version < root.keysetVersion) {
     return broken(
       "KEYSET",
       "E_KEYSET_ROLLBACK",
       0,
-      `the newest keyset is version ${newest.keysetVersion}, the trust file asks for ${root.keysetVersion}`,
+      `the newest keyset is version ${version}, the trust file asks for ${root.keysetVersion}`,
     );
   }
-  return new Map(ascending);
+  return keysets;
+}
+
+/** What is wrong with a keyset in its place; null: nothing. `before` is null for the first shown. */
+function follows(
+  before: Verified<KeysetBody> | null,
+  { body }: Verified<KeysetBody>,
+  tenant: string,
+): Break | null {
+  if (body.tenantId !== tenant) {
+    return broken("KEYSET", "E_TENANT_MISMATCH", 0, `a keyset is of tenant ${body.tenantId}`);
+  }
+  if (before === null) return null;
+  const { keysetVersion: version } = body;
+  if (version <= before.body.keysetVersion) {
+    return broken("KEYSET", "E_KEYSET_DUP", 0, `keyset ${version} does not ascend`);
+  }
+  if (!equal(body.previous, before.ref)) {
+    return broken("KEYSET", "E_KEYSET_REF", 0, `keyset ${version} does not follow the one before`);
+  }
+  const dropped = droppedKey(before.body, body);
+  if (dropped === null) return null;
+  const key = `${dropped.role} key ${toHex(dropped.key)}`;
+  return broken("KEYSET", "E_KEYSET_FIELD", 0, `keyset ${version} drops ${key}`);
 }
 
 function readManifests(

@@ -39,6 +39,7 @@ test("a control plane hands no older keyset to an instance whose ledger is succe
       rootKey: f.keys.root.publicKey,
       controlAddress: "127.0.0.1:7443",
       controlCa: ca.certPem,
+      keysetVersion: 1,
     };
     writeFileSync(tokenFile, formatJoinToken(token));
     const [dataFolder, keysFolder] = [join(folder, "data"), join(folder, "data.keys")];

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import tls from "node:tls";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ADMISSION } from "../../src/control/admission.ts";
+import { exchangeSidecarCa } from "../../src/control/identity.ts";
 import { AlarmBody } from "../../src/domain/alarm.ts";
 import { toHex } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
@@ -119,6 +120,27 @@ describe("a sidecar's certificate", () => {
       expect(await letIn(world.door(await enrol()))).toBe("SESSION_UNKNOWN");
     }
     await world.restart();
+    expect(await letIn(world.door(await enrol()))).toBe("SESSION_UNKNOWN");
+  });
+
+  test("outlives the authority that issued it, unless that was stolen; the next is by another", async () => {
+    const { data } = world.running.ready;
+    const exchange = async (stolen: boolean): Promise<void> => {
+      await exchangeSidecarCa(data, Date.now() * 1000, stolen);
+      await world.restart();
+    };
+    const before = await enrol();
+    await exchange(false);
+    const after = await enrol();
+    for (const shown of [before, after]) {
+      expect(await letIn(world.door(shown))).toBe("SESSION_UNKNOWN");
+    }
+    // Two exchanges later nothing is left of the first.
+    await exchange(false);
+    expect(await letIn(world.door(before))).toBe("CREDENTIAL_INVALID");
+    expect(await letIn(world.door(after))).toBe("SESSION_UNKNOWN");
+    await exchange(true);
+    expect(await letIn(world.door(after))).toBe("CREDENTIAL_INVALID");
     expect(await letIn(world.door(await enrol()))).toBe("SESSION_UNKNOWN");
   });
 

@@ -144,9 +144,9 @@ describe("the issuer key", () => {
     expect(refused.message).toContain("rotate it in the same keyset");
   });
 
-  test("is made for issuers and cosigners alone, and for admins", async () => {
+  test("is made in the roles of the control plane alone, and for admins", async () => {
     const keys = world.client(KeyService);
-    for (const role of [KeyRole.UNSPECIFIED, KeyRole.CONTROL_LEDGER, KeyRole.OPERATOR_GRANT]) {
+    for (const role of [KeyRole.UNSPECIFIED, KeyRole.WITNESS, KeyRole.OPERATOR_GRANT]) {
       const refused = await refusalOf(keys.prepareKey({ role }, await house.as("ADMIN")));
       expect(refused.metadata).toMatchObject({ field: "role" });
     }
@@ -155,6 +155,52 @@ describe("the issuer key", () => {
       code: "PERMISSION_DENIED",
     });
   });
+});
+
+describe("the key of the tenant's ledger", () => {
+  const recordsBy = async (from: number): Promise<string[]> => {
+    const records = (await tenant()?.records(from, 99)) ?? [];
+    return records.map(({ receipt }) => signerOf(receipt));
+  };
+  const naming =
+    (key: Uint8Array) =>
+    (body: KeysetBody): Partial<KeysetBody> => {
+      const old = body.keys.find((k) => k.role === "CONTROL_LEDGER") as KeyEntry;
+      const next = { ...old, key, notBeforeUs: old.notBeforeUs + 1 };
+      return { keys: [...body.keys, next].sort(order) };
+    };
+
+  test("is exchanged at runtime: the keyset is the last that the old one signs, restarts included", async () => {
+    const first = await recordsBy(1);
+    const [old] = first;
+    const next = await prepare(KeyRole.CONTROL_LEDGER);
+    await record(naming(next));
+    world.clock.advance(21_000_000);
+    await nextIssuer(attached);
+    await tenant()?.settled();
+    const after = await recordsBy(first.length + 1);
+    expect(after.length).toBeGreaterThan(1);
+    expect(after[0]).toBe(old);
+    expect(new Set(after.slice(1))).toEqual(new Set([toHex(next)]));
+    await world.restart();
+    await record(() => ({}));
+    expect((await recordsBy(first.length + after.length + 1)).at(-1)).toBe(toHex(next));
+  });
+
+  test("is none that this control plane does not hold: nothing could be recorded any more", async () => {
+    const refused = await refusalOf(record(naming(newSigner().publicKey)));
+    expect(refused).toMatchObject({ code: "INVALID_ARGUMENT", metadata: { field: "keyset" } });
+    expect(refused.message).toContain("must be one of its own");
+  });
+});
+
+test("no keyset drops a key: what it signed would count no more, unseen", async () => {
+  const dropping = record(({ keys }) => ({
+    keys: keys.filter((k) => k.role !== "OPERATOR_LOGIN" || k.loginRole !== "VIEWER"),
+  }));
+  const refused = await refusalOf(dropping);
+  expect(refused).toMatchObject({ code: "INVALID_ARGUMENT", metadata: { field: "keyset" } });
+  expect(refused.message).toContain("drops OPERATOR_LOGIN key");
 });
 
 /** Syncs one receipt more and gives the note with which its head, the second, was countersigned. */

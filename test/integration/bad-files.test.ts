@@ -197,6 +197,7 @@ describe("a join token that is none", () => {
     ["no certificate", bent({ controlCa: "none" }), /--token: .*controlCa/],
     ["of another dock", bent({ dockRef: new Uint8Array(32).fill(7) }), /docking was refused/],
     ["of another manifest", bent({ manifestHash: new Uint8Array(32).fill(7) }), /another identity/],
+    ["of a keyset to come", bent({ keysetVersion: 2 }), /keyset 1, and its join token .* 2:/],
     ["of another root", bent({ rootKey: new Uint8Array(32).fill(7) }), /chain of authority/],
   ];
   test.each(TOKENS)("%s", async (_name, spoil, says) => {

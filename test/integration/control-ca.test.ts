@@ -4,7 +4,6 @@ import tls from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { nameControlCas } from "../../src/cli/actions/key.ts";
 import { byRoot, readKeyset } from "../../src/cli/actions/operator.ts";
-import { openControl } from "../../src/cli/client.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { encodeSigned, signBody } from "../../src/domain/signing.ts";
 import { fileSigner, generateSeed, seedSigner } from "../../src/native/keys.ts";
@@ -116,15 +115,15 @@ test("is exchanged: an attached sidecar goes on, and attaches to the new one wit
 });
 
 test("an operator who still pins the old one is told so, and what to do", async () => {
-  const stale = openControl({
-    address: world.control.ready.control,
-    ca: old.certPem,
-    tenant: TENANT,
-    bootstrap: "dgb_x",
-    login: null,
-  });
-  await expect(stale.tenants.listTenants({})).rejects.toThrow(/--control-ca.*ca\.pem/);
-  stale.close();
+  const { control, bootstrapTokenFile } = world.control.ready;
+  const stale = join(world.folder, "stale.pem");
+  await writeFile(stale, old.certPem);
+  const flags = ["--control", control, "--control-ca", stale, "--bootstrap", bootstrapTokenFile];
+  // In a process of its own: a client of grpc-js that is closed while it waits to try again tries again
+  // once, and would greet the thief below.
+  const list = world.dragons("tenant", "list", ...flags);
+  expect(await list.exited).toBe(69);
+  expect(list.said).toMatch(/--control-ca.*ca\.pem/);
 });
 
 test("the old one is let go of: its thief is not believed, nor is anybody whom no keyset names", async () => {
@@ -140,9 +139,7 @@ test("the old one is let go of: its thief is not believed, nor is anybody whom n
   for (const by of [old, nobody]) {
     const thief = await impostor(by);
     await thief.left;
-    // An operator's client that still pins the old one may greet it: HTTP/2's preface and SETTINGS, 39
-    // bytes. Nobody asks it anything.
-    expect(Buffer.concat(thief.heard).subarray(39)).toHaveLength(0);
+    expect(Buffer.concat(thief.heard)).toHaveLength(0);
     await thief.close();
   }
   from = sidecar.log.now;

@@ -1,4 +1,4 @@
-import { cp, readdir } from "node:fs/promises";
+import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { listTransitions, release } from "../../src/cli/actions/organism.ts";
@@ -6,6 +6,7 @@ import { pages } from "../../src/cli/client.ts";
 import { equal } from "../../src/domain/bytes.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { fileSigner } from "../../src/native/keys.ts";
 import { ask } from "./calls.ts";
 import { World } from "./rig.ts";
 
@@ -22,6 +23,11 @@ async function copied(flags: readonly string[]): Promise<string[]> {
   await cp(one, join(world.folder, "two"), { recursive: true });
   await cp(`${one}.keys`, join(world.folder, "two.keys"), { recursive: true });
   return flags.map((f) => (f.startsWith(one) ? f.replace(one, join(world.folder, "two")) : f));
+}
+
+async function ledgerKey(flags: readonly string[]) {
+  const file = join(`${flags[flags.indexOf("--data") + 1]}.keys`, "ledger.key");
+  return { file, publicKey: (await fileSigner(file)).publicKey };
 }
 
 test("a second process on one folder is refused and told who has it; the first is not disturbed", async () => {
@@ -118,6 +124,10 @@ test("a ledger restored from a backup is succeeded by operators' leave, as the s
   expect(await ask(original.agent, "lost to the backup")).toMatchObject({ code: 0 });
   await original.stop();
 
+  // Its key is not asked: the successor has one of its own.
+  const key = await ledgerKey(copy);
+  await rm(key.file);
+  await expect(world.sidecar(copy)).rejects.toThrow(/ledger\.key is gone; .*--succeed/);
   // The token that opened the ledger is no leave to open another.
   await expect(world.sidecar([...copy, "--succeed"])).rejects.toThrow(/ask for a new one/);
   const fresh = [...copy, "--token", await world.token(), "--succeed"];
@@ -127,6 +137,7 @@ test("a ledger restored from a backup is succeeded by operators' leave, as the s
   expect(successor.ready.ledgerId).not.toBe(original.ready.ledgerId);
   expect(await ask(successor.agent, "hello")).toMatchObject({ code: 0 });
   expect(await world.anchored(successor)).toMatchObject({ verdict: "ANCHORED", broken: null });
+  expect((await ledgerKey(copy)).publicKey).not.toEqual(key.publicKey);
   const kept = `ledger.${original.ready.ledgerId.slice(0, 16)}`;
   expect(await readdir(successor.data)).toContain(kept);
 

@@ -81,7 +81,7 @@ test("an instance whose key is gone does not begin anew", async () => {
   await first.stop();
   const keys = await world.hide("one.keys/ledger.key");
   await expect(world.sidecar(flags)).rejects.toThrow(
-    /ledger\.key is gone; restore it, or dock anew/,
+    /ledger\.key is gone; restore it, or begin a successor/,
   );
   await keys.restore();
   const again = await world.sidecar(flags);

@@ -178,6 +178,7 @@ export class World {
       rootKey: this.rootKey,
       controlAddress: door?.address ?? this.control.ready.control,
       controlCa: door?.ca ?? (await readFile(this.control.ready.controlCa, "utf8")),
+      keysetVersion: 1,
     });
     await writeSecret(file, text);
     return file;

@@ -1,11 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { concat, fromHex, text, toHex, utf8 } from "../../src/domain/bytes.ts";
 import type { Claim, LimitState } from "../../src/domain/claim.ts";
+import type { Signer } from "../../src/domain/crypto.ts";
 import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { KEYSET, type KeyEntry, KeysetBody } from "../../src/domain/keyset.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
 import { RECEIPT, ReceiptHeader } from "../../src/domain/receipt.ts";
 import { pae, SignedBytes } from "../../src/domain/signed.ts";
-import { signBody } from "../../src/domain/signing.ts";
+import { encodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
+import { native } from "../../src/native/crypto.ts";
 import { ReceiptFrame } from "../../src/verifier/pack.ts";
 import { lacks } from "../skips.ts";
 import {
@@ -717,6 +720,49 @@ describe("authority", () => {
     expect(await verdictOf({ keysetSigner: keyOf("mallory") })).toBe("E_KEYSET_SIG@0");
     const trust = { ...story.trust, keysetVersion: 2 };
     expect(said(await check(story, good, { trust }))).toBe("E_KEYSET_ROLLBACK@0");
+  });
+  test("keysets that drop a key, leave one out, or change hands by one signature", async () => {
+    const [a, b] = [story.root, keyOf("second root")];
+    const first = story.keyset;
+    const next = (
+      after: SignedBytes,
+      change: (body: KeysetBody) => Partial<KeysetBody>,
+      by: readonly Signer[] = [a],
+    ) => {
+      const body = KeysetBody.decode(after.body);
+      const previous = refOf(native, "keyset", after.body);
+      const more = { keysetVersion: body.keysetVersion + 1, previous, rootKey: new Uint8Array(0) };
+      return signBody(KEYSET, { ...body, ...more, ...change(body) }, by);
+    };
+    const verdict = async (shown: readonly SignedBytes[], root = a) => {
+      const pack = await story.pack({}, { keysets: shown.map(encodeSigned) });
+      const trust = { ...story.trust, rootKey: root.publicKey };
+      return said(await check(story, pack, { trust }));
+    };
+    const second = await next(first, () => ({}));
+    const third = await next(second, () => ({}));
+    expect(await verdict([first, second, third])).toBe("ANCHORED");
+    expect(await verdict([first, third])).toBe("E_KEYSET_REF@0");
+    expect(await verdict([second, first])).toBe("E_KEYSET_DUP@0");
+    const spare = { role: "WITNESS" as const, key: keyOf("spare").publicKey };
+    const more = await next(first, ({ keys }) => ({
+      keys: [...keys, { ...(keys[0] as KeyEntry), ...spare }],
+    }));
+    const less = await next(more, ({ keys }) => ({ keys: keys.slice(0, -1) }));
+    expect(await verdict([first, more])).toBe("ANCHORED");
+    expect(await verdict([more, less])).toBe("E_KEYSET_FIELD@0");
+
+    const handover = await next(first, () => ({ rootKey: b.publicKey }), [a, b]);
+    const after = await next(handover, () => ({}), [b]);
+    expect(await verdict([first, handover, after])).toBe("ANCHORED");
+    expect(await verdict([handover], b)).toBe("ANCHORED");
+    expect(await verdict([after], b)).toBe("ANCHORED");
+    expect(await verdict([after])).toBe("E_KEYSET_SIG@0");
+    expect(await verdict([first, handover, await next(handover, () => ({}))])).toBe(
+      "E_KEYSET_SIG@0",
+    );
+    const alone = await next(first, () => ({ rootKey: b.publicKey }), [b]);
+    expect(await verdict([alone], b)).toBe("E_KEYSET_SIG@0");
   });
   test("a grant that no operator signed", async () => {
     expect(await verdictOf({ grantSigners: [keyOf("issuer")] })).toBe("E_GRANT_SIG@0");

@@ -5,6 +5,7 @@ import { boardingDockUs } from "../../domain/limits.ts";
 import type { Control } from "../client.ts";
 import { createDock } from "./dock.ts";
 import { generateKey } from "./keys.ts";
+import { readKeyset } from "./operator.ts";
 import { createToken, writeSecret } from "./token.ts";
 
 /** One instance that is to come aboard under a grant. */
@@ -39,6 +40,7 @@ export async function bringAboard(
     forUs: boardingDockUs,
   });
   const token = join(keys, "join.token");
+  const { body: keyset } = await readKeyset(control, rootKey);
   const text = await createToken({
     tenantId: control.tenant,
     joinKeyFile,
@@ -47,6 +49,7 @@ export async function bringAboard(
     rootKey,
     controlAddress: control.address,
     controlCa: control.ca,
+    keysetVersion: keyset.keysetVersion,
   });
   await writeSecret(token, text);
   return { data, keys, token };

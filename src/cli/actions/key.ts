@@ -9,12 +9,16 @@ import { EXIT, Failure } from "../failure.ts";
 import { type Amending, amendKeyset, sorted } from "./operator.ts";
 
 /** Whose next key the control plane makes by itself. */
-const OURS = { ISSUER: WireRole.ISSUER, COSIGNER: WireRole.COSIGNER } as const;
+const OURS = {
+  ISSUER: WireRole.ISSUER,
+  COSIGNER: WireRole.COSIGNER,
+  CONTROL_LEDGER: WireRole.CONTROL_LEDGER,
+} as const;
 type Ours = keyof typeof OURS;
 const isOurs = (role: KeyRole): role is Ours => role in OURS;
 
 export interface Rotation {
-  /** `issuer`, `cosigner`, or a key of the keyset in hex, from 8 digits on. */
+  /** `issuer`, `cosigner`, `control-ledger`, or a key of the keyset in hex, from 8 digits on. */
   readonly which: string;
   /** Public key that takes its place; null: the control plane makes it. */
   readonly to: Uint8Array | null;
@@ -45,7 +49,8 @@ export async function rotateKey(
     const fresh: KeyEntry = {
       ...old,
       key,
-      notBeforeUs: nowUs - clockSkewMaxUs,
+      // Of two keys the one that begins later speaks, whoever's clock was behind when it was added.
+      notBeforeUs: Math.max(nowUs - clockSkewMaxUs, old.notBeforeUs + 1),
       notAfterUs: nowUs + ttlUs,
       compromisedFromUs: 0,
     };
@@ -95,7 +100,7 @@ const replacing = (
 
 /** @throws Failure when there is none, or more than one. */
 function findKey(keyset: Verified<KeysetBody>, which: string, nowUs: number): KeyEntry {
-  const role = which.toUpperCase() as KeyRole;
+  const role = which.toUpperCase().replace("-", "_") as KeyRole;
   const found = isOurs(role)
     ? keysOf(keyset, role, nowUs).slice().sort(newestLast).slice(-1)
     : keyset.body.keys.filter(
@@ -106,7 +111,7 @@ function findKey(keyset: Verified<KeysetBody>, which: string, nowUs: number): Ke
   throw new Failure(
     EXIT.usage,
     `key: ${found.length === 0 ? "none" : "more than one"} in keyset ${keyset.body.keysetVersion} is ${which}; ` +
-      "write issuer, cosigner, or the first 8 digits or more that are shown by: dragons operator list",
+      "write issuer, cosigner, control-ledger, or the first 8 digits or more that are shown by: dragons operator list",
   );
 }
 

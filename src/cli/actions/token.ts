@@ -17,6 +17,8 @@ export interface NewToken {
   readonly controlAddress: string;
   /** PEM. */
   readonly controlCa: string;
+  /** Of the newest keyset that the operator knows. */
+  readonly keysetVersion: number;
 }
 
 /** The text of a join token, `dgj_…`: a secret, to be written to a file of mode 0600. */

@@ -28,7 +28,7 @@ export function register(program: Command): void {
   leaf(
     key,
     "rotate <key>",
-    "put another key in the place of one: root, issuer, cosigner, control-ca, hex or key file",
+    "put another key in the place of one: root, issuer, cosigner, control-ledger, control-ca, hex or key file",
     KEYSET,
   )
     .option("--to <key>", "the key that takes its place; the control plane makes its own")
@@ -123,7 +123,7 @@ export async function amendingOf(context: Context, propose: string | undefined):
 
 /** A key of the keyset as it may be typed: a role of the control plane's, hex, a key file or a command. */
 async function named(which: string): Promise<string> {
-  if (/^(issuer|cosigner|[0-9a-f]{8,64})$/i.test(which)) return which;
+  if (/^(issuer|cosigner|control-ledger|[0-9a-f]{8,64})$/i.test(which)) return which;
   const { publicKeyOf } = await import("../actions/keys.ts");
   const { toHex } = await import("../../domain/bytes.ts");
   return toHex(await publicKeyOf(which, "key"));

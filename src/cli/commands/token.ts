@@ -23,10 +23,12 @@ export function register(program: Command): void {
         const { createToken, writeSecret } = await import("../actions/token.ts");
         const { getDock } = await import("../actions/dock.ts");
         const { readTrust } = await import("../actions/trust.ts");
+        const { readKeyset } = await import("../actions/operator.ts");
         const { fromHex } = await import("../../domain/bytes.ts");
         const trust = await readTrust(context.required("trust"));
         const control = await context.control();
         const { dock, grant } = await getDock(control, options.dock);
+        const { body: keyset } = await readKeyset(control, trust.rootKey);
         const text = await createToken({
           tenantId: trust.tenant,
           joinKeyFile: options.joinKey,
@@ -35,6 +37,7 @@ export function register(program: Command): void {
           rootKey: trust.rootKey,
           controlAddress: control.address,
           controlCa: control.ca,
+          keysetVersion: Math.max(trust.keysetVersion, keyset.keysetVersion),
         });
         const file = resolve(options.out ?? `${options.dock}.token`);
         await writeSecret(file, text);

@@ -1,12 +1,12 @@
-import { compare, equal } from "../../domain/bytes.ts";
+import { compare, equal, toHex } from "../../domain/bytes.ts";
 import type { Crypto } from "../../domain/crypto.ts";
-import { KEY_ROLES, verifyKeyset } from "../../domain/keyset.ts";
+import { droppedKey, KEY_ROLES, verifyKeyset } from "../../domain/keyset.ts";
 import { KeyService } from "../../gen/dragons/v1/authority_pb.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
-import type { RotatingRole } from "../tenant-keys.ts";
+import { OUR_ROLES, type OurRole } from "../tenant-keys.ts";
 import type { Tenants } from "../tenants.ts";
 import { badArgument, believed, mutation } from "./requests.ts";
 import { namesOurCa, namesOurKeys } from "./tenant.ts";
@@ -43,9 +43,17 @@ export function keyService(
         }
         // What is named already must not stand in the way of giving up a key.
         if (!same(body.controlCas, current.body.controlCas)) namesOurCa(body, ca);
-        const ours = await tenants.prepare(tenant.tenantId);
-        namesOurKeys(body, ours, tenant.nowUs());
-        tenant.holdKeys(ours);
+        const dropped = droppedKey(current.body, body);
+        if (dropped !== null) {
+          throw badArgument(
+            "keyset",
+            `drops ${dropped.role} key ${toHex(dropped.key)}: what it signed would count no more; a key ends by ` +
+              "its interval, or is marked as compromised",
+          );
+        }
+        const held = await tenants.prepare(tenant.tenantId);
+        namesOurKeys(body, held, tenant.nowUs());
+        tenant.holdKeys(held);
         return {
           entries: [{ what: "keyset", artifact: keyset }],
           answer: (revision) => ({
@@ -58,7 +66,7 @@ export function keyService(
 
     // A key that nothing names says nothing yet: what is recorded is the keyset that names it.
     async prepareKey({ role }, context) {
-      return { key: await tenants.prepareNext(operatorOf(context).tenant, rotating(role)) };
+      return { key: await tenants.prepareNext(operatorOf(context).tenant, ours(role)) };
     },
 
     async getKeyset(_, context) {
@@ -73,8 +81,11 @@ export function keyService(
 const same = (a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean =>
   a.length === b.length && a.every((one, i) => equal(one, b[i] as Uint8Array));
 
-function rotating(wire: number): RotatingRole {
-  const role = KEY_ROLES[wire];
-  if (role === "ISSUER" || role === "COSIGNER") return role;
-  throw badArgument("role", "must be ISSUER or COSIGNER: whoever holds another key makes the next");
+function ours(wire: number): OurRole {
+  const role = OUR_ROLES.find((r) => r === KEY_ROLES[wire]);
+  if (role !== undefined) return role;
+  throw badArgument(
+    "role",
+    `must be one of ${OUR_ROLES.join(", ")}: whoever holds another key makes the next`,
+  );
 }

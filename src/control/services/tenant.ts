@@ -1,13 +1,13 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { equal, toHex } from "../../domain/bytes.ts";
 import type { Crypto, Signer } from "../../domain/crypto.ts";
-import { type KeyRole, type KeysetBody, verifyKeyset } from "../../domain/keyset.ts";
+import { controlLedgerKey, type KeysetBody, verifyKeyset } from "../../domain/keyset.ts";
 import { CreateTenantResponseSchema, TenantService } from "../../gen/dragons/v1/authority_pb.ts";
 import type { Clock } from "../../native/clock.ts";
 import { fromWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
-import type { TenantKeys } from "../tenant-keys.ts";
+import { keysOfRole, OUR_ROLES, type TenantKeys } from "../tenant-keys.ts";
 import type { Tenants } from "../tenants.ts";
 import {
   badArgument,
@@ -36,7 +36,7 @@ export function tenantService(
       return {
         issuerKey: newest(keys.issuer),
         cosignerKey: newest(keys.cosigner),
-        controlLedgerKey: keys.controlLedger.publicKey,
+        controlLedgerKey: newest(keys.controlLedger),
       };
     },
 
@@ -118,13 +118,8 @@ export function namesOurCa({ controlCas }: KeysetBody, ca: Uint8Array): void {
 
 /** A keyset must let the control plane speak for the tenant: for each of its roles a key of ours, now. */
 export function namesOurKeys(keyset: KeysetBody, keys: TenantKeys, nowUs: number): void {
-  const ours: [KeyRole, readonly Signer[]][] = [
-    ["ISSUER", keys.issuer],
-    ["COSIGNER", keys.cosigner],
-    ["CONTROL_LEDGER", [keys.controlLedger]],
-  ];
-  for (const [role, signers] of ours) {
-    const held = signers.map((s) => toHex(s.publicKey));
+  for (const role of OUR_ROLES) {
+    const held = keysOfRole(keys, role).map((s) => toHex(s.publicKey));
     const named = keyset.keys.filter((k) => k.role === role && held.includes(toHex(k.key)));
     if (named.length === 0) {
       throw badArgument(
@@ -145,5 +140,12 @@ export function namesOurKeys(keyset: KeysetBody, keys: TenantKeys, nowUs: number
           "rotate it in the same keyset",
       );
     }
+  }
+  const next = controlLedgerKey(keyset);
+  if (next === null || keys.controlLedger.every((s) => !equal(s.publicKey, next))) {
+    throw badArgument(
+      "keyset",
+      "the CONTROL_LEDGER key that begins last signs what this control plane records, and must be one of its own",
+    );
   }
 }

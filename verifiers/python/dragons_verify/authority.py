@@ -116,17 +116,30 @@ class Authority:
         for data in frames:
             k = opened("keyset", data)
             root = root or (k.signers or [b""])[0]
-            signed_by(k, {root, k.body.root_key} - {b""})
+            self._by_root(k, root)
             self._keyset_body(k.body)
             if before is not None:
                 if k.body.keyset_version <= before.body.keyset_version:
                     raise Broken("E_KEYSET_DUP")
                 if k.body.previous != before.ref:
                     raise Broken("E_KEYSET_REF")
+                named = {(e.role, e.key) for e in k.body.keys}
+                if any((e.role, e.key) not in named for e in before.body.keys):
+                    raise Broken("E_KEYSET_FIELD", "drops a key")
             root, before = k.body.root_key or root, k
         if self.trust and before.body.keyset_version < self.trust.keyset_version:
             raise Broken("E_KEYSET_ROLLBACK")
         self.keys = Keys(before.body)
+
+    @staticmethod
+    def _by_root(k, root):
+        """One that hands over is signed by both roots, and holds by either."""
+        handed = k.body.root_key
+        if handed and root == handed:
+            if not all_verify(k) or len(k.signers) != 2 or handed not in k.signers:
+                raise Broken("E_KEYSET_SIG", "a handover is signed by two")
+        else:
+            signed_by(k, {root, handed} - {b""})
 
     def _keyset_body(self, body):
         if body.tenant_id and body.tenant_id != self.tenant:

@@ -294,7 +294,7 @@ export const RecordKeysetResponseSchema: GenMessage<RecordKeysetResponse> = /*@_
  */
 export type PrepareKeyRequest = Message<"dragons.v1.PrepareKeyRequest"> & {
   /**
-   * ISSUER or COSIGNER.
+   * ISSUER, COSIGNER or CONTROL_LEDGER.
    *
    * @generated from field: dragons.v1.KeyRole role = 1;
    */
