@@ -1,15 +1,18 @@
-import { toHex } from "../domain/bytes.ts";
+import { equal, toHex } from "../domain/bytes.ts";
 import { message, nested, repeated } from "../domain/canonical.ts";
 import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
-import { type Step, step, type TransitionDraft } from "../domain/lifecycle.ts";
+import { LivenessPolicy } from "../domain/grant.ts";
+import type { HeartbeatBody } from "../domain/heartbeat.ts";
+import { type Step, step } from "../domain/lifecycle.ts";
 import { directiveTtlUs, observedStoredUs } from "../domain/limits.ts";
 import { born, type Input, OrganismView } from "../domain/organism.ts";
-import { SignedBytes } from "../domain/signed.ts";
+import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { observing } from "../domain/suspicion.ts";
 import { Interval, TRANSITION } from "../domain/transition.ts";
+import type { TransitionDraft } from "../domain/transition-draft.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
 import { readHorizon } from "./horizon.ts";
-import type { LedgerRecord, Recordable } from "./projection.ts";
+import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 const OBSERVER_KEY = "observer";
@@ -24,6 +27,8 @@ interface Organism {
   view: OrganismView;
   /** The last beat that was accepted, as it was signed. */
   beat: SignedBytes | null;
+  /** ref of the beat that was recorded last; null: none since the start. */
+  recorded: Uint8Array | null;
   /** Drafted, in order, and not yet signed and recorded. */
   pending: (TransitionDraft | Recordable)[];
 }
@@ -99,9 +104,8 @@ export class Organisms {
   ): Step & { durable: Promise<void> } {
     const organism = this.#organism(instanceId);
     const taken = step(organism.view, input, this.#tenant.nowUs());
-    organism.view = taken.view;
-    organism.pending.push(...proof, ...taken.transitions);
-    if (input.kind === "beat" && taken.refused === null) organism.beat = input.beat.signed;
+    organism.pending.push(...proof);
+    this.#take(organism, input, taken);
     const durable = this.#save(organism);
     durable.catch(() => {
       // The tenant has failed for good, and its owner is told so.
@@ -119,11 +123,14 @@ export class Organisms {
   ): Promise<Step & { entries: Recordable[]; writes: KeyWrite[] }> {
     const organism = this.#organism(instanceId);
     const taken = step(organism.view, input, this.#tenant.nowUs());
-    organism.view = taken.view;
-    organism.pending.push(...taken.transitions);
+    this.#take(organism, input, taken);
     const entries = taken.refused === null ? await this.#drain(organism) : [];
-    if (input.kind === "stop" && taken.refused === null) {
+    if (taken.refused === null && input.kind === "stop") {
       entries.push(...(await this.#takeAuthority(organism, "STOP", input.order.reason, entries)));
+    }
+    // A lease may be earned again. No state changes by that alone, and the word must stand somewhere.
+    if (taken.refused === null && input.kind === "release" && taken.transitions.length === 0) {
+      entries.push(await this.#directive(organism, "RESYNC", input.order.reason));
     }
     return { ...taken, entries, writes: this.rows(instanceId) };
   }
@@ -161,11 +168,31 @@ export class Organisms {
 
   #look(instanceId: string): void {
     const organism = this.#organism(instanceId);
-    const taken = step(organism.view, { kind: "tick", up: this.#up }, this.#tenant.nowUs());
+    const input = { kind: "tick", up: this.#up } as const;
+    const taken = step(organism.view, input, this.#tenant.nowUs());
     if (taken.view === organism.view) return;
-    organism.view = taken.view;
-    organism.pending.push(...taken.transitions);
+    this.#take(organism, input, taken);
     this.#save(organism).catch(() => {});
+  }
+
+  /** The view as it is after a step; what was decided is drafted, behind the beats that it rests on. */
+  #take(organism: Organism, input: Input, { view, transitions }: Step): void {
+    organism.view = view;
+    const { beat, beatRef } = view.facts;
+    const shown: Verified<HeartbeatBody>[] = [];
+    if (input.kind === "beat") {
+      // One that shows what cannot be is evidence, and not how things are.
+      if (equal(input.beat.ref, beatRef)) organism.beat = input.beat.signed;
+      else shown.push(input.beat);
+    }
+    if (transitions.length === 0) return;
+    const known = organism.recorded !== null && equal(organism.recorded, beatRef);
+    if (organism.beat !== null && !known) {
+      shown.push({ body: beat, signed: organism.beat, ref: beatRef });
+      organism.recorded = beatRef;
+    }
+    const beats = shown.map((artifact) => ({ what: "heartbeat", artifact }) as const);
+    organism.pending.push(...beats, ...transitions);
   }
 
   /** Known from the moment that its ledger is decided on, before that is durable. */
@@ -174,13 +201,13 @@ export class Organisms {
   }
 
   #add(ledger: LedgerRecord, view: OrganismView | null, beat: SignedBytes | null): Organism {
-    const { instanceId, manifestHash, grantRef, openedAtUs } = ledger;
-    const grant = this.#tenant.grant(grantRef);
-    if (grant === null) throw new Error(`ledger ${toHex(ledger.ledgerId)} has no grant`);
+    const { instanceId, manifestHash, openedAtUs } = ledger;
+    const grant = this.#grantOf(ledger);
     const organism: Organism = {
       instanceId,
       view: view ?? born(manifestHash, grant.artifact.body.liveness, openedAtUs),
       beat,
+      recorded: null,
       pending: [],
     };
     this.#organisms.set(instanceId, organism);
@@ -190,7 +217,13 @@ export class Organisms {
   #recorded(event: RecordedEvent): void {
     for (const entry of event.entries) {
       // A successor is the same organism, in the state that it was in.
-      if (entry.what === "genesis") this.#organism(entry.artifact.body.instanceId);
+      if (entry.what !== "genesis") continue;
+      const { instanceId } = entry.artifact.body;
+      const { view } = this.#organism(instanceId);
+      const { liveness } = this.#grantOf(this.#ledger(instanceId)).artifact.body;
+      const same = equal(LivenessPolicy.encode(view.liveness), LivenessPolicy.encode(liveness));
+      // Its dock may name another grant.
+      if (!same) this.input(instanceId, { kind: "policy", liveness });
     }
   }
 
@@ -286,6 +319,12 @@ export class Organisms {
       reason,
     });
     return { what: "directive", artifact };
+  }
+
+  #grantOf({ grantRef, ledgerId }: LedgerRecord): GrantRecord {
+    const grant = this.#tenant.grant(grantRef);
+    if (grant === null) throw new Error(`ledger ${toHex(ledgerId)} has no grant`);
+    return grant;
   }
 
   #ledger(instanceId: string): LedgerRecord {

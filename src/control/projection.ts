@@ -4,6 +4,7 @@ import type { DirectiveBody } from "../domain/directive.ts";
 import type { DockBody } from "../domain/dock.ts";
 import type { GenesisBody } from "../domain/genesis.ts";
 import type { GrantBody } from "../domain/grant.ts";
+import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import type { Manifest } from "../domain/manifest.ts";
@@ -33,7 +34,9 @@ export type Recordable =
   | { readonly what: "head"; readonly artifact: string }
   /** Two signed heads that contradict each other, or whatever else proves a fork. */
   | { readonly what: "equivocation"; readonly artifact: Uint8Array }
-  | { readonly what: "alarm"; readonly artifact: Alarm };
+  | { readonly what: "alarm"; readonly artifact: Alarm }
+  /** What a transition after it rests on. */
+  | { readonly what: "heartbeat"; readonly artifact: Verified<HeartbeatBody> };
 
 interface Placed<T> {
   readonly artifact: T;
@@ -98,6 +101,8 @@ export class Projection {
   readonly #instancesByGrant = new Map<string, Map<string, LedgerRecord>>();
   /** seq of each transition's record, in order, by instance: eight bytes each. */
   readonly transitions = new Map<string, number[]>();
+  /** The same of the beats that they rest on. */
+  readonly heartbeats = new Map<string, number[]>();
   /** Last lease of each ledger, by lease id. */
   readonly leases = new Map<string, LeaseRecord>();
   /** Epoch e at index e − 1. */
@@ -150,10 +155,7 @@ export class Projection {
         this.#revoke(entry.artifact);
         return;
       case "transition": {
-        const { instanceId } = entry.artifact.body;
-        const seqs = this.transitions.get(instanceId) ?? [];
-        this.transitions.set(instanceId, seqs);
-        seqs.push(seq);
+        placeUnder(this.transitions, entry.artifact.body.instanceId, seq);
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
         if (ledger === undefined) return;
         ledger.transition = entry.artifact;
@@ -165,6 +167,11 @@ export class Projection {
         const refused = this.docks.get(toHex(dockRef))?.refused;
         const known = refused?.get(toHex(joinKey)) ?? new Set<string>();
         refused?.set(toHex(joinKey), known.add(toHex(genesis.body)));
+        return;
+      }
+      case "heartbeat": {
+        const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
+        if (ledger !== undefined) placeUnder(this.heartbeats, ledger.instanceId, seq);
         return;
       }
       case "directive":
@@ -259,4 +266,10 @@ export class Projection {
       }
     }
   }
+}
+
+function placeUnder(seqs: Map<string, number[]>, instanceId: string, seq: number): void {
+  const known = seqs.get(instanceId);
+  if (known === undefined) seqs.set(instanceId, [seq]);
+  else known.push(seq);
 }

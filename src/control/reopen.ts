@@ -6,6 +6,7 @@ import { DIRECTIVE } from "../domain/directive.ts";
 import { DOCK } from "../domain/dock.ts";
 import { GENESIS } from "../domain/genesis.ts";
 import { GRANT } from "../domain/grant.ts";
+import { HEARTBEAT } from "../domain/heartbeat.ts";
 import { type Invalid, invalid } from "../domain/invalid.ts";
 import { KEYSET } from "../domain/keyset.ts";
 import { LEASE } from "../domain/lease.ts";
@@ -46,6 +47,8 @@ export function reopen(crypto: Crypto, { record, artifact }: OpenRecord): Record
         return { what: "transition", artifact: signed(TRANSITION) };
       case "directive":
         return { what: "directive", artifact: signed(DIRECTIVE) };
+      case "heartbeat":
+        return { what: "heartbeat", artifact: signed(HEARTBEAT) };
       case "manifest": {
         const body = ManifestBody.decode(artifact);
         const hash = manifestHash(crypto, artifact);

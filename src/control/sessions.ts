@@ -18,7 +18,7 @@ import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
 import { encodeEquivocation, type HeldLedger } from "./heads.ts";
 import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
-import type { LedgerRecord } from "./projection.ts";
+import type { LedgerRecord, Recordable } from "./projection.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 export type Down = MessageInitShape<typeof AttachResponseSchema>;
@@ -262,7 +262,8 @@ export class Sessions {
   async forked(ledger: LedgerRecord, proof: Equivocation): Promise<void> {
     const kind = proof.kind === "RECEIPTS" || proof.kind === "CHAIN" ? "receipt" : "heartbeat";
     const artifact = refOf(this.#crypto, kind, proof.second.body);
-    await this.#fault(ledger.instanceId, "FORK", artifact, [proof]);
+    const shown = { what: "equivocation", artifact: encodeEquivocation(proof) } as const;
+    await this.#fault(ledger.instanceId, "FORK", artifact, [shown]);
   }
 
   /** Cosigns the head and renews the lease, if it stands; false: it must wait for receipts. */
@@ -311,22 +312,19 @@ export class Sessions {
   #overdue(session: Session, beat: Verified<HeartbeatBody>): void {
     const toldUs = session.supersededUs;
     if (toldUs > 0 && this.#tenant.nowUs() - toldUs < supersededGraceUs) return;
-    this.#fault(session.ledger.instanceId, "KEY_MISUSE", beat.ref, []).catch(() => {});
+    const shown = { what: "heartbeat", artifact: beat } as const;
+    this.#fault(session.ledger.instanceId, "KEY_MISUSE", beat.ref, [shown]).catch(() => {});
   }
 
   async #fault(
     instanceId: string,
     type: "FORK" | "REGRESS" | "KEY_MISUSE",
     artifact: Uint8Array,
-    proofs: readonly Equivocation[],
+    proofs: readonly Recordable[],
   ): Promise<void> {
     const known = this.#organisms.view(instanceId).holds.some((c) => c.type === type);
     if (known) return;
-    await this.#organisms.input(
-      instanceId,
-      { kind: "fault", type, artifact },
-      proofs.map((p) => ({ what: "equivocation", artifact: encodeEquivocation(p) }) as const),
-    ).durable;
+    await this.#organisms.input(instanceId, { kind: "fault", type, artifact }, proofs).durable;
   }
 
   #supersede(instanceId: string, epoch: number): void {

@@ -381,11 +381,19 @@ export class Tenant {
 
   /** Transitions of an instance after a seq of the tenant ledger, oldest first, durable ones alone. */
   async transitions(instanceId: string, after: number, limit: number): Promise<OpenRecord[]> {
-    const durable = this.#durableHead.size;
-    const all = this.#view.transitions.get(instanceId) ?? [];
-    const seqs = all.filter((seq) => seq > after && seq <= durable).slice(0, limit);
-    const found = await Promise.all(seqs.map((seq) => this.records(seq, 1)));
-    return found.flat();
+    const seqs = (this.#view.transitions.get(instanceId) ?? []).filter((seq) => seq > after);
+    return this.#recordsAt(seqs.slice(0, limit));
+  }
+
+  /** Beats of an instance that transitions rest on: recorded after one seq, and before another. */
+  async heartbeats(instanceId: string, after: number, before: number): Promise<OpenRecord[]> {
+    const all = this.#view.heartbeats.get(instanceId) ?? [];
+    return this.#recordsAt(all.filter((seq) => seq > after && seq < before));
+  }
+
+  async #recordsAt(seqs: readonly number[]): Promise<OpenRecord[]> {
+    const durable = seqs.filter((seq) => seq <= this.#durableHead.size);
+    return (await Promise.all(durable.map((seq) => this.records(seq, 1)))).flat();
   }
 
   /** Resolves when everything decided so far is durable: before anybody is told of it. */

@@ -130,7 +130,7 @@ function grown(
  * Idle is not stalled: work is in hand when a call is open, when the agent is suspended in the middle
  * of its life, or when what it tried last did not succeed and it was trying a short while ago.
  */
-function hasWorkInHand(facts: Facts): boolean {
+export function hasWorkInHand(facts: Facts): boolean {
   const { beat, struggling } = facts;
   return beat.inFlight > 0 || beat.child === "STOPPED" || (struggling && beat.novelty.actions > 0);
 }

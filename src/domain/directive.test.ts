@@ -13,7 +13,7 @@ import { native } from "../native/crypto.ts";
 import type { Signer } from "./crypto.ts";
 import { DIRECTIVE, type DirectiveBody, verifyDirective } from "./directive.ts";
 import { signBody } from "./signing.ts";
-import { TRANSITION, type TransitionBody, verifyTransition } from "./transition.ts";
+import { TRANSITION, TransitionBody, verifyTransition } from "./transition.ts";
 
 const { keyset, genesis } = await makeChain();
 
@@ -65,6 +65,7 @@ describe("a directive", () => {
 describe("a transition", () => {
   const verify = async (more: Partial<TransitionBody>, by: Signer = keys.issuer) => {
     const body: TransitionBody = {
+      ...TransitionBody.empty(),
       version: 1,
       transitionId: idNamed("trn"),
       tenantId: "acme",
@@ -76,14 +77,6 @@ describe("a transition", () => {
       condition: "SILENT",
       atUs: NOW,
       desired: "RUN",
-      conditions: [],
-      artifacts: [],
-      actor: new Uint8Array(),
-      reason: "",
-      lastBeatUs: 0,
-      dueUs: 0,
-      thresholdUs: 0,
-      observerUp: [],
       ...more,
     };
     return verifyTransition(native, await signBody(TRANSITION, body, [by]), keyset, NOW);

@@ -4,7 +4,7 @@ import { type HeartbeatBody, succession } from "./heartbeat.ts";
 import { releaseCrossingUs } from "./limits.ts";
 import type { Input, Order, OrganismView } from "./organism.ts";
 import type { Verified } from "./signed.ts";
-import type { ConditionType } from "./transition.ts";
+import type { Condition, ConditionType } from "./transition.ts";
 
 /** Why an input had no effect. The view is then the one that was given. */
 export type Refusal =
@@ -136,11 +136,10 @@ function takeRemedy(
 ): OrganismView | Refusal {
   const policy = policyOf(view.liveness);
   if (input.outcome === "STARTED") {
-    const condition = view.conditions.find((c) => c.type === input.condition);
-    const waitUs =
-      input.condition === "STALLED" ? policy.stallAutohealUs - policy.stallDegradedUs : 0;
-    const due = condition !== undefined && t - condition.sinceUs >= waitUs;
-    if (view.state !== "DEGRADED" || !view.facts.attached || !due) return "REMEDY_OUT_OF_TURN";
+    const named = view.conditions.filter((c) => c.type === input.condition);
+    if (view.state !== "DEGRADED" || !view.facts.attached || !remedyDue(named, policy, t)) {
+      return "REMEDY_OUT_OF_TURN";
+    }
     return { ...view, remedy: "STARTED" };
   }
   if (view.state !== "AUTOHEALING") return "REMEDY_OUT_OF_TURN";
@@ -149,8 +148,15 @@ function takeRemedy(
   return hold(tried, input.condition, input.artifact, t);
 }
 
+/** Whether one of these has stood for long enough to be treated. */
+export const remedyDue = (conditions: readonly Condition[], policy: Policy, t: number): boolean =>
+  conditions.some(({ type, sinceUs }) => {
+    const waitUs = type === "STALLED" ? policy.stallAutohealUs - policy.stallDegradedUs : 0;
+    return t - sinceUs >= waitUs;
+  });
+
 /** What may not be left as it is once remedies are used up. */
-function unsafeToLeave(type: ConditionType, policy: Policy): boolean {
+export function unsafeToLeave(type: ConditionType, policy: Policy): boolean {
   if (type === "DENIAL_STORM" || type === "LEDGER_FAULT") return true;
   return policy.quarantineStalled && (type === "LOOPING" || type === "STALLED");
 }

@@ -305,8 +305,7 @@ describe("quarantine", () => {
     expect(s.release(["FORK"])).toBe("FORK_IS_FINAL");
     s.take({ kind: "hold", order: order() });
     expect(s.release(["FORK", "HELD"])).toBe("FORK_IS_FINAL");
-    expect(s.release(["HELD"])).toBe("");
-    expect(s.view.state).toBe("QUARANTINED");
+    expect(s.release(["HELD"])).toBe("QUARANTINED OPERATOR");
     expect(s.view.desired).toBe("RUN");
   });
 
@@ -354,7 +353,7 @@ describe("quarantine", () => {
     expect(s.release([])).toBe("NOT_HELD");
     expect(s.release(["REGRESS"])).toBe("NOT_HELD");
     expect(s.release(["DRIFT"], "")).toBe("NO_REASON");
-    expect(s.release(["DRIFT"])).toBe("");
+    expect(s.release(["DRIFT"])).toBe("QUARANTINED OPERATOR");
     expect(s.view).toMatchObject({ state: "QUARANTINED", desired: "HOLD" });
     expect(s.release(["HELD"])).toBe("DEGRADED OPERATOR");
     expect(s.view.desired).toBe("RUN");

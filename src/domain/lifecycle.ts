@@ -1,10 +1,10 @@
-import { compare, equal } from "./bytes.ts";
 import { derive, isLatched, type Policy, policyOf } from "./conditions.ts";
 import { hold, type Refusal, take } from "./intake.ts";
 import { clockSkewMaxUs } from "./limits.ts";
-import { conditionsOf, holdsAuthority, type Input, Order, type OrganismView } from "./organism.ts";
-import { barUs, dueUs, silence as judge, type Silence } from "./suspicion.ts";
-import type { Cause, Condition, ConditionType, State, TransitionBody } from "./transition.ts";
+import { holdsAuthority, type Input, isSilent, type OrganismView } from "./organism.ts";
+import { silence as judge, type Silence } from "./suspicion.ts";
+import type { Cause, Condition, ConditionType, Interval, State } from "./transition.ts";
+import { draft, type Move, type TransitionDraft } from "./transition-draft.ts";
 
 /**
  * Who is still there, and in what state: a pure machine over what was heard.
@@ -18,12 +18,6 @@ import type { Cause, Condition, ConditionType, State, TransitionBody } from "./t
  * kept apart from what is seen. Time decides only together with evidence: a clock alone moves nothing
  * but the two waits that an exit and an operator's stop begin.
  */
-
-/** A transition but for the names that its recorder gives it. */
-export type TransitionDraft = Omit<
-  TransitionBody,
-  "version" | "transitionId" | "tenantId" | "instanceId" | "ledgerId"
->;
 
 export interface Step {
   /** The very same object when nothing changed. */
@@ -43,19 +37,26 @@ export const DRAIN_US = 30_000_000;
  * state has an answer, and none throws. An earlier `nowUs` than before counts as no time passed.
  */
 export function step(view: OrganismView, input: Input, nowUs: number): Step {
-  const t = Math.max(nowUs, view.latestUs);
+  // Whoever listened until then has seen that time.
+  const listenedUs = input.kind === "tick" ? (input.up.at(-1)?.untilUs ?? 0) : 0;
+  const t = Math.max(nowUs, view.latestUs, listenedUs);
   if (view.state === "STOPPED") return refuse(view, "STOPPED");
   const taken = take(view, input, t);
   if (typeof taken === "string") return refuse(view, taken);
   const policy = policyOf(taken.liveness);
   const silence = input.kind === "tick" ? judge(view.facts.rhythm, input.up) : null;
   const heard = input.kind === "beat" && taken.facts !== view.facts;
-  let next = observe(taken, heard, t, policy, silence);
+  // A beat ends silence.
+  const before = heard ? view.conditions.filter((c) => c.type !== "SILENT") : view.conditions;
+  let next = observe(taken, { before, heard, silence }, t, policy);
+  const seen = { input, before, silence, released: without(view.holds, next.holds) };
   const transitions: TransitionDraft[] = [];
+  const more = further(view, next, input);
+  if (more !== null) transitions.push(draft(next, next, more, t, seen));
   for (let to = decide(next, t, policy); to !== null; to = decide(next, t, policy)) {
     const from = next;
     next = enter(from, to.to, t);
-    transitions.push(draft(from, next, to, input, silence));
+    transitions.push(draft(from, next, to, t, seen));
   }
   if (next === view) return { view, transitions, refused: null };
   return { view: { ...next, latestUs: t }, transitions, refused: null };
@@ -66,22 +67,24 @@ const refuse = (view: OrganismView, refused: Refusal): Step => ({ view, transiti
 /** Derives the passing conditions anew, and whether a beat now proves that all is well. */
 function observe(
   view: OrganismView,
-  heard: boolean,
+  { before, heard, silence }: { before: Condition[]; heard: boolean; silence: Silence | null },
   t: number,
   policy: Policy,
-  silence: Silence | null,
 ): OrganismView {
-  const before = heard ? view.conditions.filter((c) => c.type !== "SILENT") : view.conditions;
   const conditions = derive(before, view.facts, policy, t, silence) as Condition[];
   const proven = conditions.length === 0 && (heard ? provesRecovery(view, policy) : view.proven);
   let next = view;
   if (conditions !== view.conditions) next = { ...next, conditions };
   if (proven !== view.proven) next = { ...next, proven };
+  const rested = view.silentUp.length > 0;
+  if (isSilent(next) !== rested) next = { ...next, silentUp: rested ? [] : upOf(silence) };
   return pastLease(next, t, policy) ? hold(next, "SILENT", view.facts.beatRef, t) : next;
 }
 
+const upOf = (silence: Silence | null): Interval[] => silence?.observerUp ?? [];
+
 /** A beat proves recovery when nothing is in hand, or work moves, or its oldest call is still young. */
-function provesRecovery({ facts, progressMarkUs }: OrganismView, policy: Policy): boolean {
+export function provesRecovery({ facts, progressMarkUs }: OrganismView, policy: Policy): boolean {
   const { inFlight, lastProgressUs, oldestInFlightUs } = facts.beat;
   return (
     inFlight === 0 || lastProgressUs > progressMarkUs || oldestInFlightUs < policy.callAgeMaxUs
@@ -90,30 +93,41 @@ function provesRecovery({ facts, progressMarkUs }: OrganismView, policy: Policy)
 
 /** Silent beyond everything it could hold, by a grant that says what then. */
 function isUnconfirmed(view: OrganismView, t: number): boolean {
-  const silent = view.conditions.some((c) => c.type === "SILENT");
   // A release buys time until another lease has run out.
   const horizonUs = view.facts.leaseHorizonUs + clockSkewMaxUs;
   return (
-    view.state === "DEGRADED" && silent && !holdsAuthority(view, t) && horizonUs >= view.releasedUs
+    view.state === "DEGRADED" &&
+    isSilent(view) &&
+    !holdsAuthority(view, t) &&
+    horizonUs >= view.releasedUs
   );
 }
 
 const pastLease = (view: OrganismView, t: number, policy: Policy): boolean =>
   policy.silentBeyondLease === "QUARANTINE" && isUnconfirmed(view, t);
 
-interface Move {
-  readonly to: State;
-  readonly cause: Cause;
-  readonly condition: ConditionType;
-}
 const move = (to: State, cause: Cause, condition: ConditionType | null = null): Move => ({
   to,
   cause,
   condition: condition ?? "UNSPECIFIED",
 });
 
+/**
+ * What happened to a quarantine that goes on: one more reason holds it, or of several one was
+ * released. It stays where it is, and nothing that an operator or a proof says goes unrecorded.
+ */
+function further(view: OrganismView, next: OrganismView, input: Input): Move | null {
+  if (view.state !== "QUARANTINED" || next.holds.length === 0) return null;
+  if (input.kind === "release") return move("QUARANTINED", "OPERATOR");
+  const [added] = without(next.holds, view.holds);
+  return added === undefined ? null : move("QUARANTINED", causeOfHold(added.type), added.type);
+}
+
+const without = (all: readonly Condition[], taken: readonly Condition[]): Condition[] =>
+  all.filter((c) => !taken.some((other) => other.type === c.type));
+
 /** The table of transitions: where to go from here, if anywhere. */
-function decide(view: OrganismView, t: number, policy: Policy): Move | null {
+export function decide(view: OrganismView, t: number, policy: Policy): Move | null {
   if (view.state === "STOPPED") return null;
   const held = worst(view.holds);
   // Before anything else, so that an agent of two seconds is seen to have run.
@@ -169,7 +183,7 @@ function ending({ facts, desired, conditions, stopUs }: OrganismView, t: number)
 }
 
 /** What a quarantine is put down to. Only what remedies could not mend is held besides the latched. */
-function causeOfHold(type: ConditionType): Cause {
+export function causeOfHold(type: ConditionType): Cause {
   if (type === "HELD") return "OPERATOR";
   if (type === "SILENT") return "UNCONFIRMED";
   return isLatched(type) ? "CONDITION" : "REMEDIES_SPENT";
@@ -202,65 +216,3 @@ const enter = (view: OrganismView, to: State, t: number): OrganismView => ({
   remedy: to === "AUTOHEALING" ? view.remedy : "UNSPECIFIED",
   progressMarkUs: view.facts.beat.lastProgressUs,
 });
-
-function draft(
-  from: OrganismView,
-  to: OrganismView,
-  { cause, condition }: Move,
-  input: Input,
-  silence: Silence | null,
-): TransitionDraft {
-  const { rhythm, beatRef, leaseRef } = to.facts;
-  const conditions = conditionsOf(to);
-  const order = orderOf(to, cause, input);
-  return {
-    from: from.state,
-    to: to.state,
-    cause,
-    condition,
-    atUs: to.sinceUs,
-    desired: to.desired,
-    conditions,
-    artifacts: distinct([
-      ...conditions.map((c) => c.artifact),
-      artifactOf(input),
-      order.artifact,
-      beatRef,
-      leaseRef,
-    ]),
-    actor: order.actor,
-    reason: order.reason,
-    lastBeatUs: rhythm.heardUs,
-    dueUs: dueUs(rhythm),
-    thresholdUs: silence?.thresholdUs ?? barUs(rhythm),
-    observerUp: silence?.observerUp ?? [],
-  };
-}
-
-/** The operator's word behind a transition; empty where there is none. */
-function orderOf(view: OrganismView, cause: Cause, input: Input): Order {
-  if (cause !== "OPERATOR") return Order.empty();
-  if (view.state === "STOPPED") return view.stop;
-  return input.kind === "hold" || input.kind === "release" ? input.order : Order.empty();
-}
-
-function artifactOf(input: Input): Uint8Array {
-  switch (input.kind) {
-    case "beat":
-      return input.beat.ref;
-    case "lease":
-      return input.ref;
-    case "fault":
-    case "remedy":
-      return input.artifact;
-    default:
-      return new Uint8Array(0);
-  }
-}
-
-/** Each ref once, in byte order, so that the same evidence always reads the same. */
-const distinct = (refs: readonly Uint8Array[]): Uint8Array[] =>
-  refs
-    .filter((r) => r.length > 0)
-    .sort(compare)
-    .filter((r, i, all) => i === 0 || !equal(r, all[i - 1] as Uint8Array));

@@ -9,7 +9,8 @@ import {
   Condition,
   type ConditionType,
   DESIRES,
-  type Interval,
+  Interval,
+  REMEDY_OUTCOMES,
   STATES,
 } from "./transition.ts";
 
@@ -37,7 +38,7 @@ export const OrganismView = message("organism", {
   manifestHash: bytes(7, 32),
   liveness: nested(8, LivenessPolicy),
   /** How the remedy in hand stands. */
-  remedy: oneOf(9, ["UNSPECIFIED", "STARTED", "SUCCEEDED", "EXHAUSTED"] as const),
+  remedy: oneOf(9, REMEDY_OUTCOMES),
   /** A beat that shows recovery arrived, after the last condition was gone. */
   proven: bool(10),
   /** `lastProgressUs` of the last beat when the state was entered. */
@@ -49,6 +50,8 @@ export const OrganismView = message("organism", {
   releasedUs: u64(14),
   /** The latest time that the machine has seen; its clock does not go back. */
   latestUs: u64(15),
+  /** When we listened, as of when SILENT was raised: what it still rests on. */
+  silentUp: repeated(nested(16, Interval)),
 });
 export type OrganismView = ReturnType<typeof OrganismView.decode>;
 
@@ -110,6 +113,9 @@ export const conditionsOf = ({ holds, conditions }: OrganismView): Condition[] =
       .sort((a, b) => a.sinceUs - b.sinceUs)
       .slice(0, 1),
   );
+
+export const isSilent = ({ conditions }: OrganismView): boolean =>
+  conditions.some((c) => c.type === "SILENT");
 
 /** Whether leases may be granted and renewed in this state. Quarantined and stopped never. */
 export const mayBeLeased = (view: OrganismView): boolean =>

@@ -17,6 +17,7 @@ export const RECORDED = [
   "head",
   "equivocation",
   "alarm",
+  "heartbeat",
 ] as const;
 
 /**

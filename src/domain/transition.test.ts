@@ -98,6 +98,7 @@ describe("checkTransition", () => {
       "AUTOHEALING > QUARANTINED",
       "AUTOHEALING > STOPPED",
       "QUARANTINED > DEGRADED",
+      "QUARANTINED > QUARANTINED",
       "QUARANTINED > STOPPED",
     ]);
   });

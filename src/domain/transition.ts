@@ -81,6 +81,8 @@ export const MOVES: Readonly<Record<State, Partial<Record<State, readonly Cause[
     STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
   },
   QUARANTINED: {
+    // One more reason holds it, or one of several was released.
+    QUARANTINED: ["CONDITION", "OPERATOR"],
     DEGRADED: ["OPERATOR"],
     STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
   },
@@ -98,6 +100,65 @@ export type Condition = ReturnType<typeof Condition.decode>;
 /** A stretch of time in which the control plane was up and could have heard. */
 export const Interval = message("interval", { fromUs: u64(1), untilUs: u64(2) });
 export type Interval = ReturnType<typeof Interval.decode>;
+
+/** What happened to an organism, as far as its state is concerned: see `Input` in organism.ts. */
+export const INPUTS = [
+  "UNSPECIFIED",
+  "BEAT",
+  "TICK",
+  "SESSION",
+  "LEASE",
+  "POLICY",
+  "FAULT",
+  "HOLD",
+  "STOP",
+  "RELEASE",
+  "REMEDY",
+] as const;
+
+export const REMEDY_OUTCOMES = ["UNSPECIFIED", "STARTED", "SUCCEEDED", "EXHAUSTED"] as const;
+
+/**
+ * What a move was decided from, when it was: with the beat that it names, the grant's thresholds and
+ * the transition's own silence, everything that `decide` sees. Anybody can decide again: history.ts.
+ */
+export const TransitionBasis = message("transitionBasis", {
+  /** What was just taken into account. */
+  input: oneOf(1, INPUTS),
+  /** ref of the beat last accepted, 32 bytes; absent: none yet. */
+  beat: bytes(2, 32),
+  /** This organism's own lateness, smoothed, and its mean deviation: what the threshold is made of. */
+  latenessUs: u64(3),
+  deviationUs: u64(4),
+  /** 1: a session was open; 0: none. */
+  attached: u32(5),
+  sessionEpoch: u64(6),
+  /** ref of the last lease, 32 bytes; absent: none yet. */
+  lease: bytes(7, 32),
+  /** Since when it is leased without a break, until when, and until when it may believe so. */
+  leaseGrantedUs: u64(8),
+  leaseUntilUs: u64(9),
+  leaseHorizonUs: u64(10),
+  /** Since when work is in hand, by the sidecar's clock; 0: idle. */
+  busySinceUs: u64(11),
+  /** 1: work was refused or failed, and none was completed since; 0: not so. */
+  struggling: u32(12),
+  denialsUs: u64(13),
+  /** When its agent was first heard to have ended; 0: it has not. */
+  exitedUs: u64(14),
+  /** 1: a beat since it came into this state showed recovery; 0: none did. */
+  proven: u32(15),
+  remedy: oneOf(16, REMEDY_OUTCOMES),
+  progressMarkUs: u64(17),
+  /** When an operator's stop came, and the last release; 0: none. */
+  stopUs: u64(18),
+  releasedUs: u64(19),
+  /** What holds it quarantined, or is about to. */
+  holds: repeated(nested(20, Condition)),
+  /** The passing conditions that stood before: one that stands is measured by its lower bar. */
+  before: repeated(nested(21, Condition)),
+});
+export type TransitionBasis = ReturnType<typeof TransitionBasis.decode>;
 
 export const TransitionBody = message("transition", {
   version: u32(1),
@@ -125,6 +186,10 @@ export const TransitionBody = message("transition", {
   dueUs: u64(17),
   thresholdUs: u64(18),
   observerUp: repeated(nested(19, Interval)),
+  /** Absent in transitions of earlier versions: those cannot be decided again. */
+  basis: nested(20, TransitionBasis),
+  /** What an operator's release took away, each by its name. */
+  released: repeated(nested(21, Condition)),
 });
 export type TransitionBody = ReturnType<typeof TransitionBody.decode>;
 
@@ -161,6 +226,16 @@ export function checkTransition(body: TransitionBody): Invalid | null {
         (cause === "OPERATOR") === (body.reason !== "") &&
           (cause === "OPERATOR") === isPresent(body.actor),
         "actor and reason stand with OPERATOR, and only there",
+      ),
+    () =>
+      field(
+        body.released.length === 0 || (from === "QUARANTINED" && cause === "OPERATOR"),
+        "released stands where an operator let something out of quarantine",
+      ),
+    () =>
+      field(
+        [body.basis.attached, body.basis.struggling, body.basis.proven].every((n) => n <= 1),
+        "basis: attached, struggling and proven are 0 or 1",
       ),
     () =>
       field(

@@ -1,9 +1,14 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { Organisms } from "../../src/control/organisms.ts";
 import type { Tenant } from "../../src/control/tenant.ts";
+import { toHex } from "../../src/domain/bytes.ts";
 import { DirectiveBody } from "../../src/domain/directive.ts";
 import { verifyGenesis } from "../../src/domain/genesis.ts";
+import { GrantBody } from "../../src/domain/grant.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { retrace } from "../../src/domain/history.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
+import { refOf } from "../../src/domain/signing.ts";
 import { TransitionBody, verifyTransition } from "../../src/domain/transition.ts";
 import { ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
@@ -39,6 +44,28 @@ beforeEach(async () => {
   berth = await makeBerth(world, house);
   sidecar = await SimSidecar.dock(world, house, berth);
   a = await sidecar.attach();
+});
+
+/** Whatever a test did to it: its history follows from what it cites, as anybody decides it again. */
+afterEach(async () => {
+  const viewer = await house.as("VIEWER");
+  const { instanceId } = sidecar;
+  const answer = await organisms().listTransitions({ instanceId, pageSize: 1000 }, viewer);
+  const beats = new Map(
+    answer.heartbeats.map(({ body }) => {
+      return [toHex(refOf(native, "heartbeat", body)), HeartbeatBody.decode(body)];
+    }),
+  );
+  const { manifestHash, liveness } = GrantBody.decode(
+    answer.grants.at(-1)?.body ?? new Uint8Array(0),
+  );
+  const { moments, whole } = retrace({
+    transitions: answer.transitions.map((t) => TransitionBody.decode(t.body)),
+    beat: (ref) => beats.get(toHex(ref)) ?? null,
+    origin: () => ({ manifestHash, liveness }),
+  });
+  expect(moments.filter((m) => m.agreement !== "AGREES").map((m) => m.why)).toEqual([]);
+  expect(whole).toBe(true);
 });
 
 const organisms = () => world.client(OrganismService);
@@ -310,6 +337,7 @@ test("everything decided stands in the tenant ledger, in the order in which it w
     "genesis",
     "head",
     "lease",
+    "heartbeat",
     "transition",
     "transition",
     "revocation",

@@ -1,6 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../src/domain/bytes.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { retrace } from "../../src/domain/history.ts";
 import { step } from "../../src/domain/lifecycle.ts";
 import {
   born,
@@ -11,9 +13,11 @@ import {
 } from "../../src/domain/organism.ts";
 import {
   CAUSES,
+  type Cause,
   checkTransition,
   MOVES,
   STATES,
+  type State,
   TransitionBody,
 } from "../../src/domain/transition.ts";
 import { MANIFEST, MINUTE, order, recorded, SECOND, START, World } from "./organism-histories.ts";
@@ -35,9 +39,11 @@ describe("over random histories", () => {
           const before = world.view;
           const { view, transitions, refused } = world.live(w);
           const { input, nowUs } = world.moments.at(-1) as (typeof world.moments)[number];
+          const listenedUs = input.kind === "tick" ? (input.up.at(-1)?.untilUs ?? 0) : 0;
+          const seenUs = Math.max(before.latestUs, listenedUs);
           const path = transitions.map((t) => `${t.from}>${t.to}:${t.cause}`);
           // Against the model, which is written without the machine's functions.
-          same(refused ?? path, oracle.take(input, Math.max(nowUs, before.latestUs)), input.kind);
+          same(refused ?? path, oracle.take(input, Math.max(nowUs, seenUs)), input.kind);
           same(view.state, oracle.state, "state");
           same(view.desired, oracle.desired, "desired");
           same(types(view.conditions), [...oracle.wrong].sort(), "conditions");
@@ -96,6 +102,40 @@ describe("over random histories", () => {
         });
         expect(again).toEqual(first);
         expect(toHex(OrganismView.encode(view))).toBe(toHex(OrganismView.encode(world.view)));
+      }),
+      { numRuns: Math.ceil(RUNS / 20) },
+    );
+  }, 600_000);
+
+  test("what was recorded follows from what it cites, whoever decides it again", () => {
+    fc.assert(
+      fc.property(policy, life, (word, words) => {
+        const { transitions, evidence } = lived(word, words);
+        const { agreement, moments, state, whole } = retrace(evidence);
+        const odd = moments.find((m) => m.agreement !== "AGREES");
+        if (odd !== undefined) throw new Error(`${odd.why}: ${show(odd.transition)}`);
+        expect({ agreement, whole }).toEqual({ agreement: "AGREES", whole: true });
+        expect(state).toBe(transitions.at(-1)?.to ?? "DOCKED");
+      }),
+      { numRuns: Math.ceil(RUNS / 20) },
+    );
+  }, 600_000);
+
+  test("a history that was made up differs from what it cites", () => {
+    fc.assert(
+      fc.property(policy, life, fc.nat(), fc.nat(), (word, words, where, how) => {
+        const { transitions, evidence } = lived(word, words);
+        fc.pre(transitions.length > 0);
+        const i = where % transitions.length;
+        const t = transitions[i] as TransitionBody;
+        const lies = liesAbout(t);
+        const lie = lies[how % lies.length] as (typeof lies)[number];
+        fc.pre(lie.tellable);
+        const told = transitions.flatMap((x, n) => (n === i ? lie.instead : [x]));
+        const { agreement, whole } = retrace({ ...evidence, transitions: told });
+        // What is left out at the end was never said; nobody can tell that from the rest.
+        if (lie.instead.length === 0 && i === transitions.length - 1) return;
+        if (agreement !== "DIFFERS" && whole) throw new Error(`${lie.name} passed: ${show(t)}`);
       }),
       { numRuns: Math.ceil(RUNS / 20) },
     );
@@ -176,6 +216,69 @@ test("every cause leads somewhere", () => {
   const used = new Set(STATES.flatMap((s) => Object.values(MOVES[s]).flat()));
   expect(CAUSES.filter((c) => c !== "UNSPECIFIED" && !used.has(c))).toEqual([]);
 });
+
+/** A life as the tenant ledger has it: up to where other thresholds take effect, as a successor brings. */
+function lived(word: number, words: readonly number[]) {
+  const world = new World(word);
+  const transitions: TransitionBody[] = [];
+  for (const w of words) {
+    const made = world.live(w);
+    if (world.moments.at(-1)?.input.kind === "policy") break;
+    transitions.push(...made.transitions.map(recorded));
+  }
+  const beats = new Map(
+    world.moments.flatMap(({ input }) => {
+      if (input.kind === "beat") return [[toHex(input.beat.ref), input.beat.body] as const];
+      // What shows drift is a beat that measured something else.
+      return input.kind === "fault" && input.type === "DRIFT"
+        ? [[toHex(input.artifact), HeartbeatBody.empty()] as const]
+        : [];
+    }),
+  );
+  const origin = { manifestHash: MANIFEST, liveness: world.liveness };
+  const evidence = {
+    transitions,
+    beat: (ref: Uint8Array) => beats.get(toHex(ref)) ?? null,
+    origin: () => origin,
+  };
+  return { transitions, evidence };
+}
+
+/** Other things that might have been said in a transition's place, where they say something else. */
+function liesAbout(t: TransitionBody) {
+  const { basis } = t;
+  const instead = (name: string, other: Partial<TransitionBody>, tellable = true) => ({
+    name,
+    tellable,
+    instead: [{ ...t, ...other }],
+  });
+  const reached = Object.keys(MOVES[t.from]) as State[];
+  const elsewhere = reached.find((to) => to !== t.to) ?? "STOPPED";
+  const [cause] = (MOVES[t.from][elsewhere] ?? ["OPERATOR"]) as readonly Cause[];
+  const passing = t.conditions.some((c) => !basis.holds.some((h) => h.type === c.type));
+  return [
+    { name: "silence about it", tellable: t.from !== t.to, instead: [] },
+    instead("another end", { to: elsewhere, cause: cause ?? "OPERATOR" }),
+    instead("conditions left out", { conditions: [] }, t.conditions.length > 0),
+    instead("a lower threshold", { thresholdUs: t.thresholdUs - 1 }, t.thresholdUs > 0),
+    instead("an observer of the future", {
+      observerUp: [{ fromUs: t.atUs, untilUs: t.atUs + 1 }],
+    }),
+    instead("another beat", { basis: { ...basis, beat: MANIFEST.map((b) => b ^ 1) } }, false),
+    instead("no holds", { basis: { ...basis, holds: [] } }, t.to === "QUARANTINED"),
+    instead("a proof", { basis: { ...basis, proven: 1 } }, passing),
+    instead(
+      "no proof",
+      { basis: { ...basis, proven: 0 } },
+      t.to === "RUNNING" && t.from !== "DOCKED",
+    ),
+    instead("an exit", { basis: { ...basis, exitedUs: t.atUs } }, basis.exitedUs === 0),
+    instead("idleness", { basis: { ...basis, busySinceUs: 0 } }, basis.busySinceUs > 0),
+    instead("an earlier time", { atUs: START - 1 }, t.lastBeatUs > 0),
+  ];
+}
+const show = ({ from, to, cause, condition, basis }: TransitionBody): string =>
+  `${from} to ${to} by ${cause} ${condition}, on ${basis.input}`;
 
 const NO_NOVELTY = { targets: 0, shapes: 0, outcomes: 0, actions: 0 };
 const types = (list: readonly { type: string }[]) => list.map((c) => c.type).sort();

@@ -49,10 +49,18 @@ export class Oracle {
   take(input: Input, nowUs: number): string[] | string {
     if (this.state === "STOPPED") return "STOPPED";
     this.now = nowUs;
+    const confined = this.state === "QUARANTINED" ? [...this.held] : null;
     const refused = this.#absorb(input);
     if (refused !== null) return refused;
     this.#judge(input);
     const path: string[] = [];
+    if (confined !== null && this.held.size > 0) {
+      const [more] = [...this.held].filter((type) => !confined.includes(type));
+      const byOperator = input.kind === "hold" || input.kind === "release";
+      if (more !== undefined || input.kind === "release") {
+        path.push(`QUARANTINED>QUARANTINED:${byOperator ? "OPERATOR" : "CONDITION"}`);
+      }
+    }
     for (;;) {
       const rule = RULES.find((r) => r.from.includes(this.state) && r.when(this));
       if (rule === undefined) break;

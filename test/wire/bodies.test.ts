@@ -44,7 +44,12 @@ import { RecordBody } from "../../src/domain/record.ts";
 import { RevocationBody } from "../../src/domain/revocation.ts";
 import { Rule } from "../../src/domain/rule.ts";
 import { Signature, SignedBytes } from "../../src/domain/signed.ts";
-import { Condition, Interval, TransitionBody } from "../../src/domain/transition.ts";
+import {
+  Condition,
+  Interval,
+  TransitionBasis,
+  TransitionBody,
+} from "../../src/domain/transition.ts";
 import { file_dragons_v1_artifacts } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 
 /**
@@ -96,6 +101,7 @@ const CODECS = {
   Signature,
   SignedBytes,
   Threshold,
+  TransitionBasis,
   TransitionBody,
 };
 /** Closed lists that the domain spells in lower case. */

@@ -4,6 +4,7 @@ import { DirectiveBody } from "../../domain/directive.ts";
 import { DockBody } from "../../domain/dock.ts";
 import { GenesisBody } from "../../domain/genesis.ts";
 import { GrantBody } from "../../domain/grant.ts";
+import { HeartbeatBody } from "../../domain/heartbeat.ts";
 import { KeysetBody } from "../../domain/keyset.ts";
 import { LeaseBody } from "../../domain/lease.ts";
 import { ManifestBody, manifestLabel } from "../../domain/manifest.ts";
@@ -77,6 +78,7 @@ const SUMMARIES: Readonly<Record<string, (body: Uint8Array) => string>> = {
     const t = TransitionBody.decode(b);
     return `${t.instanceId} ${t.from} → ${t.to} (${t.cause === "CONDITION" ? t.condition : t.cause})`;
   },
+  heartbeat: (b) => HeartbeatBody.decode(b).heartbeatId,
   directive: (b) => {
     const { kind, instanceId } = DirectiveBody.decode(b);
     return `${kind} to ${instanceId}`;

@@ -1,9 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { toHex } from "../../domain/bytes.ts";
 import type { Refusal } from "../../domain/intake.ts";
 import { isInvalid } from "../../domain/invalid.ts";
 import { purposeMax } from "../../domain/limits.ts";
 import type { Input, Order } from "../../domain/organism.ts";
 import { isPrintable } from "../../domain/printable.ts";
+import type { SignedBytes } from "../../domain/signed.ts";
 import type { State } from "../../domain/transition.ts";
 import { OrganismService, type PulseSchema } from "../../gen/dragons/v1/organism_pb.ts";
 import { toWire } from "../../wire/artifacts.ts";
@@ -16,6 +18,7 @@ import type { Fleet, TenantFleet } from "../fleet.ts";
 import type { LedgerRecord, Recordable } from "../projection.ts";
 import { reopen } from "../reopen.ts";
 import type { Tenant } from "../tenant.ts";
+import type { OpenRecord } from "../tenant-ledger.ts";
 import { organismNow } from "../watch.ts";
 import { badArgument, mutation, notFound, pageBySeq, pageOf, pageToken } from "./requests.ts";
 
@@ -126,15 +129,24 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
       // One more than is shown tells whether there is a next page.
       const records = await tenant.transitions(instanceId, afterSeq, size + 1);
       const page = records.slice(0, size);
-      const transitions = page.map((record) => {
+      const wire = (record: OpenRecord) => {
         const entry = reopen(crypto, record);
         if (isInvalid(entry)) throw new Error(entry.detail);
-        if (entry.what !== "transition") throw new Error(`no transition at seq ${record.seq}`);
-        return toWire(entry.artifact.signed);
-      });
+        if (entry.what === "transition" || entry.what === "heartbeat") {
+          return toWire(entry.artifact.signed);
+        }
+        throw new Error(`neither transition nor heartbeat at seq ${record.seq}`);
+      };
+      const transitions = page.map(wire);
       const last = { afterSeq: page.at(-1)?.seq ?? afterSeq };
+      const beats = await tenant.heartbeats(instanceId, afterSeq, last.afterSeq);
       const nextPageToken = records.length > size ? pageToken(method.listTransitions, last) : "";
-      return { transitions, nextPageToken };
+      return {
+        transitions,
+        nextPageToken,
+        heartbeats: beats.map(wire),
+        ...origins(tenant, instanceId),
+      };
     },
   };
 }
@@ -143,6 +155,20 @@ function found(tenant: Tenant, instanceId: string): LedgerRecord {
   const ledger = tenant.instance(instanceId);
   if (ledger === null) throw notFound("organism");
   return ledger;
+}
+
+/** What the ledgers of an instance were born from, each once. */
+function origins(tenant: Tenant, instanceId: string) {
+  const ledgers = tenant.ledgersOf(instanceId);
+  const docks = new Map(ledgers.map((l) => [toHex(l.dockRef), tenant.dock(l.dockRef)]));
+  const grants = new Map(ledgers.map((l) => [toHex(l.grantRef), tenant.grant(l.grantRef)]));
+  const signed = (all: Map<string, { artifact: { signed: SignedBytes } } | null>) =>
+    [...all.values()].flatMap((r) => (r === null ? [] : [toWire(r.artifact.signed)]));
+  return {
+    geneses: ledgers.map((l) => toWire(l.genesis.signed)),
+    docks: signed(docks),
+    grants: signed(grants),
+  };
 }
 
 function orderOf({ key }: Operator, reason: string): Order {

@@ -94,7 +94,13 @@ transition: 1 version u32, 2 transition_id str, 3 tenant_id str, 4 instance_id s
     7 to DOCKED|RUNNING|DEGRADED|AUTOHEALING|QUARANTINED|STOPPED, 8 cause CAUSES,
     9 condition CONDITION_TYPES, 10 at_us u64, 11 desired RUN|HOLD|STOP, 12 conditions [condition],
     13 artifacts [hash], 14 actor hash, 15 reason str, 16 last_beat_us u64, 17 due_us u64,
-    18 threshold_us u64, 19 observer_up [interval]
+    18 threshold_us u64, 19 observer_up [interval], 20 basis transitionBasis, 21 released [condition]
+transitionBasis: 1 input BEAT|TICK|SESSION|LEASE|POLICY|FAULT|HOLD|STOP|RELEASE|REMEDY, 2 beat hash,
+    3 lateness_us u64, 4 deviation_us u64, 5 attached u32, 6 session_epoch u64, 7 lease hash,
+    8 lease_granted_us u64, 9 lease_until_us u64, 10 lease_horizon_us u64, 11 busy_since_us u64,
+    12 struggling u32, 13 denials_us u64, 14 exited_us u64, 15 proven u32,
+    16 remedy STARTED|SUCCEEDED|EXHAUSTED, 17 progress_mark_us u64, 18 stop_us u64,
+    19 released_us u64, 20 holds [condition], 21 before [condition]
 """
 
 # Numbered from 1.
