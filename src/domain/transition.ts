@@ -102,7 +102,7 @@ export const Interval = message("interval", { fromUs: u64(1), untilUs: u64(2) })
 export type Interval = ReturnType<typeof Interval.decode>;
 
 /** What happened to an organism, as far as its state is concerned: see `Input` in organism.ts. */
-export const INPUTS = [
+const INPUTS = [
   "UNSPECIFIED",
   "BEAT",
   "TICK",
