@@ -11,11 +11,11 @@ export interface ActionLine {
 }
 
 const HOW =
-  "write grpc SERVICE/METHOD at HOST:PORT, http METHOD URL, or mcp METHOD [NAME] at SERVER";
+  "write grpc SERVICE/METHOD at HOST:PORT, http METHOD URL, mcp METHOD [NAME] at SERVER, or opaque HOST:PORT";
 
 /**
  * `grpc payments.v1.Payments/Get at payments.internal:443`, `http POST https://ledger.internal/v1?a=b`,
- * `mcp tools/call create_ticket at tracker`.
+ * `mcp tools/call create_ticket at tracker`, `opaque bank.example:443`.
  * @throws Failure where no agent could ask for it.
  */
 export function parseAction(text: string): ActionLine {
@@ -23,6 +23,10 @@ export function parseAction(text: string): ActionLine {
   const [kind] = words;
   if (kind === "grpc" && words.length === 4 && words[2] === "at") return grpc(words);
   if (kind === "http" && words.length === 3) return http(words);
+  if (kind === "opaque" && words.length === 2) {
+    const target = normal(normaliseAuthority(words[1] as string, 443));
+    return line({ protocol: "OPAQUE", target, verb: "", path: "", scheme: "HTTPS" });
+  }
   if (kind === "mcp" && words.at(-2) === "at" && (words.length === 4 || words.length === 5)) {
     const [verb, name] = words.slice(1, -2) as [string, string?];
     const target = words.at(-1) as string;

@@ -104,6 +104,8 @@ describe("what is shown", () => {
       "http POST http://l/v1 when json.a",
     );
     expect(showRule({ ...mcp, scheme: "UNSPECIFIED", when: "" })).toBe("mcp tools/list at tracker");
+    const opaque = { protocol: "OPAQUE", verb: "", path: "", target: "bank:443" } as const;
+    expect(showRule({ ...opaque, scheme: "HTTPS", when: "" })).toBe("opaque bank:443");
     expect([plural(1, "byte"), plural(0, "byte")]).toEqual(["1 byte", "0 bytes"]);
   });
 });

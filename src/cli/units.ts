@@ -112,7 +112,9 @@ export const short = (hex: string): string => (hex === "" ? "-" : hex.slice(0, 1
 
 /** `grpc payments.v1.Payments/Refund at payments.internal:443 when json.amount <= 5` */
 export const showRule = (rule: Rule): string =>
-  `${rule.protocol.toLowerCase()} ${actionText({ ...rule, target: rule.protocol === "GRPC" ? placeText(rule) : rule.target })}${rule.when === "" ? "" : ` when ${rule.when}`}`;
+  rule.protocol === "OPAQUE"
+    ? actionText(rule)
+    : `${rule.protocol.toLowerCase()} ${actionText({ ...rule, target: rule.protocol === "GRPC" ? placeText(rule) : rule.target })}${rule.when === "" ? "" : ` when ${rule.when}`}`;
 
 /** `1 message`, `2 messages`. */
 export const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;

@@ -4,7 +4,7 @@ type Action = Pick<Claim, "protocol" | "target" | "verb" | "path" | "scheme">;
 
 /**
  * An action, or a rule's actions, as people write them: `payments.v1.Payments/Get at payments.internal:443`,
- * `POST https://ledger.internal/v1/entries`, `tools/call create_ticket at tracker`.
+ * `POST https://ledger.internal/v1/entries`, `tools/call create_ticket at tracker`, `opaque bank.example:443`.
  */
 export function actionText(action: Action): string {
   const { protocol, target, verb, path } = action;
@@ -13,6 +13,8 @@ export function actionText(action: Action): string {
       return `${path.slice(1)} at ${target}`;
     case "HTTP":
       return `${verb} ${placeText(action)}${path}`;
+    case "OPAQUE":
+      return `opaque ${target}`;
     default:
       return `${[verb, path].filter((w) => w !== "").join(" ")} at ${target}`;
   }

@@ -301,6 +301,7 @@ describe("a refusal", () => {
   test("offers no line that would be refused itself", () => {
     expect(refusal({ ...GET, path: "/a/b/c" }).remedy).toBe("");
     expect(refusal({ ...GET, protocol: "OPAQUE" }).remedy).toBe("");
+    expect(refusal({ ...GET, protocol: "OPAQUE", path: "", scheme: "HTTP" }).remedy).toBe("");
     for (const path of ["/*", "/a{b,c}"]) {
       expect(refusal({ ...GET, protocol: "HTTP", verb: "GET", path }).remedy).toBe("");
     }

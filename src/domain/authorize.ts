@@ -109,8 +109,12 @@ export function authorize(authority: Authority, claim: Claim, nowUs: number): Al
   return observe(authority.subject.scopes, decision, claim);
 }
 
-/** What scopes and their conditions refuse passes where a lease observes; nothing else does. */
+/**
+ * What scopes and their conditions refuse passes where a lease observes; nothing else does. What is
+ * opaque cannot be observed.
+ */
 function observe(scopes: Scopes, refusal: Refused, claim: Claim): Allowed | Refused {
+  if (claim.protocol === "OPAQUE") return refusal;
   const [match] = matching(scopes, claim);
   const named = scopes.rules.some(({ rule }) => rule.target === claim.target);
   const rule = match?.rule ?? null;

@@ -37,15 +37,15 @@ export const ClaimBody = message("claim", {
   protocol: oneOf(2, PROTOCOLS),
   /** `host:port`, lower case, port always written: `payments.internal:443`, `[::1]:7000`. */
   target: str(3),
-  /** HTTP method or MCP method; absent for gRPC, which has none of its own. */
+  /** HTTP method or MCP method; absent for gRPC, which has none of its own, and for OPAQUE. */
   verb: str(4),
-  /** `/payments.v1.Payments/Get` for gRPC. */
+  /** `/payments.v1.Payments/Get` for gRPC; absent for OPAQUE. */
   path: str(5),
   /** What conditions asked for. Sorted by name, see input.ts. */
   inputs: repeated(nested(6, Input)),
   /** One entry, of the scope that permits it; none: no scope does. */
   limitState: repeated(nested(7, LimitState)),
-  /** Absent for MCP, whose target is a server's name. */
+  /** Absent for MCP, whose target is a server's name; HTTPS for OPAQUE, which is TLS passed on unread. */
   scheme: oneOf(8, SCHEMES),
 });
 export type Claim = ReturnType<typeof ClaimBody.decode>;

@@ -16,7 +16,7 @@ import {
   stallUsMax,
   stallUsMin,
 } from "./limits.ts";
-import { identityOf, type Manifest, SCOPE_NAME } from "./manifest.ts";
+import { type Capability, identityOf, type Manifest, SCOPE_NAME } from "./manifest.ts";
 import { isPrintable } from "./printable.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
 import {
@@ -230,7 +230,25 @@ function checkGrantOf(crypto: Crypto, body: GrantBody, manifest: Manifest): Inva
   }
   const names = new Set(manifest.capabilities.map((c) => c.name));
   const foreign = body.scopes.find((s) => !names.has(s.name));
-  return foreign === undefined
+  if (foreign !== undefined) {
+    return invalid("E_MANIFEST", `grant.scopes: the manifest has no capability ${foreign.name}`);
+  }
+  const bottomless = uncapped(body.scopes, manifest);
+  return bottomless === null
     ? null
-    : invalid("E_MANIFEST", `grant.scopes: the manifest has no capability ${foreign.name}`);
+    : invalid("E_MANIFEST", `grant.scopes: ${bottomless} is opaque and has no max_bytes`);
+}
+
+/** Whether a scope lets bytes pass that nobody looks into. */
+export const isOpaque = ({ rules }: Capability): boolean =>
+  rules.some((rule) => rule.protocol === "OPAQUE");
+
+/** The first scope that would let bytes pass unread without an end; null: none would. */
+export function uncapped(scopes: readonly ScopeGrant[], manifest: Manifest): string | null {
+  const found = scopes.find(
+    ({ name, limits }) =>
+      limits.maxBytes === UNLIMITED &&
+      manifest.capabilities.some((c) => c.name === name && isOpaque(c)),
+  );
+  return found?.name ?? null;
 }

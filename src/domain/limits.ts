@@ -112,6 +112,13 @@ export const messageBytesMax = 4 * MIB;
 export const headerListBytesMax = 16 * KIB;
 /** Bytes of one WebSocket message: none of it is kept here, and what sends more means a stream. */
 export const webSocketMessageBytesMax = 64 * MIB;
+/**
+ * Bytes of a TLS ClientHello: post-quantum key shares make some 2 KiB of one, and a resumed session's
+ * ticket may be longer. It is one handshake message; what is longer is not waited for.
+ */
+export const clientHelloBytesMax = 32 * KIB;
+/** Bytes that an opaque scope is offered where nobody said how many: a start, to be raised by a grant. */
+export const opaqueBytesOffered = 10_000_000;
 /** Bytes of the line that begins a chunk: its size, and extensions that nobody uses. */
 export const chunkLineBytesMax = 256;
 /** Informational answers before the final one: 100 and a few hints. */

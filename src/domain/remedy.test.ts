@@ -30,6 +30,23 @@ test("so is one that speaks HTTP, unless a shell would read the path in another 
   expect(asked("/o'clock")).not.toContain("--allow");
 });
 
+test("what passes unread is offered with a bound on its bytes, and never by --allow", () => {
+  const drafted = manifestBody({ agentVersion: DRAFT, capabilities: [] });
+  const asked = { ...REFUND, protocol: "OPAQUE", path: "", target: "bank.example:443" } as const;
+  expect(remedyFor(drafted, [], asked, null).split("\n")).toEqual([
+    "# in dragon.yaml, with a new version:",
+    "capabilities:",
+    "  opaque:bank:",
+    "    - opaque: bank.example:443",
+    "# then:",
+    "dragons manifest record dragon.yaml",
+    'dragons grant create --manifest dragon.yaml --scope opaque:bank:max_bytes=10000000 --unlimited --purpose "allow opaque bank.example:443"',
+  ]);
+  expect(remedyFor(manifestBody(), [], asked, "opaque:money")).toContain(
+    " --scope opaque:money:max_bytes=10000000 ",
+  );
+});
+
 test("one with a manifest of its own is told the lines of it, and no --allow", () => {
   const text = remedyFor(manifestBody(), [], REFUND, null);
   expect(text).toContain("# in dragon.yaml, with a new version:");

@@ -1,6 +1,7 @@
 import { placeText } from "./action-text.ts";
 import type { Claim } from "./claim.ts";
 import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
+import { opaqueBytesOffered } from "./limits.ts";
 import { DRAFT, type Manifest, manifestLabel, SCOPE_NAME } from "./manifest.ts";
 import { type Rule, ruleProblem } from "./rule.ts";
 
@@ -18,9 +19,10 @@ export function remedyFor(
 ): string {
   const scope = known ?? suggestScope(claim);
   if (scope === null) return "";
+  const wanted = claim.protocol === "OPAQUE" ? `${scope}:max_bytes=${opaqueBytesOffered}` : scope;
   const scopes = held.some((s) => s.name === scope)
     ? held.map(scopeFlag)
-    : [...held.map(scopeFlag), `--scope ${scope}`];
+    : [...held.map(scopeFlag), `--scope ${wanted}`];
   const grant = (name: string) =>
     `dragons grant create --manifest ${name} ${scopes.sort().join(" ")} --unlimited --purpose "${purpose(claim)}"`;
   if (known !== null) return grant(manifestLabel(manifest));
@@ -55,8 +57,8 @@ function scopeFlag({ name, limits }: ScopeGrant): string {
 }
 
 /** Pasted into a shell between double quotes, so only what means nothing to one. */
-const purpose = ({ verb, path }: Claim): string =>
-  `allow ${verb} ${path.replace(/^\//, "")}`
+const purpose = ({ protocol, target, verb, path }: Claim): string =>
+  (protocol === "OPAQUE" ? `allow opaque ${target}` : `allow ${verb} ${path.replace(/^\//, "")}`)
     .replace(/[^A-Za-z0-9 ._/:-]+/g, "")
     .replace(/ +/g, " ");
 
@@ -70,13 +72,13 @@ const ruleOf = ({ protocol, target, verb, path, scheme }: Claim): Rule => ({
   scheme: protocol === "GRPC" ? "UNSPECIFIED" : scheme,
 });
 
-/** `read:payments` for `/payments.v1.Payments/GetAll`; null: no name comes to mind. */
+/** `read:payments` for `/payments.v1.Payments/GetAll`, `opaque:bank`; null: no name comes to mind. */
 export function suggestScope(claim: Claim): string | null {
   const words = claim.path.split("/").filter((w) => w !== "");
   const [noun, method] =
     claim.protocol === "GRPC"
       ? [words[0]?.split(".").at(-1), words[1] ?? ""]
-      : claim.protocol === "HTTP"
+      : claim.protocol === "HTTP" || claim.protocol === "OPAQUE"
         ? [claim.target.split(/[.:]/)[0], claim.verb]
         : [claim.target, claim.path];
   const reads = /^(?:GET|HEAD|get|list|read|search|Get|List|Read|Watch|Search|Query|Check)/;
@@ -85,7 +87,8 @@ export function suggestScope(claim: Claim): string | null {
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, "-")
     .replace(/^-+|-+$/g, "");
-  const scope = `${reads.test(method) ? "read" : "write"}:${name}`;
+  const kind = claim.protocol === "OPAQUE" ? "opaque" : reads.test(method) ? "read" : "write";
+  const scope = `${kind}:${name}`;
   return SCOPE_NAME.test(scope) ? scope : null;
 }
 
@@ -105,6 +108,8 @@ function ruleLines(rule: Rule): string[] {
       ];
     case "HTTP":
       return [`    - http: ${scalar(`${rule.verb} ${placeText(rule)}${rule.path}`)}`, ...when];
+    case "OPAQUE":
+      return [`    - opaque: ${scalar(rule.target)}`];
     default:
       return [
         `    - mcp: ${scalar(`${rule.verb} ${rule.path}`.trimEnd())}`,

@@ -2,6 +2,15 @@ import { describe, expect, test } from "vitest";
 import { grpcRule } from "../../test/fixtures/authority.ts";
 import { coversRule, type Rule, ruleProblem } from "./rule.ts";
 
+const opaqueRule: Rule = {
+  protocol: "OPAQUE",
+  target: "bank.example:443",
+  verb: "",
+  path: "",
+  when: "",
+  scheme: "HTTPS",
+};
+
 describe("a rule", () => {
   const http = (verb: string, path: string, target = "ledger.internal:443"): Rule => ({
     protocol: "HTTP",
@@ -34,6 +43,7 @@ describe("a rule", () => {
     mcp("resources/read", "file:///reports/*"),
     http("PROPFIND", "/a%2Fb/"),
     http("GET", "/{a,b/c}*"),
+    opaqueRule,
   ])("$verb $path at $target can match something", (rule) => {
     expect(ruleProblem(rule)).toBeNull();
   });
@@ -75,7 +85,11 @@ describe("a rule", () => {
     ["a name where MCP has none", mcp("tools/list", "x"), /tools\/list has none/],
     ["no MCP name", mcp("tools/call", ""), /names nothing/],
     ["no protocol", { ...grpcRule("/a.B/C"), protocol: "UNSPECIFIED" }, /cannot speak of/],
-    ["an opaque protocol", { ...grpcRule("/a.B/C"), protocol: "OPAQUE" }, /cannot speak of/],
+    ["a path behind an opaque place", { ...opaqueRule, path: "/" }, /more than a place/],
+    ["a verb before an opaque place", { ...opaqueRule, verb: "GET" }, /more than a place/],
+    ["an opaque place in the clear", { ...opaqueRule, scheme: "HTTP" }, /not by TLS/],
+    ["an opaque place by whatever", { ...opaqueRule, scheme: "UNSPECIFIED" }, /not by TLS/],
+    ["an opaque place without a port", { ...opaqueRule, target: "h" }, /port 0/],
   ])("with %s is refused", (_, rule, why) => {
     expect(ruleProblem(rule)).toMatch(why);
   });
@@ -87,6 +101,7 @@ describe("a condition of a rule", () => {
     post: { ...grpcRule("/v1/*/x"), protocol: "HTTP", verb: "POST", scheme: "HTTPS" },
     get: { ...grpcRule("/{v1,v2/y}/*"), protocol: "HTTP", verb: "GET", scheme: "HTTPS" },
     tool: { ...grpcRule("x", "tracker"), protocol: "MCP", verb: "tools/call" },
+    opaque: opaqueRule,
     list: { ...grpcRule("", "tracker"), protocol: "MCP", verb: "tools/list" },
   };
 
@@ -117,6 +132,7 @@ describe("a condition of a rule", () => {
     ["post", 'header["a b"] == "x"', /written in small letters/],
     ["tool", 'header.accept == "x"', /of MCP actions it can read args/],
     ["list", "args.a == 1", /tools\/list has no arguments/],
+    ["opaque", 'path[0] == "a"', /of OPAQUE actions it can read nothing/],
     ["post", "json.a = 1", /a condition \(`when`\) that has `=`; write ==/],
   ])("of a %s, %s, is refused", (rule, when, why) => {
     expect(ruleProblem({ ...(rules[rule] as Rule), when })).toMatch(why);
@@ -135,4 +151,6 @@ test("a rule covers what it allows alone: without a condition, or with the same"
   expect(coversRule(wide, { ...narrow, scheme: "HTTPS" })).toBe(true);
   expect(coversRule({ ...wide, scheme: "HTTPS" }, narrow)).toBe(false);
   expect(coversRule(wide, { ...narrow, target: "h:1" })).toBe(false);
+  expect(coversRule(opaqueRule, opaqueRule)).toBe(true);
+  expect(coversRule(opaqueRule, { ...opaqueRule, protocol: "HTTP" })).toBe(false);
 });

@@ -15,7 +15,7 @@ import { compileWhen } from "./when-parser.ts";
  */
 export const Rule = message("rule", {
   protocol: oneOf(1, PROTOCOLS),
-  /** `host:port`, exact; of MCP the server's name. */
+  /** `host:port`, exact; of MCP the server's name. OPAQUE speaks of nothing else. */
   target: str(2),
   /** Exact; absent for gRPC. */
   verb: str(3),
@@ -23,7 +23,10 @@ export const Rule = message("rule", {
   path: str(4),
   /** A condition over the claim's inputs, see when.ts; absent: none. */
   when: str(5),
-  /** Absent for MCP; for gRPC also: in the clear or by TLS, as the agent asks. */
+  /**
+   * Absent for MCP; for gRPC also: in the clear or by TLS, as the agent asks. Of OPAQUE always HTTPS:
+   * TLS that nobody looks into, and no other bytes.
+   */
   scheme: oneOf(6, SCHEMES),
 });
 export type Rule = ReturnType<typeof Rule.decode>;
@@ -79,6 +82,11 @@ function actionProblem({ protocol, target, verb, path, scheme }: Rule): string |
         ? "names nothing; write * for any name without a slash"
         : `has the name ${show(path)}, and ${verb} has none`;
     }
+    case "OPAQUE":
+      if (verb !== "" || path !== "")
+        return "has more than a place, and what is opaque shows no more";
+      if (scheme !== "HTTPS") return "is opaque and not by TLS, which alone is passed on unread";
+      return targetProblem(target);
     default:
       return `has the protocol ${protocol}, which rules cannot speak of`;
   }
@@ -118,6 +126,7 @@ function whenProblem(rule: Rule): string | null {
 function unreadable({ protocol, verb, path }: Rule, { inputs }: When): string | null {
   for (const { name, source, keys } of inputs) {
     const readable = READABLE[protocol] ?? [];
+    if (readable.length === 0) return `${name}; of ${protocol} actions it can read nothing`;
     if (!readable.includes(source)) {
       return `${name}; of ${protocol} actions it can read ${readable.join(", ")}`;
     }

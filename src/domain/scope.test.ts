@@ -9,7 +9,8 @@ import {
   sha,
 } from "../../test/fixtures/authority.ts";
 import type { LeaseBody } from "./lease.ts";
-import { compileScopes, findRule, matching, matchRule, nearest } from "./scope.ts";
+import type { Rule } from "./rule.ts";
+import { compileScopes, findRule, matching, matchRule, nearest, passesUnread } from "./scope.ts";
 
 const lease = (...names: string[]): LeaseBody =>
   leaseBody(sha("grant"), sha("ledger"), {
@@ -31,6 +32,56 @@ const manifest = manifestBody({
 const scopes = compileScopes(manifest);
 const GET = claimOf("/payments.v1.Payments/Get");
 const PAY = claimOf("/payments.v1.Payments/Pay");
+
+describe("TLS is passed on unread", () => {
+  const opaqueRule = (target: string): Rule => ({
+    protocol: "OPAQUE",
+    target,
+    verb: "",
+    path: "",
+    when: "",
+    scheme: "HTTPS",
+  });
+  const read = (target: string, scheme: Rule["scheme"]): Rule => ({
+    protocol: "HTTP",
+    target,
+    verb: "GET",
+    path: "/",
+    when: "",
+    scheme,
+  });
+  const some = compileScopes(
+    manifestBody({
+      capabilities: [
+        { name: "opaque:bank", rules: [opaqueRule("bank:443"), opaqueRule("both:443")] },
+        { name: "read:both", rules: [read("both:443", "HTTPS"), read("bank:443", "HTTP")] },
+      ],
+    }),
+  );
+
+  test.each<[string, string[], string, boolean]>([
+    ["where an opaque rule is held", ["opaque:bank"], "bank:443", true],
+    ["where nothing else could be meant, so that a refusal says so", [], "bank:443", true],
+    [
+      "where both are held: the opaque one was asked for",
+      ["opaque:bank", "read:both"],
+      "both:443",
+      true,
+    ],
+    ["not where only a rule that reads is held", ["read:both"], "both:443", false],
+    ["not where nothing is held and rules could read", [], "both:443", false],
+    ["not at another port", ["opaque:bank"], "bank:444", false],
+    ["not where no rule says so", ["opaque:bank"], "other:443", false],
+  ])("%s", (_, held, target, unread) => {
+    expect(
+      passesUnread(
+        some,
+        held.map((name) => ({ name })),
+        target,
+      ),
+    ).toBe(unread);
+  });
+});
 
 describe("findRule", () => {
   // Which scopes are held × which action: the scope that permits it, or none.

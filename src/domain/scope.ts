@@ -110,6 +110,24 @@ export function findRule(
 }
 
 /**
+ * Whether TLS to a target is passed on unread rather than ended here and looked into: where an opaque
+ * rule for it is held, or where the manifest knows no other way to speak of it, so that what is refused
+ * is told as what it is. Never where the manifest does not say `opaque`.
+ */
+export function passesUnread(
+  scopes: Scopes,
+  held: readonly { readonly name: string }[],
+  target: string,
+): boolean {
+  const opaque = scopes.byTarget.get(exactKey({ protocol: "OPAQUE", target, verb: "" })) ?? [];
+  if (opaque.length === 0) return false;
+  if (opaque.some((r) => held.some((s) => s.name === r.scope))) return true;
+  return !scopes.rules.some(
+    ({ rule }) => rule.target === target && rule.protocol !== "OPAQUE" && rule.scheme !== "HTTP",
+  );
+}
+
+/**
  * The rule that came nearest to an action that none allows, for the sentence that refuses it: at the
  * same target the one that shares the longest beginning of the path, else one that would match at
  * another target. null: none is near.

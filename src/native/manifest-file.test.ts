@@ -309,6 +309,20 @@ describe("dragon.yaml", () => {
   const scoped = (...lines: string[]) =>
     `name: a\nversion: v1\ncode: []\ncapabilities:\n  read:a:\n${lines.map((l) => `    ${l}\n`).join("")}`;
 
+  test("speaks of opaque places by host and port alone", () => {
+    const { capabilities } = parseManifestYaml(scoped("- opaque: Bank.example.:8443"));
+    expect(capabilities[0]?.rules).toEqual([
+      {
+        protocol: "OPAQUE",
+        target: "bank.example:8443",
+        verb: "",
+        path: "",
+        when: "",
+        scheme: "HTTPS",
+      },
+    ]);
+  });
+
   test.each([
     ["name: a\nversion: v1\ncode: []\n", "accepted"],
     ["", "the file is not a mapping of keys to values"],
@@ -345,11 +359,11 @@ describe("dragon.yaml", () => {
     ["name: a\n---\nname: b\n", /^line 2: Source contains multiple documents/],
     ["name: a\n\tversion: v1\n", /^line 2: /],
     [scoped("[]"), "accepted"],
-    [scoped("- at: h:1"), "line 6: a rule of read:a has one of `grpc`, `http` and `mcp`"],
+    [scoped("- at: h:1"), "line 6: a rule of read:a has one of `grpc`, `http`, `mcp` and `opaque`"],
     [scoped("- grpc: a.B/C"), "line 6: a rule of read:a has `grpc` but no `at`"],
     [
       scoped("- grpc: a.B/C", "  http: GET https://h/"),
-      "line 6: a rule of read:a has one of `grpc`, `http` and `mcp`",
+      "line 6: a rule of read:a has one of `grpc`, `http`, `mcp` and `opaque`",
     ],
     [
       scoped("- grpc: a.B/C", "  at: h:1", "  server: x"),
@@ -380,6 +394,16 @@ describe("dragon.yaml", () => {
       /line 6: a rule of read:a allows nothing that rule 2 does not allow/,
     ],
     [scoped("- mcp: tools/call x"), /has `mcp` but no `server`/],
+    [
+      scoped("- opaque: bank.example"),
+      "line 6: a rule of read:a has no port; write opaque: bank.example:443",
+    ],
+    [scoped("- opaque: https://bank.example"), /has a scheme; write opaque: HOST:PORT/],
+    [scoped("- opaque: bank.example:443/x"), /which is not host:port/],
+    [scoped("- opaque: '*.example:443'"), /has the label "\*"/],
+    [scoped("- opaque: h:1", "  at: h:1"), /`at` does not stand with `opaque`/],
+    [scoped("- opaque: h:1", "  when: json.a"), /of OPAQUE actions it can read nothing/],
+    [scoped("- opaque: h:1", "- opaque: h:1"), /allows nothing that rule 1 does not allow/],
   ])("%j: %s", (yaml, message) => {
     if (typeof message === "string") expect(failure(yaml)).toBe(message);
     else expect(failure(yaml)).toMatch(message);

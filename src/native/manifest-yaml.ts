@@ -80,16 +80,19 @@ class ManifestReader extends YamlReader {
       "grpc",
       "http",
       "mcp",
+      "opaque",
       "at",
       "server",
       "when",
     ]);
-    const kinds = ["grpc", "http", "mcp"].filter((k) => keys.has(k));
+    const kinds = (["grpc", "http", "mcp", "opaque"] as const).filter((k) => keys.has(k));
     const [kind] = kinds;
     if (kind === undefined || kinds.length > 1) {
-      this.fail(node, `a rule of ${scope} has one of \`grpc\`, \`http\` and \`mcp\``);
+      this.fail(node, `a rule of ${scope} has one of \`grpc\`, \`http\`, \`mcp\` and \`opaque\``);
     }
-    const place = { grpc: "at", mcp: "server", http: "" }[kind as "grpc" | "http" | "mcp"];
+    const place = { grpc: "at", mcp: "server", http: "", opaque: "" }[
+      kind as NonNullable<typeof kind>
+    ];
     for (const other of ["at", "server"].filter((k) => k !== place && keys.has(k))) {
       this.fail(keys.get(other) as Node, `\`${other}\` does not stand with \`${kind}\``);
     }
@@ -99,7 +102,7 @@ class ManifestReader extends YamlReader {
         this.fail(node, `a rule of ${scope} has \`${kind}\` but no \`${key}\``);
       return this.text(value as Node, key);
     };
-    const action = text(kind as string);
+    const action = text(kind);
     // What a folded scalar leaves at its end is no part of a condition.
     const when = keys.has("when") ? text("when").trim() : "";
     const rule =
@@ -107,7 +110,9 @@ class ManifestReader extends YamlReader {
         ? grpcRule(action, text("at"), when)
         : kind === "http"
           ? httpRule(action, when)
-          : mcpRule(action, text("server"), when);
+          : kind === "mcp"
+            ? mcpRule(action, text("server"), when)
+            : opaqueRule(action, when);
     const problem = typeof rule === "string" ? rule : ruleProblem(rule);
     if (problem !== null) this.fail(node, `a rule of ${scope} ${problem}`);
     return rule as Rule;
@@ -157,6 +162,13 @@ function httpRule(action: string, when: string): Rule | string {
   const place = target(authority);
   if (typeof place === "string") return place;
   return { protocol: "HTTP", ...place, verb, path, when };
+}
+
+function opaqueRule(place: string, when: string): Rule | string {
+  if (place.includes("://")) return "has a scheme; write opaque: HOST:PORT";
+  const at = target(place);
+  if (typeof at === "string") return at.replace("write at:", "write opaque:");
+  return { protocol: "OPAQUE", target: at.target, verb: "", path: "", when, scheme: "HTTPS" };
 }
 
 function mcpRule(action: string, server: string, when: string): Rule | string {

@@ -87,7 +87,7 @@ function replay(
 }
 
 /** Why a claim is not in its one spelling; null: it is. */
-function abnormality({ protocol, target, path, scheme, inputs }: Claim): string | null {
+function abnormality({ protocol, target, verb, path, scheme, inputs }: Claim): string | null {
   if (protocol === "UNSPECIFIED") return "the claim names no protocol";
   const unsorted = inputsProblem(inputs);
   if (unsorted !== null) return unsorted;
@@ -95,6 +95,10 @@ function abnormality({ protocol, target, path, scheme, inputs }: Claim): string 
   if (scheme === "UNSPECIFIED") return "the claim does not say whether TLS was spoken";
   if (normaliseAuthority(target, 0) !== target) {
     return `${JSON.stringify(target)} is not a normal target`;
+  }
+  if (protocol === "OPAQUE") {
+    const bare = verb === "" && path === "" && scheme === "HTTPS" && inputs.length === 0;
+    return bare ? null : "the claim shows more of an opaque connection than there is to see";
   }
   const normal = protocol === "GRPC" ? normaliseGrpcPath(path) === path : isNormalHttpPath(path);
   return normal ? null : `${JSON.stringify(path)} is not a normal path`;

@@ -90,6 +90,8 @@ export interface Act {
   scope?: string;
   path?: string;
   target?: string;
+  /** Another action, and its claim with it. */
+  action?: Partial<Claim>;
   /** Spoils the claim alone, not the action. */
   claim?: (claim: Claim) => Claim;
   header?: (draft: ReceiptDraft) => ReceiptDraft;
@@ -406,7 +408,7 @@ export class Story {
     await this.#append(this.#draft(over), [none, none, none, none, none], this.ledgerKey);
   }
 
-  claim({ target, path, scope, claim }: Act): Claim {
+  claim({ target, path, scope, action, claim }: Act): Claim {
     const plain: Claim = {
       version: 1,
       protocol: "GRPC",
@@ -416,6 +418,7 @@ export class Story {
       inputs: [],
       limitState: [this.#left(scope ?? SCOPE)],
       scheme: "HTTPS",
+      ...action,
     };
     return claim?.(plain) ?? plain;
   }

@@ -10,6 +10,7 @@ import {
   type Measure,
   type ScopeGrant,
   UNLIMITED,
+  uncapped,
   verifyGrant,
 } from "../../domain/grant.ts";
 import { newId } from "../../domain/ids.ts";
@@ -105,6 +106,13 @@ export async function createGrant(
     throw new Failure(
       EXIT.usage,
       `--scope: ${manifestLabel(wanted.manifest)} has no capability ${foreign.name}; it has ${names || "none"}`,
+    );
+  }
+  const bottomless = uncapped(body.scopes, wanted.manifest);
+  if (bottomless !== null) {
+    throw new Failure(
+      EXIT.usage,
+      `--scope: ${bottomless} is opaque, so its bytes need a limit; write --scope ${bottomless}:max_bytes=10MB`,
     );
   }
   const signed = await signBody(GRANT, body, signers);

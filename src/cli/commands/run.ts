@@ -5,8 +5,8 @@ import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { fromHex, toHex } from "../../domain/bytes.ts";
 import { ClaimBody } from "../../domain/claim.ts";
-import { NO_LIMITS } from "../../domain/grant.ts";
-import { runGrantUs, runInstancesMax } from "../../domain/limits.ts";
+import { isOpaque, NO_LIMITS } from "../../domain/grant.ts";
+import { opaqueBytesOffered, runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
 import { coversRule, type Rule } from "../../domain/rule.ts";
@@ -274,7 +274,10 @@ async function grantFor(
   const grant = await createGrant(control, [await openSigner(grantKey)], {
     manifest,
     manifestHash: hash,
-    scopes: manifest.capabilities.map(({ name }) => ({ name, limits: NO_LIMITS })),
+    scopes: manifest.capabilities.map((capability) => ({
+      name: capability.name,
+      limits: isOpaque(capability) ? { ...NO_LIMITS, maxBytes: opaqueBytesOffered } : NO_LIMITS,
+    })),
     purpose: goal === "" ? `dragons run ${manifest.name}` : goal,
     forUs: runGrantUs,
     instancesMax: runInstancesMax,

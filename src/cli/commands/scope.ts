@@ -34,7 +34,7 @@ export function register(program: Command): void {
     .option("--body <json>", "of HTTP its body, of MCP its arguments")
     .addHelpText(
       "after",
-      "\nActions: grpc SERVICE/METHOD at HOST:PORT; http METHOD URL; mcp METHOD [NAME] at SERVER.",
+      "\nActions: grpc SERVICE/METHOD at HOST:PORT; http METHOD URL; mcp METHOD [NAME] at SERVER; opaque HOST:PORT.",
     )
     .action(
       run<ExplainOptions>(async (context, options, words) => {

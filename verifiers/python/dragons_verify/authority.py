@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from . import crypto
 from .artifacts import checkpoint, key_hash
 from .canonical import Broken, decode
-from .decide import manifest_fault
+from .decide import UNLIMITED, manifest_fault
 
 UUID7 = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
 OPERATOR_KINDS = ("GRANT", "KEY", "MANIFEST", "INSTANCE", "TENANT", "RESUME")
@@ -195,6 +195,9 @@ class Authority:
             if not g.body.purpose.isprintable() or 0 < g.body.observe_until_us <= g.body.not_before_us:
                 raise Broken("E_GRANT_FIELD")
             if {s.name for s in g.body.scopes} - {c.name for c in manifest.capabilities}:
+                raise Broken("E_GRANT_MANIFEST")
+            opaque = {c.name for c in manifest.capabilities for r in c.rules if r.protocol == "OPAQUE"}
+            if any(s.name in opaque and s.limits.max_bytes == UNLIMITED for s in g.body.scopes):
                 raise Broken("E_GRANT_MANIFEST")
             self.grants[g.ref] = g
 

@@ -27,6 +27,9 @@ def fault_of(claim):
         return "path"
     if claim.protocol == "HTTP" and not _normal_path(claim.path):
         return "path"
+    if claim.protocol == "OPAQUE":
+        bare = (claim.verb, claim.path, claim.scheme) == ("", "", "HTTPS") and not claim.inputs
+        return None if bare else "opaque"
     names = [i.name.encode() for i in claim.inputs]
     if any(a >= b for a, b in zip(names, names[1:])):
         return "inputs"
@@ -120,6 +123,9 @@ def _rule_fault(rule):
     port = TARGET.fullmatch(rule.target)
     if port is None or int(port.group(2)) > 65535:
         return "target"
+    if rule.protocol == "OPAQUE":
+        bare = (rule.verb, rule.path, rule.when, rule.scheme) == ("", "", "", "HTTPS")
+        return None if bare else "opaque"
     normal = {"GRPC": GRPC_PATH.fullmatch, "HTTP": _normal_path}.get(rule.protocol, lambda p: True)
     if not any(normal(path) for path in _examples(rule.path)):
         return "path"

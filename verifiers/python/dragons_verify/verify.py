@@ -502,6 +502,8 @@ class Section:
         if h.kind == "ACTION" and h.would_deny:
             if r.lease.body.observe_until_us <= h.opened_at_us:
                 raise Broken("E_SCOPE_EXCEEDED", "its lease does not observe")
+            if claim.protocol == "OPAQUE":
+                raise Broken("E_SCOPE_EXCEEDED", "what is opaque is not observed")
             if reason != h.would_deny:
                 raise Broken("E_DECISION_DIFFERS", str(reason))
             self.flag("OBSERVED", h.seq)
