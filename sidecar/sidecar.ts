@@ -4,6 +4,7 @@ import { toHex } from "../src/domain/bytes.ts";
 import { adminGraceUs } from "../src/domain/limits.ts";
 import { manifestLabel } from "../src/domain/manifest.ts";
 import { Progress } from "../src/domain/progress.ts";
+import { compileScopes, passesUnread } from "../src/domain/scope.ts";
 import type { Clock } from "../src/native/clock.ts";
 import { native } from "../src/native/crypto.ts";
 import { holdFolder } from "../src/native/hold.ts";
@@ -24,7 +25,7 @@ import { Lifetime, type Sidecar } from "./lifetime.ts";
 import { openAdmin } from "./listeners/admin.ts";
 import type { Report } from "./report.ts";
 import { ownedFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
-import { openStack, type Stack } from "./stack.ts";
+import { openStack, type Stack, type StackConfig } from "./stack.ts";
 import { type ControlClient, controlClient, dockWhenReached } from "./tether/control-client.ts";
 import { Governor } from "./tether/governor.ts";
 import { dnsResolve } from "./upstream/address.ts";
@@ -77,7 +78,11 @@ async function compose(start: Start): Promise<Sidecar> {
   // The next slab is asked for before this one is spent.
   const low = () => governor.beatNow();
   const { gate, holder, progress } = openGate(start, instance, ledger, hash, low);
-  const stack = await listen(start, gate, settings);
+  const scopes = compileScopes(authority.manifest);
+  const held = () => holder.lease?.body.scopes ?? [];
+  const stack = await listen(start, gate, settings, (target) =>
+    passesUnread(scopes, held(), target),
+  );
   const lifetime = new Lifetime(report);
   const governor = new Governor({
     client: centre.tether(
@@ -217,11 +222,12 @@ async function listen(
   { config, clock, opened }: Start,
   gate: Gate,
   { credential, upstreamCa, ca }: Settings,
+  passesUnread: StackConfig["passesUnread"],
 ): Promise<Stack> {
   const { proxy, routes } = config;
   const agentUid = process.getuid?.() ?? 0;
   const stack = await openStack({
-    config: { proxy, credential, routes, agentUid, transparent: null, upstreamCa },
+    config: { proxy, credential, routes, agentUid, transparent: null, passesUnread, upstreamCa },
     gate,
     ca,
     clock,

@@ -7,6 +7,7 @@ import { serveGrpc } from "./adapters/grpc.ts";
 import { isGrpc } from "./adapters/grpc-request.ts";
 import { Http1Server } from "./adapters/http.ts";
 import { serveHttp2 } from "./adapters/http2.ts";
+import { serveOpaque } from "./adapters/opaque.ts";
 import type { Gate } from "./gate/gate.ts";
 import { Demux } from "./listeners/demux.ts";
 import { proxyDoor, UNBOUND } from "./listeners/forward-proxy.ts";
@@ -43,6 +44,8 @@ export interface StackConfig {
   /** Whose connections a reverse route believes to be the agent's. */
   readonly agentUid: number;
   readonly transparent: Transparent | null;
+  /** Whether TLS to a target is passed on as it is: by an opaque rule, and nothing else. */
+  readonly passesUnread: (target: string) => boolean;
   /** Certificates trusted upstream beside the system's, PEM; empty: none. */
   readonly upstreamCa: string;
 }
@@ -74,6 +77,7 @@ export async function openStack(options: {
   const reach = new Reach({ resolve, extraCa: config.upstreamCa });
   const upstream = new Upstream(clock, reach);
   const services = { gate, upstream, clock };
+  const opaque = { gate, reach, clock };
   const http1Upstream = new Http1Upstream(clock, reach);
   const httpServices = { gate, upstream: http1Upstream, clock };
   const http1: Http1Server = new Http1Server(
@@ -87,6 +91,8 @@ export async function openStack(options: {
       isGrpc(raw)
         ? serveGrpc(stream, raw, last, ingress, services)
         : serveHttp2(stream, raw, last, ingress, httpServices),
+    passesUnread: config.passesUnread,
+    onUnread: (socket, hello, ingress) => void serveOpaque(socket, hello, ingress, opaque),
     onGarbage: (_ingress, detail) => {
       gate.refuse({ claim: null, traceparent: "" }, "PROTOCOL_UNSUPPORTED", detail);
     },

@@ -36,6 +36,7 @@ export const CARRIERS = {
     boundary: "the end of a message",
     cut: "a close frame 1008 with the reason and the receipt; within a frame, the connection's end",
   },
+  OPAQUE: { name: "opaque TLS", boundary: null, cut: "its connection reset" },
 } as const satisfies Record<string, CarrierRow>;
 
 export type Carrier = keyof typeof CARRIERS;

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
+import { type ClientHello, readClientHello } from "../adapters/client-hello.ts";
 import type { Ingress } from "../adapters/exchange.ts";
 import { breakOff } from "../adapters/http-wire.ts";
 import { H2Connection } from "../h2/connection.ts";
@@ -13,6 +14,10 @@ export interface DemuxHandlers {
   readonly onStream: (stream: H2Stream, raw: RawHeaders, last: boolean, ingress: Ingress) => void;
   /** A connection on which HTTP/1 is spoken. */
   readonly onHttp1: (socket: Socket, ingress: Ingress) => void;
+  /** Whether TLS to this target is passed on as it is. */
+  readonly passesUnread: (target: string) => boolean;
+  /** TLS that is, with what its client says first; a string: what is wrong with that. */
+  readonly onUnread: (socket: Socket, hello: ClientHello | string, ingress: Ingress) => void;
   /** Bytes that are no protocol we carry. The connection is reset. */
   readonly onGarbage: (ingress: Ingress, detail: string) => void;
 }
@@ -41,8 +46,28 @@ export class Demux {
   /** A connection whose first bytes are still to come. */
   accept(socket: Socket, ingress: Ingress): void {
     this.#track(socket);
-    const timer = this.#clock.after(sniffUs, () => {
+    const late = () =>
       this.#refuse(socket, ingress, "nothing was said in time; a client must speak first");
+    this.#peek(socket, sniffUs, late, (head) => {
+      const protocol = sniff(head);
+      return protocol === "undecided" ? null : () => this.#route(protocol, socket, ingress, head);
+    });
+  }
+
+  /**
+   * Looks at what comes first until it tells enough: what is then called finds all of it still to be read.
+   *
+   * @param late called instead, when it has not within `us` microseconds.
+   */
+  #peek(
+    socket: Socket,
+    us: number,
+    late: () => void,
+    enough: (head: Buffer) => (() => void) | null,
+  ): void {
+    const timer = this.#clock.after(us, () => {
+      settled();
+      late();
     });
     const settled = (): void => {
       timer.cancel();
@@ -55,11 +80,11 @@ export class Demux {
       const more = socket.read() as Buffer | null;
       if (more === null) return;
       head = head.length === 0 ? more : Buffer.concat([head, more]);
-      const protocol = sniff(head);
-      if (protocol === "undecided") return;
+      const go = enough(head);
+      if (go === null) return;
       settled();
       socket.unshift(head);
-      this.#route(protocol, socket, ingress, head);
+      go();
     };
     socket.on("readable", look);
     socket.once("close", settled);
@@ -69,15 +94,29 @@ export class Demux {
     if (protocol === "http2") this.http2(socket, ingress);
     else if (protocol === "http1") this.#handlers.onHttp1(socket, ingress);
     else if (protocol === "tls") {
-      this.#tls.accept(socket, ingress, (secure, inside) => {
-        this.#track(secure);
-        if (secure.alpnProtocol === "h2") this.http2(secure, inside);
-        else this.#handlers.onHttp1(secure, inside);
-      });
+      if (this.#handlers.passesUnread(ingress.target)) this.#unread(socket, ingress);
+      else this.#terminate(socket, ingress);
     } else {
       const said = head.subarray(0, 8).toString("hex");
       this.#refuse(socket, ingress, `it begins with ${said}, which is not TLS, HTTP/2 or HTTP/1`);
     }
+  }
+
+  #terminate(socket: Socket, ingress: Ingress): void {
+    this.#tls.accept(socket, ingress, (secure, inside) => {
+      this.#track(secure);
+      if (secure.alpnProtocol === "h2") this.http2(secure, inside);
+      else this.#handlers.onHttp1(secure, inside);
+    });
+  }
+
+  #unread(socket: Socket, ingress: Ingress): void {
+    const say = (hello: ClientHello | string) => this.#handlers.onUnread(socket, hello, ingress);
+    const late = () => say("does not say hello to its end in time");
+    this.#peek(socket, handshakeUs, late, (head) => {
+      const hello = readClientHello(head);
+      return hello === null ? null : () => say(hello);
+    });
   }
 
   http2(socket: Socket, ingress: Ingress): void {

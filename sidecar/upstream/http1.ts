@@ -63,7 +63,7 @@ export class Http1Upstream {
     pool.count++;
     const connection = await this.#reach.connect(
       permit,
-      "http/1.1",
+      ["http/1.1"],
       (reached) => new Http1Connection(reached),
     );
     if ("unreachable" in connection) {

@@ -29,6 +29,8 @@ export interface ReachOptions {
   readonly extraCa: string;
 }
 
+export type Alpn = "h2" | "http/1.1";
+
 /** A connection that was just opened, its certificate verified. */
 export interface Reached {
   readonly socket: Socket;
@@ -51,12 +53,12 @@ export class Reach {
   }
 
   /**
-   * @param protocol the one application protocol to agree on by ALPN.
+   * @param protocols to agree on by ALPN, the one preferred first.
    * @param open what to make of a connection; when it rejects, the next address is tried.
    */
   async connect<T>(
     permit: Permit,
-    protocol: "h2" | "http/1.1",
+    protocols: readonly Alpn[],
     open: (reached: Reached) => T | Promise<T>,
   ): Promise<T | Unreachable> {
     const { target } = permit.facts.claim;
@@ -76,7 +78,7 @@ export class Reach {
     let last = "no address";
     for (const address of addresses) {
       try {
-        return await open(await this.#dial(permit, address, protocol));
+        return await open(await this.#dial(permit, address, protocols));
       } catch (error) {
         last = `${address}: ${told(error)}`;
       }
@@ -85,11 +87,12 @@ export class Reach {
   }
 
   /** Rejects when it does not answer in time, or its certificate does not hold. */
-  async #dial(permit: Permit, address: string, protocol: "h2" | "http/1.1"): Promise<Reached> {
+  async #dial(permit: Permit, address: string, protocols: readonly Alpn[]): Promise<Reached> {
     const { host, port } = splitTarget(permit.facts.claim.target);
     const signal = AbortSignal.timeout(handshakeUs / 1000);
     const dialled = `${address.includes(":") ? `[${address}]` : address}:${port}`;
-    if (inTheClear(permit)) {
+    // What is opaque is the agent's own TLS: its certificate is the agent's to verify.
+    if (inTheClear(permit) || permit.facts.claim.protocol === "OPAQUE") {
       const socket = connectTcp({ host: address, port, noDelay: true });
       await opened(socket, "connect", signal);
       return { socket, dialled, peerCertificate: new Uint8Array() };
@@ -101,7 +104,7 @@ export class Reach {
       ...(isIP(host) === 0 ? { servername: host } : {}),
       secureContext: this.#trusted(),
       minVersion: "TLSv1.2",
-      ALPNProtocols: [protocol],
+      ALPNProtocols: [...protocols],
     });
     await opened(secure, "secureConnect", signal);
     secure.setNoDelay(true);

@@ -46,7 +46,7 @@ export class Upstream {
       const detail = `all ${connectionsPerUpstreamMax} connections to it are full`;
       return unreachable("OVERLOADED", detail);
     }
-    const connection = await this.#reach.connect(permit, "h2", (reached) =>
+    const connection = await this.#reach.connect(permit, ["h2"], (reached) =>
       openHttp2(reached, this.#clock),
     );
     if ("unreachable" in connection) return connection;

@@ -117,6 +117,8 @@ export const webSocketMessageBytesMax = 64 * MIB;
  * ticket may be longer. It is one handshake message; what is longer is not waited for.
  */
 export const clientHelloBytesMax = 32 * KIB;
+/** Records that a ClientHello may come in: clients send one, or two for a long one. */
+export const clientHelloRecordsMax = 4;
 /** Bytes that an opaque scope is offered where nobody said how many: a start, to be raised by a grant. */
 export const opaqueBytesOffered = 10_000_000;
 /** Bytes of the line that begins a chunk: its size, and extensions that nobody uses. */

@@ -2,7 +2,15 @@ import { once } from "node:events";
 import type { ClientHttp2Stream, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import type { Carrier } from "../../sidecar/gate/cuts.ts";
-import { framed, RawClient, type Rig, rawUpstream, type Seen } from "../datapath/harness.ts";
+import {
+  framed,
+  RawClient,
+  type Rig,
+  rawUpstream,
+  type Seen,
+  tunnel,
+} from "../datapath/harness.ts";
+import { clientHello } from "../datapath/hello.ts";
 import {
   AUTHORIZATION,
   type SocketUpstream,
@@ -341,6 +349,48 @@ async function webSocketWay(rig: Rig): Promise<Way> {
   };
 }
 
+// Opaque TLS
+
+/** Of a whole answer nobody knows that it is one. */
+const UNREAD: Pieces = { half: "half", rest: "rest", next: "next", bytes: [4, 4] };
+
+async function opaqueWay(rig: Rig): Promise<Way> {
+  const { upstream, say, hears } = await listening();
+  const target = `127.0.0.1:${upstream.port}`;
+  rig.opaque.add(target);
+  const wire = new Wire(await tunnel(rig.stack.proxyAddress.port, target));
+  const begin = async (said: string): Promise<Flow> => {
+    wire.socket.write(clientHello({ serverName: null }));
+    wire.say(said);
+    await hears(said);
+    return {
+      answer: () => say("half"),
+      goOn: () => say("restnext"),
+      sayMore: () => wire.say("more"),
+      finish: () => void wire.socket.end(),
+      given: () => upstream.heard.join(""),
+      gone: upstream.gone[0] as Promise<unknown>,
+      told: wire.all().then((text) => ({ body: text, text, whole: wire.ended === "end" })),
+    };
+  };
+  return {
+    asked: () => begin("asked"),
+    asking: () => begin("half of it"),
+    unended: () => begin("all of it"),
+    async half() {
+      const flow = await begin("asked");
+      const there = wire.hears(/half$/);
+      say("half");
+      await there;
+      return flow;
+    },
+    close() {
+      wire.close();
+      upstream.close();
+    },
+  };
+}
+
 const BODY: Pieces = { half: "half", rest: "rest", next: "", bytes: [4, 8] };
 const EVENTS: Pieces = { half: "data: ha", rest: "lf\n\n", next: "data: ne", bytes: [8, 12] };
 const PLAIN_HEAD = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n";
@@ -361,6 +411,7 @@ const BY_CARRIER: Record<Carrier, readonly Omit<Walk, "carrier">[]> = {
     { wire: "HTTP/1.1", pieces: EVENTS, open: httpWay(EVENTS, EVENTS_HEAD, chunk, http1Agent) },
     { wire: "HTTP/2", pieces: EVENTS, open: httpWay(EVENTS, EVENTS_HEAD, chunk, http2Agent) },
   ],
+  OPAQUE: [{ wire: "TCP", pieces: UNREAD, open: opaqueWay }],
   WEB_SOCKET: [{ wire: "HTTP/1.1", pieces: FRAMES, open: webSocketWay }],
 };
 

@@ -178,6 +178,17 @@ describe("dragons scope explain", () => {
     );
   });
 
+  test("knows an opaque place by its host and port", async () => {
+    const yaml = "name: a\nversion: v1\ncode: []\ncapabilities:\n";
+    await writeFile("bank.yaml", `${yaml}  opaque:bank:\n    - opaque: bank.example:8443\n`);
+    const at = (port: number, ...flags: string[]) =>
+      explain(`opaque bank.example:${port}`, "--manifest", "bank.yaml", ...flags);
+    expect(await at(8443, "-o", "name")).toBe("\nALLOWED\n");
+    const other = await at(443);
+    expect(other).toContain("opaque bank.example:443 is in no scope of the manifest; opaque:bank");
+    expect(other).toContain("    - opaque: bank.example:443");
+  });
+
   test("answers programs with all of it", async () => {
     const { out } = await terminal.dragons(
       ..."scope explain -o json --body".split(" "),

@@ -168,6 +168,7 @@ export const decide: Decide = (held, claim, nowUs) => {
       when: "query.dry_run",
       scheme: claim.scheme,
     },
+    { protocol: "OPAQUE", target, verb: "", path: "", when: "", scheme: "HTTPS" },
     ...["/ok", "/ok/*", "/ok/*/*"].map((path): Rule => {
       return { protocol: "HTTP", target, verb, path, when: "", scheme: claim.scheme };
     }),
@@ -193,6 +194,8 @@ export interface Rig {
   readonly authority: AuthorityHolder;
   readonly gate: Gate;
   readonly ca: CertificateAuthority;
+  /** Targets to which TLS is passed on unread. */
+  readonly opaque: Set<string>;
   close(): Promise<void>;
 }
 
@@ -204,6 +207,7 @@ export async function openRig(
   real: GateLedger | null = null,
   lease: Verified<LeaseBody> | null = leaseFrom(clock.nowUs()),
 ): Promise<Rig> {
+  const opaque = new Set<string>();
   const ledger = new MemoryLedger();
   const authority = new AuthorityHolder(clock, decide);
   const gate = new Gate(
@@ -233,6 +237,7 @@ export async function openRig(
       agentUid: process.getuid?.() ?? -1,
       transparent: null,
       upstreamCa: "",
+      passesUnread: (target) => opaque.has(target),
       ...config,
     },
     gate,
@@ -244,7 +249,7 @@ export async function openRig(
     authority.close();
     await stack.close(0);
   };
-  return { stack, ledger, authority, gate, ca, close };
+  return { stack, ledger, authority, gate, ca, opaque, close };
 }
 
 /** An upstream of bare HTTP/2 streams, for what no gRPC library would do. */

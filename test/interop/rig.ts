@@ -97,6 +97,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
         port: 0,
       },
       credential: CREDENTIAL,
+      passesUnread: () => false,
       routes,
       upstreamCa,
       agentUid: process.getuid?.() ?? 0,
