@@ -126,6 +126,8 @@ export interface NoteSignature {
   readonly signer: NoteKey;
   /** When a cosigner says that it saw this head; null for the ledger's own line. */
   readonly timeSeconds: number | null;
+  /** Which of the signature lines it is, from 0. */
+  readonly line: number;
 }
 
 export interface OpenedNote {
@@ -154,7 +156,7 @@ export function openNote(
   const signatures: NoteSignature[] = [];
   const unknown: string[] = [];
   const seen = new Set<NoteKey>();
-  for (const { name, blob } of parsed.lines) {
+  for (const [line, { name, blob }] of parsed.lines.entries()) {
     const signer = known.find(
       (k) => k.key.name === name && equal(k.hash, blob.subarray(0, 4)),
     )?.key;
@@ -168,7 +170,7 @@ export function openNote(
     if (verified === null) {
       return invalid("E_SIGNATURE", `note: signature by ${name} does not verify`);
     }
-    signatures.push(verified);
+    signatures.push({ ...verified, line });
   }
   if (signatures.length === 0) return invalid("E_KEY_UNKNOWN", "note: no line by a trusted key");
   return { checkpoint, text: parsed.text, signatures, unknown };
@@ -179,7 +181,7 @@ function verifyLine(
   text: string,
   signer: NoteKey,
   blob: Uint8Array,
-): NoteSignature | null {
+): Omit<NoteSignature, "line"> | null {
   let timeSeconds: number | null = null;
   let signature = blob;
   if (signer.role === "COSIGNER") {

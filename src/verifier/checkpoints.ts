@@ -50,17 +50,16 @@ export function proveCheckpoint(
   ]);
   if (isInvalid(opened)) {
     if (note.startsWith("dragons/ledger/") && !note.startsWith(`${origin}\n`)) return otherOrigin();
-    const code = opened.code === "E_KEY_UNKNOWN" ? "E_CP_UNSIGNED" : codeOf("CP", opened);
-    return broken("CHECKPOINT", code, 0, opened.detail);
+    return broken("CHECKPOINT", codeOf("CP", opened), 0, opened.detail);
   }
   if (!equal(opened.checkpoint.ledgerId, ledgerId)) return otherOrigin();
   const { size, root } = opened.checkpoint;
-  if (!opened.signatures.some((s) => s.signer === own)) {
+  if (!opened.signatures.some((s) => s.signer === own && s.line === 0)) {
     return broken(
       "CHECKPOINT",
       "E_CP_SIG",
       0,
-      `the checkpoint of ${size} lacks its ledger's signature`,
+      `the checkpoint of ${size} does not begin with its ledger's signature`,
     );
   }
   if (opened.unknown.length > 0) flags.raise("UNKNOWN_SIGNER", null, opened.unknown.join(", "));

@@ -15,7 +15,7 @@ import { Intents } from "./intents.ts";
 import { LeaseBook } from "./lease-book.ts";
 import { LimitBook } from "./limit-book.ts";
 import { FrontierFrame, OpenIntentFrame as OpenIntentCodec, type OpenIntentFrame } from "./pack.ts";
-import type { Walk } from "./receipts.ts";
+import { ALL_FIELDS, type Walk } from "./receipts.ts";
 import { Tree } from "./tree.ts";
 import type { TrustFile } from "./trust-file.ts";
 
@@ -142,6 +142,7 @@ function startWalk(
     flags,
     hashes: new HashList(),
     openFields: [],
+    erased: new Map<number, number>(),
     ids: new Set<string>(),
     lastHeader: null,
   };
@@ -252,11 +253,12 @@ export function addOpenIntent(ledger: Ledger, bytes: Uint8Array): Break | null {
   }
   ledger.openIntents.push(row);
   ledger.walk.flags.raise("OPEN_INTENT", row.intentSeq);
-  return (
-    ledger.walk.intents.link(row.intentSeq, row, ledger.lastSeq) ??
-    ledger.walk.intents.advance(ledger.lastSeq) ??
-    ledger.walk.limits.open(row.intentSeq)
-  );
+  const closed = ledger.walk.intents.link(row.intentSeq, row, ledger.lastSeq);
+  if (closed !== null) {
+    const what = `intent ${row.intentSeq} is closed, and listed as open`;
+    return broken("OPEN_INTENTS", "E_INTENT_COUNT", ledger.lastSeq, what);
+  }
+  return ledger.walk.intents.advance(ledger.lastSeq) ?? ledger.walk.limits.open(row.intentSeq);
 }
 
 /** Leaf hashes of receipts after the last one shown, 32 bytes each, end to end. */
@@ -294,7 +296,17 @@ export function closeLedger(ledger: Ledger): Break | null {
       `intent ${missing} is neither closed nor listed as open`,
     );
   }
+  raiseHidden(walk);
   return unreferenced(authority, walk.leases);
+}
+
+/** What is not to be seen: erased, as a later receipt says, or withheld by whoever made the pack. */
+function raiseHidden({ openFields, erased, flags, firstSeq }: Walk): void {
+  for (const [i, open] of openFields.entries()) {
+    const gone = erased.get(i) ?? 0;
+    if (gone !== 0) flags.raise("ERASED", firstSeq + i);
+    if ((open | gone) !== ALL_FIELDS) flags.raise("WITHHELD", firstSeq + i);
+  }
 }
 
 function unreferenced(authority: Authority, leases: LeaseBook): Break | null {

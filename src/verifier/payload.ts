@@ -1,4 +1,4 @@
-import { equal, toHex } from "../domain/bytes.ts";
+import { equal } from "../domain/bytes.ts";
 import type { Codec } from "../domain/canonical.ts";
 import { commitment, payloadHash } from "../domain/chain.ts";
 import { type Claim, ClaimBody } from "../domain/claim.ts";
@@ -121,8 +121,9 @@ export function readContents(header: ReceiptHeader, { data }: Disclosed): Conten
   if (isBroken(outcome)) return outcome;
   const claim = read(ClaimBody, data.claim);
   if (isBroken(claim)) return claim;
-  const first = evidence?.leases[0];
-  if (header.kind === "ACTION" && first !== undefined && toHex(first) !== toHex(header.leaseRef)) {
+  const cited =
+    evidence === null || equal(evidence.leases[0] ?? new Uint8Array(0), header.leaseRef);
+  if (header.kind === "ACTION" && !cited) {
     return broken(
       "CONTENT",
       "E_LEASE_COVERAGE",

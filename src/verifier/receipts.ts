@@ -19,6 +19,9 @@ import { ReceiptFrame } from "./pack.ts";
 import { type Contents, type Disclosed, openPayload, readContents } from "./payload.ts";
 import type { Tree } from "./tree.ts";
 
+/** A mask with every payload field in it. */
+export const ALL_FIELDS = 2 ** PAYLOAD_FIELDS.length - 1;
+
 /** Where the walk along one ledger stands. 32 bytes a receipt are kept, for what refers back. */
 export interface Walk {
   readonly crypto: Crypto;
@@ -32,6 +35,8 @@ export interface Walk {
   readonly hashes: HashList;
   /** Of every receipt shown, which payload fields are open: bit f−1. */
   readonly openFields: number[];
+  /** Of receipts that were redacted, by place in `hashes`, which payload fields are gone: bit f−1. */
+  readonly erased: Map<number, number>;
   /** Ids of receipts without an intent; those with one increase, so they cannot repeat. */
   readonly ids: Set<string>;
   /** Seq of the first receipt shown. */
@@ -186,6 +191,9 @@ function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
     return bad(`${kind} and what it refers to do not go together`);
   if (kind !== "ACTION" && header.spentBytes !== 0) return bad(`${kind} spends bytes`);
   if (kind !== "REDACTION" && header.redactedMask !== 0) return bad(`${kind} redacts nothing`);
+  if (kind === "REDACTION" && !(header.redactedMask > 0 && header.redactedMask <= ALL_FIELDS)) {
+    return bad("a redaction names one or more of the five fields");
+  }
   const observed = header.wouldDeny !== "UNSPECIFIED";
   if (observed && kind !== "ACTION") return bad(`a ${kind} that was merely observed`);
   if (intentSeq > header.intentsOpened) return bad("it closes an intent that was not opened");
@@ -326,7 +334,7 @@ function referenceProblem(walk: Walk, header: ReceiptHeader): Break | null {
   const referred = walk.hashes.indexOf(header.refersTo);
   if (referred >= 0) {
     if (header.kind !== "REDACTION") return null;
-    walk.flags.raise("ERASED", walk.firstSeq + referred);
+    walk.erased.set(referred, (walk.erased.get(referred) ?? 0) | header.redactedMask);
     if (((walk.openFields[referred] as number) & header.redactedMask) === 0) return null;
     const what = `it erases what receipt ${walk.firstSeq + referred} still shows`;
     return broken("REFERENCE", "E_OPENING_REDACTED", header.seq, what);

@@ -89,7 +89,10 @@ export class Tally {
     if (header.intentSeq > 0 && contents.claim !== null) this.add("LIMITS");
     if (header.refersTo.length > 0) this.add("REFERENCE");
     this.#count(ledger, header, decision);
-    this.#withheld(ledger, header, disclosed.data.claim === null, disclosed);
+    const decided = header.kind === "ACTION" || header.kind === "DENIAL";
+    if (decided && disclosed.data.claim === null) {
+      ledger.walk.flags.raise("SCOPE_UNSHOWN", header.seq);
+    }
   }
 
   #count(ledger: Ledger, header: Proven["header"], decision: Proven["decision"]): void {
@@ -107,18 +110,6 @@ export class Tally {
     if (decision === "SAME") counts.decisionsSame++;
     if (decision === "NOT_REPRODUCIBLE") counts.decisionsNotReproducible++;
     if (decision === "UNSHOWN") counts.decisionsUnshown++;
-  }
-
-  #withheld(
-    { walk }: Ledger,
-    { kind, seq }: Proven["header"],
-    claimHidden: boolean,
-    { data }: Proven["disclosed"],
-  ): void {
-    if (claimHidden && (kind === "ACTION" || kind === "DENIAL"))
-      walk.flags.raise("SCOPE_UNSHOWN", seq);
-    const hidden = PAYLOAD_FIELDS.filter((f) => data[f] === null && f !== "claim");
-    if (hidden.length > 0) walk.flags.raise("WITHHELD", seq);
   }
 
   /** A ledger came to its end and everything added up. */

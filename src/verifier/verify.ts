@@ -244,6 +244,7 @@ class Reading {
     if (this.ledgers.length === 0)
       return broken("FRAMES", "E_PACK_EMPTY", 0, "the pack has no ledger");
     if (this.ledgers.length === this.#announced) return null;
+    this.ledgerId = "";
     const what = `the header announces ${this.#announced} ledgers, the pack has ${this.ledgers.length}`;
     return broken("FRAMES", "E_PACK_TRUNCATED", 0, what);
   }

@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Report } from "../../src/verifier/report.ts";
 import { lacks } from "../skips.ts";
+import { owed, packOf, readCorpus } from "../vectors/corpus.ts";
 import { check, checked, goodStory, keyOf } from "../verifier/build.ts";
-import { trustJson } from "../verifier/second.ts";
+import { trustJson } from "../verifier/trust-json.ts";
 import { type Chromium, startChromium, verifyInChromium } from "./chromium.ts";
+
+const corpus = readCorpus();
 
 describe.skipIf(lacks("chromium"))("the verifier in a real Chromium", () => {
   let chromium: Chromium;
@@ -33,4 +36,15 @@ describe.skipIf(lacks("chromium"))("the verifier in a real Chromium", () => {
     expect(new Set(ours.map((r) => r.verdict))).toEqual(new Set(["ANCHORED", "INTACT", "BROKEN"]));
     expect(await verifyInChromium(chromium, given)).toEqual(ours);
   });
+
+  test("comes to the verdict that the corpus owes, case by case", async () => {
+    const given = corpus.cases.map((c) => ({
+      pack: packOf(corpus, c),
+      trust: c.trust === null ? null : JSON.stringify(corpus.trusts[c.trust]),
+      nowUs: c.nowUs,
+    }));
+    const reports = await verifyInChromium(chromium, given);
+    const said = reports.map((report, n) => [corpus.cases[n]?.name, owed(report)]);
+    expect(said).toEqual(corpus.cases.map((c) => [c.name, c.wanted]));
+  }, 240_000);
 });

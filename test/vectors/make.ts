@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { toHex, utf8 } from "../../src/domain/bytes.ts";
 import { commitment, leafHash, nextIntentsHead, payloadHash } from "../../src/domain/chain.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
@@ -9,12 +11,12 @@ import { refOf, signBody } from "../../src/domain/signing.ts";
 import { exitCodeOf } from "../../src/verifier/report.ts";
 import { locateReceiptByte, tamper } from "../../src/verifier/tamper.ts";
 import { check, crypto, goodStory, type Story } from "../verifier/build.ts";
+import { attacksPage } from "./attacks/page.ts";
+import { makeCorpus, writeCorpus } from "./corpus.ts";
 
 /**
  * The golden vectors of docs/formats.md: one small ledger with its keys, every intermediate value, its
  * pack, and the verdicts on it. Keys are SHA-256 of `test key <name>`, so nothing here is secret.
- *
- *     node test/vectors/make.ts > test/vectors/d1.json
  */
 export async function makeVectors() {
   const story = await goodStory();
@@ -112,4 +114,18 @@ function intentsHeads(story: Story): string[] {
   });
 }
 
-if (import.meta.main) process.stdout.write(`${JSON.stringify(await makeVectors(), null, 2)}\n`);
+/** What `npm run vectors` writes, by the file's name in the repository. */
+export async function makeFiles(): Promise<Record<string, string>> {
+  const corpus = await makeCorpus();
+  return {
+    "test/vectors/d1.json": `${JSON.stringify(await makeVectors(), null, 2)}\n`,
+    "test/vectors/attacks.json": writeCorpus(corpus),
+    "docs/attacks.md": attacksPage(corpus),
+  };
+}
+
+if (import.meta.main) {
+  for (const [name, content] of Object.entries(await makeFiles())) {
+    writeFileSync(join(import.meta.dirname, "../..", name), content);
+  }
+}

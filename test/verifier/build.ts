@@ -43,6 +43,7 @@ import type { Checked } from "./second.ts";
 
 export const crypto = native;
 const none = new Uint8Array(0);
+type Evidence = ReturnType<typeof EvidenceBody.decode>;
 export const START_US = 1_795_000_000_000_000;
 export const SECOND = 1_000_000;
 const SCOPE = "read:payments";
@@ -99,6 +100,7 @@ export interface Act {
   egressLastUs?: number;
   receiptId?: string;
   goal?: Uint8Array;
+  evidence?: (evidence: Evidence) => Evidence;
   /** Of the request's body. */
   bytes?: number;
 }
@@ -490,7 +492,7 @@ export class Story {
         messages: 1,
         scheme: plain.scheme,
       });
-      const evidence = EvidenceBody.encode({
+      const shown: Evidence = {
         version: 1,
         dialled: "127.0.0.1:443",
         peerCertificate: none,
@@ -498,7 +500,8 @@ export class Story {
         firstByteUs: openedAtUs,
         measure: "FILES",
         enforcement: "ADVISORY",
-      });
+      };
+      const evidence = EvidenceBody.encode(act.evidence?.(shown) ?? shown);
       const outcome = OutcomeBody.encode({
         version: 1,
         status: "grpc-status: 0",

@@ -28,6 +28,16 @@ test("a good pack is ANCHORED, and every check that it can be put to passes", as
   expect(report.findings[0]).toMatch(/^ANCHORED: 5 receipts in 1 ledger, /);
 });
 
+test("it counts which decisions came out the same, which cannot be repeated and which are not shown", async () => {
+  const story = await goodStory();
+  await story.deny({}, { reason: "LEASE_EXPIRED" });
+  await story.checkpoint();
+  const open = await check(story, await story.pack());
+  expect(open.ledgers[0]?.counts).toMatchObject({ decisionsSame: 4, decisionsNotReproducible: 1 });
+  const closed = await check(story, await story.pack({ disclose: [] }));
+  expect(closed.ledgers[0]?.counts).toMatchObject({ decisionsSame: 0, decisionsUnshown: 5 });
+});
+
 test("the report is plain JSON", async () => {
   const story = await goodStory();
   const report = await check(story, await story.pack());

@@ -46,7 +46,7 @@ def frames(file):
             continue
         end = decode("end", body)
         if end.frames != count:
-            raise Broken("E_PACK_FRAME", f"END counts {end.frames} frames, there are {count}")
+            raise Broken("E_PACK_TRUNCATED", f"END counts {end.frames} frames, there are {count}")
         if file.read(1):
             raise Broken("E_PACK_TRAILING", "something follows END")
         return

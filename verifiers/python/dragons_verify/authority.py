@@ -55,6 +55,14 @@ def all_verify(thing):
     return good and all(crypto.verify(s.key, message, s.value) for s in thing.signatures)
 
 
+def once(seen, thing):
+    """No object stands twice in a section."""
+    if thing.ref in seen:
+        raise Broken(code(thing, "DUP"))
+    if isinstance(seen, set):
+        seen.add(thing.ref)
+
+
 def signed_by(thing, keys):
     """By exactly these keys."""
     if not all_verify(thing) or set(thing.signers) != set(keys):
@@ -90,7 +98,7 @@ class Authority:
     def __init__(self, trust, tenant, ledgers, passed):
         self.trust, self.tenant, self.ledgers, self.passed = trust, tenant, ledgers, passed
         self.manifests, self.grants, self.docks, self.leases = {}, {}, {}, {}
-        self.revocations = []
+        self.revocations, self.heard = [], set()
 
     def settle(self, frames):
         for number, kind, judge in (
@@ -117,7 +125,7 @@ class Authority:
             k = opened("keyset", data)
             root = root or (k.signers or [b""])[0]
             self._by_root(k, root)
-            self._keyset_body(k.body)
+            self._keyset_body(k.body, root)
             if before is not None:
                 if k.body.keyset_version <= before.body.keyset_version:
                     raise Broken("E_KEYSET_DUP")
@@ -141,24 +149,27 @@ class Authority:
         else:
             signed_by(k, {root, handed} - {b""})
 
-    def _keyset_body(self, body):
-        if body.tenant_id and body.tenant_id != self.tenant:
-            raise Broken("E_TENANT_MISMATCH")
+    def _keyset_body(self, body, root):
         order = [(ROLES.index(k.role), k.key) for k in body.keys if k.role and k.key]
         good = body.tenant_id and body.version == 1 and body.keyset_version and body.issued_at_us
         good = good and bool(body.previous) == (body.keyset_version > 1)
         good = good and len(order) == len(body.keys) and sorted(set(order)) == order
+        for key in [*(k.key for k in body.keys), body.root_key]:
+            if key and crypto.key_fault(key):
+                raise Broken(crypto.key_fault(key))
         for t in body.thresholds:
             good = good and 0 < t.signatures <= sum(k.role == t.role for k in body.keys)
         if not good:
             raise Broken("E_KEYSET_FIELD")
-        if len({k.key for k in body.keys}) < len(body.keys):
-            raise Broken("E_KEYSET_DUP")
+        if len({root, body.root_key, *(k.key for k in body.keys)} - {b""}) < len(body.keys) + 1:
+            raise Broken("E_KEYSET_FIELD")
         cas = body.control_cas
         if len(cas) > 4 or any(not 1 <= len(ca) <= 2048 for ca in cas):
             raise Broken("E_KEYSET_FIELD")
         if cas != sorted(set(cas)):
             raise Broken("E_KEYSET_FIELD")
+        if body.tenant_id != self.tenant:
+            raise Broken("E_TENANT_MISMATCH")
 
     def _manifests(self, frames):
         for data in frames:
@@ -199,6 +210,7 @@ class Authority:
             opaque = {c.name for c in manifest.capabilities for r in c.rules if r.protocol == "OPAQUE"}
             if any(s.name in opaque and s.limits.max_bytes == UNLIMITED for s in g.body.scopes):
                 raise Broken("E_GRANT_MANIFEST")
+            once(self.grants, g)
             self.grants[g.ref] = g
 
     def _docks(self, frames):
@@ -208,7 +220,10 @@ class Authority:
                 raise Broken("E_GRANT_MISSING")
             self.keys.judge(d, "OPERATOR_GRANT", d.body.issued_at_us)
             self._common(d)
+            for fault in filter(None, (crypto.key_fault(j.key) for j in d.body.join_keys)):
+                raise Broken(fault)
             self.keys.in_force(d)
+            once(self.docks, d)
             self.docks[d.ref] = d
 
     def _genesis(self, frames):
@@ -246,7 +261,7 @@ class Authority:
         self.ledger_id = g.ref
 
     def _leases(self, frames):
-        numbers = set()
+        numbers = []
         for data in frames:
             lease = opened("lease", data)
             body, grant = lease.body, self.grant.body
@@ -265,14 +280,15 @@ class Authority:
                 raise Broken("E_LEASE_MANIFEST")
             if _wider(body, grant):
                 raise Broken("E_LEASE_WIDENED")
-            if body.lease_seq in numbers:
-                raise Broken("E_LEASE_DUP")
-            numbers.add(body.lease_seq)
+            once(self.leases, lease)
+            numbers.append(body.lease_seq)
             lease.scopes = {s.name: s.limits for s in body.scopes}
             self.leases[lease.ref] = lease
+        if len(set(numbers)) < len(numbers):
+            raise Broken("E_LEASE_DUP")
 
     def _revocations(self, frames):
-        before = None
+        seen = set()
         for data in frames:
             r = opened("revocation", data)
             role = "OPERATOR_GRANT" if r.body.kind in OPERATOR_KINDS else "ISSUER"
@@ -283,12 +299,11 @@ class Authority:
             targeted = r.body.kind not in ("TENANT", "RESUME")
             if bool(r.body.target) != targeted or bool(r.body.previous) != (r.body.epoch > 1):
                 raise Broken("E_REVOCATION_FIELD")
-            if before and r.body.epoch != before.body.epoch + 1:
-                raise Broken("E_REVOCATION_GAP")
-            if before and r.body.previous != before.ref:
-                raise Broken("E_REVOCATION_GAP")
-            before = r
+            once(seen, r)
             self.revocations.append(r)
+        for before, r in zip(self.revocations, self.revocations[1:]):
+            if r.body.epoch != before.body.epoch + 1 or r.body.previous != before.ref:
+                raise Broken("E_REVOCATION_GAP")
 
     def heartbeat(self, data):
         h = opened("heartbeat", data)
@@ -296,6 +311,7 @@ class Authority:
         self._common(h)
         if h.body.ledger_id != self.ledger_id:
             raise Broken("E_HEARTBEAT_LEDGER")
+        once(self.heard, h)
         return h
 
     def transition(self, data):
@@ -305,13 +321,14 @@ class Authority:
         self.keys.in_force(t)
         if t.body.ledger_id != self.ledger_id:
             raise Broken("E_TRANSITION_LEDGER")
+        once(self.heard, t)
         return t
 
     def checkpoint(self, data):
         c = checkpoint(data)
         if c.origin != f"dragons/ledger/{self.ledger_id.hex()}":
             raise Broken("E_CP_ORIGIN")
-        c.cosigned_us, c.witnesses, c.unknown = 0, set(), []
+        c.cosigned_us, c.witnesses, c.unknown, c.signed_by = 0, set(), [], set()
         own = self.genesis.body.ledger_key
         if c.lines[0][0] != c.origin or c.lines[0][1] != key_hash(c.origin, 1, own):
             raise Broken("E_CP_SIG")
@@ -333,6 +350,9 @@ class Authority:
             if key_hash(name, 4, key) != hint:
                 continue
             message = f"cosignature/v1\ntime {int.from_bytes(rest[:8], 'big')}\n".encode()
+            if (name, key) in c.signed_by:
+                raise Broken("E_CP_SIG", "signs twice")
+            c.signed_by.add((name, key))
             if len(rest) != 72 or not crypto.verify(key, message + c.signed, rest[8:]):
                 raise Broken("E_CP_SIG")
             at = int.from_bytes(rest[:8], "big") * 10**6
@@ -362,6 +382,7 @@ def _wider(lease, grant):
     return (
         ttl > grant.lease_ttl_max_us
         or lease.not_before_us < grant.not_before_us
+        or lease.not_before_us < lease.issued_at_us - 60 * 10**6
         or lease.not_after_us > grant.not_after_us
         or lease.observe_until_us > grant.observe_until_us
     )

@@ -72,7 +72,7 @@ class Verifier:
         if not self.ledgers:
             raise Broken("E_PACK_EMPTY", "no ledger", 1, 0)
         if len(self.ledgers) != expected:
-            raise Broken("E_PACK_FRAME", f"{expected} ledgers were promised", 1)
+            raise Broken("E_PACK_TRUNCATED", f"{expected} ledgers were promised", 1)
         known = self.trust and self.trust.known
         if known and not any(s.known_used for s in self.ledgers):
             self.flag("KNOWN_HEAD_UNUSED", None)
@@ -96,7 +96,7 @@ class Verifier:
             "ledger": section.name if section and section.started else "",
             "first_bad": index,
             "suspect": first,
-            "untrusted_from": first,
+            "untrusted_from": max(1, first),
             "detail": b.detail,
         }
 
@@ -280,7 +280,7 @@ class Section:
         check(22, lambda: self.signature(r))
         check(23, lambda: self.sequence(r.h))
         if r.h.prev_hash != self.head:
-            raise Broken("E_CHAIN_PREV", "not the hash of the one before", 24, suspect=self.due - 1)
+            raise Broken("E_CHAIN_PREV", "not the hash of the one before", 24, suspect=max(1, self.due - 1))
         self.passed(24)
         check(25, lambda: self.id(r.h))
         check(26, lambda: self.time(r.h))
@@ -471,9 +471,9 @@ class Section:
     def claim(self, r):
         h, claim, action = r.h, r.shown.get("claim"), r.shown.get("action")
         r.judged = h.kind == "ACTION" or h.kind == "DENIAL" and h.reason in DECIDABLE
-        if claim is None or not r.judged:
+        if claim is None:
             return 0
-        fault = decide.fault_of(claim)
+        fault = decide.fault_of(claim) if r.judged else None
         if fault:
             raise Broken("E_SCOPE_NOT_NORMAL", fault)
         names = ("protocol", "target", "verb", "path", "scheme")
@@ -483,16 +483,14 @@ class Section:
 
     def decision(self, r):
         h, claim = r.h, r.shown.get("claim")
-        if h.kind == "DENIAL" and (h.intent_seq or not r.judged or not r.lease):
-            self.counts["decisionsNotReproducible"] += 1
-            return 0
-        if not r.judged:
+        if h.kind not in ("ACTION", "DENIAL"):
             return 0
         if "claim" not in r.data:
             self.flag("SCOPE_UNSHOWN", h.seq)
             self.counts["decisionsUnshown"] += 1
             return 0
-        if claim is None:
+        clocked = r.lease and not r.lease.body.not_before_us <= h.opened_at_us < r.lease.body.not_after_us
+        if claim is None or not r.judged or not r.lease or h.intent_seq and h.kind == "DENIAL" or clocked:
             self.counts["decisionsNotReproducible"] += 1
             return 0
         manifest = self.a.manifests[r.lease.body.manifest_hash]
@@ -625,6 +623,7 @@ class Section:
     def finish(self):
         self.settle()
         if not self.begun:
+            self.begin()
             raise Broken("E_PACK_EMPTY", "a ledger without receipts", 1, 0)
         if self.roots.claims:
             raise Broken(
