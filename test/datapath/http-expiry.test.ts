@@ -105,7 +105,8 @@ describe.each(WALKS.map((walk) => [`${walk.carrier} over ${walk.wire}`, walk] as
         const given = flow.given();
         happen();
         const [told] = await Promise.all([flow.told, flow.gone]);
-        expect(told.text).toContain(reason);
+        // There are no words for it in what nobody reads.
+        if (walk.carrier !== "OPAQUE") expect(told.text).toContain(reason);
         expect(flow.given()).toBe(given);
         await rig.ledger.receipts(1);
         expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT", reason, egressLastUs: NOW_US }]);
