@@ -15,7 +15,7 @@ import { type ReverseRoute, reverseListener } from "./listeners/reverse.ts";
 import { TlsTerminator } from "./listeners/tls.ts";
 import { allowTransparent, type NameOf, transparentListener } from "./listeners/transparent.ts";
 import type { Resolve } from "./upstream/address.ts";
-import { Http1Upstream } from "./upstream/http1.ts";
+import { HttpUpstream } from "./upstream/http.ts";
 import { Reach } from "./upstream/reach.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
@@ -75,11 +75,11 @@ export async function openStack(options: {
 }): Promise<Stack> {
   const { config, gate, ca, clock, resolve } = options;
   const reach = new Reach({ resolve, extraCa: config.upstreamCa });
-  const upstream = new Upstream(clock, reach);
+  const upstream = new Upstream(clock, reach, ["h2"]);
   const services = { gate, upstream, clock };
   const opaque = { gate, reach, clock };
-  const http1Upstream = new Http1Upstream(clock, reach);
-  const httpServices = { gate, upstream: http1Upstream, clock };
+  const httpUpstream = new HttpUpstream(clock, reach);
+  const httpServices = { gate, upstream: httpUpstream, clock };
   const http1: Http1Server = new Http1Server(
     httpServices,
     proxyDoor(config.credential),
@@ -140,7 +140,7 @@ export async function openStack(options: {
       gate.cutAll("HANDOFF", "the sidecar is shutting down");
       demux.destroy();
       upstream.close();
-      http1Upstream.close();
+      httpUpstream.close();
       await gate.idle();
     },
   };

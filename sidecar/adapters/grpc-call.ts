@@ -141,7 +141,7 @@ export class GrpcCall implements StreamListener {
     this.#sent = fields;
     const bodyless = this.#askedAll && this.#early === null && this.#asked.bytes === 0;
     const attempt = new Attempt(this);
-    const up = connected.request(permit, authority, fields, bodyless, attempt);
+    const up = connected.request(permit, { authority, query: "" }, fields, bodyless, attempt);
     if (up === null) {
       // Others were quicker; but no connection after the other that takes nothing from anybody.
       if (++this.#missed > connectionsPerUpstreamMax) {

@@ -1,5 +1,10 @@
 import type { Input } from "../../src/domain/input.ts";
-import { cutBoundaryUs, informationsMax, unaryGraceUs } from "../../src/domain/limits.ts";
+import {
+  connectionsPerUpstreamMax,
+  cutBoundaryUs,
+  informationsMax,
+  unaryGraceUs,
+} from "../../src/domain/limits.ts";
 import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
@@ -8,8 +13,9 @@ import { bytesPassed } from "../engine.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
-import type { Http1Upstream } from "../upstream/http1.ts";
-import type { Http1Connection } from "../upstream/http1-connection.ts";
+import type { HttpUpstream } from "../upstream/http.ts";
+import type { AnswerBody, HttpExchange } from "../upstream/http-exchange.ts";
+import { Http1Connection } from "../upstream/http1-connection.ts";
 import { EventMeter } from "./event-stream.ts";
 import type { Denial, Ending } from "./exchange.ts";
 import { HeldBody } from "./held-body.ts";
@@ -17,13 +23,13 @@ import type { HttpClientSide } from "./http-client.ts";
 import { fieldNames, repeatedName, responseFraming, trailing } from "./http-fields.ts";
 import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
-import { GONE, type HttpBody } from "./http-wire.ts";
+import { GONE } from "./http-wire.ts";
 import { BodyMeter } from "./passage.ts";
 import { opensWebSocket, WebSocketRelay } from "./web-socket.ts";
 
 export interface HttpServices {
   readonly gate: Gate;
-  readonly upstream: Http1Upstream;
+  readonly upstream: HttpUpstream;
   readonly clock: Clock;
 }
 
@@ -45,7 +51,7 @@ export class HttpCall {
   readonly #asked = new BodyMeter();
   readonly #answered = new BodyMeter();
   #permit: Permit | null = null;
-  #up: Http1Connection | null = null;
+  #up: HttpExchange | null = null;
   #webSocket: WebSocketRelay | null = null;
   #events: EventMeter | null = null;
   #askedAll = false;
@@ -94,12 +100,13 @@ export class HttpCall {
   }
 
   async #carry(permit: Permit): Promise<void> {
-    const { framing } = this.#client;
+    const { framing, http2 } = this.#client;
     const { method, claim } = this.#request;
     const bodyless = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
     const repeatable = bodyless && IDEMPOTENT.has(method);
+    let missed = 0;
     for (let repeat = repeatable; !this.#ended; repeat = false) {
-      const up = await this.#services.upstream.connect(permit, repeat);
+      const up = await this.#services.upstream.connect(permit, { repeatable: repeat, http2 });
       if ("unreachable" in up) {
         this.#deny(up.reason, `${claim.target}: ${up.detail}`);
         return;
@@ -110,11 +117,16 @@ export class HttpCall {
         if (permit.cutBy !== null) this.#endDenied(permit.cutBy);
         return;
       }
-      this.#up = up;
       // Whether a kept connection still stood shows only when it is used.
-      const kept = up.requests > 0;
+      const { kept } = up;
+      if (!up.send(permit, this.#request.query, this.#request.fields, framing)) {
+        // Others were quicker; but no connection after the other that takes nothing from anybody.
+        if (++missed <= connectionsPerUpstreamMax) continue;
+        this.#deny("UPSTREAM_FAILED", "it takes no request on the connections that it accepts");
+        return;
+      }
+      this.#up = up;
       this.#egressLastUs = this.#services.clock.nowUs();
-      up.send(permit, this.#request.query, this.#request.fields, framing);
       const asking = this.#ask(up);
       const told = await this.#await(up, repeat && kept);
       if (told === "again") {
@@ -128,7 +140,7 @@ export class HttpCall {
   }
 
   /** The request's body, on its way up. */
-  async #ask(up: Http1Connection): Promise<void> {
+  async #ask(up: HttpExchange): Promise<void> {
     const client = this.#client;
     for (;;) {
       const piece = await this.#body.read();
@@ -164,13 +176,13 @@ export class HttpCall {
   }
 
   /** Reads answers until the final one, and carries that. */
-  async #await(up: Http1Connection, repeatable: boolean): Promise<"told" | "again"> {
+  async #await(up: HttpExchange, repeatable: boolean): Promise<"told" | "again"> {
     for (let informations = 0; ; informations++) {
-      const head = await up.head();
+      const head = await up.answer();
       if (this.#ended) return "told";
       if (head === GONE) {
         if (repeatable && informations === 0 && this.#cutting === null) return "again";
-        this.#deny("UPSTREAM_FAILED", "it closed the connection without an answer");
+        this.#deny("UPSTREAM_FAILED", "it broke off without an answer");
         return "told";
       }
       if ("malformed" in head) {
@@ -189,7 +201,7 @@ export class HttpCall {
     }
   }
 
-  async #final(up: Http1Connection, head: ResponseHead): Promise<void> {
+  async #final(up: HttpExchange, head: ResponseHead): Promise<void> {
     const { method, webSocket } = this.#request;
     this.#lapsed(this.#services.clock.nowUs());
     if (this.#ended) return;
@@ -228,13 +240,13 @@ export class HttpCall {
   }
 
   /** The answer's body, on its way down. @returns whether it was whole. */
-  async #tell(body: HttpBody): Promise<boolean> {
+  async #tell(body: AnswerBody): Promise<boolean> {
     for (;;) {
       const piece = await body.read();
       if (this.#ended) return false;
       if (piece === null) return true;
       if (piece === GONE) {
-        this.#fail("UPSTREAM_FAILED", "it closed the connection within its answer");
+        this.#fail("UPSTREAM_FAILED", "it broke off within its answer");
         return false;
       }
       if ("malformed" in piece) {
@@ -261,7 +273,7 @@ export class HttpCall {
     }
   }
 
-  async #switch(up: Http1Connection, head: ResponseHead): Promise<void> {
+  async #switch(up: HttpExchange, head: ResponseHead): Promise<void> {
     // What opens a stream is no answer that is owed.
     const cutBy = (this.#permit as Permit).cutBy;
     if (cutBy !== null) {
@@ -269,7 +281,7 @@ export class HttpCall {
       return;
     }
     const down = this.#client.switchProtocols(head);
-    if (down === null) {
+    if (down === null || !(up instanceof Http1Connection)) {
       this.#deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
       return;
     }
@@ -310,7 +322,9 @@ export class HttpCall {
   /** Leave was taken back. */
   #cut(denial: Denial): void {
     if (this.#ended || this.#cutting !== null) return;
-    const answering = this.#askedAll && this.#answer === null;
+    // What waits for the upstream's windows stays here.
+    this.#up?.hush();
+    const answering = this.#askedAll && this.#up?.left !== false && this.#answer === null;
     if (mayFinish(denial.reason, answering ? "answering" : "streaming")) {
       this.#services.clock.after(unaryGraceUs, () => this.#cutNow(denial));
     } else {
@@ -375,7 +389,7 @@ export class HttpCall {
     this.#ended = true;
     const up = this.#up;
     const { query } = this.#request;
-    if (up !== null && kept) this.#services.upstream.release(up);
+    if (kept && up instanceof Http1Connection) this.#services.upstream.release(up);
     else if (this.#webSocket === null) up?.destroy();
     const asked = this.#webSocket?.asked ?? this.#asked;
     const answered = this.#webSocket?.answered ?? this.#answered;

@@ -13,6 +13,8 @@ import { breakOff, type Gone, HttpBody, HttpBodyWriter, type HttpReader } from "
 
 /** Whoever asked, as a call sees them, whatever HTTP they speak. */
 export interface HttpClientSide {
+  /** It speaks HTTP/2. */
+  readonly http2: boolean;
   /** How the request's body is framed towards the upstream. */
   readonly framing: Framing;
   /** The next piece of the request's body; null: it is whole. */
@@ -45,6 +47,7 @@ export interface HttpClientSide {
 
 /** One request of an HTTP/1 connection, and its answer. */
 export class Http1Client implements HttpClientSide {
+  readonly http2 = false;
   readonly framing: Framing;
   readonly #socket: Socket;
   readonly #reader: HttpReader;

@@ -1,63 +1,32 @@
-import { streamWindowBytes } from "../../src/domain/limits.ts";
-import { ByteQueue } from "../h2/byte-queue.ts";
-import type { RawHeaders } from "../h2/fields.ts";
 import { CODE } from "../h2/frames.ts";
-import type { H2Stream, StreamListener } from "../h2/stream.ts";
+import type { H2Stream } from "../h2/stream.ts";
 import type { Denial } from "./exchange.ts";
 import type { HttpClientSide } from "./http-client.ts";
-import { FRAMING_TRAILER, type Framing, frames, passedOn, without } from "./http-fields.ts";
-import type { Malformed, RawFields, ResponseHead } from "./http-head.ts";
-import { GONE, type Gone } from "./http-wire.ts";
+import type { Framing } from "./http-fields.ts";
+import type { RawFields, ResponseHead } from "./http-head.ts";
+import { Http2Side, spoken } from "./http2-side.ts";
 import { problem } from "./problem.ts";
 
 /** One HTTP/2 stream on which an agent asks for something that is not gRPC. */
-export class Http2Client implements HttpClientSide, StreamListener {
+export class Http2Client extends Http2Side implements HttpClientSide {
+  readonly http2 = true;
   readonly framing: Framing;
   readonly #stream: H2Stream;
   readonly #bodyless: boolean;
-  readonly #waiting = new ByteQueue();
-  #trailers: RawFields = [];
-  #whole: boolean;
-  #gone = false;
   #responded = false;
-  #wake: (() => void) | null = null;
-  #onGone: (() => void) | null = null;
-  /** Written, and not left yet. */
-  #unsent = 0;
-  #room: PromiseWithResolvers<void> | null = null;
-  readonly #flushed: (() => void)[] = [];
 
   /**
    * @param framing of the request's body, towards the upstream.
    * @param last no body follows the head.
    */
   constructor(stream: H2Stream, method: string, framing: Framing, last: boolean) {
+    super();
     this.#stream = stream;
     this.#bodyless = method === "HEAD";
     this.framing = framing;
-    this.#whole = last;
+    this.stream = stream;
+    if (last) this.ended(null);
     stream.listener = this;
-  }
-
-  async read(): Promise<Buffer | null | Gone | Malformed> {
-    for (;;) {
-      const piece = this.#waiting.first;
-      if (piece !== null) {
-        this.#waiting.advance(piece.length);
-        this.#stream.consumed(piece.length);
-        return piece;
-      }
-      if (this.#gone) return GONE;
-      if (this.#whole) return frames(this.#trailers) ? FRAMING_TRAILER : null;
-      await new Promise<void>((wake) => {
-        this.#wake = wake;
-      });
-      this.#wake = null;
-    }
-  }
-
-  get trailers(): RawFields {
-    return this.#trailers;
   }
 
   get responded(): boolean {
@@ -72,20 +41,6 @@ export class Http2Client implements HttpClientSide, StreamListener {
     this.#responded = true;
     const last = framing.kind === "none";
     this.#stream.sendHead([":status", String(status), ...spoken(fields)], last);
-  }
-
-  write(piece: Buffer): Promise<void> | null {
-    this.#stream.write(piece);
-    this.#unsent += piece.length;
-    if (this.#unsent < streamWindowBytes || this.#gone) return null;
-    this.#room ??= Promise.withResolvers();
-    return this.#room.promise;
-  }
-
-  async flushed(): Promise<void> {
-    if (this.#unsent > 0 && !this.#gone) {
-      await new Promise<void>((resolve) => this.#flushed.push(resolve));
-    }
   }
 
   end(trailers: RawFields): void {
@@ -109,51 +64,7 @@ export class Http2Client implements HttpClientSide, StreamListener {
     this.#stream.dismiss();
   }
 
-  onGone(listener: (() => void) | null): void {
-    this.#onGone = listener;
-    if (this.#gone) listener?.();
-  }
-
   switchProtocols(): null {
     return null;
   }
-
-  // What the stream tells
-
-  head(): void {}
-  informational(): void {}
-  finished(): void {}
-
-  data(chunk: Buffer): void {
-    this.#waiting.push(chunk);
-    this.#wake?.();
-  }
-
-  ended(trailers: RawHeaders | null): void {
-    this.#trailers = trailers ?? [];
-    this.#whole = true;
-    this.#wake?.();
-  }
-
-  reset(): void {
-    this.#gone = true;
-    this.#wake?.();
-    this.#room?.resolve();
-    for (const resolve of this.#flushed.splice(0)) resolve();
-    this.#onGone?.();
-  }
-
-  sent(bytes: number): void {
-    this.#unsent -= bytes;
-    if (this.#unsent === 0) for (const resolve of this.#flushed.splice(0)) resolve();
-    if (this.#unsent >= streamWindowBytes) return;
-    this.#room?.resolve();
-    this.#room = null;
-  }
-}
-
-/** Fields as HTTP/2 has them: in small letters, and none of a connection. */
-function spoken(fields: RawFields): string[] {
-  const kept = without(passedOn(fields), (name) => name === "transfer-encoding");
-  return kept.map((word, i) => (i % 2 === 0 ? word.toLowerCase() : word));
 }

@@ -8,8 +8,8 @@ import { type HttpRequestParts, readHttpRequest } from "./http-request.ts";
 import { Http2Client } from "./http2-client.ts";
 
 /**
- * Carries one HTTP/2 stream that is not gRPC, judged as any HTTP request. The upstream is spoken to by
- * HTTP/1.1, which every HTTP server speaks.
+ * Carries one HTTP/2 stream that is not gRPC, judged as any HTTP request, whatever HTTP the upstream
+ * agrees on.
  */
 export function serveHttp2(
   stream: H2Stream,

@@ -153,6 +153,7 @@ export class H2Connection implements StreamHost {
     if (!this.usable) throw new Error("the connection takes no stream");
     const stream = new H2Stream(0, this, this.#settings.initialWindow);
     stream.listener = listener;
+    stream.asksHead = fields[fields.indexOf(":method") + 1] === "HEAD";
     this.#unborn.push(stream);
     stream.sendHead(fields, last);
     return stream;
@@ -321,9 +322,11 @@ export class H2Connection implements StreamHost {
       stream.listener.informational(fields);
       return null;
     }
-    if (last && contentLength > 0) return this.#spoil(stream, CODE.PROTOCOL_ERROR);
+    // RFC 9110, §8.6: these say how long a body would be, and have none.
+    const promised = stream.asksHead || status === 304 ? 0 : contentLength;
+    if (last && promised > 0) return this.#spoil(stream, CODE.PROTOCOL_ERROR);
     stream.headSeen = true;
-    stream.contentLeft = contentLength;
+    stream.contentLeft = promised;
     if (last) stream.peerEnded = true;
     stream.listener.head(fields, last);
     if (last && stream.ownEnded && !stream.closed) this.#forget(stream);

@@ -64,6 +64,8 @@ export class H2Stream {
   // For the connection alone.
   /** Heads of 1xx that have come. */
   informed = 0;
+  /** It asks for a head alone, by HEAD. */
+  asksHead = false;
   /** The answer's head has come. */
   headSeen = false;
   /** Bytes that `content-length` still promises; -1: it was not said. */

@@ -5,7 +5,7 @@ import type { Permit } from "../gate/permit.ts";
 import { H2Connection } from "../h2/connection.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import type { H2Stream, StreamListener } from "../h2/stream.ts";
-import { inTheClear, type Reached } from "./reach.ts";
+import { inTheClear, NotHttp2, type Reached } from "./reach.ts";
 
 /** One HTTP/2 connection to one upstream, proven by its SETTINGS to speak HTTP/2. */
 export class Connection {
@@ -43,28 +43,30 @@ export class Connection {
   /**
    * Opens the permitted call: what is sent is what the permit's claim says.
    *
-   * @param authority the claim's target as the agent spelled it, with or without a default port.
+   * @param place the claim's target as the agent spelled it, with or without a default port; and the
+   * query, `?…` or empty.
    * @param fields regular header fields, flat.
    * @returns null: it closed, or filled up, since it was found.
    */
   request(
     permit: Permit,
-    authority: string,
+    place: { readonly authority: string; readonly query: string },
     fields: RawHeaders,
     last: boolean,
     listener: StreamListener,
   ): H2Stream | null {
     if (!this.#http2.usable) return null;
-    const { path } = permit.facts.claim;
+    const { verb, path } = permit.facts.claim;
     const head = [
       ":method",
-      "POST",
+      // gRPC has no other.
+      verb === "" ? "POST" : verb,
       ":scheme",
       inTheClear(permit) ? "http" : "https",
       ":path",
-      path,
+      path + place.query,
     ];
-    head.push(":authority", authority, ...fields);
+    head.push(":authority", place.authority, ...fields);
     return this.#http2.open(head, last, listener);
   }
 
@@ -85,7 +87,7 @@ export async function openHttp2(reached: Reached, clock: Clock): Promise<Connect
   const { socket } = reached;
   if (socket instanceof TLSSocket && socket.alpnProtocol !== "h2") {
     socket.destroy();
-    throw new Error("the upstream does not offer HTTP/2 over TLS (ALPN h2)");
+    throw new NotHttp2("the upstream does not offer HTTP/2 over TLS (ALPN h2)");
   }
   const http2 = new H2Connection(socket, { role: "client", clock });
   const late = clock.after(handshakeUs, () => http2.destroy());

@@ -9,17 +9,19 @@ import {
 } from "../adapters/http-head.ts";
 import { GONE, type Gone, HttpBody, HttpBodyWriter, HttpReader } from "../adapters/http-wire.ts";
 import type { Permit } from "../gate/permit.ts";
+import type { HttpExchange } from "./http-exchange.ts";
 import type { Reached } from "./reach.ts";
 
 /** One HTTP/1 connection to one upstream: it carries one request at a time. */
-export class Http1Connection {
+export class Http1Connection implements HttpExchange {
   readonly dialled: string;
   readonly peerCertificate: Uint8Array;
   readonly socket: Socket;
   readonly reader: HttpReader;
   lastUsedMonotonicUs = 0;
-  /** Requests sent on it. */
-  requests = 0;
+  /** What is written here has left. */
+  readonly left = true;
+  #requests = 0;
   #writer: HttpBodyWriter | null = null;
 
   constructor({ socket, dialled, peerCertificate }: Reached) {
@@ -29,28 +31,27 @@ export class Http1Connection {
     this.reader = new HttpReader(socket);
   }
 
+  get kept(): boolean {
+    return this.#requests > 0;
+  }
+
   /** Whether it can carry another request: nobody has said anything on it that was not asked for. */
   get usable(): boolean {
     return !this.reader.over && !this.reader.pending && !this.socket.destroyed;
   }
 
-  /**
-   * Sends the permitted request's head: what is sent is what the permit's claim says.
-   *
-   * @param query of the request, `?…` or empty.
-   */
-  send(permit: Permit, query: string, fields: RawFields, framing: Framing): void {
+  send(permit: Permit, query: string, fields: RawFields, framing: Framing): boolean {
     const { verb, path } = permit.facts.claim;
-    this.requests++;
+    this.#requests++;
     this.#writer = new HttpBodyWriter(this.socket, framing);
-    if (this.socket.destroyed) return;
+    if (this.socket.destroyed) return true;
     // With the first piece of the body, if that is here already.
     this.socket.cork();
     this.socket.write(formatHead(`${verb} ${path}${query} HTTP/1.1`, fields));
     process.nextTick(() => this.socket.uncork());
+    return true;
   }
 
-  /** @returns null: go on; else wait until the upstream has taken what is on its way. */
   write(piece: Uint8Array): Promise<void> | null {
     return this.#writer?.write(piece) ?? null;
   }
@@ -59,14 +60,14 @@ export class Http1Connection {
     if (!this.socket.destroyed) this.#writer?.end(trailers);
   }
 
-  /** The next head that it answers with. */
-  async head(): Promise<ResponseHead | Gone | Malformed> {
+  hush(): void {}
+
+  async answer(): Promise<ResponseHead | Gone | Malformed> {
     const head = await this.reader.head();
     if (head === null || head === GONE) return GONE;
     return "malformed" in head ? head : parseResponseHead(head);
   }
 
-  /** Whether it stays open after this answer. */
   keeps({ fields, minor }: ResponseHead): boolean {
     return keepsAlive(fields, minor);
   }

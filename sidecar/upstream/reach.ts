@@ -21,7 +21,12 @@ export interface Unreachable {
   readonly unreachable: true;
   readonly reason: Reason;
   readonly detail: string;
+  /** It answers, and agreed on HTTP/1.1. */
+  readonly onlyHttp1?: true;
 }
+
+/** Whoever answers speaks no HTTP/2. */
+export class NotHttp2 extends Error {}
 
 export interface ReachOptions {
   readonly resolve: Resolve;
@@ -80,6 +85,9 @@ export class Reach {
       try {
         return await open(await this.#dial(permit, address, protocols));
       } catch (error) {
+        if (error instanceof NotHttp2 && protocols.includes("http/1.1")) {
+          return { ...unreachable("UPSTREAM_UNREACHABLE", told(error)), onlyHttp1: true };
+        }
         last = `${address}: ${told(error)}`;
       }
     }

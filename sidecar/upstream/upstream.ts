@@ -6,19 +6,22 @@ import {
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
 import { type Connection, openHttp2 } from "./connection.ts";
-import { type Reach, type Unreachable, unreachable } from "./reach.ts";
+import { type Alpn, type Reach, type Unreachable, unreachable } from "./reach.ts";
 
 /** The world as permits reach it: HTTP/2 connections, shared by all calls to one target. */
 export class Upstream {
   readonly #clock: Clock;
   readonly #reach: Reach;
+  readonly #protocols: readonly Alpn[];
   readonly #pools = new Map<string, Pool>();
   #sweep: Timer | null = null;
   #closed = false;
 
-  constructor(clock: Clock, reach: Reach) {
+  /** @param protocols what to offer: HTTP/2, and HTTP/1.1 where the caller can do with that. */
+  constructor(clock: Clock, reach: Reach, protocols: readonly Alpn[]) {
     this.#clock = clock;
     this.#reach = reach;
+    this.#protocols = protocols;
   }
 
   /** A connection that takes the permitted call now, at once if there is one already. */
@@ -46,7 +49,7 @@ export class Upstream {
       const detail = `all ${connectionsPerUpstreamMax} connections to it are full`;
       return unreachable("OVERLOADED", detail);
     }
-    const connection = await this.#reach.connect(permit, ["h2"], (reached) =>
+    const connection = await this.#reach.connect(permit, this.#protocols, (reached) =>
       openHttp2(reached, this.#clock),
     );
     if ("unreachable" in connection) return connection;

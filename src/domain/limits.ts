@@ -178,6 +178,10 @@ export const unaryGraceUs = 5 * SECOND_US;
 export const cutBoundaryUs = 250_000;
 /** Microseconds after which an unused upstream connection is closed. */
 export const upstreamIdleUs = 60 * SECOND_US;
+/** Microseconds for which an upstream that agreed on HTTP/1.1 is not asked for HTTP/2 again: each asking is a connection. */
+export const upstreamHttp1Us = 10 * MINUTE_US;
+/** Upstreams of which that is remembered: more than an agent talks to at a time; the oldest is asked again. */
+export const upstreamHttp1Max = 1024;
 /** Microseconds after which an upstream connection takes no new calls, so that names are resolved again. */
 export const upstreamAgeUs = 10 * MINUTE_US;
 /** Connections to one upstream at once; more only when all their streams are taken. */
