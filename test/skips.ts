@@ -35,6 +35,8 @@ const MEANS = {
   npm: () => installed("npm"),
   java: () => installed("java"),
   python3: () => works("python3", "-c", ""),
+  "python3-grpcio": () =>
+    works("/usr/bin/python3", "-c", "import grpc, google.protobuf, cryptography"),
   chromium: () => installed("chromium"),
 } as const;
 export type Means = keyof typeof MEANS;

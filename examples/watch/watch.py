@@ -2,7 +2,7 @@
 
     python3 examples/watch/watch.py READY_FILE [SECONDS]
 
-READY_FILE is what `dragons dev --ready-file` writes. Needs grpcio, protobuf and cryptography, on Debian
+READY_FILE is what `dragons dev --ready-file` writes. A stream that breaks off is resumed where it was. Needs grpcio, protobuf and cryptography, on Debian
 python3-grpcio, python3-protobuf and python3-cryptography. The messages come from reflection, so nothing is
 generated; a program that stays would compile proto/dragons/v1.
 """
@@ -58,19 +58,36 @@ def reflected(channel, symbol):
     return kind
 
 
-credentials = grpc.ssl_channel_credentials(open(ready["controlCa"], "rb").read())
-with grpc.secure_channel(ready["control"], credentials) as channel:
-    kind = reflected(channel, "dragons.v1.OrganismService")
-    Request, Response = kind("dragons.v1.WatchRequest"), kind("dragons.v1.WatchResponse")
-    watch = channel.unary_stream("/dragons.v1.OrganismService/Watch",
-                                 Request.SerializeToString, Response.FromString)
-    events = Response.DESCRIPTOR.fields_by_name["event"].enum_type.values_by_number
-    states = kind("dragons.v1.Organism").DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number
-    try:
-        for told in watch(Request(), timeout=seconds, metadata=[("authorization", "Bearer " + token())]):
-            organism = told.organism
-            print(events[told.event].name, told.revision, organism.instance_id,
-                  states[organism.state].name, flush=True)
-    except grpc.RpcError as error:
-        if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
-            sys.exit(f"{error.code().name}: {error.details()}")
+def watch(resume):
+    """Prints what is told until the stream ends; gives the token to go on with, and why it ended."""
+    credentials = grpc.ssl_channel_credentials(open(ready["controlCa"], "rb").read())
+    left = None if until is None else max(until - time.monotonic(), 0.001)
+    with grpc.secure_channel(ready["control"], credentials) as channel:
+        try:
+            kind = reflected(channel, "dragons.v1.OrganismService")
+            Request, Response = kind("dragons.v1.WatchRequest"), kind("dragons.v1.WatchResponse")
+            call = channel.unary_stream("/dragons.v1.OrganismService/Watch",
+                                        Request.SerializeToString, Response.FromString)
+            events = Response.DESCRIPTOR.fields_by_name["event"].enum_type.values_by_number
+            states = kind("dragons.v1.Organism").DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number
+            metadata = [("authorization", "Bearer " + token())]
+            for told in call(Request(resume_token=resume), timeout=left, metadata=metadata):
+                organism = told.organism
+                print(events[told.event].name, told.revision, organism.instance_id,
+                      states[organism.state].name, flush=True)
+                # Within a snapshot there is none: a snapshot is whole, or begun anew.
+                resume = told.resume_token or resume
+        except grpc.RpcError as error:
+            return resume, error
+    return resume, None
+
+
+until = None if seconds is None else time.monotonic() + seconds
+resume = ""
+while True:
+    resume, error = watch(resume)
+    if error is not None and error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        break
+    if error is not None and error.code() != grpc.StatusCode.UNAVAILABLE:
+        sys.exit(f"{error.code().name}: {error.details()}")
+    time.sleep(1)  # The control plane ended, or is not there yet: nothing is lost meanwhile.

@@ -59,3 +59,9 @@ export const run =
 
 /** For options that may be repeated. */
 export const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+
+/** Options that were given, for whoever takes those alone. */
+export const defined = <T extends object>(options: T) =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>;
+  };

@@ -5,7 +5,7 @@ import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { bookmarkUs, watchBacklogMax, watchersMax, watchReplayMax } from "../domain/limits.ts";
 import type { Verified } from "../domain/signed.ts";
-import type { State, TransitionBody } from "../domain/transition.ts";
+import type { TransitionBody } from "../domain/transition.ts";
 import {
   type OrganismSchema,
   WatchEvent,
@@ -19,6 +19,7 @@ import { StatusError, shuttingDown } from "../wire/status.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
 import { reopen } from "./reopen.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
+import { type OrganismFilter, wantsOrganism } from "./watch-filter.ts";
 
 type WatchResponse = MessageInitShape<typeof WatchResponseSchema>;
 
@@ -37,17 +38,28 @@ export class Signal<T> {
   }
 }
 
-/** Where a watch goes on; good for its tenant and its kind alone. */
-const ResumeToken = message("resumeToken", { tenantId: str(1), kind: str(2), after: u64(3) });
+/** How far a watcher has been told: everything up to `after`, and of what follows the first `within`. */
+export interface Place {
+  readonly after: number;
+  readonly within: number;
+}
 
-export const resumeToken = (tenantId: string, kind: string, after: number): string =>
-  toBase64Url(ResumeToken.encode({ tenantId, kind, after }));
+/** Where a watch goes on; good for its tenant and its kind alone. */
+const ResumeToken = message("resumeToken", {
+  tenantId: str(1),
+  kind: str(2),
+  after: u64(3),
+  within: u64(4),
+});
+
+export const resumeToken = (tenantId: string, kind: string, after: number, within = 0): string =>
+  toBase64Url(ResumeToken.encode({ tenantId, kind, after, within }));
 
 /** @throws INVALID_ARGUMENT for a token that was not given for this. */
-export function readResumeToken(tenantId: string, kind: string, token: string): number {
+export function readResumeToken(tenantId: string, kind: string, token: string): Place {
   try {
     const read = ResumeToken.decode(fromBase64Url(token));
-    if (read.tenantId === tenantId && read.kind === kind) return read.after;
+    if (read.tenantId === tenantId && read.kind === kind) return read;
   } catch {
     // Said below: what is wrong with it is nobody's business.
   }
@@ -102,14 +114,6 @@ function organismAt(
 export const organismNow = (tenant: Tenant, ledger: LedgerRecord) =>
   organismAt(tenant, { ledger, transition: ledger.transition, seq: ledger.changedSeq });
 
-/** Which changes a watcher wants. */
-export interface WatchFilter {
-  /** Before or after the change; null: any. */
-  readonly state: State | null;
-  /** Empty: any. */
-  readonly name: string;
-}
-
 const ORGANISMS = "organisms";
 
 /**
@@ -148,11 +152,11 @@ export class WatchHub {
   /** A snapshot or, with a token, what changed since; SYNCED; and then changes as they are made. */
   async *watch(
     token: string,
-    filter: WatchFilter,
+    filter: OrganismFilter,
     signal: AbortSignal,
   ): AsyncGenerator<WatchResponse> {
     const tenant = this.#tenant;
-    const after = token === "" ? null : readResumeToken(tenant.tenantId, ORGANISMS, token);
+    const after = token === "" ? null : readResumeToken(tenant.tenantId, ORGANISMS, token).after;
     if (this.#watchers.size >= watchersMax) {
       throw new StatusError("RESOURCE_EXHAUSTED", "OVERLOADED", `${watchersMax} watch already`);
     }
@@ -172,10 +176,12 @@ export class WatchHub {
     }
   }
 
-  async *#snapshot(filter: WatchFilter): AsyncGenerator<WatchResponse, number> {
+  async *#snapshot(filter: OrganismFilter): AsyncGenerator<WatchResponse, number> {
     const tenant = this.#tenant;
     const organisms = [...tenant.instances()]
-      .filter((ledger) => this.#wants(filter, ledger, null))
+      .filter((ledger) =>
+        wantsOrganism(filter, tenant, { ledger, transition: ledger.transition }, null),
+      )
       .map((ledger) => organismNow(tenant, ledger));
     const newest = Math.max(0, ...[...tenant.instances()].map((l) => l.changedSeq));
     const revision = Math.max(newest, tenant.controlHead().size);
@@ -188,7 +194,7 @@ export class WatchHub {
     return revision;
   }
 
-  async *#missed(after: number, filter: WatchFilter): AsyncGenerator<WatchResponse, number> {
+  async *#missed(after: number, filter: OrganismFilter): AsyncGenerator<WatchResponse, number> {
     const durable = this.#tenant.controlHead().size;
     // Above what is durable: a token of a store that was set back. Far below: a list is quicker.
     if (after > durable || durable - after > watchReplayMax) throw tokenTooOld();
@@ -207,7 +213,7 @@ export class WatchHub {
   async *#changes(
     events: Queue<RecordedEvent>,
     from: number,
-    filter: WatchFilter,
+    filter: OrganismFilter,
   ): AsyncGenerator<WatchResponse> {
     let quiet = this.#bookmark(events);
     try {
@@ -251,7 +257,7 @@ export class WatchHub {
   }
 
   /** What a watcher is told of an entry: a change that it wants, an alarm in any case, or nothing. */
-  *#said(entry: Recordable, seq: number, filter: WatchFilter): Generator<WatchResponse> {
+  *#said(entry: Recordable, seq: number, filter: OrganismFilter): Generator<WatchResponse> {
     if (entry.what === "alarm") {
       const { kind, ...alarm } = entry.artifact;
       yield {
@@ -263,9 +269,9 @@ export class WatchHub {
       return;
     }
     const change = this.#change(entry, seq);
-    if (change !== null && this.#wants(filter, change.ledger, change.transition)) {
-      yield this.#shown(change);
-    }
+    if (change === null) return;
+    const before = entry.what === "transition" ? entry.artifact.body.from : null;
+    if (wantsOrganism(filter, this.#tenant, change, before)) yield this.#shown(change);
   }
 
   #change(entry: Recordable, seq: number): Change | null {
@@ -279,19 +285,6 @@ export class WatchHub {
     // A successor begins in the state of the ledger before it, which does not change any more.
     const before = this.#tenant.ledger(entry.artifact.body.predecessor);
     return { seq, ledger, transition: before?.transition ?? null };
-  }
-
-  #wants(
-    { state, name }: WatchFilter,
-    ledger: LedgerRecord,
-    transition: Verified<TransitionBody> | null,
-  ): boolean {
-    if (name !== "" && this.#tenant.manifest(ledger.manifestHash)?.artifact.body.name !== name) {
-      return false;
-    }
-    if (state === null) return true;
-    if (transition === null) return (ledger.transition?.body.to ?? "DOCKED") === state;
-    return transition.body.from === state || transition.body.to === state;
   }
 
   #shown(change: Change): WatchResponse {

@@ -3,14 +3,13 @@ import { message, oneOf, str } from "./canonical.ts";
 import { inputValueMax } from "./limits.ts";
 
 /** Where values are read that conditions speak of. Segments of the path stand in the claim's path itself. */
-export const SOURCES = ["path", "query", "header", "json", "args"] as const;
-export type Source = (typeof SOURCES)[number];
+export type Source = "path" | "query" | "header" | "json" | "args";
 
-/** Where one value is read. */
-export interface InputName {
+/** Where one value is read. Conditions of rules read `Source`; filters of watches have words of their own. */
+export interface InputName<S extends string = Source> {
   /** In its one spelling: `path[1]`, `query.limit`, `header["x-account"]`, `json.a.b`. */
   readonly name: string;
-  readonly source: Source;
+  readonly source: S;
   /** Of a path segment: its number, from 0, in decimal. */
   readonly keys: readonly string[];
 }
@@ -54,7 +53,7 @@ const RESERVED = ["true", "false", "null", "in"];
 export const isPlainKey = (key: string): boolean => PLAIN.test(key) && !RESERVED.includes(key);
 
 /** The one spelling of a name. */
-export function inputName(source: Source, keys: readonly string[]): InputName {
+export function inputName<S extends string>(source: S, keys: readonly string[]): InputName<S> {
   const spell = (key: string): string =>
     source === "path"
       ? `[${key}]`

@@ -1,4 +1,4 @@
-import { type InputName, inputName, isInt64, isPlainKey, SOURCES, type Source } from "./input.ts";
+import { type InputName, inputName, isInt64, isPlainKey, type Source } from "./input.ts";
 import { alternativesMax, inputKeysMax, whenDepthMax, whenMax, whenTestsMax } from "./limits.ts";
 import { isPrintable } from "./printable.ts";
 import type { Clause, Operator, Test, Value, ValueType, When, WhenInput } from "./when.ts";
@@ -18,14 +18,28 @@ export function compileWhen(source: string): When | string {
   return when;
 }
 
-/** Reads a condition by the grammar of docs/formats.md, or says why it is none: `has …`, `reads …`. */
-export function parseWhen(source: string): When | string {
+/** Where conditions of one kind may read, and how names of each place are written. */
+export interface Vocabulary<S extends string> {
+  /** For whoever wrote another name, by source: `reads …; write …`. */
+  readonly spellings: Readonly<Record<S, string>>;
+  /** Sources whose names may have more than one key. */
+  readonly deep: readonly S[];
+}
+
+/** Reads a condition of a rule by the grammar of docs/formats.md, or says why it is none: `has …`, `reads …`. */
+export const parseWhen = (source: string): When | string => parseBy(source, OF_RULES);
+
+/** `parseWhen`, for conditions that read elsewhere. */
+export function parseBy<S extends string>(
+  source: string,
+  vocabulary: Vocabulary<S>,
+): When<S> | string {
   if (source.length > whenMax) return `is longer than ${whenMax} characters`;
   if (!isPrintable(source) || !source.isWellFormed()) {
     return "has a character that cannot be seen; write it on one line";
   }
   try {
-    return new Parser(source).whole();
+    return new Parser(source, vocabulary).whole();
   } catch (error) {
     if (error instanceof Flaw) return error.why;
     throw error;
@@ -43,20 +57,22 @@ const FLIPPED: Partial<Record<string, Operator>> = {
 };
 const TYPE_NAMES = { INT: "a number", STRING: "text", BOOL: "true or false" } as const;
 
-class Parser {
+class Parser<S extends string> {
   readonly #source: string;
+  readonly #vocabulary: Vocabulary<S>;
   readonly #tokens: readonly Token[];
   #next = 0;
   #depth = 0;
   #tests = 0;
-  readonly #inputs = new Map<string, WhenInput>();
+  readonly #inputs = new Map<string, WhenInput<S>>();
 
-  constructor(source: string) {
+  constructor(source: string, vocabulary: Vocabulary<S>) {
     this.#source = source;
+    this.#vocabulary = vocabulary;
     this.#tokens = tokenise(source);
   }
 
-  whole(): When {
+  whole(): When<S> {
     const root = this.#or();
     if (this.#peek().kind !== "end") this.#unexpected("");
     const inputs = [...this.#inputs.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -99,11 +115,11 @@ class Parser {
     return this.#source.slice(at, (this.#tokens[this.#next - 1] as Token).to);
   }
 
-  #or(): Clause {
+  #or(): Clause<S> {
     return this.#list("or", "||", () => this.#list("and", "&&", () => this.#not()));
   }
 
-  #list(kind: "and" | "or", sign: string, part: () => Clause): Clause {
+  #list(kind: "and" | "or", sign: string, part: () => Clause<S>): Clause<S> {
     const from = this.#peek();
     const first = part();
     const of = [first];
@@ -111,7 +127,7 @@ class Parser {
     return of.length === 1 ? first : { kind, text: this.#since(from), of };
   }
 
-  #nested(read: () => Clause): Clause {
+  #nested(read: () => Clause<S>): Clause<S> {
     this.#depth++;
     if (this.#depth > whenDepthMax) throw new Flaw(`is nested more than ${whenDepthMax} deep`);
     const clause = read();
@@ -120,7 +136,7 @@ class Parser {
   }
 
   /** `!` holds tighter than a comparison: `!a == b` would be `(!a) == b`, which nobody means. */
-  #not(): Clause {
+  #not(): Clause<S> {
     const from = this.#peek();
     if (!this.#skip("!")) return this.#primary();
     const of = this.#nested(() => this.#not());
@@ -130,7 +146,7 @@ class Parser {
     return { kind: "not", text: this.#since(from), of };
   }
 
-  #primary(): Clause {
+  #primary(): Clause<S> {
     const from = this.#peek();
     if (!this.#skip("(")) return this.#test();
     const inside = this.#nested(() => this.#or());
@@ -138,7 +154,7 @@ class Parser {
     return { ...inside, text: this.#since(from) };
   }
 
-  #test(): Test {
+  #test(): Test<S> {
     const from = this.#peek();
     if (this.#isLiteral()) {
       const value = this.#literal();
@@ -167,7 +183,7 @@ class Parser {
     return this.#add(from, input, operator as Operator, [this.#literal()]);
   }
 
-  #add(from: Token, name: InputName, operator: Operator, values: readonly Value[]): Test {
+  #add(from: Token, name: InputName<S>, operator: Operator, values: readonly Value[]): Test<S> {
     const types = [...new Set(values.map(typeOf))];
     const [type] = types as [ValueType];
     const text = this.#since(from);
@@ -193,30 +209,32 @@ class Parser {
     return { kind: "test", text, input, operator, values };
   }
 
-  #input(): InputName {
+  #input(): InputName<S> {
     const root = this.#peek();
-    const source = SOURCES.find((s) => s === root.text);
+    const { spellings, deep } = this.#vocabulary;
+    const sources = Object.keys(spellings) as S[];
+    const source = sources.find((s) => s === root.text);
     if (root.kind !== "word") this.#unexpected("");
     if (source === undefined) {
-      throw new Flaw(`reads \`${root.text}\`; known are ${SOURCES.join(", ")}`);
+      throw new Flaw(`reads \`${root.text}\`; known are ${sources.join(", ")}`);
     }
     this.#take();
     const keys: string[] = [];
     for (let key = this.#key(source); key !== null; key = this.#key(source)) keys.push(key);
-    const single = source !== "json" && source !== "args";
-    if (keys.length === 0 || (single && keys.length > 1)) throw new Flaw(SPELLINGS[source]);
+    const single = !deep.includes(source);
+    if (keys.length === 0 || (single && keys.length > 1)) throw new Flaw(spellings[source]);
     if (keys.length > inputKeysMax) throw new Flaw(`has a name of more than ${inputKeysMax} keys`);
     return inputName(source, keys);
   }
 
   /** The next key of a name; null: the name ends here. */
-  #key(source: Source): string | null {
+  #key(source: S): string | null {
     if (this.#isNext(".") && !(this.#isNext("startsWith", 1) && this.#isNext("(", 2))) {
       this.#take();
       const { kind, text } = this.#peek();
       if (kind !== "word") this.#unexpected(`; other names stand in brackets: ${source}["a-b"]`);
       if (!isPlainKey(text)) throw new Flaw(`has .${text}; write ["${text}"]`);
-      if (source === "path") throw new Flaw(SPELLINGS.path);
+      if (source === "path") throw new Flaw(this.#vocabulary.spellings[source]);
       this.#take();
       return text;
     }
@@ -224,7 +242,7 @@ class Parser {
     const { kind, text } = this.#take();
     const wanted = source === "path" ? "int" : "text";
     if (kind !== wanted || (kind === "int" && !/^(?:0|[1-9][0-9]?)$/.test(text))) {
-      throw new Flaw(SPELLINGS[source]);
+      throw new Flaw(this.#vocabulary.spellings[source]);
     }
     this.#expect("]");
     if (kind === "int") return text;
@@ -268,10 +286,12 @@ const SPELLINGS: Record<Source, string> = {
   args: "reads arguments without a name, or a list's element; write args.amount",
 };
 
-const isComparison = ({ operator, text, input }: Test): boolean =>
+const OF_RULES: Vocabulary<Source> = { spellings: SPELLINGS, deep: ["json", "args"] };
+
+const isComparison = ({ operator, text, input }: Test<string>): boolean =>
   operator !== "startsWith" && text !== input.name && !text.startsWith("(");
 
-const testsOf = (clause: Clause): Test[] =>
+const testsOf = <S extends string>(clause: Clause<S>): Test<S>[] =>
   clause.kind === "test"
     ? [clause]
     : clause.kind === "not"

@@ -1,6 +1,6 @@
 import { compare, utf8 } from "./bytes.ts";
 import type { Claim } from "./claim.ts";
-import { type Input, type InputName, isWellSpelled } from "./input.ts";
+import { type Input, type InputName, isWellSpelled, type Source } from "./input.ts";
 
 /**
  * Conditions of rules, `when`: a subset of CEL's spelling, wholly specified in docs/formats.md.
@@ -10,12 +10,12 @@ import { type Input, type InputName, isWellSpelled } from "./input.ts";
  * Every input that a condition names must be there and be of the type that it is compared as, wherever
  * in the condition it stands; then the condition is true or false, whatever is looked at first.
  */
-export interface When {
+export interface When<S extends string = Source> {
   readonly source: string;
-  readonly root: Clause;
+  readonly root: Clause<S>;
   /** Sorted by name, unique. */
-  readonly inputs: readonly WhenInput[];
-  readonly tests: readonly Test[];
+  readonly inputs: readonly WhenInput<S>[];
+  readonly tests: readonly Test<S>[];
 }
 
 export type ValueType = "INT" | "STRING" | "BOOL";
@@ -23,27 +23,27 @@ export type ValueType = "INT" | "STRING" | "BOOL";
 export type Value = bigint | string | boolean;
 
 /** An input, and what a condition compares it as. */
-export interface WhenInput extends InputName {
+export interface WhenInput<S extends string = Source> extends InputName<S> {
   readonly type: ValueType;
 }
 
 export type Operator = "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "startsWith";
 
 /** One comparison: the input is on the left. */
-export interface Test {
+export interface Test<S extends string = Source> {
   readonly kind: "test";
   /** As it is written. */
   readonly text: string;
-  readonly input: WhenInput;
+  readonly input: WhenInput<S>;
   readonly operator: Operator;
   /** One, or the list of `in`; all of the input's type. */
   readonly values: readonly Value[];
 }
 
-export type Clause =
-  | Test
-  | { readonly kind: "and" | "or"; readonly text: string; readonly of: readonly Clause[] }
-  | { readonly kind: "not"; readonly text: string; readonly of: Clause };
+export type Clause<S extends string = Source> =
+  | Test<S>
+  | { readonly kind: "and" | "or"; readonly text: string; readonly of: readonly Clause<S>[] }
+  | { readonly kind: "not"; readonly text: string; readonly of: Clause<S> };
 
 export type Outcome =
   | { readonly outcome: "TRUE" }
@@ -60,22 +60,29 @@ export function evaluate(when: When, claim: Pick<Claim, "path" | "inputs">): Out
     if (typeof value === "object") return { outcome: "UNEVALUABLE", why: value.why };
     values.set(input.name, value);
   }
-  const failed = failing(when.root, (test) => holds(test, values.get(test.input.name) as Value));
+  const failed = failing(when.root, values);
   return failed === null ? { outcome: "TRUE" } : { outcome: "FALSE", clause: failed.text };
 }
 
-/** The part of a condition that makes it false; null: it is true. */
-function failing(clause: Clause, holds: (test: Test) => boolean): Clause | null {
+/**
+ * The part of a condition that makes it false; null: it is true.
+ *
+ * @param values of all its inputs, by name
+ */
+export function failing<S extends string>(
+  clause: Clause<S>,
+  values: ReadonlyMap<string, Value>,
+): Clause<S> | null {
   switch (clause.kind) {
     case "test":
-      return holds(clause) ? null : clause;
+      return holds(clause, values.get(clause.input.name) as Value) ? null : clause;
     case "not":
-      return failing(clause.of, holds) === null ? clause : null;
+      return failing(clause.of, values) === null ? clause : null;
     case "or":
-      return clause.of.some((part) => failing(part, holds) === null) ? null : clause;
+      return clause.of.some((part) => failing(part, values) === null) ? null : clause;
     case "and":
       for (const part of clause.of) {
-        const failed = failing(part, holds);
+        const failed = failing(part, values);
         if (failed !== null) return failed;
       }
       return null;
@@ -83,7 +90,10 @@ function failing(clause: Clause, holds: (test: Test) => boolean): Clause | null 
 }
 
 /** @param value of the test's type */
-export function holds({ operator, values }: Test, value: Value): boolean {
+export function holds(
+  { operator, values }: Pick<Test, "operator" | "values">,
+  value: Value,
+): boolean {
   const than = values[0] as Value;
   switch (operator) {
     case "==":

@@ -158,7 +158,10 @@ const FIELDS = {
   signed: ["keyset", "grant", "dock", "revocation"],
   /** Good for its tenant alone. */
   token: ["resume_token"],
-  /** Says nothing of any tenant: where in a listing, which of one's own, why, or what one brings along. */
+  /**
+   * Says nothing of any tenant: where in a listing, which of one's own, why, or what one brings along.
+   * A condition is asked of one's own alone.
+   */
   plain: [
     "request_id",
     "page_size",
@@ -168,6 +171,9 @@ const FIELDS = {
     "conditions",
     "state",
     "name",
+    "agent_version",
+    "scope",
+    "when",
     "verdict",
     "manifest",
   ],

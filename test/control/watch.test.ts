@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { WatchHub } from "../../src/control/watch.ts";
+import { ANY } from "../../src/domain/filter.ts";
 import { OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import {
   OrganismService,
@@ -159,6 +160,32 @@ test("filters by name, and by a state entered or left", async () => {
   expect((await nobody.next()).event).toBe(WatchEvent.BOOKMARK);
 });
 
+test("filters by version, scope and condition: what holds after the change, or with the state before it", async () => {
+  const seen = async (request: MessageInitShape<typeof WatchRequestSchema>) => {
+    const watch = await Watching.of(house, request);
+    const snapshot = told(await watch.until(WatchEvent.SYNCED)).length;
+    return { watch, snapshot };
+  };
+  const held = await seen({ when: 'organism.state == "QUARANTINED"' });
+  const silent = await seen({ when: "organism.conditions.SILENT" });
+  const here = await seen({ agentVersion: "v7", scope: "read:payments", name: "reconciler" });
+  expect([held.snapshot, silent.snapshot, here.snapshot]).toEqual([0, 0, 1]);
+  for (const elsewhere of [{ agentVersion: "v8" }, { scope: "no:such" }]) {
+    expect((await seen(elsewhere)).snapshot).toBe(0);
+  }
+  await flip();
+  expect(told([await held.watch.next(), await held.watch.next()])).toEqual(
+    told([await here.watch.next(), await here.watch.next()]),
+  );
+  world.clock.advance(31_000_000);
+  expect((await silent.watch.next()).event).toBe(WatchEvent.BOOKMARK);
+  const wrong = await Watching.of(house, { when: 'receipt.verdict == "DENIED"' });
+  expect(await refusalOf(wrong.next())).toMatchObject({
+    code: "INVALID_ARGUMENT",
+    message: "when: reads `receipt`; known are organism",
+  });
+});
+
 test("in quiet times a bookmark moves the token on", async () => {
   const watch = await Watching.of(house);
   await watch.until(WatchEvent.SYNCED);
@@ -208,7 +235,7 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   const tenant = world.running.tenants.get(house.tenantId);
   if (tenant === null) throw new Error("no tenant");
   const hub = new WatchHub(tenant, native, world.clock, 4);
-  const filter = { state: null, name: "" };
+  const filter = { state: null, name: "", version: "", scope: "", when: ANY };
   const slow = hub.watch("", filter, new AbortController().signal);
   let synced = "";
   for (;;) {

@@ -100,6 +100,17 @@ export async function getOrganism(
   };
 }
 
+/** What a watch asks for; all of it must hold. */
+export interface OrganismWatchFilter {
+  readonly state?: State;
+  readonly name?: string;
+  readonly version?: string;
+  /** That its grant names. */
+  readonly scope?: string;
+  /** A condition over `organism.…`. */
+  readonly when?: string;
+}
+
 /**
  * Every change, once and in order: what is there first, then SYNCED, then changes as they are made. A
  * lost stream is resumed where it broke off; a token that has become too old begins anew with what is
@@ -107,11 +118,17 @@ export async function getOrganism(
  */
 export async function* watchOrganisms(
   control: Control,
-  filter: { readonly state?: State; readonly name?: string } = {},
+  filter: OrganismWatchFilter = {},
   signal?: AbortSignal,
 ): AsyncGenerator<WatchView> {
   let resumeToken = "";
-  const wanted = { state: wireState(filter.state), name: filter.name ?? "" };
+  const wanted = {
+    state: wireState(filter.state),
+    name: filter.name ?? "",
+    agentVersion: filter.version ?? "",
+    scope: filter.scope ?? "",
+    when: filter.when ?? "",
+  };
   while (!aborted(signal)) {
     try {
       const options = signal === undefined ? {} : { signal };

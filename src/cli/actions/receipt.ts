@@ -48,6 +48,16 @@ export interface ReceiptFilter {
   readonly verdict?: Exclude<Verdict, "UNSPECIFIED">;
 }
 
+/** What a watch may ask for besides; all of it must hold. */
+export interface ReceiptWatchFilter extends ReceiptFilter {
+  readonly scope?: string;
+  /** Of the organism, and the version of its manifest. */
+  readonly name?: string;
+  readonly version?: string;
+  /** A condition over `receipt.…` and `organism.…`. */
+  readonly when?: string;
+}
+
 /** Receipt headers as the control plane holds them, by ledger and seq. */
 export async function* listReceipts(
   control: Control,
@@ -83,18 +93,25 @@ export interface ReceiptWatch {
  */
 export async function* watchReceipts(
   control: Control,
-  filter: ReceiptFilter,
+  filter: ReceiptWatchFilter,
   { signal, begun = () => {} }: ReceiptWatch = {},
 ): AsyncGenerator<ReceiptView> {
   let resumeToken = "";
-  const ledgerId = fromHex(filter.ledgerId ?? "");
+  const wanted = {
+    ledgerId: fromHex(filter.ledgerId ?? ""),
+    verdict: wireVerdict(filter),
+    scope: filter.scope ?? "",
+    name: filter.name ?? "",
+    agentVersion: filter.version ?? "",
+    when: filter.when ?? "",
+  };
   while (!aborted(signal)) {
     try {
-      const request = { ledgerId, verdict: wireVerdict(filter), resumeToken };
+      const request = { ...wanted, resumeToken };
       const options = signal === undefined ? {} : { signal };
       for await (const m of control.ledgers.watchReceipts(request, options)) {
-        if (m.receipt === undefined) begun();
-        else yield receiptView(m.receipt);
+        if (m.receipt !== undefined) yield receiptView(m.receipt);
+        else if (resumeToken === "") begun();
         resumeToken = m.resumeToken;
       }
     } catch (error) {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import type { OrganismView, PulseView } from "../actions/organism.ts";
-import { collect, leaf, OPERATOR, run } from "../command.ts";
+import { collect, defined, leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
 import { printEvent, printOne, printRows, type Row, say } from "../output.ts";
 import { observing, parseChoice, showDuration, showLeft, showTime } from "../units.ts";
@@ -9,7 +9,12 @@ import { outletOf, PROPOSE, proposed } from "./proposal.ts";
 
 interface Filter {
   state?: string;
+}
+interface WatchFilter extends Filter {
   name?: string;
+  agentVersion?: string;
+  scope?: string;
+  when?: string;
 }
 interface Reason {
   reason: string;
@@ -37,14 +42,15 @@ export function register(program: Command): void {
   leaf(organism, "watch", "show what is there, then every change, once and in order", OPERATOR)
     .option("--state <state>", "only changes from or to this state")
     .option("--name <name>", "only agents of this name")
+    .option("--agent-version <version>", "only this version of their manifest")
+    .option("--scope <name>", "only agents whose grant names this scope")
+    .option("--when <condition>", "such as 'organism.state == \"DEGRADED\"'")
     .action(
-      run<Filter>(async (context, options) => {
+      run<WatchFilter>(async (context, options) => {
         const { watchOrganisms } = await import("../actions/organism.ts");
+        const { agentVersion: version, name, scope, when } = options;
         const state = await stateOf(options);
-        const filter = {
-          ...(state === undefined ? {} : { state }),
-          ...(options.name === undefined ? {} : { name: options.name }),
-        };
+        const filter = defined({ state, name, version, scope, when });
         for await (const seen of watchOrganisms(await context.control(), filter)) {
           if (seen.event === "ORGANISM") printEvent(context.format, row(seen.organism));
           else if (seen.event === "ALARM") printEvent(context.format, alarmRow(seen));

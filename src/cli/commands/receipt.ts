@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { actionText } from "../../domain/action-text.ts";
 import type { OpenReceipt, ReceiptFilter, ReceiptView } from "../actions/receipt.ts";
-import { leaf, OPERATOR, run } from "../command.ts";
+import { defined, leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { type Json, printEvent, printOne, printRows, type Row, say } from "../output.ts";
@@ -15,6 +15,13 @@ interface Filter {
   central?: boolean;
 }
 
+interface WatchFilter extends Filter {
+  scope?: string;
+  name?: string;
+  agentVersion?: string;
+  when?: string;
+}
+
 export function register(program: Command): void {
   const receipt = program.command("receipt").description("what was done, and what was refused");
   const sources = [...OPERATOR, "sidecar"] as const;
@@ -26,16 +33,25 @@ export function register(program: Command): void {
     .action(run<Filter>(listReceipts));
   filtered(
     leaf(receipt, "watch", "show each receipt as the control plane comes to hold it", OPERATOR),
-  ).action(
-    run<Filter>(async (context, options) => {
-      const { watchReceipts } = await import("../actions/receipt.ts");
-      const filter = await filterOf(context, options);
-      const begun = () => say("— watching —");
-      for await (const r of watchReceipts(await context.control(), filter, { begun })) {
-        printEvent(context.format, row(r));
-      }
-    }),
-  );
+  )
+    .option("--scope <name>", "only under this scope")
+    .option("--name <name>", "only of agents of this name")
+    .option("--agent-version <version>", "only of this version of their manifest")
+    .option("--when <condition>", "such as 'receipt.verdict == \"DENIED\"'")
+    .action(
+      run<WatchFilter>(async (context, options) => {
+        const { watchReceipts } = await import("../actions/receipt.ts");
+        const { agentVersion: version, name, scope, when } = options;
+        const filter = {
+          ...(await filterOf(context, options)),
+          ...defined({ scope, name, version, when }),
+        };
+        const begun = () => say("— watching —");
+        for await (const r of watchReceipts(await context.control(), filter, { begun })) {
+          printEvent(context.format, row(r));
+        }
+      }),
+    );
   leaf(receipt, "show <receipt>", "show one: its header, or with --sidecar all of it", sources)
     .option(...CENTRAL)
     .action(
@@ -110,8 +126,7 @@ async function filterOf(context: Context, options: Filter): Promise<ReceiptFilte
       ? undefined
       : (await getOrganism(await context.control(), options.instance)).organism.ledgerId);
   return {
-    ...(ledgerId === undefined ? {} : { ledgerId }),
-    ...(verdict === undefined ? {} : { verdict }),
+    ...defined({ ledgerId, verdict }),
   };
 }
 

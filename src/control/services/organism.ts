@@ -6,10 +6,9 @@ import { purposeMax } from "../../domain/limits.ts";
 import type { Input, Order } from "../../domain/organism.ts";
 import { isPrintable } from "../../domain/printable.ts";
 import type { SignedBytes } from "../../domain/signed.ts";
-import type { State } from "../../domain/transition.ts";
 import { OrganismService, type PulseSchema } from "../../gen/dragons/v1/organism_pb.ts";
 import { toWire } from "../../wire/artifacts.ts";
-import { conditionFromWire, stateFromWire } from "../../wire/enums.ts";
+import { conditionFromWire } from "../../wire/enums.ts";
 import { Queue } from "../../wire/queue.ts";
 import type { CallContext, Handlers } from "../../wire/rpc.ts";
 import { StatusError, shuttingDown } from "../../wire/status.ts";
@@ -20,6 +19,7 @@ import { reopen } from "../reopen.ts";
 import type { Tenant } from "../tenant.ts";
 import type { OpenRecord } from "../tenant-ledger.ts";
 import { organismNow } from "../watch.ts";
+import { filterOf, ORGANISM_FIELDS, stateOf } from "../watch-filter.ts";
 import { badArgument, mutation, notFound, pageBySeq, pageOf, pageToken } from "./requests.ts";
 
 interface Commanding {
@@ -80,7 +80,13 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
     async *watch(request, context) {
       const { tenant } = operatorOf(context);
       const { watch } = await fleet.of(tenant);
-      const filter = { state: stateOf(request.state), name: request.name };
+      const filter = {
+        state: stateOf(request.state),
+        name: request.name,
+        version: request.agentVersion,
+        scope: request.scope,
+        when: filterOf(request.when, ORGANISM_FIELDS),
+      };
       yield* watch.watch(request.resumeToken, filter, context.signal);
     },
 
@@ -212,13 +218,6 @@ const refusedAs = (refusal: Refusal): StatusError =>
     REFUSALS[refusal],
     { refusal },
   );
-
-/** null: any. */
-function stateOf(wire: Parameters<typeof stateFromWire>[0]): State | null {
-  const state = stateFromWire(wire);
-  if (state === null) throw badArgument("state", "is none of the list");
-  return state === "UNSPECIFIED" ? null : state;
-}
 
 /** What changes with every beat; null: it has never beaten. */
 async function pulseOf(

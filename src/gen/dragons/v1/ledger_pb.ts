@@ -2,17 +2,17 @@
 // @generated from file dragons/v1/ledger.proto (package dragons.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { SignedBytes, Verdict } from "./artifacts_pb.ts";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { OrganismState, SignedBytes, Verdict } from "./artifacts_pb.ts";
 import { file_dragons_v1_artifacts } from "./artifacts_pb.ts";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file dragons/v1/ledger.proto.
  */
 export const file_dragons_v1_ledger: GenFile = /*@__PURE__*/
-  fileDesc("ChdkcmFnb25zL3YxL2xlZGdlci5wcm90bxIKZHJhZ29ucy52MSJKCgtTeW5jUmVxdWVzdBIQCghmcm9tX3NlcRgBIAEoBBIpCghyZWNlaXB0cxgCIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiMQoMU3luY1Jlc3BvbnNlEhEKCWhlbGRfc2l6ZRgBIAEoBBIOCgZjcmVkaXQYAiABKA0idQoTTGlzdFJlY2VpcHRzUmVxdWVzdBIRCglsZWRnZXJfaWQYASABKAwSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSJAoHdmVyZGljdBgEIAEoDjITLmRyYWdvbnMudjEuVmVyZGljdCJaChRMaXN0UmVjZWlwdHNSZXNwb25zZRIpCghyZWNlaXB0cxgBIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIicKEUdldFJlY2VpcHRSZXF1ZXN0EhIKCnJlY2VpcHRfaWQYASABKAkiPgoSR2V0UmVjZWlwdFJlc3BvbnNlEigKB3JlY2VpcHQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzImUKFFdhdGNoUmVjZWlwdHNSZXF1ZXN0EhEKCWxlZGdlcl9pZBgBIAEoDBIUCgxyZXN1bWVfdG9rZW4YAiABKAkSJAoHdmVyZGljdBgDIAEoDjITLmRyYWdvbnMudjEuVmVyZGljdCJXChVXYXRjaFJlY2VpcHRzUmVzcG9uc2USKAoHcmVjZWlwdBgBIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSFAoMcmVzdW1lX3Rva2VuGAIgASgJMsYCCg1MZWRnZXJTZXJ2aWNlEj0KBFN5bmMSFy5kcmFnb25zLnYxLlN5bmNSZXF1ZXN0GhguZHJhZ29ucy52MS5TeW5jUmVzcG9uc2UoATABElEKDExpc3RSZWNlaXB0cxIfLmRyYWdvbnMudjEuTGlzdFJlY2VpcHRzUmVxdWVzdBogLmRyYWdvbnMudjEuTGlzdFJlY2VpcHRzUmVzcG9uc2USSwoKR2V0UmVjZWlwdBIdLmRyYWdvbnMudjEuR2V0UmVjZWlwdFJlcXVlc3QaHi5kcmFnb25zLnYxLkdldFJlY2VpcHRSZXNwb25zZRJWCg1XYXRjaFJlY2VpcHRzEiAuZHJhZ29ucy52MS5XYXRjaFJlY2VpcHRzUmVxdWVzdBohLmRyYWdvbnMudjEuV2F0Y2hSZWNlaXB0c1Jlc3BvbnNlMAFiBnByb3RvMw", [file_dragons_v1_artifacts]);
+  fileDesc("ChdkcmFnb25zL3YxL2xlZGdlci5wcm90bxIKZHJhZ29ucy52MSJKCgtTeW5jUmVxdWVzdBIQCghmcm9tX3NlcRgBIAEoBBIpCghyZWNlaXB0cxgCIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMiMQoMU3luY1Jlc3BvbnNlEhEKCWhlbGRfc2l6ZRgBIAEoBBIOCgZjcmVkaXQYAiABKA0idQoTTGlzdFJlY2VpcHRzUmVxdWVzdBIRCglsZWRnZXJfaWQYASABKAwSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkSJAoHdmVyZGljdBgEIAEoDjITLmRyYWdvbnMudjEuVmVyZGljdCJaChRMaXN0UmVjZWlwdHNSZXNwb25zZRIpCghyZWNlaXB0cxgBIAMoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIicKEUdldFJlY2VpcHRSZXF1ZXN0EhIKCnJlY2VpcHRfaWQYASABKAkiPgoSR2V0UmVjZWlwdFJlc3BvbnNlEigKB3JlY2VpcHQYASABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzItEBChRXYXRjaFJlY2VpcHRzUmVxdWVzdBIRCglsZWRnZXJfaWQYASABKAwSFAoMcmVzdW1lX3Rva2VuGAIgASgJEiQKB3ZlcmRpY3QYAyABKA4yEy5kcmFnb25zLnYxLlZlcmRpY3QSDQoFc2NvcGUYBCABKAkSDAoEbmFtZRgFIAEoCRIVCg1hZ2VudF92ZXJzaW9uGAYgASgJEigKBXN0YXRlGAcgASgOMhkuZHJhZ29ucy52MS5PcmdhbmlzbVN0YXRlEgwKBHdoZW4YCCABKAkihgEKFVdhdGNoUmVjZWlwdHNSZXNwb25zZRIoCgdyZWNlaXB0GAEgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIUCgxyZXN1bWVfdG9rZW4YAiABKAkSLQoFZXZlbnQYAyABKA4yHi5kcmFnb25zLnYxLldhdGNoUmVjZWlwdHNFdmVudCqgAQoSV2F0Y2hSZWNlaXB0c0V2ZW50EiQKIFdBVENIX1JFQ0VJUFRTX0VWRU5UX1VOU1BFQ0lGSUVEEAASIAocV0FUQ0hfUkVDRUlQVFNfRVZFTlRfUkVDRUlQVBABEh8KG1dBVENIX1JFQ0VJUFRTX0VWRU5UX1NZTkNFRBACEiEKHVdBVENIX1JFQ0VJUFRTX0VWRU5UX0JPT0tNQVJLEAMyxgIKDUxlZGdlclNlcnZpY2USPQoEU3luYxIXLmRyYWdvbnMudjEuU3luY1JlcXVlc3QaGC5kcmFnb25zLnYxLlN5bmNSZXNwb25zZSgBMAESUQoMTGlzdFJlY2VpcHRzEh8uZHJhZ29ucy52MS5MaXN0UmVjZWlwdHNSZXF1ZXN0GiAuZHJhZ29ucy52MS5MaXN0UmVjZWlwdHNSZXNwb25zZRJLCgpHZXRSZWNlaXB0Eh0uZHJhZ29ucy52MS5HZXRSZWNlaXB0UmVxdWVzdBoeLmRyYWdvbnMudjEuR2V0UmVjZWlwdFJlc3BvbnNlElYKDVdhdGNoUmVjZWlwdHMSIC5kcmFnb25zLnYxLldhdGNoUmVjZWlwdHNSZXF1ZXN0GiEuZHJhZ29ucy52MS5XYXRjaFJlY2VpcHRzUmVzcG9uc2UwAWIGcHJvdG8z", [file_dragons_v1_artifacts]);
 
 /**
  * Request of Sync.
@@ -203,11 +203,47 @@ export type WatchReceiptsRequest = Message<"dragons.v1.WatchReceiptsRequest"> & 
   resumeToken: string;
 
   /**
-   * Only this verdict; UNSPECIFIED: all.
+   * Only this verdict; UNSPECIFIED: all. What is asked for in several fields must hold in all of them.
    *
    * @generated from field: dragons.v1.Verdict verdict = 3;
    */
   verdict: Verdict;
+
+  /**
+   * Only under this scope; absent: all.
+   *
+   * @generated from field: string scope = 4;
+   */
+  scope: string;
+
+  /**
+   * Only organisms of this name; absent: all.
+   *
+   * @generated from field: string name = 5;
+   */
+  name: string;
+
+  /**
+   * Only this version of its manifest; absent: all.
+   *
+   * @generated from field: string agent_version = 6;
+   */
+  agentVersion: string;
+
+  /**
+   * Only organisms that are in this state now; UNSPECIFIED: all.
+   *
+   * @generated from field: dragons.v1.OrganismState state = 7;
+   */
+  state: OrganismState;
+
+  /**
+   * Only what this condition holds of, in the language of rules' conditions (docs/watching.md):
+   * `receipt.reason == "SCOPE_NOT_GRANTED" && organism.name == "reconciler"`. Absent: all.
+   *
+   * @generated from field: string when = 8;
+   */
+  when: string;
 };
 
 /**
@@ -224,18 +260,25 @@ export const WatchReceiptsRequestSchema: GenMessage<WatchReceiptsRequest> = /*@_
  */
 export type WatchReceiptsResponse = Message<"dragons.v1.WatchReceiptsResponse"> & {
   /**
-   * SignedBytes of a ReceiptHeader; absent: the watch has begun.
+   * SignedBytes of a ReceiptHeader; only with RECEIPT.
    *
    * @generated from field: dragons.v1.SignedBytes receipt = 1;
    */
   receipt?: SignedBytes | undefined;
 
   /**
-   * What to send to go on after this receipt; opaque.
+   * What to send to go on after this message; opaque.
    *
    * @generated from field: string resume_token = 2;
    */
   resumeToken: string;
+
+  /**
+   * What this message is.
+   *
+   * @generated from field: dragons.v1.WatchReceiptsEvent event = 3;
+   */
+  event: WatchReceiptsEvent;
 };
 
 /**
@@ -244,6 +287,54 @@ export type WatchReceiptsResponse = Message<"dragons.v1.WatchReceiptsResponse"> 
  */
 export const WatchReceiptsResponseSchema: GenMessage<WatchReceiptsResponse> = /*@__PURE__*/
   messageDesc(file_dragons_v1_ledger, 7);
+
+/**
+ * What a WatchReceipts message is.
+ *
+ * @generated from enum dragons.v1.WatchReceiptsEvent
+ */
+export const WatchReceiptsEvent = {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: WATCH_RECEIPTS_EVENT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * A receipt.
+   *
+   * @generated from enum value: WATCH_RECEIPTS_EVENT_RECEIPT = 1;
+   */
+  RECEIPT: 1,
+
+  /**
+   * What was missed is told; what follows is told as it is held.
+   *
+   * @generated from enum value: WATCH_RECEIPTS_EVENT_SYNCED = 2;
+   */
+  SYNCED: 2,
+
+  /**
+   * The watch has begun, or nothing that was asked for came; the token moves on.
+   *
+   * @generated from enum value: WATCH_RECEIPTS_EVENT_BOOKMARK = 3;
+   */
+  BOOKMARK: 3,
+} as const;
+
+/**
+ * What a WatchReceipts message is.
+ *
+ * @generated from enum dragons.v1.WatchReceiptsEvent
+ */
+export type WatchReceiptsEvent = (typeof WatchReceiptsEvent)[keyof typeof WatchReceiptsEvent] | UnknownEnum;
+
+/**
+ * Describes the enum dragons.v1.WatchReceiptsEvent.
+ */
+export const WatchReceiptsEventSchema: GenEnum<WatchReceiptsEvent> = /*@__PURE__*/
+  enumDesc(file_dragons_v1_ledger, 0);
 
 /**
  * Receipt headers on their way to the centre, and what it holds of them.
@@ -286,9 +377,10 @@ export const LedgerService: GenService<{
     output: typeof GetReceiptResponseSchema;
   },
   /**
-   * Sends each receipt header once, as it is held, in order per ledger. The first answer has no
-   * receipt: the watch has begun, and this is its token. Called by viewers. Errors: OUT_OF_RANGE (the
-   * token is not of this store), RESOURCE_EXHAUSTED (the reader is too slow; ErrorInfo carries
+   * Sends each receipt header once, as it is held, in order per ledger. The first answer is a BOOKMARK:
+   * the watch has begun, and this is its token. With a token, what was missed follows; then SYNCED, then
+   * receipts as they are held, with a BOOKMARK in quiet times. Denials are receipts of verdict DENIED.
+   * Called by viewers. Errors: OUT_OF_RANGE (the token is not of this store), RESOURCE_EXHAUSTED (the reader is too slow; ErrorInfo carries
    * `resume_token`), UNAVAILABLE (the control plane ends).
    *
    * @generated from rpc dragons.v1.LedgerService.WatchReceipts

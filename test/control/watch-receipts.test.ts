@@ -1,0 +1,175 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import type { Arrival } from "../../src/control/heads.ts";
+import { Signal } from "../../src/control/watch.ts";
+import { watchReceipts } from "../../src/control/watch-receipts.ts";
+import { ANY } from "../../src/domain/filter.ts";
+import { ReceiptHeader } from "../../src/domain/receipt.ts";
+import { OrganismState, Verdict } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import {
+  LedgerService,
+  WatchReceiptsEvent,
+  type WatchReceiptsRequestSchema,
+  type WatchReceiptsResponse,
+  type WatchReceiptsResponseSchema,
+} from "../../src/gen/dragons/v1/ledger_pb.ts";
+import type { StatusError } from "../../src/wire/status.ts";
+import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
+import { type House, makeHouse, refusalOf, startWorld, type World } from "./world.ts";
+
+let world: World;
+let house: House;
+let berth: Berth;
+let sidecar: SimSidecar;
+let a: Attachment;
+let houses = 0;
+
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.end());
+beforeEach(async () => {
+  house = await makeHouse(world, `receipts-${++houses}`);
+  berth = await makeBerth(world, house);
+  sidecar = await SimSidecar.dock(world, house, berth);
+  a = await sidecar.attach();
+});
+
+type Request = MessageInitShape<typeof WatchReceiptsRequestSchema>;
+async function open(request: Request) {
+  const stream = world.client(LedgerService).watchReceipts(request, await house.as("VIEWER"));
+  const answers = stream[Symbol.asyncIterator]();
+  return {
+    async next(): Promise<WatchReceiptsResponse> {
+      const { done, value } = await answers.next();
+      if (done) throw new Error("the watch ended");
+      return value;
+    },
+    leave: () => answers.return?.(undefined),
+  };
+}
+/** Everything up to SYNCED. */
+async function missed(request: Request): Promise<WatchReceiptsResponse[]> {
+  const watch = await open(request);
+  const seen: WatchReceiptsResponse[] = [];
+  for (;;) {
+    const answer = await watch.next();
+    if (answer.event === WatchReceiptsEvent.SYNCED) break;
+    seen.push(answer);
+  }
+  await watch.leave();
+  return seen;
+}
+/** The token of a watch that has seen nothing yet. */
+async function start(): Promise<string> {
+  const [begun] = await missed({});
+  return begun?.resumeToken ?? "";
+}
+const seqsOf = (answers: readonly MessageInitShape<typeof WatchReceiptsResponseSchema>[]) =>
+  answers.flatMap(({ receipt }) =>
+    receipt?.body === undefined ? [] : [ReceiptHeader.decode(receipt.body).seq],
+  );
+const seqs = (answers: readonly WatchReceiptsResponse[]) => seqsOf(answers);
+
+test("a watch begins with a bookmark, tells what was missed, says SYNCED, and goes on", async () => {
+  const from = await start();
+  await sidecar.work(3);
+  await a.syncAll();
+  const watch = await open({ resumeToken: from });
+  const events: WatchReceiptsEvent[] = [];
+  for (let i = 0; i < 5; i++) events.push((await watch.next()).event);
+  const { BOOKMARK, RECEIPT, SYNCED } = WatchReceiptsEvent;
+  expect(events).toEqual([BOOKMARK, RECEIPT, RECEIPT, RECEIPT, SYNCED]);
+  await sidecar.work(1);
+  await a.syncAll();
+  expect(seqs([await watch.next()])).toEqual([4]);
+  world.clock.advance(31_000_000);
+  const quiet = await watch.next();
+  expect(quiet.event).toBe(BOOKMARK);
+  expect(await missed({ resumeToken: quiet.resumeToken })).toHaveLength(1);
+  await watch.leave();
+});
+
+test("cut after any receipt, also within what was synced at once, it goes on with the next", async () => {
+  const from = await start();
+  await sidecar.work(8);
+  await a.syncAll();
+  const seen: number[] = [];
+  let resumeToken = from;
+  for (let i = 0; i < 8; i++) {
+    const watch = await open({ resumeToken });
+    for (;;) {
+      const answer = await watch.next();
+      resumeToken = answer.resumeToken;
+      if (answer.event !== WatchReceiptsEvent.RECEIPT) continue;
+      seen.push(...seqs([answer]));
+      break;
+    }
+    await watch.leave();
+    if (i === 3) {
+      await world.restart();
+      a = await sidecar.attach();
+    }
+  }
+  expect(seen).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+  expect(seqs(await missed({ resumeToken }))).toEqual([]);
+});
+
+test("filters by verdict, scope, name, version, state and condition; by all that are asked for", async () => {
+  const from = await start();
+  await sidecar.work(2, { scope: "read:payments" });
+  await sidecar.work(2, { kind: "DENIAL", verdict: "DENIED", reason: "SCOPE_NOT_GRANTED" });
+  await a.syncAll();
+  const told = async (request: Request) => seqs(await missed({ resumeToken: from, ...request }));
+  expect(await told({ verdict: Verdict.DENIED })).toEqual([3, 4]);
+  expect(await told({ scope: "read:payments" })).toEqual([1, 2]);
+  expect(await told({ name: "reconciler" })).toEqual([1, 2, 3, 4]);
+  expect(await told({ name: "nobody" })).toEqual([]);
+  expect(await told({ agentVersion: "v0" })).toEqual([]);
+  expect(await told({ state: OrganismState.QUARANTINED })).toEqual([]);
+  expect(await told({ when: "receipt.seq > 1 && receipt.seq <= 3" })).toEqual([2, 3]);
+  expect(await told({ when: 'receipt.reason == "SCOPE_NOT_GRANTED"', scope: "x" })).toEqual([]);
+  expect(
+    await told({ when: 'organism.name in ["reconciler"] && receipt.kind == "DENIAL"' }),
+  ).toEqual([3, 4]);
+  expect(await refusalOf(told({ when: 'receipt.verdikt == "X"' }))).toMatchObject({
+    code: "INVALID_ARGUMENT",
+    message: expect.stringMatching(/^when: reads receipt\.verdikt; known are receipt\.verdict, /),
+  });
+});
+
+test("a reader too slow is cut with the token from which nothing is lost", async () => {
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  const arrived = new Signal<Arrival>();
+  const { signal } = new AbortController();
+  const source = { tenant, arrived, clock: world.clock, closing: signal };
+  const filter = { ledgerId: null, verdict: null, state: null, name: "", version: "", scope: "" };
+  const slow = watchReceipts(source, "", { ...filter, when: ANY }, signal, 4);
+  const events = [(await slow.next()).value?.event, (await slow.next()).value?.event];
+  expect(events).toEqual([WatchReceiptsEvent.BOOKMARK, WatchReceiptsEvent.SYNCED]);
+
+  // The first is taken by a reader that then reads no more; the others wait until none may.
+  const first = slow.next();
+  const { ledgerId } = sidecar;
+  await sidecar.work(8);
+  const sync = a.sync();
+  await sync.held();
+  for (const [i, receipt] of sidecar.receipts.entries()) {
+    sync.send(i + 1, [receipt]);
+    await sync.held();
+    arrived.tell({ arrival: i + 1, ledgerId, fromSeq: i + 1, receipts: [receipt] });
+  }
+  const read = seqsOf([(await first).value]);
+  let cut: unknown;
+  try {
+    for await (const answer of slow) read.push(...seqsOf([answer]));
+  } catch (error) {
+    cut = error;
+  }
+  expect(cut).toMatchObject({ code: "RESOURCE_EXHAUSTED", reason: "READER_TOO_SLOW" });
+  expect(read.length).toBeLessThan(8);
+  const { resume_token: resumeToken = "" } = (cut as StatusError).metadata;
+  read.push(...seqs(await missed({ resumeToken })));
+  expect(read).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+});
