@@ -11,12 +11,11 @@ import { native } from "../../src/native/crypto.ts";
 import { holdFolder } from "../../src/native/hold.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Seed } from "../../src/native/keys.ts";
-import { checkFormat, LEDGER_FORMAT, upgradeFormat } from "../../src/storage/format.ts";
-import { openJournaled } from "../../src/storage/journaled.ts";
+import { LEDGER_FORMAT, upgradeFormat } from "../../src/storage/format.ts";
 import { type Broken, checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
+import { openLedgerRows } from "../../src/storage/ledger-folder.ts";
 import { type LedgerState, type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
-import { openLmdb } from "../../src/storage/lmdb.ts";
-import { StorageFailed, type Store } from "../../src/storage/store.ts";
+import { StorageFailed } from "../../src/storage/store.ts";
 import { Intent } from "./intent.ts";
 import { Ledger } from "./ledger.ts";
 import { type Refusals, refusalsIn } from "./refusals.ts";
@@ -62,8 +61,7 @@ export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLe
     opened.defer(() => hold.release());
     const refusals = refusalsIn(folder);
     opened.defer(() => refusals.close());
-    // Before the journal is taken up: what a newer release wrote is not touched.
-    const rows = await openJournaled(folder, () => openKnown(folder));
+    const rows = await openLedgerRows(folder);
     const store = ledgerStore(rows);
     opened.defer(() => store.close());
     await upgradeFormat(rows, LEDGER_FORMAT);
@@ -73,17 +71,6 @@ export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLe
     return await startLedger(options, { clock, store, signer, refusals, release });
   } catch (error) {
     await opened.disposeAsync();
-    throw error;
-  }
-}
-
-function openKnown(folder: string): Store {
-  const store = openLmdb(folder);
-  try {
-    checkFormat(store, LEDGER_FORMAT);
-    return store;
-  } catch (error) {
-    void store.close();
     throw error;
   }
 }

@@ -60,7 +60,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code !== "EPIPE") throw error;
     process.exit(process.exitCode ?? EXIT.ok);
   });
-  if (argv[0] === "run") {
+  if (argv[0] === "run" || argv[0] === "learn") {
     // Begins this process anew: not once somebody was asked, or something recorded.
     await (await import("./commands/processes.ts")).beforeSidecar();
   }
@@ -98,6 +98,8 @@ async function asProcess([name, ...args]: readonly string[]): Promise<number | n
       return (await import("./commands/processes.ts")).control(args);
     case "run":
       return (await import("./commands/run.ts")).run(args);
+    case "learn":
+      return (await import("./commands/learn.ts")).learn(args);
     case "dev":
       return (await import("./commands/dev.ts")).dev(args);
     default:
@@ -131,6 +133,7 @@ const PROCESSES = `
 Processes, each with its own --help:
   dev        everything on this machine, with a story
   run        launch an unmodified agent under a sidecar
+  learn      run one that may do anything, and write down what it needs
   sidecar    the process beside the agent
   control    the control plane
 `;

@@ -67,7 +67,8 @@ const lines = (all: readonly string[]): void => {
   if (all.length > 0) process.stdout.write(`${all.join("\n")}\n`);
 };
 
-function table(rows: readonly Readonly<Record<string, string>>[]): string[] {
+/** Rows under their head, in columns. */
+export function table(rows: readonly Readonly<Record<string, string>>[]): string[] {
   const first = rows[0];
   if (first === undefined) return [];
   const columns = Object.keys(first);

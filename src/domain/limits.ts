@@ -431,6 +431,12 @@ export const grantTtlDefaultUs = 24 * 60 * MINUTE_US;
 
 /** Microseconds in which a sidecar that is about to start must have docked. */
 export const boardingDockUs = 10 * MINUTE_US;
+/** Names in one place of a path, from which on `dragons learn` writes `*` for them: more than a reader would list. */
+export const starFrom = 8;
+/** The same right behind the root, where what has nothing to do with one another lies side by side. */
+export const starFromAtRoot = 32;
+/** Microseconds that a learning grant holds unless told: a run that somebody waits for. */
+export const learnGrantUs = 60 * MINUTE_US;
 /** Microseconds that a grant made by `dragons run` holds: somebody asks again the next day. */
 export const runGrantUs = 24 * 60 * MINUTE_US;
 /** Runs of one identity at a time under such a grant. */

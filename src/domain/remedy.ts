@@ -97,7 +97,8 @@ export function scopeLines(name: string, rules: readonly Rule[]): string[] {
   return [`  ${name}:`, ...rules.flatMap(ruleLines)];
 }
 
-function ruleLines(rule: Rule): string[] {
+/** A rule of one, four spaces in. */
+export function ruleLines(rule: Rule): string[] {
   const when = rule.when === "" ? [] : [`      when: ${scalar(rule.when)}`];
   switch (rule.protocol) {
     case "GRPC":

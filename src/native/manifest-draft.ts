@@ -203,17 +203,20 @@ const kindsOf = ({ files, folders }: Pick<Surveyed, "files" | "folders">): Set<s
 /** A name as a glob: there is no escape, so what means something in one becomes `?`. */
 const literal = (name: string): string => name.replace(/[*?{}\\]/g, "?");
 
-function renderDraft(text: {
+/** A whole `dragon.yaml`. `lines` are its capabilities, in place of `capabilities` where they are given. */
+export function renderDraft(text: {
   readonly name: string;
   readonly agentVersion: string;
   readonly runtime: string;
   readonly code: readonly string[];
   readonly config: readonly string[];
   readonly capabilities: readonly Capability[];
+  readonly lines?: readonly string[];
 }): string {
   const list = (key: string, globs: readonly string[]): string[] =>
     globs.length === 0 ? [`${key}: []`] : [`${key}:`, ...globs.map((g) => `  - ${scalar(g)}`)];
-  const scopes = text.capabilities.flatMap(({ name, rules }) => scopeLines(name, rules));
+  const scopes =
+    text.lines ?? text.capabilities.flatMap(({ name, rules }) => scopeLines(name, rules));
   return [
     `name: ${scalar(text.name)}`,
     `version: ${scalar(text.agentVersion)}`,

@@ -35,6 +35,7 @@ const PROCESSES: readonly Branch[] = (
   [
     ["dev", "everything on this machine, with a story"],
     ["run", "launch an unmodified agent under a sidecar"],
+    ["learn", "run one that may do anything, and write down what it needs"],
     ["sidecar", "the process beside the agent"],
     ["control", "the control plane"],
   ] as const

@@ -223,7 +223,8 @@ function dockingRow(docking: Docking): Row {
 const rollback = ({ rollbackFrom }: Docking): string =>
   rollbackFrom === null ? "" : ` (ROLLBACK from ${label(rollbackFrom.manifest)})`;
 
-function diffRows({ texts, code, config, scopes }: ManifestDiff): Row[] {
+/** A row for each change, for people. */
+export function diffRows({ texts, code, config, scopes }: ManifestDiff): Row[] {
   const files = (list: readonly FileChange[], what: string) => list.map((f) => fileRow(f, what));
   return [
     ...texts.map(({ field, before, after }) => {

@@ -39,7 +39,8 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
   --profile FILE    which control plane and keys      [.dragons/profile.json]
 `;
 
-interface Wanted {
+/** What is to be run, and how. */
+export interface Wanted {
   readonly manifest: string | null;
   readonly allow: readonly Rule[];
   readonly goal: string;
@@ -50,7 +51,7 @@ interface Wanted {
 
 /** Runs an agent under a sidecar. Resolves with the agent's exit code. */
 export async function run(args: readonly string[]): Promise<number> {
-  const wanted = parse(args);
+  const { wanted } = parse("run", args, {});
   if (wanted === null) {
     process.stdout.write(USAGE);
     return EXIT.ok;
@@ -65,23 +66,33 @@ export async function run(args: readonly string[]): Promise<number> {
   return sidecar(sidecarArgs);
 }
 
-/** @throws Failure. null: help was asked for. */
-function parse(args: readonly string[]): Wanted | null {
+/** Flags of one's own, with a value each. */
+type OwnFlags = Readonly<Record<string, { readonly type: "string" }>>;
+
+/**
+ * The flags of `dragons run`, and those of a command that runs agents otherwise. `wanted` is null where
+ * help was asked for. @throws Failure
+ */
+export function parse(
+  verb: string,
+  args: readonly string[],
+  ownFlags: OwnFlags,
+): { readonly wanted: Wanted | null; readonly own: Readonly<Record<string, string | undefined>> } {
   const end = args.indexOf("--");
   const own = end < 0 ? args : args.slice(0, end);
   const command = end < 0 ? [] : args.slice(end + 1);
   let values: ReturnType<typeof parseFlags>["values"];
   try {
-    ({ values } = parseFlags(own));
+    ({ values } = parseFlags(own, ownFlags));
   } catch (error) {
     throw new Failure(
       EXIT.usage,
       `${(error as Error).message}; the agent's command stands after --`,
     );
   }
-  if (values.help) return null;
+  if (values.help) return { wanted: null, own: {} };
   if (command.length === 0) {
-    throw new Failure(EXIT.usage, "name the agent's command after --: dragons run … -- CMD");
+    throw new Failure(EXIT.usage, `name the agent's command after --: dragons ${verb} … -- CMD`);
   }
   const contain = values.contain ?? "require";
   if (contain !== "require" && contain !== "off") {
@@ -91,13 +102,13 @@ function parse(args: readonly string[]): Wanted | null {
     throw new Failure(
       EXIT.config,
       "sealing an agent is not in this version, so it could go round the sidecar. To run it advisory, " +
-        `and have every receipt say so, type: dragons run --contain off ${own.filter((a) => a !== "--contain" && a !== "require").join(" ")} -- ${command.join(" ")}`.replace(
+        `and have every receipt say so, type: dragons ${verb} --contain off ${own.filter((a) => a !== "--contain" && a !== "require").join(" ")} -- ${command.join(" ")}`.replace(
           / {2,}/g,
           " ",
         ),
     );
   }
-  return {
+  const wanted = {
     manifest: values.manifest ?? null,
     allow: (values.allow ?? []).map(parseAllow),
     goal: values.goal ?? "",
@@ -105,13 +116,15 @@ function parse(args: readonly string[]): Wanted | null {
     profile: values.profile,
     command,
   };
+  return { wanted, own: values as Record<string, string | undefined> };
 }
 
-const parseFlags = (args: readonly string[]) =>
+const parseFlags = (args: readonly string[], ownFlags: OwnFlags) =>
   parseArgs({
     args: [...args],
     strict: true,
     options: {
+      ...ownFlags,
       manifest: { type: "string" },
       allow: { type: "string", multiple: true },
       contain: { type: "string" },
@@ -131,8 +144,7 @@ function parseAllow(text: string): Rule {
 /** Everything up to the start: the identity, its grant, a dock for this run. The sidecar's arguments. */
 async function admit(context: Context, wanted: Wanted): Promise<string[]> {
   const control = await context.control();
-  const agents = join(dirname(context.profilePath), "agents");
-  const { file, folder, drafted } = await manifestOf(wanted, agents);
+  const { file, folder, drafted } = await manifestOf(wanted, context);
   const measured = await measureFile(file, folder);
   const label = manifestLabel(measured.manifest);
   if (drafted) {
@@ -146,7 +158,27 @@ async function admit(context: Context, wanted: Wanted): Promise<string[]> {
   await recordManifest(control, measured);
   const grantKey = context.required("grantKey");
   const grantRef = await grantFor(control, grantKey, measured, wanted.goal);
+  return (await board(context, wanted, { file, folder, measured, grantRef })).args;
+}
 
+/** An agent that may be started: its manifest is recorded, and granted. */
+export interface Admitted {
+  readonly file: string;
+  readonly folder: string;
+  readonly measured: Measured;
+  readonly grantRef: Uint8Array;
+}
+
+/** A dock for this run, and how the sidecar is started on it, whose data lie in `data`. */
+export async function board(
+  context: Context,
+  wanted: Wanted,
+  { file, folder, measured, grantRef }: Admitted,
+): Promise<{ readonly data: string; readonly args: string[] }> {
+  const control = await context.control();
+  const label = manifestLabel(measured.manifest);
+  const grantKey = context.required("grantKey");
+  const agents = agentsFolder(context);
   const aboard = await bringAboard(control, {
     signers: [await openSigner(grantKey)],
     grantRef,
@@ -164,11 +196,16 @@ async function admit(context: Context, wanted: Wanted): Promise<string[]> {
     "--proxy": "127.0.0.1:0",
     "--goal": wanted.goal,
   };
-  return [...Object.entries(flags).flat(), "--", ...wanted.command];
+  const args = [...Object.entries(flags).flat(), "--", ...wanted.command];
+  return { data: aboard.data, args };
 }
 
+/** Where drafts and runs lie. */
+const agentsFolder = (context: Context): string => join(dirname(context.profilePath), "agents");
+
 /** The manifest to run by: the one given, the one here, or one drafted from the command. */
-async function manifestOf(wanted: Wanted, agents: string) {
+export async function manifestOf(wanted: Wanted, context: Context) {
+  const agents = agentsFolder(context);
   const given = wanted.manifest ?? (existsSync("dragon.yaml") ? "dragon.yaml" : null);
   if (given !== null) {
     if (wanted.allow.length > 0) {
