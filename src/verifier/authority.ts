@@ -157,7 +157,7 @@ export function proveAuthority(
  * In ascending version; the last one speaks. Each is judged by the root that the one before it leaves
  * in charge, the first by the trust file's.
  */
-function proveKeysets(
+export function proveKeysets(
   crypto: Crypto,
   frames: readonly Uint8Array[],
   root: Root,
@@ -241,14 +241,6 @@ function proveGenesis(
   if (isBroken(body)) return body;
   if (body.tenantId !== tenant) {
     return broken("GENESIS", "E_TENANT_MISMATCH", 0, `the ledger is of tenant ${body.tenantId}`);
-  }
-  if (body.role !== "WORK") {
-    return broken(
-      "GENESIS",
-      "E_GENESIS_ROLE",
-      0,
-      `version 0 packs carry WORK ledgers, not ${body.role}`,
-    );
   }
   const problem = crypto.keyProblem(body.ledgerKey);
   if (problem !== null) return broken("GENESIS", problem, 0, "the ledger key is not sound");

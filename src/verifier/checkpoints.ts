@@ -18,6 +18,11 @@ export interface CosignedHead {
   readonly witnesses: readonly string[];
 }
 
+type Vouched = Pick<Authority, "genesis" | "keyset"> & {
+  /** Whose line is the ledger's own; absent: the genesis's ledger key's. */
+  readonly signers?: readonly Uint8Array[];
+};
+
 /**
  * Reads one note: its ledger's own line, and at least one by a cosigner or a witness, must be there
  * and must verify. Names on lines are only names: what counts is the key.
@@ -25,7 +30,7 @@ export interface CosignedHead {
 export function proveCheckpoint(
   crypto: Crypto,
   bytes: Uint8Array,
-  authority: Authority,
+  authority: Vouched,
   trust: TrustFile | null,
   flags: Flags,
 ): CosignedHead | Break {
@@ -37,14 +42,16 @@ export function proveCheckpoint(
   }
   const ledgerId = authority.genesis.ref;
   const origin = originOf(ledgerId);
-  const own: NoteKey = { role: "LEDGER", name: origin, key: authority.genesis.body.ledgerKey };
+  const own = (authority.signers ?? [authority.genesis.body.ledgerKey]).map(
+    (key): NoteKey => ({ role: "LEDGER", name: origin, key }),
+  );
   const names = [...new Set([...note.matchAll(/^— (\S+) /gmu)].map((m) => m[1] as string))];
   const asCosigner = (key: Uint8Array): NoteKey[] =>
     names.map((name) => ({ role: "COSIGNER", name, key }));
   const cosigners = trust?.cosigners ?? everCosigners(authority);
   const witnesses = trust?.witnesses ?? [];
   const opened = openNote(crypto, note, [
-    own,
+    ...own,
     ...cosigners.flatMap(asCosigner),
     ...witnesses.flatMap((w) => asCosigner(w.key)),
   ]);
@@ -54,7 +61,7 @@ export function proveCheckpoint(
   }
   if (!equal(opened.checkpoint.ledgerId, ledgerId)) return otherOrigin();
   const { size, root } = opened.checkpoint;
-  if (!opened.signatures.some((s) => s.signer === own && s.line === 0)) {
+  if (!opened.signatures.some((s) => own.includes(s.signer) && s.line === 0)) {
     return broken(
       "CHECKPOINT",
       "E_CP_SIG",
@@ -90,7 +97,7 @@ export function proveCheckpoint(
 }
 
 /** All that ever were: whether one was valid at its cosignature's time is asked later. */
-const everCosigners = ({ keyset }: Authority): Uint8Array[] =>
+const everCosigners = ({ keyset }: Vouched): Uint8Array[] =>
   keyset.body.keys.filter((k) => k.role === "COSIGNER").map((k) => k.key);
 
 const otherOrigin = (): Break =>

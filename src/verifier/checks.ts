@@ -13,7 +13,10 @@ export const CHECKS = {
   MANIFEST: { number: 4, says: "each manifest is well formed" },
   GRANT: { number: 5, says: "operators signed each grant, over a manifest that is shown" },
   DOCK: { number: 6, says: "operators signed each dock, under a grant that is shown" },
-  GENESIS: { number: 7, says: "a join key of the dock, and the ledger key, signed the genesis" },
+  GENESIS: {
+    number: 7,
+    says: "a join key of the dock, and the ledger key, signed the genesis; the control plane's own key its own",
+  },
   LEASE: { number: 8, says: "the issuer signed each lease, within its grant field by field" },
   REVOCATION: { number: 9, says: "revocations are signed and chained without a gap" },
   HEARTBEAT: { number: 10, says: "the ledger key signed each heartbeat" },
@@ -45,10 +48,17 @@ export const CHECKS = {
     says: "the intent chain is what receipts, leases and heartbeats say",
   },
   REFERENCE: { number: 36, says: "corrections and redactions speak of an earlier receipt" },
-  HEADS: { number: 37, says: "every signed head is the root of these very receipts" },
+  HEADS: {
+    number: 37,
+    says: "every signed head is the root of these very receipts, and each is its leaf",
+  },
   LIMITS: {
     number: 38,
     says: "what was left to spend, as claims say, follows from the actions before them, within the lease",
+  },
+  INCLUSION: {
+    number: 39,
+    says: "each receipt that is shown by itself stands in a countersigned tree",
   },
   TAIL: { number: 40, says: "nothing that a signed head covers is missing at the end" },
   OPEN_INTENTS: { number: 41, says: "every intent is closed or listed as open" },
@@ -101,7 +111,6 @@ export type CheckCode =
   | "E_MANIFEST_MISSING"
   | "E_GRANT_MISSING"
   | "E_DOCK_MISSING"
-  | "E_GENESIS_ROLE"
   | "E_REVOCATION_GAP"
   | "E_CP_ORIGIN"
   | "E_CP_UNSIGNED"
@@ -140,7 +149,11 @@ export type CheckCode =
   | "E_LIMIT_STATE"
   | "E_REF_UNKNOWN"
   | "E_HEARTBEAT_HEAD"
+  | "E_CONTROL_HEAD"
   | "E_FORK"
+  | "E_LEAF_MISMATCH"
+  | "E_PROOF_HEAD"
+  | "E_PROOF_PATH"
   | "E_TAIL_TRUNCATED"
   | "E_UNREFERENCED";
 

@@ -1,4 +1,4 @@
-import { concat, equal, toHex, utf8 } from "../domain/bytes.ts";
+import { equal, toHex, utf8 } from "../domain/bytes.ts";
 import { commitment, leafHash } from "../domain/chain.ts";
 import { parseCheckpoint } from "../domain/checkpoint.ts";
 import type { Crypto } from "../domain/crypto.ts";
@@ -29,7 +29,7 @@ import {
 } from "./pack.ts";
 
 /**
- * One ledger as its keeper holds it. Everything is handed over as stored: encoded SignedBytes, raw
+ * One ledger as its keeper holds it; the control plane's own has only keysets, checkpoints and receipts. Everything is handed over as stored: encoded SignedBytes, raw
  * manifest bytes, note text. More than is needed does no harm; what nothing cites is left out.
  */
 export interface LedgerEvidence {
@@ -49,13 +49,13 @@ export interface LedgerEvidence {
   /** What was durable when the export began; nothing later is asked for, or put in. */
   readonly head: { readonly size: number; readonly intentsOpened: number };
   /** Receipts with seq ≥ fromSeq, ascending, at most `limit`; empty only when there are none. */
-  read(
-    fromSeq: number,
-    limit: number,
-  ): readonly { seq: number; signed: Uint8Array; row: Uint8Array }[];
+  read(fromSeq: number, limit: number): Page | Promise<Page>;
   /** Encoded IntentBody rows without a receipt at that moment, in opening order. */
   readonly openIntents: readonly Uint8Array[];
 }
+
+/** `signed`: SignedBytes; `row`: PayloadRow, empty where none is kept. */
+type Page = readonly { seq: number; signed: Uint8Array; row: Uint8Array }[];
 
 export interface ExportChoice {
   /** First and last seq, inclusive; the whole ledger when absent. */
@@ -91,18 +91,18 @@ export async function* exportPack(
 
 type Put = (kind: FrameKind, body: Uint8Array) => Uint8Array;
 
-function* section(
+async function* section(
   crypto: Crypto,
   evidence: LedgerEvidence,
   choice: ExportChoice,
   put: Put,
-): Generator<Uint8Array> {
+): AsyncGenerator<Uint8Array> {
   const { size } = evidence.head;
   const { from, to } = choice.range ?? { from: 1, to: size };
   if (!(from >= 1 && from <= to && to <= size)) {
     throw new RangeError(`receipts ${from} to ${to} are not within 1 to ${size}`);
   }
-  const { frontier, openRows, ...authority } = survey(crypto, evidence, from, to);
+  const { frontier, leaves, openRows, ...authority } = await survey(crypto, evidence, from, to);
   yield put("GENESIS", evidence.genesis);
   for (const bytes of evidence.keysets) yield put("KEYSET", bytes);
   for (const bytes of authority.manifests) yield put("MANIFEST", bytes);
@@ -115,25 +115,21 @@ function* section(
   for (const note of authority.checkpoints) yield put("CHECKPOINT", utf8(note));
   if (frontier !== null) yield put("FRONTIER", FrontierFrame.encode(frontier));
 
+  // Without a head to hold them against, and with every receipt shown, leaves would tell nothing.
+  if (authority.checkpoints.length > 0 || to < size) {
+    for (const body of leaves) yield put("LEAVES", body);
+  }
   const open = choice.disclose ?? PAYLOAD_FIELDS;
-  for (const { signed, row } of paged(evidence, from, to)) {
+  for await (const { signed, row } of paged(evidence, from, to)) {
     yield put("RECEIPT", ReceiptFrame.encode({ signed, row: disclosing(row, open) }));
   }
   for (const row of openRows) yield put("OPEN_INTENT", OpenIntentFrame.encode(row));
-  let leaves: Uint8Array[] = [];
-  for (const { signed } of paged(evidence, to + 1, size)) {
-    leaves.push(leafHash(crypto, SignedBytes.decode(signed).body));
-    if (leaves.length < leavesPerFrame) continue;
-    yield put("LEAVES", concat(...leaves));
-    leaves = [];
-  }
-  if (leaves.length > 0) yield put("LEAVES", concat(...leaves));
 }
 
-function* paged(evidence: LedgerEvidence, from: number, to: number) {
+async function* paged(evidence: LedgerEvidence, from: number, to: number) {
   let next = from;
   while (next <= to) {
-    const page = evidence.read(next, Math.min(pageReceipts, to - next + 1));
+    const page = await evidence.read(next, Math.min(pageReceipts, to - next + 1));
     if (page.length === 0) throw new RangeError(`receipt ${next} is missing from the ledger`);
     yield* page;
     next += page.length;
@@ -142,6 +138,7 @@ function* paged(evidence: LedgerEvidence, from: number, to: number) {
 
 /** The row with only the chosen fields open. */
 function disclosing(row: Uint8Array, fields: readonly PayloadField[]): Uint8Array {
+  if (row.length === 0) return row;
   const { commitments, openings } = PayloadRow.decode(row);
   const chosen = openings.filter((o) => fields.some((f) => PAYLOAD_FIELDS[o.field - 1] === f));
   return PayloadRow.encode({ commitments, openings: chosen });
@@ -164,7 +161,7 @@ function read<T>(crypto: Crypto, kind: SignedKind<T>, bytes: Uint8Array): Artifa
  * Looks once over the ledger for what must stand before its receipts, and chooses with the verifier's
  * own eyes which leases are spoken for.
  */
-function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to: number) {
+async function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to: number) {
   const genesis = read(crypto, GENESIS, evidence.genesis);
   const inTime = (at: { size: number; intentsOpened: number }) =>
     at.size <= evidence.head.size && at.intentsOpened <= evidence.head.intentsOpened;
@@ -179,7 +176,7 @@ function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to: numb
   const book = new LeaseBook(new Map(candidates.map((l) => [toHex(l.ref), l])));
   for (const { body } of heartbeats) book.cite(body.leaseRef);
 
-  const { frontier, openRows } = surveyReceipts(crypto, evidence, {
+  const { frontier, leaves, openRows } = await surveyReceipts(crypto, evidence, {
     from,
     to,
     book,
@@ -198,6 +195,7 @@ function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to: numb
   const identities = new Set([genesis, ...grants].map(({ body }) => toHex(body.manifestHash)));
   return {
     frontier,
+    leaves,
     openRows,
     heartbeats,
     leases,
@@ -218,8 +216,8 @@ interface Range {
   readonly ledgerId: Uint8Array;
 }
 
-/** The tree left of the range, what the range's receipts cite, and the intents open at its end. */
-function surveyReceipts(
+/** The tree left of the range, its leaves from there on, what its receipts cite, and the intents open at its end. */
+async function surveyReceipts(
   crypto: Crypto,
   evidence: LedgerEvidence,
   { from, to, book, ledgerId }: Range,
@@ -227,11 +225,13 @@ function surveyReceipts(
   const tree = new Frontier(crypto);
   const open = new Map<number, OpenIntentFrame>();
   let frontier: FrontierFrame | null = null;
-  for (const { seq, signed, row } of paged(evidence, 1, evidence.head.size)) {
+  const leaves = new LeafFrames();
+  for await (const { seq, signed, row } of paged(evidence, 1, evidence.head.size)) {
     const { body } = SignedBytes.decode(signed);
     const header = ReceiptHeader.decode(body);
+    const last = leafHash(crypto, body);
+    if (seq >= from) leaves.push(last);
     if (seq < from) {
-      const last = leafHash(crypto, body);
       const { intentsOpened, intentsHead } = header;
       if (seq === from - 1) {
         frontier = { size: seq - 1, nodes: tree.nodes(), last, intentsOpened, intentsHead };
@@ -241,7 +241,7 @@ function surveyReceipts(
       const lease = book.cite(header.leaseRef);
       if (lease !== null && header.kind === "ACTION")
         book.covers(lease, header.scope, header.egressLastUs);
-    } else if (header.intentSeq > 0) {
+    } else if (header.intentSeq > 0 && row.length > 0) {
       // Closed after the range: open, as far as its last receipt can tell.
       const claimCommitment = PayloadRow.decode(row).commitments[4] as Uint8Array;
       open.set(header.intentSeq, { ...header, claimCommitment });
@@ -260,7 +260,31 @@ function surveyReceipts(
     });
     open.set(intentSeq, { ...intent, claimCommitment });
   }
-  return { frontier, openRows: [...open.values()].sort((a, b) => a.intentSeq - b.intentSeq) };
+  return {
+    frontier,
+    leaves: leaves.bodies(),
+    openRows: [...open.values()].sort((a, b) => a.intentSeq - b.intentSeq),
+  };
+}
+
+/** Leaf hashes, end to end, as many in one body as a frame is to have. */
+class LeafFrames {
+  readonly #bodies: Uint8Array[] = [];
+  #in = leavesPerFrame;
+
+  push(leaf: Uint8Array): void {
+    if (this.#in === leavesPerFrame) {
+      this.#bodies.push(new Uint8Array(leavesPerFrame * 32));
+      this.#in = 0;
+    }
+    (this.#bodies.at(-1) as Uint8Array).set(leaf, this.#in * 32);
+    this.#in++;
+  }
+
+  bodies(): Uint8Array[] {
+    const last = this.#bodies.length - 1;
+    return this.#bodies.map((b, i) => (i === last ? b.subarray(0, this.#in * 32) : b));
+  }
 }
 
 function sizeOf(note: string): number {

@@ -1,4 +1,8 @@
 import { flagRangesMax } from "../domain/limits.ts";
+import type { ByteList } from "./lists.ts";
+
+/** Bit f−1 of each of the five payload fields. */
+const ALL_FIELDS = 31;
 
 /** What a verdict does not say by itself. None of these breaks a pack; all of them are printed. */
 export const FLAGS = {
@@ -8,7 +12,7 @@ export const FLAGS = {
   RANGE: "only part of the ledger is shown",
   OPEN_INTENT: "an action was begun and its end is not among the receipts shown",
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
-  WITHHELD: "a payload field is withheld",
+  WITHHELD: "a payload field is neither shown nor erased",
   OBSERVED:
     "an action that no scope allowed: its grant merely observed, and it would be refused now",
   ERASED: "a payload field was erased, and a later receipt says so",
@@ -56,6 +60,14 @@ export class Flags {
     open.count++;
     if (last !== undefined && index === last[1] + 1) last[1] = index;
     else if (open.at.length < flagRangesMax) open.at.push([index, index]);
+  }
+
+  /** What is neither shown nor erased of the receipts of a line, and what is erased. */
+  payloads(firstSeq: number, open: ByteList, erased: ByteList): void {
+    for (let i = 0; i < open.length; i++) {
+      if (erased.at(i) !== 0) this.raise("ERASED", firstSeq + i);
+      if ((open.at(i) | erased.at(i)) !== ALL_FIELDS) this.raise("WITHHELD", firstSeq + i);
+    }
   }
 
   /** For a flag that is a number and not a place: UNANCHORED_TAIL:n. */

@@ -12,6 +12,11 @@ interface Stated {
   readonly who: string;
 }
 
+/** An intent as far as it is shown: without its claim's commitment, I is unknown from there on. */
+export type ShownIntent = Omit<IntentLink, "claimCommitment"> & {
+  readonly claimCommitment: Uint8Array | null;
+};
+
 /**
  * Recomputes the intent chain from what closes, in whatever order it closes: a link waits until all
  * before it are known, a stated head until the chain has come that far.
@@ -19,13 +24,15 @@ interface Stated {
 export class Intents {
   readonly #crypto: Crypto;
   readonly #flags: Flags;
-  readonly #waiting = new Map<number, IntentLink>();
+  readonly #waiting = new Map<number, ShownIntent>();
   readonly #stated = new Map<number, Stated[]>();
   /** Intents opened before the range that is shown, and closed in it. */
   readonly #earlier = new Set<number>();
   readonly #start: number;
   #known: number;
-  #head: Uint8Array;
+  /** null: a commitment before here is not shown. */
+  #head: Uint8Array | null;
+  #proven = 0;
   #lastId = "";
   #lastOpenedUs = 0;
   #lastLease: Uint8Array = new Uint8Array(0);
@@ -53,7 +60,7 @@ export class Intents {
   }
 
   /** An intent's link, from the receipt that closes it or from the row of one still open. */
-  link(intentSeq: number, link: IntentLink, index: number): Break | null {
+  link(intentSeq: number, link: ShownIntent, index: number): Break | null {
     if (intentSeq <= this.#start) {
       if (this.#earlier.has(intentSeq)) return this.#twice(intentSeq, index);
       this.#earlier.add(intentSeq);
@@ -73,7 +80,7 @@ export class Intents {
   advance(index: number): Break | null {
     for (;;) {
       for (const { head, code, index: at, who } of this.#stated.get(this.#known) ?? []) {
-        if (!equal(head, this.#head)) {
+        if (this.#head !== null && !equal(head, this.#head)) {
           const what = `${who} states another head of the intent chain at intent ${this.#known}`;
           const differing = { expected: head, found: this.#head };
           return broken("INTENT_CHAIN", code, at, what, { differing });
@@ -101,7 +108,12 @@ export class Intents {
       this.#lastId = next.receiptId;
       this.#lastOpenedUs = next.openedAtUs;
       this.#lastLease = next.leaseRef;
-      this.#head = nextIntentsHead(this.#crypto, this.#head, next);
+      const { claimCommitment } = next;
+      if (this.#head === null || claimCommitment === null) this.#head = null;
+      else {
+        this.#head = nextIntentsHead(this.#crypto, this.#head, { ...next, claimCommitment });
+        this.#proven++;
+      }
       this.#waiting.delete(this.#known + 1);
       this.#known += 1;
     }
@@ -114,7 +126,7 @@ export class Intents {
 
   /** How many links were recomputed here. */
   get proven(): number {
-    return this.#known - this.#start;
+    return this.#proven;
   }
 
   /** The lowest intent that something states or that stands beyond a gap; null: none is missing. */

@@ -13,9 +13,9 @@ import { packFrameBytesMax } from "../domain/limits.ts";
 import type { CheckCode } from "./checks.ts";
 
 /**
- * An evidence pack, version 0: one file that a stranger can check with nothing but a trust file.
+ * An evidence pack, version 1: one file that a stranger can check with nothing but a trust file.
  *
- *     dragons evidence 0\n
+ *     dragons evidence 1\n
  *     ( u8 kind ‖ u32be length ‖ body )*
  *
  * Frames stand in one order: HEADER; then for each ledger a section that GENESIS opens, its kinds
@@ -23,7 +23,7 @@ import type { CheckCode } from "./checks.ts";
  * keeps no receipt. Bodies are strict protobuf, but MANIFEST (its canonical bytes), CHECKPOINT (note
  * text) and LEAVES (32-byte hashes end to end).
  */
-const PACK_MAGIC = "dragons evidence 0\n";
+const PACK_MAGIC = "dragons evidence 1\n";
 
 /** The index is the byte on the wire; 0 is never written. */
 export const FRAME_KINDS = [
@@ -40,9 +40,10 @@ export const FRAME_KINDS = [
   "TRANSITION",
   "CHECKPOINT",
   "FRONTIER",
-  "RECEIPT",
-  "OPEN_INTENT",
   "LEAVES",
+  "RECEIPT",
+  "PROOF",
+  "OPEN_INTENT",
   "END",
 ] as const;
 export type FrameKind = Exclude<(typeof FRAME_KINDS)[number], "UNSPECIFIED">;
@@ -81,7 +82,7 @@ export type FrontierFrame = ReturnType<typeof FrontierFrame.decode>;
 export const ReceiptFrame = message("entry", {
   /** SignedBytes of the receipt. */
   signed: bytes(1),
-  /** PayloadRow: five commitments, and the openings that the tenant discloses. */
+  /** PayloadRow: five commitments, and the openings that the tenant discloses; absent: not kept here. */
   row: bytes(2),
 });
 export type ReceiptFrame = ReturnType<typeof ReceiptFrame.decode>;
@@ -173,7 +174,7 @@ export async function* readFrames(source: AsyncIterable<Uint8Array>): AsyncGener
     const start = await intake.take(magic.length);
     if (start.length === 0) throw new PackError("E_PACK_EMPTY", "the file is empty");
     if (!equal(start, magic)) {
-      throw new PackError("E_PACK_MAGIC", "the file does not begin with `dragons evidence 0`");
+      throw new PackError("E_PACK_MAGIC", "the file does not begin with `dragons evidence 1`");
     }
     let count = 0;
     for (;;) {

@@ -18,8 +18,10 @@ import { type Break, broken, isBroken } from "./checks.ts";
 
 /** What a receipt committed to, as far as the tenant lays it open. null: withheld. */
 export interface Disclosed {
-  /** c_5, which the intent chain carries. */
-  readonly claimCommitment: Uint8Array;
+  /** c_5, which the intent chain carries; null: no row is shown. */
+  readonly claimCommitment: Uint8Array | null;
+  /** Bit f−1: field f is open. */
+  readonly openMask: number;
   readonly data: Readonly<Record<PayloadField, Uint8Array | null>>;
 }
 
@@ -31,6 +33,14 @@ export interface Contents {
   readonly claim: Claim | null;
 }
 
+const nothingShown = (): Record<PayloadField, Uint8Array | null> => ({
+  goal: null,
+  action: null,
+  evidence: null,
+  outcome: null,
+  claim: null,
+});
+
 /** Holds a row against the signed payload hash, and every opening against its commitment. */
 export function openPayload(
   crypto: Crypto,
@@ -38,6 +48,7 @@ export function openPayload(
   rowBytes: Uint8Array,
 ): Disclosed | Break {
   const at = header.seq;
+  if (rowBytes.length === 0) return { claimCommitment: null, openMask: 0, data: nothingShown() };
   const row = decodeStrictly("PAYLOAD", PayloadRow, rowBytes, at);
   if (isBroken(row)) return row;
   if (
@@ -52,14 +63,9 @@ export function openPayload(
       differing: { expected: header.payloadHash, found },
     });
   }
-  const data: Record<PayloadField, Uint8Array | null> = {
-    goal: null,
-    action: null,
-    evidence: null,
-    outcome: null,
-    claim: null,
-  };
+  const data = nothingShown();
   let last = 0;
+  let openMask = 0;
   for (const { field, salt, data: opened } of row.openings) {
     const name = PAYLOAD_FIELDS[field - 1];
     if (name === undefined || field <= last || salt.length !== 32) {
@@ -90,8 +96,9 @@ export function openPayload(
       );
     }
     data[name] = opened;
+    openMask |= 1 << (field - 1);
   }
-  return { claimCommitment: row.commitments[4] as Uint8Array, data };
+  return { claimCommitment: row.commitments[4] as Uint8Array, openMask, data };
 }
 
 /** Reads what is open. An action that completed must say what for, what, how and with what outcome. */

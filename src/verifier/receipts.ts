@@ -1,48 +1,25 @@
 import { equal, toHex } from "../domain/bytes.ts";
 import { leafHash } from "../domain/chain.ts";
-import type { Crypto } from "../domain/crypto.ts";
-import { isId } from "../domain/ids.ts";
 import type { LeaseBody } from "../domain/lease.ts";
-import { PAYLOAD_FIELDS } from "../domain/payload.ts";
-import { ReceiptHeader } from "../domain/receipt.ts";
+import type { ReceiptHeader } from "../domain/receipt.ts";
 import { isLifted, touches } from "../domain/revocation.ts";
-import { pae, SignedBytes, type Verified } from "../domain/signed.ts";
+import type { Verified } from "../domain/signed.ts";
 import { type Authority, decodeStrictly } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
 import { type Decision, decideAgain } from "./decision.ts";
-import type { Flags } from "./flags.ts";
-import type { HashList } from "./hash-list.ts";
+import { type Line, passed, placeProblem, readEntry } from "./entry.ts";
 import type { Intents } from "./intents.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import type { LimitBook } from "./limit-book.ts";
 import { ReceiptFrame } from "./pack.ts";
 import { type Contents, type Disclosed, openPayload, readContents } from "./payload.ts";
-import type { Tree } from "./tree.ts";
 
-/** A mask with every payload field in it. */
-export const ALL_FIELDS = 2 ** PAYLOAD_FIELDS.length - 1;
-
-/** Where the walk along one ledger stands. 32 bytes a receipt are kept, for what refers back. */
-export interface Walk {
-  readonly crypto: Crypto;
+/** Where the walk along one work ledger stands. */
+export interface Walk extends Line {
   readonly authority: Authority;
   readonly leases: LeaseBook;
-  readonly tree: Tree;
   readonly intents: Intents;
   readonly limits: LimitBook;
-  readonly flags: Flags;
-  /** H of every receipt shown. */
-  readonly hashes: HashList;
-  /** Of every receipt shown, which payload fields are open: bit f−1. */
-  readonly openFields: number[];
-  /** Of receipts that were redacted, by place in `hashes`, which payload fields are gone: bit f−1. */
-  readonly erased: Map<number, number>;
-  /** Ids of receipts without an intent; those with one increase, so they cannot repeat. */
-  readonly ids: Set<string>;
-  /** Seq of the first receipt shown. */
-  readonly firstSeq: number;
-  lastHash: Uint8Array;
-  lastHeader: ReceiptHeader | null;
   intentsOpened: number;
 }
 
@@ -57,124 +34,50 @@ export interface Proven {
 
 /** Checks 20 to 38 on the next receipt, in their order. */
 export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
-  const { crypto, authority } = walk;
-  const due = walk.tree.size + 1;
-
-  const entry = decodeStrictly("RECEIPT_ENCODING", ReceiptFrame, frame, due);
+  const { crypto } = walk;
+  const due = walk.lastSeq + 1;
+  const read = decodeStrictly("RECEIPT_ENCODING", ReceiptFrame, frame, due);
+  if (isBroken(read)) return read;
+  const entry = readEntry(walk, read.signed, due);
   if (isBroken(entry)) return entry;
-  const signed = decodeStrictly("RECEIPT_ENCODING", SignedBytes, entry.signed, due);
-  if (isBroken(signed)) return signed;
-  const header = decodeStrictly("RECEIPT_ENCODING", ReceiptHeader, signed.body, due);
-  if (isBroken(header)) return header;
-
+  const { header, body } = entry;
   const misplaced =
-    ownerProblem(authority, header, due) ??
-    signatureProblem(crypto, authority, signed, due) ??
-    sequenceProblem(walk, header, due) ??
-    idProblem(walk, header) ??
-    timeProblem(header) ??
-    shapeProblem(walk, header) ??
-    manifestProblem(walk, header);
+    placeProblem(walk, header) ?? shapeProblem(walk, header) ?? manifestProblem(walk, header);
   if (misplaced !== null) return misplaced;
-  const lease = coverage(walk, header);
-  if (isBroken(lease)) return lease;
+  const judged = judge(walk, header, read.row);
+  if (isBroken(judged)) return judged;
+  const { lease, disclosed, contents } = judged;
 
-  const disclosed = openPayload(crypto, header, entry.row);
-  if (isBroken(disclosed)) return disclosed;
-  const contents = readContents(header, disclosed);
-  if (isBroken(contents)) return contents;
-  const decision = decideAgain(authority, header, lease, contents, disclosed);
-  if (isBroken(decision)) return decision;
-
-  const hash = leafHash(crypto, signed.body);
+  const hash = leafHash(crypto, body);
   const inconsistent =
     intentProblem(walk, header, disclosed) ??
     referenceProblem(walk, header) ??
-    walk.tree.append(hash) ??
+    walk.tree.place(hash, due) ??
     limitProblem(walk, header, lease, contents);
   if (inconsistent !== null) return inconsistent;
 
-  walk.hashes.push(hash);
-  walk.openFields.push(
-    PAYLOAD_FIELDS.reduce((mask, f, i) => (disclosed.data[f] === null ? mask : mask | (1 << i)), 0),
-  );
-  walk.lastHash = hash;
-  walk.lastHeader = header;
+  passed(walk, entry, hash, disclosed.openMask);
   walk.intentsOpened = header.intentsOpened;
-  return { header, hash, contents, disclosed, decision };
+  return { header, hash, ...judged };
 }
 
-function ownerProblem(authority: Authority, header: ReceiptHeader, due: number): Break | null {
-  if (header.tenantId !== authority.tenantId) {
-    return broken("RECEIPT_OWNER", "E_TENANT_MISMATCH", due, `it is of tenant ${header.tenantId}`);
-  }
-  if (!equal(header.ledgerId, authority.genesis.ref)) {
-    return broken("RECEIPT_OWNER", "E_LEDGER_MISMATCH", due, "it is of another ledger");
-  }
-  return null;
+interface Judged {
+  readonly lease: Verified<LeaseBody> | null;
+  readonly disclosed: Disclosed;
+  readonly contents: Contents;
+  readonly decision: Decision;
 }
 
-function signatureProblem(
-  crypto: Crypto,
-  { genesis }: Authority,
-  signed: SignedBytes,
-  due: number,
-): Break | null {
-  const [signature, ...more] = signed.signatures;
-  if (signature === undefined || more.length > 0) {
-    return broken("RECEIPT_SIGNATURE", "E_RECEIPT_SIG", due, "a receipt has exactly one signature");
-  }
-  if (!equal(signature.key, genesis.body.ledgerKey)) {
-    return broken(
-      "RECEIPT_SIGNATURE",
-      "E_KEY_UNKNOWN",
-      due,
-      "signed by a key that is not this ledger's",
-    );
-  }
-  return crypto.verify(signature.key, pae("receipt", signed.body), signature.value)
-    ? null
-    : broken("RECEIPT_SIGNATURE", "E_RECEIPT_SIG", due, "its signature does not verify");
-}
-
-function sequenceProblem(walk: Walk, header: ReceiptHeader, due: number): Break | null {
-  if (header.seq > due) {
-    return broken("SEQUENCE", "E_SEQ_GAP", due, `receipt ${header.seq} stands where ${due} is due`);
-  }
-  if (header.seq < due) {
-    return broken(
-      "SEQUENCE",
-      "E_SEQ_DUP",
-      due,
-      `receipt ${header.seq} stands again where ${due} is due`,
-    );
-  }
-  if (!equal(header.prevHash, walk.lastHash)) {
-    const before = Math.max(due - 1, 1);
-    return broken(
-      "CHAIN",
-      "E_CHAIN_PREV",
-      due,
-      `it does not carry the hash of receipt ${due - 1}`,
-      { suspect: before, differing: { expected: header.prevHash, found: walk.lastHash } },
-    );
-  }
-  return null;
-}
-
-function idProblem(walk: Walk, { seq, receiptId, intentSeq }: ReceiptHeader): Break | null {
-  if (!isId("rcp", receiptId)) {
-    return broken("ID", "E_ID_FORMAT", seq, `${JSON.stringify(receiptId)} is not a receipt id`);
-  }
-  if (intentSeq > 0) return null;
-  if (walk.ids.has(receiptId)) return broken("ID", "E_ID_DUP", seq, `${receiptId} was used before`);
-  walk.ids.add(receiptId);
-  return null;
-}
-
-function timeProblem({ seq, openedAtUs, closedAtUs, egressLastUs }: ReceiptHeader): Break | null {
-  const backwards = closedAtUs < openedAtUs || (egressLastUs > 0 && egressLastUs < openedAtUs);
-  return backwards ? broken("TIME", "E_TIME_BACKWARDS", seq, "it ends before it begins") : null;
+/** Checks 29 to 33: what a receipt says by itself, held against lease, manifest and what is open of it. */
+function judge(walk: Walk, header: ReceiptHeader, row: Uint8Array): Judged | Break {
+  const lease = coverage(walk, header);
+  if (isBroken(lease)) return lease;
+  const disclosed = openPayload(walk.crypto, header, row);
+  if (isBroken(disclosed)) return disclosed;
+  const contents = readContents(header, disclosed);
+  if (isBroken(contents)) return contents;
+  const decision = decideAgain(walk.authority, header, lease, contents, disclosed);
+  return isBroken(decision) ? decision : { lease, disclosed, contents, decision };
 }
 
 /** What a receipt of each kind must and must not say. */
@@ -190,10 +93,8 @@ function shapeProblem(walk: Walk, header: ReceiptHeader): Break | null {
   if (refers !== header.refersTo.length > 0)
     return bad(`${kind} and what it refers to do not go together`);
   if (kind !== "ACTION" && header.spentBytes !== 0) return bad(`${kind} spends bytes`);
-  if (kind !== "REDACTION" && header.redactedMask !== 0) return bad(`${kind} redacts nothing`);
-  if (kind === "REDACTION" && !(header.redactedMask > 0 && header.redactedMask <= ALL_FIELDS)) {
-    return bad("a redaction names one or more of the five fields");
-  }
+  if ((kind === "REDACTION") !== header.redactedMask > 0 || header.redactedMask > 31)
+    return bad(`${kind} and the fields it erases do not go together`);
   const observed = header.wouldDeny !== "UNSPECIFIED";
   if (observed && kind !== "ACTION") return bad(`a ${kind} that was merely observed`);
   if (intentSeq > header.intentsOpened) return bad("it closes an intent that was not opened");
@@ -331,20 +232,16 @@ function limitProblem(
 
 function referenceProblem(walk: Walk, header: ReceiptHeader): Break | null {
   if (header.refersTo.length === 0) return null;
-  const referred = walk.hashes.indexOf(header.refersTo);
-  if (referred >= 0) {
-    if (header.kind !== "REDACTION") return null;
-    walk.erased.set(referred, (walk.erased.get(referred) ?? 0) | header.redactedMask);
-    if (((walk.openFields[referred] as number) & header.redactedMask) === 0) return null;
-    const what = `it erases what receipt ${walk.firstSeq + referred} still shows`;
-    return broken("REFERENCE", "E_OPENING_REDACTED", header.seq, what);
+  const referred = walk.tree.seqOf(header.refersTo);
+  if (referred === null) {
+    // What lies before a range cannot be looked up; the chain still holds it.
+    if (walk.firstSeq > 1) return null;
+    const what = "it speaks of a receipt that this ledger has not";
+    return broken("REFERENCE", "E_REF_UNKNOWN", header.seq, what);
   }
-  // What lies before a range cannot be looked up; the chain still holds it.
-  if (walk.firstSeq > 1) return null;
-  return broken(
-    "REFERENCE",
-    "E_REF_UNKNOWN",
-    header.seq,
-    "it speaks of a receipt that this ledger has not",
-  );
+  const at = referred - walk.firstSeq;
+  walk.erasedFields.set(at, walk.erasedFields.at(at) | header.redactedMask);
+  if ((walk.openFields.at(at) & header.redactedMask) === 0) return null;
+  const what = `it erases what receipt ${referred} still shows`;
+  return broken("REFERENCE", "E_OPENING_REDACTED", header.seq, what);
 }

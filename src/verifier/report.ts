@@ -3,10 +3,11 @@ import { manifestLabel } from "../domain/manifest.ts";
 import { type CosignedHead, isWitnessed } from "./checkpoints.ts";
 import { type Break, CHECKS, type CheckCode, type CheckName } from "./checks.ts";
 import type { Flag, Flags } from "./flags.ts";
-import type { Ledger } from "./ledger.ts";
+import type { WorkLedger } from "./ledger.ts";
 import { saysWhat } from "./sentences.ts";
 import type { Counts, Tally } from "./tally.ts";
 import type { TrustFile } from "./trust-file.ts";
+import type { Ledger } from "./verify.ts";
 
 /** Never a bare "valid": how much is proven is part of the answer. */
 export type Verdict = "BROKEN" | "INTACT" | "ANCHORED" | "WITNESSED";
@@ -61,6 +62,8 @@ export interface BrokenAt {
 
 export interface LedgerReport {
   readonly ledger: string;
+  /** CONTROL: the control plane's own; it has no instance, manifest, lease or state. */
+  readonly role: "WORK" | "CONTROL";
   readonly instanceId: string;
   readonly manifest: string;
   readonly manifestHash: string;
@@ -149,7 +152,7 @@ export function writeReport(found: Findings): Report {
     pinned: trust !== null,
     tenant,
     broken: brokenAt,
-    flags: [...flags.list(""), ...found.ledgers.flatMap((l) => l.walk.flags.list(l.id))],
+    flags: [...flags.list(""), ...found.ledgers.flatMap((l) => l.line.flags.list(l.id))],
     checks: checkLines(fault, found.ledgers, tally),
     ledgers,
   };
@@ -191,8 +194,8 @@ function brokenReport(fault: Break, ledger: string): BrokenAt {
 }
 
 function checkLines(fault: Break | null, ledgers: readonly Ledger[], tally: Tally): CheckLine[] {
-  const heads = ledgers.reduce((n, { walk }) => n + walk.tree.met, 0);
-  const intents = ledgers.reduce((n, { walk }) => n + walk.intents.proven, 0);
+  const heads = ledgers.reduce((n, { line }) => n + line.tree.met, 0);
+  const intents = ledgers.reduce((n, l) => n + (l.role === "WORK" ? l.line.intents.proven : 0), 0);
   return (Object.keys(CHECKS) as CheckName[]).map((name) => {
     const { number, says } = CHECKS[name];
     const held = name === "HEADS" ? heads : name === "INTENT_CHAIN" ? intents : tally.of(name);
@@ -203,31 +206,28 @@ function checkLines(fault: Break | null, ledgers: readonly Ledger[], tally: Tall
 }
 
 function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings): LedgerReport {
-  const { walk, heads, lastSeq, id } = ledger;
-  const { genesis, manifest, grants } = walk.authority;
-  const met = heads.filter((h) => h.size >= walk.firstSeq && h.size <= walk.tree.size);
+  const { line, heads, id, role } = ledger;
+  const met = heads.filter((h) => h.size >= line.firstSeq && h.size <= line.tree.size);
   const anchor = met.reduce<CosignedHead | null>(
     (a, h) => (h.size >= (a?.size ?? 0) ? h : a),
     null,
   );
   const witnessed = met.some((h) => isWitnessed(h, trust));
   if (fault === null) {
+    line.flags.payloads(line.firstSeq, line.openFields, line.erasedFields);
     raiseTail(ledger, anchor, trust, nowUs);
-    raiseRevocations(ledger);
+    if (ledger.role === "WORK") raiseRevocations(ledger);
   }
-  const leases = walk.leases.all();
   return {
     ledger: id,
-    instanceId: genesis.body.instanceId,
-    manifest: manifestLabel(manifest),
-    manifestHash: toHex(genesis.body.manifestHash),
-    ledgerKey: toHex(genesis.body.ledgerKey),
+    role,
+    ledgerKey: toHex(line.genesis.body.ledgerKey),
     verdict:
       trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT",
-    from: walk.firstSeq,
-    to: lastSeq,
-    size: walk.tree.size,
-    root: toHex(walk.tree.root),
+    from: line.firstSeq,
+    to: line.lastSeq,
+    size: line.tree.size,
+    root: toHex(line.tree.root),
     anchor: anchor && {
       size: anchor.size,
       root: toHex(anchor.root),
@@ -235,6 +235,43 @@ function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings):
       witnesses: anchor.witnesses,
     },
     counts: tally.counts(id),
+    headsBefore: line.tree.before,
+    ...(ledger.role === "WORK" ? workReport(ledger) : NO_WORK),
+  };
+}
+
+type WorkPart = Pick<
+  LedgerReport,
+  | "instanceId"
+  | "manifest"
+  | "manifestHash"
+  | "openIntents"
+  | "grants"
+  | "leases"
+  | "states"
+  | "heartbeats"
+  | "hiddenAtMostUs"
+>;
+
+const NO_WORK: WorkPart = {
+  instanceId: "",
+  manifest: "",
+  manifestHash: "",
+  openIntents: [],
+  grants: [],
+  leases: [],
+  states: [],
+  heartbeats: 0,
+  hiddenAtMostUs: 0,
+};
+
+function workReport(ledger: WorkLedger): WorkPart {
+  const { genesis, manifest, grants } = ledger.line.authority;
+  const leases = ledger.line.leases.all();
+  return {
+    instanceId: genesis.body.instanceId,
+    manifest: manifestLabel(manifest),
+    manifestHash: toHex(genesis.body.manifestHash),
     openIntents: ledger.openIntents.map((row) => ({
       intentSeq: row.intentSeq,
       receiptId: row.receiptId,
@@ -266,46 +303,38 @@ function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings):
       condition: body.condition,
     })),
     heartbeats: ledger.heartbeats.length,
-    headsBefore: walk.tree.before,
     hiddenAtMostUs:
       2 * leases.reduce((t, { body }) => Math.max(t, body.notAfterUs - body.notBeforeUs), 0),
   };
 }
 
 function raiseTail(
-  { walk, lastSeq }: Ledger,
+  { line }: Ledger,
   anchor: CosignedHead | null,
   trust: TrustFile | null,
   nowUs: number,
 ): void {
-  const anchored = anchor?.size ?? walk.firstSeq - 1;
-  walk.flags.count("UNANCHORED_TAIL", lastSeq - anchored, `receipts after ${anchored}`);
-  if (walk.firstSeq > 1 || walk.tree.size > lastSeq) {
-    walk.flags.count(
-      "RANGE",
-      lastSeq - walk.firstSeq + 1,
-      `${walk.firstSeq}–${lastSeq} of ${walk.tree.size}`,
-    );
+  const { firstSeq, lastSeq, tree, flags } = line;
+  const anchored = anchor?.size ?? firstSeq - 1;
+  flags.count("UNANCHORED_TAIL", lastSeq - anchored, `receipts after ${anchored}`);
+  if (firstSeq > 1 || tree.size > lastSeq) {
+    flags.count("RANGE", lastSeq - firstSeq + 1, `${firstSeq}–${lastSeq} of ${tree.size}`);
   }
   if (anchor === null || trust === null || trust.maxAgeUs === null) return;
   const ageUs = (trust.asOfUs ?? nowUs) - anchor.cosignedAtUs;
   if (ageUs > trust.maxAgeUs) {
-    walk.flags.raise(
-      "STALE_CHECKPOINT",
-      null,
-      `cosigned ${Math.floor(ageUs / 1_000_000)} s before`,
-    );
+    flags.raise("STALE_CHECKPOINT", null, `cosigned ${Math.floor(ageUs / 1_000_000)} s before`);
   }
 }
 
-function raiseRevocations({ walk }: Ledger): void {
-  const epochs = walk.authority.revocations.map(({ body }) => body.epoch);
+function raiseRevocations({ line }: WorkLedger): void {
+  const epochs = line.authority.revocations.map(({ body }) => body.epoch);
   const [first = 1] = epochs;
   const shown = epochs.at(-1) ?? 0;
-  const leases = walk.leases.all();
+  const leases = line.leases.all();
   const known = leases.reduce((epoch, { body }) => Math.max(epoch, body.revocationEpoch), 0);
   if (known > shown || first > 1) {
     const range = shown === 0 ? "none" : `${first} to ${shown}`;
-    walk.flags.raise("REVOCATION_NOT_SHOWN", null, `leases know ${known}, the pack shows ${range}`);
+    line.flags.raise("REVOCATION_NOT_SHOWN", null, `leases know ${known}, the pack shows ${range}`);
   }
 }

@@ -41,12 +41,17 @@ const MEANS = {
 
 function ledgerLines(ledger: LedgerReport): string[] {
   const { counts, anchor } = ledger;
-  const who = `${ledger.manifest}, instance ${ledger.instanceId}`;
+  const who =
+    ledger.role === "CONTROL"
+      ? "the control plane's own"
+      : `${ledger.manifest}, instance ${ledger.instanceId}`;
   const head = anchor
     ? `head ${anchor.size} countersigned ${time(anchor.cosignedAtUs)}`
     : "no countersigned head";
+  const shown = `Ledger ${ledger.ledger.slice(0, 16)} (${who}): receipts ${ledger.from} to ${ledger.to}, ${head}.`;
+  if (ledger.role === "CONTROL") return [shown];
   return [
-    `Ledger ${ledger.ledger.slice(0, 16)} (${who}): receipts ${ledger.from} to ${ledger.to}, ${head}.`,
+    shown,
     `It completed ${counts.completed}, failed ${counts.failed}, denied ${counts.denied}, cut ${counts.cut}, and left ${counts.indeterminate} indeterminate.`,
     ...(counts.observed === 0
       ? []

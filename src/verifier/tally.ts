@@ -1,7 +1,9 @@
 import { PAYLOAD_FIELDS } from "../domain/payload.ts";
 import type { CheckName } from "./checks.ts";
-import type { Ledger } from "./ledger.ts";
+import type { ControlLedger, ProvenRecord } from "./control-ledger.ts";
+import type { WorkLedger } from "./ledger.ts";
 import type { Proven } from "./receipts.ts";
+import type { Ledger } from "./verify.ts";
 
 /** What receipts of one ledger say was done, in numbers. Denials count what they stand for. */
 export interface Counts {
@@ -15,6 +17,8 @@ export interface Counts {
   denied: number;
   lifecycle: number;
   corrections: number;
+  /** Of a control ledger: what was recorded. */
+  records: number;
   decisionsSame: number;
   decisionsNotReproducible: number;
   decisionsUnshown: number;
@@ -30,6 +34,7 @@ const noCounts = (): Counts => ({
   denied: 0,
   lifecycle: 0,
   corrections: 0,
+  records: 0,
   decisionsSame: 0,
   decisionsNotReproducible: 0,
   decisionsUnshown: 0,
@@ -64,25 +69,39 @@ export class Tally {
     return this.#counts.get(ledger) ?? noCounts();
   }
 
-  preamble({ walk, heartbeats, transitions, heads }: Ledger): void {
-    const { keysets, manifests, grants, docks, leases, revocations } = walk.authority;
+  preamble(ledger: Ledger): void {
+    this.add("GENESIS");
+    this.add("CHECKPOINT", ledger.heads.length);
+    if (ledger.role === "CONTROL") {
+      this.add("KEYSET", ledger.keysets);
+      return;
+    }
+    const { line, heartbeats, transitions } = ledger;
+    const { keysets, manifests, grants, docks, leases, revocations } = line.authority;
     this.add("KEYSET", keysets.size);
     this.add("MANIFEST", manifests.size);
     this.add("GRANT", grants.size);
     this.add("DOCK", docks.size);
-    this.add("GENESIS");
     this.add("LEASE", leases.size);
     this.add("REVOCATION", revocations.length);
     this.add("HEARTBEAT", heartbeats.length);
     this.add("TRANSITION", transitions.length);
-    this.add("CHECKPOINT", heads.length);
   }
 
-  receipt(ledger: Ledger, { header, contents, disclosed, decision }: Proven): void {
+  record(ledger: ControlLedger, { disclosed }: ProvenRecord): void {
+    for (const check of EVERY_RECEIPT) if (check !== "RECEIPT_MANIFEST") this.add(check);
+    if (disclosed.claimCommitment !== null) this.add("PAYLOAD");
+    this.add("CONTENT", shownFields(disclosed));
+    const counts = this.#of(ledger.id);
+    counts.receipts++;
+    counts.records++;
+  }
+
+  receipt(ledger: WorkLedger, { header, contents, disclosed, decision }: Proven): void {
     for (const check of EVERY_RECEIPT) this.add(check);
-    this.add("PAYLOAD");
+    if (disclosed.claimCommitment !== null) this.add("PAYLOAD");
     if (header.kind === "ACTION") this.add("COVERAGE");
-    this.add("CONTENT", PAYLOAD_FIELDS.filter((f) => disclosed.data[f] !== null).length);
+    this.add("CONTENT", shownFields(disclosed));
     if (contents.claim !== null) this.add("CLAIM");
     if (decision === "SAME") this.add("DECISION");
     if (header.intentSeq > 0) this.add("INTENT");
@@ -90,14 +109,12 @@ export class Tally {
     if (header.refersTo.length > 0) this.add("REFERENCE");
     this.#count(ledger, header, decision);
     const decided = header.kind === "ACTION" || header.kind === "DENIAL";
-    if (decided && disclosed.data.claim === null) {
-      ledger.walk.flags.raise("SCOPE_UNSHOWN", header.seq);
-    }
+    if (decided && disclosed.data.claim === null)
+      ledger.line.flags.raise("SCOPE_UNSHOWN", header.seq);
   }
 
-  #count(ledger: Ledger, header: Proven["header"], decision: Proven["decision"]): void {
-    const counts = this.#counts.get(ledger.id) ?? noCounts();
-    this.#counts.set(ledger.id, counts);
+  #count(ledger: WorkLedger, header: Proven["header"], decision: Proven["decision"]): void {
+    const counts = this.#of(ledger.id);
     counts.receipts++;
     if (header.wouldDeny !== "UNSPECIFIED") counts.observed++;
     if (header.kind === "DENIAL") counts.denied += header.count;
@@ -112,10 +129,20 @@ export class Tally {
     if (decision === "UNSHOWN") counts.decisionsUnshown++;
   }
 
+  #of(ledger: string): Counts {
+    const counts = this.#counts.get(ledger) ?? noCounts();
+    this.#counts.set(ledger, counts);
+    return counts;
+  }
+
   /** A ledger came to its end and everything added up. */
-  closed(): void {
-    this.add("OPEN_INTENTS");
+  closed({ role }: Ledger): void {
     this.add("TAIL");
+    if (role === "CONTROL") return;
+    this.add("OPEN_INTENTS");
     this.add("REFERENCED");
   }
 }
+
+const shownFields = ({ data }: Proven["disclosed"]): number =>
+  PAYLOAD_FIELDS.filter((f) => data[f] !== null).length;

@@ -6,16 +6,16 @@ import { ReceiptHeader } from "../domain/receipt.ts";
 import { SignedBytes } from "../domain/signed.ts";
 import { decodeStrictly, type Root } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
-import { Flags } from "./flags.ts";
 import {
-  addLeaves,
-  addOpenIntent,
-  closeLedger,
-  type Ledger,
-  newPreamble,
-  openLedger,
-  type Preamble,
-} from "./ledger.ts";
+  type ControlLedger,
+  closeControl,
+  isControl,
+  openControl,
+  type ProvenRecord,
+  proveRecord,
+} from "./control-ledger.ts";
+import { Flags } from "./flags.ts";
+import { addOpenIntent, closeLedger, openLedger, type WorkLedger } from "./ledger.ts";
 import {
   decodeFrame,
   FRAME_KINDS,
@@ -27,6 +27,7 @@ import {
 } from "./pack.ts";
 import { type Proven, proveReceipt } from "./receipts.ts";
 import { type Report, writeReport } from "./report.ts";
+import { addLeaves, newPreamble, type Preamble } from "./section.ts";
 import { Tally } from "./tally.ts";
 import type { TrustFile } from "./trust-file.ts";
 
@@ -41,11 +42,15 @@ export interface VerifyOptions {
   readonly onLedger?: (ledger: Ledger) => void;
   /** Called for each receipt that holds, in order: for timelines. Nothing of it is kept. */
   readonly onReceipt?: (ledger: string, proven: Proven) => void;
+  /** The same of what the control plane recorded. */
+  readonly onRecord?: (ledger: string, proven: ProvenRecord) => void;
 }
+
+export type Ledger = WorkLedger | ControlLedger;
 
 /**
  * Checks a pack in one pass and tells what it found; never throws for what is in the pack. Memory is
- * one frame, what stands before the receipts, and 32 bytes a receipt.
+ * one frame, what stands before the receipts, and some 60 bytes a receipt.
  */
 export async function verify(
   crypto: Crypto,
@@ -111,7 +116,7 @@ function receiptOf(frame: Uint8Array): { bytes: Uint8Array; header: ReceiptHeade
   return { bytes, header: ReceiptHeader.decode(bytes) };
 }
 
-type Placed = keyof Preamble;
+type Placed = Exclude<keyof Preamble, "GENESIS">;
 const BEFORE_RECEIPTS: ReadonlySet<string> = new Set<Placed>([
   "KEYSET",
   "MANIFEST",
@@ -162,15 +167,15 @@ class Reading {
       case "RECEIPT":
         return this.#inLedger(frame, (ledger) => this.#receipt(ledger, frame.body));
       case "OPEN_INTENT":
-        return this.#inLedger(frame, (ledger) => addOpenIntent(ledger, frame.body));
+        return this.#inLedger(frame, (ledger) =>
+          ledger.role === "WORK" ? addOpenIntent(ledger, frame.body) : outOfPlace(frame),
+        );
       case "LEAVES":
         return this.#inLedger(frame, (ledger) => addLeaves(ledger, frame.body));
       case "END":
         return this.#close() ?? this.#end();
       default:
-        if (this.#preamble === null || !BEFORE_RECEIPTS.has(frame.kind)) return outOfPlace(frame);
-        (this.#preamble[frame.kind] as Uint8Array[]).push(frame.body);
-        return null;
+        return this.#before(frame);
     }
   }
 
@@ -191,9 +196,17 @@ class Reading {
     return null;
   }
 
-  #open(frame: Frame): null {
-    this.#preamble = newPreamble(frame.body);
+  #before(frame: Frame): Break | null {
+    const { kind, body } = frame;
+    if (this.#preamble === null || !BEFORE_RECEIPTS.has(kind)) return outOfPlace(frame);
+    (this.#preamble[kind as Placed] as Uint8Array[]).push(body);
+    return null;
+  }
+
+  #open(frame: Frame): Break | null {
     this.ledgerId = "";
+    if (this.ledgers.at(-1)?.role === "CONTROL") return outOfPlace(frame);
+    this.#preamble = newPreamble(frame.body);
     return null;
   }
 
@@ -204,7 +217,10 @@ class Reading {
     this.#preamble = null;
     const root = this.#root(preamble);
     if (isBroken(root)) return root;
-    const ledger = openLedger(this.#crypto, preamble, root, this.#options.trust);
+    const given = { crypto: this.#crypto, frames: preamble, root, trust: this.#options.trust };
+    const ledger = isControl(preamble.GENESIS)
+      ? openControl(given, this.ledgers.flatMap(leasesOf))
+      : openLedger(given);
     if (isBroken(ledger)) return ledger;
     if (this.ledgers.some((l) => l.id === ledger.id)) {
       return broken("GENESIS", "E_LEDGER_DUP", 0, `ledger ${ledger.id} stands twice`);
@@ -223,9 +239,15 @@ class Reading {
   }
 
   #receipt(ledger: Ledger, body: Uint8Array): Break | null {
-    const proven = proveReceipt(ledger.walk, body);
+    if (ledger.role === "CONTROL") {
+      const proven = proveRecord(ledger, body);
+      if (isBroken(proven)) return proven;
+      this.tally.record(ledger, proven);
+      this.#options.onRecord?.(ledger.id, proven);
+      return null;
+    }
+    const proven = proveReceipt(ledger.line, body);
     if (isBroken(proven)) return proven;
-    ledger.lastSeq = proven.header.seq;
     this.tally.receipt(ledger, proven);
     this.#options.onReceipt?.(ledger.id, proven);
     return null;
@@ -235,9 +257,10 @@ class Reading {
     const ledger = this.#current();
     if (ledger === null || isBroken(ledger)) return ledger;
     this.#ledger = null;
-    const fault = closeLedger(ledger);
-    if (fault === null) this.tally.closed();
-    return fault;
+    const fault = ledger.role === "WORK" ? closeLedger(ledger) : closeControl(ledger);
+    if (fault !== null) return fault;
+    this.tally.closed(ledger);
+    return null;
   }
 
   #end(): Break | null {
@@ -262,6 +285,8 @@ class Reading {
     return { tenant: this.tenant, rootKey, keysetVersion: 1 };
   }
 }
+
+const leasesOf = (ledger: Ledger) => (ledger.role === "WORK" ? ledger.line.leases.all() : []);
 
 const outOfPlace = ({ kind, offset }: Frame): Break =>
   broken("FRAMES", "E_PACK_ORDER", 0, `byte ${offset}: ${kind} does not belong there`);

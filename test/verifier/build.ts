@@ -113,6 +113,7 @@ export class Story {
   readonly operator = keyOf("operator");
   readonly issuer = keyOf("issuer");
   readonly cosigner = keyOf("cosigner");
+  readonly control = keyOf("control");
   readonly join = keyOf("join");
   readonly ledgerKey: Signer;
   readonly receipts: { seq: number; signed: SignedBytes; row: Uint8Array; hash: Uint8Array }[] = [];
@@ -167,6 +168,7 @@ export class Story {
       { role: "OPERATOR_GRANT" as const, key: this.operator.publicKey, holder: "alice" },
       { role: "ISSUER" as const, key: this.issuer.publicKey, holder: "control" },
       { role: "COSIGNER" as const, key: this.cosigner.publicKey, holder: "control" },
+      { role: "CONTROL_LEDGER" as const, key: this.control.publicKey, holder: "control" },
     ].map((k) => ({ ...k, ...forever, compromisedFromUs: 0, loginRole: "UNSPECIFIED" as const }));
     this.keyset = await this.#sign(
       KEYSET,

@@ -25,7 +25,7 @@ add(
   "genesis-of-a-control-ledger",
   [20],
   "an agent's receipts under a genesis of the control plane's",
-  "E_GENESIS_ROLE@0",
+  "E_PACK_ORDER@0",
   twisted({ genesis: (b) => ({ ...b, role: "CONTROL" }) }),
 );
 add(

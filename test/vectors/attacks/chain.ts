@@ -1,3 +1,4 @@
+import { concat } from "../../../src/domain/bytes.ts";
 import { leafHash } from "../../../src/domain/chain.ts";
 import type { ReceiptHeader } from "../../../src/domain/receipt.ts";
 import { SignedBytes } from "../../../src/domain/signed.ts";
@@ -9,6 +10,7 @@ import {
   drop,
   group,
   insert,
+  only,
   receiptAt,
   reheader,
   rerow,
@@ -32,16 +34,54 @@ add(
 add(
   "altered-and-signed",
   [2],
-  "a header is altered and signed anew by the key holder: the next one shows it",
-  "E_CHAIN_PREV@4 suspect 3",
+  "a header is altered and signed anew by the key holder: its leaf shows it",
+  "E_LEAF_MISMATCH@3",
   changed((p, s) => reheader(receiptAt(p, 3), later, s.ledgerKey)),
+);
+add(
+  "altered-and-signed-without-leaves",
+  [2],
+  "a header is altered and signed anew by the key holder, and leaves are left out: the next one shows it",
+  "E_CHAIN_PREV@4 suspect 3",
+  changed((p, s) => {
+    drop(p, "LEAVES");
+    return reheader(receiptAt(p, 3), later, s.ledgerKey);
+  }),
+);
+add(
+  "altered-with-its-leaf",
+  [2],
+  "a header and its leaf are altered by the key holder: a head that the key signed before shows it",
+  "E_HEARTBEAT_HEAD@5",
+  changed(async (p, s) => {
+    await reheader(receiptAt(p, 3), later, s.ledgerKey);
+    const { signed } = ReceiptFrame.decode(receiptAt(p, 3).body);
+    const leaf = leafHash(crypto, SignedBytes.decode(signed).body);
+    const leaves = only(p, "LEAVES");
+    leaves.body = concat(leaves.body.subarray(0, 64), leaf, leaves.body.subarray(96));
+  }),
+);
+add(
+  "leaves-cut-short",
+  [2],
+  "fewer leaves than receipts, and no head over them",
+  "E_LEAF_MISMATCH@5",
+  changed((p) => {
+    drop(p, "CHECKPOINT");
+    drop(p, "HEARTBEAT");
+    const leaves = only(p, "LEAVES");
+    leaves.body = leaves.body.subarray(0, 4 * 32);
+  }),
 );
 add(
   "last-altered-and-signed",
   [2, 10],
-  "the last header is altered and signed anew: a head that the key signed before shows it",
+  "the last header is altered and signed anew, and leaves are left out: a head that the key signed before shows it",
   "E_HEARTBEAT_HEAD@5",
-  changed((p, s) => reheader(receiptAt(p, 5), later, s.ledgerKey)),
+  changed((p, s) => {
+    drop(p, "LEAVES");
+    return reheader(receiptAt(p, 5), later, s.ledgerKey);
+  }),
 );
 add(
   "removed",
@@ -70,7 +110,7 @@ add(
 add(
   "removed-and-rechained",
   [3, 10],
-  "a denial is taken out, and the key holder chains and signs all that follows anew",
+  "a denial is taken out, and the key holder chains and signs all that follows anew, without its leaves",
   "E_TAIL_TRUNCATED@4",
   story(
     async (s) => {
@@ -81,7 +121,12 @@ add(
       await s.act();
       await s.checkpoint();
     },
-    { change: (p, s) => rechain(p, s, 3) },
+    {
+      change: (p, s) => {
+        drop(p, "LEAVES");
+        return rechain(p, s, 3);
+      },
+    },
   ),
 );
 add(

@@ -174,7 +174,7 @@ add(
   [43],
   "a pack of a version to come",
   "E_PACK_MAGIC@0",
-  bytes((b) => concat(utf8("dragons evidence 1\n"), b.slice(19))),
+  bytes((b) => concat(utf8("dragons evidence 2\n"), b.slice(19))),
 );
 add(
   "no-ledgers",

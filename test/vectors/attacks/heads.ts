@@ -1,4 +1,4 @@
-import { text, utf8 } from "../../../src/domain/bytes.ts";
+import { concat, text, utf8 } from "../../../src/domain/bytes.ts";
 import { cosignCheckpoint } from "../../../src/domain/checkpoint.ts";
 import type { SignedBytes } from "../../../src/domain/signed.ts";
 import { encodeSigned } from "../../../src/domain/signing.ts";
@@ -31,8 +31,18 @@ const note = (change: (note: string) => string) =>
 add(
   "tail-cut",
   [8],
-  "the last receipt is cut off",
+  "the last receipt is cut off, and its leaf with it",
   "E_TAIL_TRUNCATED@5",
+  changed((p) => {
+    drop(p, "RECEIPT", 5);
+    drop(p, "LEAVES");
+  }),
+);
+add(
+  "tail-not-shown",
+  [8],
+  "the last receipt is cut off, and its leaf is left: part of the ledger is shown, and that is said",
+  "ANCHORED RANGE:4",
   changed((p) => drop(p, "RECEIPT", 5)),
 );
 add(
@@ -43,6 +53,7 @@ add(
   changed((p) => {
     drop(p, "CHECKPOINT");
     drop(p, "HEARTBEAT");
+    drop(p, "LEAVES");
     drop(p, "RECEIPT", 5);
   }),
 );
@@ -390,7 +401,7 @@ add(
   "frontier-last-altered",
   [2],
   "part of a ledger, tied to another receipt before it",
-  "E_CHAIN_PREV@3 suspect 2",
+  "E_FORK@5",
   told(
     four,
     frontier((f) => ({ ...f, last: wrong(1) })),
@@ -424,7 +435,8 @@ add(
   told(four, {
     ...middle,
     change: (p) => {
-      only(p, "LEAVES").body = wrong(1);
+      const leaves = only(p, "LEAVES");
+      leaves.body = concat(leaves.body.subarray(0, -32), wrong(1));
     },
   }),
 );

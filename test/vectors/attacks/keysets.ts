@@ -279,7 +279,7 @@ add(
 );
 
 function sorted(list: KeyEntry[]): KeyEntry[] {
-  const roles = ["OPERATOR_GRANT", "OPERATOR_LOGIN", "ISSUER", "COSIGNER"];
+  const roles = ["OPERATOR_GRANT", "OPERATOR_LOGIN", "ISSUER", "COSIGNER", "CONTROL_LEDGER"];
   return list.toSorted(
     (a, b) => roles.indexOf(a.role) - roles.indexOf(b.role) || Buffer.compare(a.key, b.key),
   );

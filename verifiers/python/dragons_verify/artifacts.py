@@ -9,12 +9,11 @@ from types import SimpleNamespace
 from . import crypto
 from .canonical import MAX, Broken, decode
 
-MAGIC = b"dragons evidence 0\n"
+MAGIC = b"dragons evidence 1\n"
 KINDS = (
     "HEADER GENESIS KEYSET MANIFEST GRANT DOCK LEASE REVOCATION HEARTBEAT TRANSITION CHECKPOINT"
-    " FRONTIER RECEIPT OPEN_INTENT LEAVES END"
+    " FRONTIER LEAVES RECEIPT PROOF OPEN_INTENT END"
 ).split()
-ONCE = ("FRONTIER", "LEAVES")
 MAX_BODY = 4 * 1024 * 1024
 
 
@@ -31,7 +30,7 @@ def frames(file):
         if len(head) < 5:
             raise Broken("E_PACK_TRUNCATED", "no END")
         kind, length = head[0], int.from_bytes(head[1:], "big")
-        if not 1 <= kind <= 16:
+        if not 1 <= kind <= len(KINDS):
             raise Broken("E_PACK_KIND", str(kind))
         if length > MAX_BODY:
             raise Broken("E_PACK_FRAME", f"a body of {length} bytes")
@@ -56,8 +55,8 @@ def _in_place(before, kind, name):
     first = before == 0
     fits = (kind == 1) if first else kind != 1
     if not first and kind != 2:
-        fits = fits and kind >= before and (before != 1 or kind == 16)
-        fits = fits and not (kind == before and name in ONCE)
+        fits = fits and kind >= before and (before != 1 or kind == len(KINDS))
+        fits = fits and not (kind == before and name == "FRONTIER")
     if not fits:
         raise Broken("E_PACK_ORDER", name)
 

@@ -8,6 +8,7 @@ from .artifacts import checkpoint, key_hash
 from .canonical import Broken, decode
 from .decide import UNLIMITED, manifest_fault
 
+CONTROL_HAS = ("GENESIS", "KEYSET", "CHECKPOINT", "FRONTIER")
 UUID7 = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
 OPERATOR_KINDS = ("GRANT", "KEY", "MANIFEST", "INSTANCE", "TENANT", "RESUME")
 ROLES = "OPERATOR_GRANT OPERATOR_LOGIN ISSUER COSIGNER CONTROL_LEDGER WITNESS".split()
@@ -100,22 +101,27 @@ class Authority:
         self.manifests, self.grants, self.docks, self.leases = {}, {}, {}, {}
         self.revocations, self.heard = [], set()
 
-    def settle(self, frames):
+    def settle(self, frames, control):
         for number, kind, judge in (
             (3, "KEYSET", self._keysets),
             (4, "MANIFEST", self._manifests),
             (5, "GRANT", self._grants),
             (6, "DOCK", self._docks),
-            (7, "GENESIS", self._genesis),
+            (7, "GENESIS", self._control_genesis if control else self._genesis),
             (8, "LEASE", self._leases),
             (9, "REVOCATION", self._revocations),
         ):
+            found = frames.get(kind, [])
             try:
-                judge(frames.get(kind, []))
+                if control and kind not in ("KEYSET", "GENESIS"):
+                    continue
+                judge(found)
+                if control and kind == "KEYSET" and set(frames) - set(CONTROL_HAS):
+                    raise Broken("E_PACK_ORDER", "not in a control ledger", 1, 0)
             except Broken as broken:
                 broken.check = broken.check or number
                 raise
-            self.passed(number, len(frames.get(kind, [])))
+            self.passed(number, len(found))
 
     def _keysets(self, frames):
         if not frames:
@@ -231,8 +237,6 @@ class Authority:
         body = g.body
         if body.tenant_id != self.tenant:
             raise Broken("E_TENANT_MISMATCH")
-        if body.role != "WORK":
-            raise Broken("E_GENESIS_ROLE")
         fault = crypto.key_fault(body.ledger_key)
         if fault:
             raise Broken(fault)
@@ -242,7 +246,7 @@ class Authority:
         signed_by(g, {body.join_key, body.ledger_key})
         if body.join_key not in [j.key for j in dock.body.join_keys]:
             raise Broken("E_GENESIS_SIG")
-        if body.version != 1 or not re.fullmatch(UUID7, body.instance_id):
+        if body.version != 1 or body.role != "WORK" or not re.fullmatch(UUID7, body.instance_id):
             raise Broken("E_GENESIS_FIELD")
         if not body.nonce or not body.manifest_hash:
             raise Broken("E_GENESIS_FIELD")
@@ -255,10 +259,35 @@ class Authority:
             raise Broken("E_MANIFEST_MISSING")
         if body.manifest_hash != self.grant.body.manifest_hash:
             raise Broken("E_GENESIS_MANIFEST")
-        if g.ref in self.ledgers:
+        self._new(g)
+
+    def _control_genesis(self, frames):
+        g = self.genesis = opened("genesis", frames[0])
+        body = g.body
+        if body.tenant_id != self.tenant:
+            raise Broken("E_TENANT_MISMATCH")
+        fault = crypto.key_fault(body.ledger_key)
+        if fault:
+            raise Broken(fault)
+        if not all_verify(g):
+            raise Broken("E_GENESIS_SIG")
+        foreign = body.instance_id or body.manifest_hash or body.dock_ref or body.join_key
+        if body.version != 1 or foreign or not body.nonce:
+            raise Broken("E_GENESIS_FIELD")
+        self.keys.judge(g, "CONTROL_LEDGER", body.created_at_us)
+        self.keys.in_force(g)
+        if g.signers[0] != body.ledger_key:
+            raise Broken("E_GENESIS_SIG")
+        self._new(g)
+
+    def _new(self, genesis):
+        if genesis.ref in self.ledgers:
             raise Broken("E_LEDGER_DUP")
-        self.ledgers.add(g.ref)
-        self.ledger_id = g.ref
+        self.ledgers.add(genesis.ref)
+        self.ledger_id = genesis.ref
+        self.record_keys = [k for k, v in self.keys.of.items() if v.role == "CONTROL_LEDGER"]
+        own = genesis.body.role == "CONTROL"
+        self.line_keys = self.record_keys if own else [genesis.body.ledger_key]
 
     def _leases(self, frames):
         numbers = []
@@ -329,10 +358,10 @@ class Authority:
         if c.origin != f"dragons/ledger/{self.ledger_id.hex()}":
             raise Broken("E_CP_ORIGIN")
         c.cosigned_us, c.witnesses, c.unknown, c.signed_by = 0, set(), [], set()
-        own = self.genesis.body.ledger_key
-        if c.lines[0][0] != c.origin or c.lines[0][1] != key_hash(c.origin, 1, own):
+        own = [k for k in self.line_keys if c.lines[0][1] == key_hash(c.origin, 1, k)]
+        if c.lines[0][0] != c.origin or not own:
             raise Broken("E_CP_SIG")
-        if not crypto.verify(own, c.signed, c.lines[0][2]):
+        if not crypto.verify(own[0], c.signed, c.lines[0][2]):
             raise Broken("E_CP_SIG")
         for line in c.lines[1:]:
             self._cosignature(c, *line)

@@ -39,7 +39,7 @@ def _parse():
         for number, field, kind in re.findall(r"(\d+)\s+(\w+)\s+([\w|\[\]]+)", body):
             inner = kind.strip("[]")
             values = enums.get(inner)
-            if values is None and inner.upper() == inner:
+            if values is None and (inner.upper() == inner or "|" in inner):
                 values = dict(enumerate(inner.split("|"), 1))
             fields[int(number)] = Field(field, inner, kind[0] == "[", values)
     return messages

@@ -66,12 +66,18 @@ class Intents:
             after = self.pending.pop(self.size + 1)
             before, self.last = self.last, after
             self.size += 1
-            place = after.opened_at_us.to_bytes(8, "big") + after.claim
-            self.head = crypto.sha256(
-                b"\2", self.head, after.receipt_id.encode(), after.lease_ref, place
-            )
+            if self.head is None or after.claim is None:
+                self.head = None
+            else:
+                place = after.opened_at_us.to_bytes(8, "big") + after.claim
+                self.head = crypto.sha256(
+                    b"\2", self.head, after.receipt_id.encode(), after.lease_ref, place
+                )
             yield before, after
             self.reached()
 
     def reached(self):
+        if self.head is None:
+            self.heads.claims.pop(self.size, None)
+            return 0
         return self.heads.reached(self.size, self.head, 35)

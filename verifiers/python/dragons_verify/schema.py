@@ -54,6 +54,9 @@ receipt: 1 version u32, 2 receipt_id str, 3 tenant_id str, 4 ledger_id hash, 5 s
     21 refers_to hash, 22 redacted_mask u32, 23 would_deny REASONS,
     24 spent_bytes u64
 
+record: 1 version u32, 2 what keyset|manifest|grant|dock|genesis|lease|revocation|transition|directive|head|equivocation|alarm,
+    3 actor hash, 4 method str, 5 request_id str
+
 goal: 1 version u32, 2 purpose str, 3 goal str, 4 traceparent str
 action: 1 version u32, 2 protocol GRPC|HTTP|MCP|OPAQUE, 3 target str, 4 verb str, 5 path str,
     6 header_names [str], 7 body_sha256 hash, 8 body_bytes u64, 9 messages u64,
@@ -125,6 +128,7 @@ signature: 1 key hash, 2 value signature64
 header: 1 tenant_id str, 2 ledgers u32
 frontier: 1 size u64, 2 nodes [hash], 3 last hash, 4 intents_opened u64, 5 intents_head hash
 receiptFrame: 1 signed bytes, 2 row bytes
+proof: 1 signed bytes, 2 row bytes, 3 size u64, 4 path [hash]
 openIntent: 1 intent_seq u64, 2 receipt_id str, 3 lease_ref hash, 4 opened_at_us u64,
     5 claim_commitment hash
 end: 1 frames u64

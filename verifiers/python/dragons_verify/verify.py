@@ -14,7 +14,7 @@ NAMES = {
     20: "RECEIPT_ENCODING", 21: "RECEIPT_OWNER", 22: "RECEIPT_SIGNATURE", 23: "SEQUENCE",
     24: "CHAIN", 25: "ID", 26: "TIME", 27: "SHAPE", 28: "RECEIPT_MANIFEST", 29: "COVERAGE",
     30: "PAYLOAD", 31: "CONTENT", 32: "CLAIM", 33: "DECISION", 34: "INTENT", 35: "INTENT_CHAIN",
-    36: "REFERENCE", 37: "HEADS", 38: "LIMITS", 40: "TAIL", 41: "OPEN_INTENTS", 42: "REFERENCED",
+    36: "REFERENCE", 37: "HEADS", 38: "LIMITS", 39: "INCLUSION", 40: "TAIL", 41: "OPEN_INTENTS", 42: "REFERENCED",
 }  # fmt: skip
 BODIES = ("goal", "action", "evidence", "outcome", "claim")
 DECIDABLE = ("SCOPE_NOT_GRANTED", "CONDITION_FALSE", "CONDITION_UNEVALUABLE", "LIMIT_SPENT")
@@ -64,7 +64,9 @@ class Verifier:
                 self.passed(2)
             elif kind == "GENESIS":
                 self.close()
-                self.section = Section(self, body)
+                if self.ledgers and self.ledgers[-1].control:
+                    raise Broken("E_PACK_ORDER", "the control ledger is the last", 1)
+                self.section = Control(self, body) if is_control(body) else Section(self, body)
             else:
                 self.section.take(kind, body)
         self.passed(1)
@@ -151,16 +153,19 @@ def _ranges(flag, at):
 class Section:
     """One ledger."""
 
+    control = False
+
     def __init__(self, verifier, genesis):
         self.v, self.stored, self.due = verifier, {"GENESIS": [genesis]}, 0
         self.name, self.verdict, self.settled, self.known_used = "", "INTACT", False, False
+        self.leaves, self.start = [], 0
         self.tree, self.roots, self.intents, self.ids = Tree(), Heads(), None, set()
         self.heartbeats, self.checkpoints = [], []
         self.hashes, self.missing, self.shown, self.closed = {}, {}, {}, set()
         self.cited, self.opened, self.head, self.first, self.last = set(), 0, None, 1, 0
         self.rows, self.before, self.begun, self.started = {}, 0, False, False
         self.counts = dict.fromkeys(
-            "receipts completed failed cut indeterminate observed denied lifecycle corrections"
+            "receipts completed failed cut indeterminate observed denied lifecycle corrections records"
             " decisionsSame decisionsNotReproducible decisionsUnshown".split(),
             0,
         )
@@ -172,7 +177,9 @@ class Section:
         self.v.flag(name, at, self.name, detail)
 
     def take(self, kind, body):
-        if kind in ("KEYSET", "MANIFEST", "GRANT", "DOCK", "LEASE", "REVOCATION"):
+        if kind in ("KEYSET", "MANIFEST", "GRANT", "DOCK", "LEASE", "REVOCATION") or (
+            self.control and kind in ("HEARTBEAT", "TRANSITION")
+        ):
             self.stored.setdefault(kind, []).append(body)
             return
         self.settle()
@@ -185,11 +192,15 @@ class Section:
         elif kind == "RECEIPT":
             self.begin()
             self.receipt(body)
-        elif kind == "OPEN_INTENT":
+        elif kind == "OPEN_INTENT" and not self.control:
+            self.begin()
             self.due = self.last
             self.at(41, self.row, body)
+        elif kind == "LEAVES":
+            self.begin()
+            self.at(1, self.told, body)
         else:
-            self.at(1, self.leaves, body)
+            raise Broken("E_PACK_ORDER", kind, 1)
 
     def at(self, check, judge, *args):
         try:
@@ -204,8 +215,11 @@ class Section:
         self.settled, v = True, self.v
         known = {s.a.ledger_id for s in v.ledgers}
         self.a = Authority(v.trust, v.tenant, known, v.passed)
-        self.a.settle(self.stored)
+        self.a.settle(self.stored, self.control)
         self.name = self.a.ledger_id.hex()
+        self.prepare()
+
+    def prepare(self):
         self.intents = Intents(self.a.ledger_id)
         self.by_number = {}
         newest = max((r.body.epoch for r in self.a.revocations), default=0)
@@ -244,30 +258,40 @@ class Section:
         self.tree.size, self.tree.nodes = f.size, list(f.nodes)
         self.tree.append(f.last)
         self.head, self.opened = f.last, f.intents_opened
-        self.intents.start(f.intents_opened, f.intents_head or self.a.ledger_id)
+        if not f.intents_head:
+            raise Broken("E_PACK_FRAME", "a frontier without its head of intents")
+        self.opening(f)
         self.first, self.last = f.size + 2, f.size + 1
+
+    def opening(self, f):
+        self.intents.start(f.intents_opened, f.intents_head)
 
     def begin(self):
         """Before the first receipt: what is known of the head it starts from."""
         if self.begun:
             return
-        self.begun, self.due = True, self.first
-        self.limits = limits.Limits(self.a.leases, self.first > 1)
+        self.begun, self.due, self.start = True, self.first, self.last
+        self.signers = [self.a.genesis.body.ledger_key]
+        self.ready()
         self.head = self.head or self.a.ledger_id
         known = self.v.trust and self.v.trust.known
         if known and known.ledger == self.a.ledger_id and known.size >= self.last:
             self.known_used = True
             self.roots.expect(known.size, known.root, "E_FORK", known.size)
-        for claims in (self.roots.claims, self.intents.heads.claims):
-            low = self.last if claims is self.roots.claims else self.intents.size
+        for claims, low in self.stated():
             for at in [n for n in claims if n < low]:
                 self.before += len(claims.pop(at))
-        for stated in (self.roots.claims, self.intents.heads.claims):
-            if 0 in stated:
-                stated[0] = [c for c in stated[0] if c[0]]
+            if 0 in claims:
+                claims[0] = [c for c in claims[0] if c[0]]
         self.passed(37, self.at(37, self.roots.reached, self.last, self.tree.root(), 37))
         self.at(35, self.intents.reached)
         self.started = True
+
+    def ready(self):
+        self.limits = limits.Limits(self.a.leases, self.first > 1)
+
+    def stated(self):
+        return (self.roots.claims, self.last), (self.intents.heads.claims, self.intents.size)
 
     def receipt(self, data):
         def check(number, judge):
@@ -296,11 +320,20 @@ class Section:
         check(35, lambda: self.intent_chain(r))
         check(36, lambda: self.reference(r))
         self.hashes[self.head] = self.due
-        self.tree.append(self.head)
-        check(37, lambda: self.roots.reached(self.due, self.tree.root(), 37))
+        check(37, self.leaf)
         check(38, lambda: self.limit(r))
         self.count(r.h)
         self.last, self.due = self.due, self.due + 1
+
+    def leaf(self):
+        """Told before by LEAVES, or told now."""
+        if not self.leaves:
+            self.tree.append(self.head)
+            return self.roots.reached(self.due, self.tree.root(), 37)
+        at = self.due - self.start - 1
+        if at >= len(self.leaves) or self.leaves[at] != self.head:
+            raise Broken("E_LEAF_MISMATCH")
+        return 0
 
     def read(self, r, data):
         frame = decode("receiptFrame", data)
@@ -317,10 +350,10 @@ class Section:
     def signature(self, r):
         if len(r.signatures) != 1:
             raise Broken("E_RECEIPT_SIG", "not exactly one")
-        [s], own = r.signatures, self.a.genesis.body.ledger_key
-        if s.key != own:
+        [s] = r.signatures
+        if s.key not in self.signers:
             raise Broken("E_KEY_UNKNOWN", "not the ledger's key")
-        if not crypto.verify(own, crypto.pae("receipt", r.bytes), s.value):
+        if not crypto.verify(s.key, crypto.pae("receipt", r.bytes), s.value):
             raise Broken("E_RECEIPT_SIG", "its signature does not verify")
 
     def sequence(self, h):
@@ -437,6 +470,9 @@ class Section:
         return False
 
     def payload(self, r):
+        r.claim_commitment, r.data, r.mask = None, {}, 0
+        if not r.row:
+            return 0
         h, row = r.h, decode("payload", r.row)
         if len(row.commitments) != 5:
             raise Broken("E_PAYLOAD_ROW", "five commitments")
@@ -588,7 +624,8 @@ class Section:
         elif h.kind == "DENIAL":
             self.counts["denied"] += h.count
         else:
-            self.counts["lifecycle" if h.kind == "LIFECYCLE" else "corrections"] += 1
+            name = {"LIFECYCLE": "lifecycle", "RECORD": "records"}.get(h.kind, "corrections")
+            self.counts[name] += 1
 
     def row(self, data):
         i = decode("openIntent", data)
@@ -613,17 +650,19 @@ class Section:
     def most(self):
         return max(self.opened, self.intents.heads.largest())
 
-    def leaves(self, data):
+    def told(self, data):
         if not data or len(data) % 32:
-            raise Broken("E_PACK_FRAME", "leaves of 32 bytes")
+            raise Broken("E_PACK_FRAME", "leaves of 32 bytes", 1, 0)
         for at in range(0, len(data), 32):
-            self.tree.append(bytes(data[at : at + 32]))
-            self.roots.reached(self.tree.size, self.tree.root(), 37)
+            leaf = bytes(data[at : at + 32])
+            self.leaves.append(leaf)
+            self.tree.append(leaf)
+            self.passed(37, self.roots.reached(self.tree.size, self.tree.root(), 37))
 
     def finish(self):
         self.settle()
-        if not self.begun:
-            self.begin()
+        self.begin()
+        if self.last < self.first:
             raise Broken("E_PACK_EMPTY", "a ledger without receipts", 1, 0)
         if self.roots.claims:
             raise Broken(
@@ -633,6 +672,10 @@ class Section:
                 self.tree.size + 1,
             )
         self.passed(40)
+        self.intents_shown()
+        self.conclude()
+
+    def intents_shown(self):
         for k in range(self.intents.base + 1, self.most() + 1):
             if k not in self.closed and k not in self.rows:
                 raise Broken("E_INTENT_MISSING", f"intent {k}", 41, self.last)
@@ -641,7 +684,6 @@ class Section:
         self.passed(41)
         self.at(42, self.referenced)
         self.passed(42)
-        self.conclude()
 
     def referenced(self):
         a = self.a
@@ -679,6 +721,7 @@ class Section:
     def summary(self):
         return {
             "ledger": self.name,
+            "role": "CONTROL" if self.control else "WORK",
             "verdict": self.verdict,
             "from": self.first,
             "to": self.last,
@@ -688,3 +731,92 @@ class Section:
             "openIntents": sorted(self.rows),
             "heartbeats": len(self.heartbeats),
         }
+
+
+def is_control(data):
+    try:
+        return decode("genesis", decode("signedBytes", data).body).role == "CONTROL"
+    except Broken:
+        return False
+
+
+class Control(Section):
+    """The control plane's own ledger: section 12a."""
+
+    control = True
+
+    def prepare(self):
+        for section in self.v.ledgers:
+            for lease in section.a.leases.values():
+                b = lease.body
+                if b.control_size:
+                    place = (b.control_size, b.control_root, "E_CONTROL_HEAD", b.control_size)
+                    self.roots.expect(*place)
+
+    def opening(self, f):
+        pass
+
+    def ready(self):
+        self.intents = Intents(self.a.ledger_id)
+        if self.first > 1:
+            self.signers = self.a.record_keys
+
+    def stated(self):
+        return ((self.roots.claims, self.last),)
+
+    def manifest(self, h):
+        return 0
+
+    def coverage(self, r):
+        return 0
+
+    def shape(self, h):
+        good = h.kind == "RECORD" and h.version == 1 and h.opened_at_us and h.count == 1
+        good = good and h.verdict == "COMPLETED" and h.intents_head == self.a.ledger_id
+        names = (
+            "reason scope would_deny lease_ref manifest_hash refers_to intent_seq intents_opened"
+            " egress_last_us redacted_mask spent_bytes"
+        ).split()
+        if not good or any(getattr(h, n) for n in names):
+            raise Broken("E_RECEIPT_FIELDS", "not a record")
+
+    def content(self, r):
+        r.shown, data, self.old = {}, r.data, self.signers
+        wanted = [f for f in ("action", "outcome") if data.get(f) == b""]
+        if wanted or any(data.get(f) for f in ("goal", "evidence", "claim")):
+            raise Broken("E_EVIDENCE_EMPTY", "not a record's payload")
+        if "action" not in data:
+            self.signers = self.a.record_keys
+            return len(data)
+        what = decode("record", data["action"]).what
+        if what == "keyset":
+            self.follow(data.get("outcome"))
+        if "outcome" in data and what == "manifest":
+            decode("manifest", data["outcome"])
+        elif "outcome" in data and what in SIGNED:
+            decode(what, decode("signedBytes", data["outcome"]).body)
+        return len(data)
+
+    def follow(self, keyset):
+        """Who signs from the next record on: the CONTROL_LEDGER key that came last."""
+        self.signers = self.a.record_keys
+        if keyset is not None:
+            keys = decode("keyset", decode("signedBytes", keyset).body).keys
+            named = [k for k in keys if k.role == "CONTROL_LEDGER"]
+            self.signers = [max(named, key=lambda k: (k.not_before_us, k.key)).key] if named else self.old
+
+    def claim(self, r):
+        return 0
+
+    decision = claim
+    intent_chain = claim
+    limit = claim
+
+    def intent_once(self, h):
+        return 0
+
+    def intents_shown(self):
+        pass
+
+
+SIGNED = "keyset grant dock genesis lease revocation transition directive".split()
