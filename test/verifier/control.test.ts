@@ -113,11 +113,19 @@ test("a genesis by a key that is no CONTROL_LEDGER key, or that does not verify"
     piece.body = flip(piece.body, piece.body.length - 1);
   };
   expect(await changed(spoiled)).toBe("E_GENESIS_SIG@0");
-  const impostor = await Story.begin();
-  Object.assign(impostor, { control: keyOf("mallory") });
+  const mallory = keyOf("mallory");
+  const impostor = await Story.begin({
+    keyset: (b) => ({
+      ...b,
+      keys: b.keys.map((k) => (k.role === "CONTROL_LEDGER" ? { ...k, key: mallory.publicKey } : k)),
+    }),
+  });
+  Object.assign(impostor, { control: mallory });
   const theirs = await ControlStory.begin(impostor);
   await theirs.checkpoint();
-  const pack = await collect(exportPack(crypto, "acme", [theirs.evidence()]));
+  const pack = await collect(
+    exportPack(crypto, "acme", [theirs.evidence({ keysets: story.evidence().keysets })]),
+  );
   expect(said(await check(story, pack))).toBe("E_GENESIS_SIG@0");
 });
 
