@@ -115,8 +115,9 @@ test("what lives is listed, shown with its latest beat, and has a history", asyn
     autonomy  30s
     left  read:payments unlimited
     $ dragons organism history <32 hex>
-    AT  FROM  TO  CAUSE  REASON
-    <time>  docked  running  FIRST_BEAT  -
+    AT  FROM  TO  CAUSE  REASON  DECIDED AGAIN
+    <time>  docked  running  FIRST_BEAT  -  agrees
+    1 of 1 follow from what they cite
     $ dragons organism show <32 hex>
     dragons: no such organism (NO_SUCH_OBJECT)
     [exit 1]
@@ -253,10 +254,11 @@ test("orders carry their reason into the history; a release names what it releas
     since  <time>
     revision  <revision>
     $ dragons organism history <32 hex>
-    AT  FROM  TO  CAUSE  REASON
-    <time>  docked  running  FIRST_BEAT  -
-    <time>  running  quarantined  OPERATOR  a drill
-    <time>  quarantined  degraded  OPERATOR  found nothing
+    AT  FROM  TO  CAUSE  REASON  DECIDED AGAIN
+    <time>  docked  running  FIRST_BEAT  -  agrees
+    <time>  running  quarantined  OPERATOR  a drill  agrees
+    <time>  quarantined  degraded  OPERATOR  found nothing  agrees
+    3 of 3 follow from what they cite
     $ dragons lease revoke <32 hex> --reason "too late"
     dragons: lease lse_… was revoked already, by epoch 1 (STATE_UNFIT)
     [exit 1]

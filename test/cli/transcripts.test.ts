@@ -400,7 +400,7 @@ describe("an operator's first hour", () => {
       SEQ  AT  WHAT  SUMMARY  ACTOR
       3  <time>  grant  grt_…: close the books  <16 hex>
       $ dragons audit list --what bogus
-      dragons: --what: bogus is none of keyset, manifest, grant, dock, genesis, lease, revocation, transition, directive, head, equivocation, alarm
+      dragons: --what: bogus is none of keyset, manifest, grant, dock, genesis, lease, revocation, transition, directive, head, equivocation, alarm, heartbeat
       [exit 64]
       "
     `);

@@ -1,7 +1,7 @@
 import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { listTransitions, release } from "../../src/cli/actions/organism.ts";
+import { release } from "../../src/cli/actions/organism.ts";
 import { pages } from "../../src/cli/client.ts";
 import { equal } from "../../src/domain/bytes.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
@@ -109,7 +109,7 @@ test("a copy that was left behind is not attached: its ledger is shorter than wh
   const { facts } = await thief.log.until("not attached");
   expect(facts.why).toMatch(/this ledger has \d+ receipts, and \d+ are held/);
   expect(await ask(thief.agent, "hello")).toMatchObject({ code: 7, reason: "QUARANTINED" });
-  const history = await listTransitions(world.operator, thief.ready.instanceId);
+  const history = await world.history(thief.ready.instanceId);
   expect(history.at(-1)).toMatchObject({ to: "QUARANTINED", condition: "REGRESS" });
 });
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sidecarStatus } from "../../src/cli/actions/evidence.ts";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
-import { listTransitions, quarantine, release, stop } from "../../src/cli/actions/organism.ts";
+import { quarantine, release, stop } from "../../src/cli/actions/organism.ts";
 import type { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
 import { equal } from "../../src/domain/bytes.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
@@ -60,7 +60,7 @@ test("a quarantine denies everything and cuts streams; a release with a reason g
   await sidecar.log.until("lease", { from });
   await organism.until("running again", (o) => o.state === "RUNNING");
   await allowed();
-  const history = await listTransitions(world.operator, instanceId);
+  const history = await world.history(instanceId);
   expect(history.map((t) => `${t.from} ${t.to} ${t.reason}`)).toEqual([
     "DOCKED RUNNING ",
     "RUNNING QUARANTINED odd hours",

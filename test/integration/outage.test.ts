@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sidecarStatus } from "../../src/cli/actions/evidence.ts";
-import { listTransitions } from "../../src/cli/actions/organism.ts";
 import { ask, openChat } from "./calls.ts";
 import { type RunningSidecar, World } from "./rig.ts";
 
@@ -53,7 +52,7 @@ test("without its control plane a sidecar works until its lease runs out, denies
 
   // Its own absence was nobody's silence.
   const { instanceId } = sidecar.ready;
-  const history = await listTransitions(world.operator, instanceId);
+  const history = await world.history(instanceId);
   expect(history.map((t) => t.to)).not.toContain("QUARANTINED");
   expect(history.map((t) => t.condition)).not.toContain("SILENT");
 });

@@ -2,7 +2,6 @@ import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
-import { listTransitions } from "../../src/cli/actions/organism.ts";
 import { resumeTenant } from "../../src/cli/actions/tenant.ts";
 import { fileSigner } from "../../src/native/keys.ts";
 import { ask } from "./calls.ts";
@@ -66,7 +65,7 @@ test("what was revoked after a backup stays so after its restore, and nobody is 
   expect(await ask(revoked.agent, "restored")).toMatchObject({ code: 7, reason: "LEASE_REVOKED" });
 
   for (const { ready } of [kept, revoked]) {
-    const history = await listTransitions(world.operator, ready.instanceId);
+    const history = await world.history(ready.instanceId);
     expect(history.map((t) => t.to)).not.toContain("QUARANTINED");
   }
 });

@@ -11,6 +11,7 @@ import { startSidecar } from "../../sidecar/sidecar.ts";
 import { createDock } from "../../src/cli/actions/dock.ts";
 import { exportEvidence } from "../../src/cli/actions/evidence.ts";
 import { createGrant } from "../../src/cli/actions/grant.ts";
+import { organismHistory } from "../../src/cli/actions/history.ts";
 import { generateKey } from "../../src/cli/actions/keys.ts";
 import { recordManifest } from "../../src/cli/actions/manifest.ts";
 import { createTenant } from "../../src/cli/actions/tenant.ts";
@@ -270,6 +271,14 @@ export class World {
     this.control = await startControl(this.folder, port);
     this.operator.close();
     this.operator = await asOperator(this.control, this.folder);
+  }
+
+  /** The changes of its state, oldest first: each must follow from what it cites. */
+  async history(instanceId: string) {
+    const history = await organismHistory(this.operator, this.rootKey, instanceId);
+    const odd = history.transitions.filter((t) => t.agreement !== "AGREES");
+    if (odd.length > 0) throw new Error(odd.map((t) => `${t.from} ${t.to}: ${t.why}`).join("; "));
+    return history.transitions;
   }
 
   /** Exports everything a sidecar has and verifies it, trusting the tenant's root and nothing else. */

@@ -63,18 +63,6 @@ export interface PulseView {
   readonly left: readonly LeftView[];
 }
 
-export interface TransitionView {
-  readonly transitionId: string;
-  readonly atUs: number;
-  readonly from: State;
-  readonly to: State;
-  readonly cause: string;
-  readonly condition: ConditionType;
-  readonly reason: string;
-  /** The operator's login key, hex; empty: no operator. */
-  readonly actor: string;
-}
-
 export type WatchView =
   | { readonly event: "ORGANISM"; readonly revision: number; readonly organism: OrganismView }
   | { readonly event: "ALARM"; readonly revision: number; readonly alarm: string }
@@ -200,8 +188,8 @@ export async function release(
 ): Promise<OrganismView> {
   let types = order.conditions;
   if (types.length === 0) {
-    const { organism } = await getOrganism(control, order.instanceId);
-    types = organism.conditions.map((c) => c.type);
+    const { organism } = await control.organisms.getOrganism({ instanceId: order.instanceId });
+    types = holding(organism as Organism);
   }
   const { organism } = await control.organisms.release({
     requestId: requestId(),
@@ -212,34 +200,16 @@ export async function release(
   return organismView(organism as Organism);
 }
 
+/** What holds it quarantined; of one that is not, what is wrong with it. */
+function holding({ transition, conditions }: Organism): ConditionType[] {
+  const holds = transition === undefined ? [] : TransitionBody.decode(transition.body).basis.holds;
+  if (holds.length > 0) return holds.map((c) => c.type);
+  return conditions.map((c) => CONDITION_TYPES[c.type] ?? "UNSPECIFIED");
+}
+
 export async function stop(control: Control, order: Ordered): Promise<OrganismView> {
   const { organism } = await control.organisms.stop({ requestId: requestId(), ...order });
   return organismView(organism as Organism);
-}
-
-/** Every change of state of one organism, oldest first. */
-export async function listTransitions(
-  control: Control,
-  instanceId: string,
-): Promise<TransitionView[]> {
-  const all: TransitionView[] = [];
-  const page = (pageToken: string) => control.organisms.listTransitions({ instanceId, pageToken });
-  for await (const { transitions } of pages(page)) {
-    for (const { body } of transitions) {
-      const t = TransitionBody.decode(body);
-      all.push({
-        transitionId: t.transitionId,
-        atUs: t.atUs,
-        from: t.from,
-        to: t.to,
-        cause: t.cause,
-        condition: t.condition,
-        reason: t.reason,
-        actor: toHex(t.actor),
-      });
-    }
-  }
-  return all;
 }
 
 function organismView(o: Organism): OrganismView {

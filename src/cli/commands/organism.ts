@@ -1,7 +1,9 @@
 import type { Command } from "commander";
+import type { HistoryView } from "../actions/history.ts";
 import type { OrganismView, PulseView } from "../actions/organism.ts";
 import { collect, defined, leaf, OPERATOR, run } from "../command.ts";
 import type { Context } from "../context.ts";
+import { EXIT, Failure } from "../failure.ts";
 import { printEvent, printOne, printRows, type Row, say } from "../output.ts";
 import { observing, parseChoice, showDuration, showLeft, showTime } from "../units.ts";
 import { COSIGN, grantSigners } from "./grant.ts";
@@ -98,11 +100,16 @@ export function register(program: Command): void {
       printOne(context.format, { ...base, cells, data });
     }),
   );
-  leaf(organism, "history <instance>", "list its changes of state", OPERATOR).action(
+  leaf(organism, "history <instance>", "list its changes of state, each decided again here", [
+    ...OPERATOR,
+    "trust",
+  ]).action(
     run(async (context, _options, [instanceId = ""]) => {
-      const { listTransitions } = await import("../actions/organism.ts");
-      const all = await listTransitions(await context.control(), instanceId);
-      const rows = all.map((t) => ({
+      const { organismHistory } = await import("../actions/history.ts");
+      const { readTrust } = await import("../actions/trust.ts");
+      const { rootKey } = await readTrust(context.required("trust"));
+      const history = await organismHistory(await context.control(), rootKey, instanceId);
+      const rows = history.transitions.map((t) => ({
         name: t.transitionId,
         cells: {
           at: showTime(t.atUs),
@@ -110,10 +117,12 @@ export function register(program: Command): void {
           to: t.to.toLowerCase(),
           cause: t.cause === "CONDITION" ? t.condition : t.cause,
           reason: t.reason || "-",
+          "decided again": t.agreement.toLowerCase(),
         },
         data: { ...t },
       }));
       printRows(context.format, rows);
+      sayAgreement(history);
     }),
   );
   order(organism, "quarantine <instance>", "take all authority from it, now").action(
@@ -143,6 +152,17 @@ export function register(program: Command): void {
       printOne(context.format, row(await stop(await context.control(), { instanceId, reason })));
     }),
   );
+}
+
+/** Whether anybody else would have decided the same, in a sentence and the exit code. */
+function sayAgreement({ transitions, agreement, whole }: HistoryView): void {
+  const of = (a: string) => transitions.filter((t) => t.agreement === a);
+  for (const t of transitions) {
+    if (t.agreement !== "AGREES") say(`${t.transitionId} ${t.agreement.toLowerCase()}: ${t.why}`);
+  }
+  const agree = `${of("AGREES").length} of ${transitions.length} follow from what they cite`;
+  say(whole ? agree : `${agree}; it does not begin with its birth`);
+  if (agreement === "DIFFERS") throw new Failure(EXIT.refused, "this history was not decided so");
 }
 
 const pulseData = (pulse: PulseView) => ({
