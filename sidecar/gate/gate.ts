@@ -1,5 +1,6 @@
 import type { Allowed, Refused } from "../../src/domain/authorize.ts";
 import { type Claim, ClaimBody, type LimitState } from "../../src/domain/claim.ts";
+import { mayChange } from "../../src/domain/effect.ts";
 import { type Limits, type Measure, NO_LIMITS, UNLIMITED } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
@@ -486,7 +487,10 @@ const finishedAction = (
   scope,
   target: `${claim.protocol} ${claim.target}`,
   shape: `${claim.verb} ${claim.path} ${request.headerNames.join(" ")}`,
-  outcome: `${reason} ${status} ${hex(request.bodySha256)} ${hex(response.bodySha256)}`,
+  request: hex(request.bodySha256),
+  requestBytes: request.bodyBytes,
+  answer: `${reason} ${status} ${hex(response.bodySha256)}`,
+  effect: mayChange(claim),
   completed: verdict === "COMPLETED",
 });
 
@@ -494,7 +498,10 @@ const refusedAction = (claim: Claim, { scope, reason }: Refused): Finished => ({
   scope,
   target: `${claim.protocol} ${claim.target}`,
   shape: `${claim.verb} ${claim.path}`,
-  outcome: reason,
+  request: "",
+  requestBytes: 0,
+  answer: reason,
+  effect: mayChange(claim),
   completed: false,
 });
 

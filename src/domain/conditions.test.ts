@@ -70,6 +70,7 @@ const novelty = (actions: number, fresh = 0) => ({
   shapes: 0,
   outcomes: fresh,
   actions,
+  repeats: 0,
 });
 
 test("a healthy organism has no conditions, and an unchanged set is the same array", () => {

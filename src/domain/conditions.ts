@@ -126,13 +126,19 @@ function grown(
   return Math.max(sum(after) - sum(before), 0);
 }
 
+/** So many repeats in the novelty window are work that does not move: two a minute. */
+export const REPEATS_IN_HAND = 20;
+
 /**
  * Idle is not stalled: work is in hand when a call is open, when the agent is suspended in the middle
- * of its life, or when what it tried last did not succeed and it was trying a short while ago.
+ * of its life, when it does again and again what it has done, or when what it tried last did not
+ * succeed and it was trying a short while ago.
  */
 export function hasWorkInHand(facts: Facts): boolean {
   const { beat, struggling } = facts;
-  return beat.inFlight > 0 || beat.child === "STOPPED" || (struggling && beat.novelty.actions > 0);
+  const { actions, repeats } = beat.novelty;
+  if (beat.inFlight > 0 || beat.child === "STOPPED" || repeats >= REPEATS_IN_HAND) return true;
+  return struggling && actions > 0;
 }
 
 /** What a derivation sees. `raised`: the condition stands already, so its lower bar applies. */

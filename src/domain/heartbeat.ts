@@ -37,12 +37,16 @@ export const ScopeSpent = message("scopeSpent", {
 });
 export type ScopeSpent = ReturnType<typeof ScopeSpent.decode>;
 
-/** How many fingerprints in the window had not been seen before, by level. */
+/**
+ * How many fingerprints in the window had not been seen before, by level; and how many completed
+ * actions that may change something did what had been done before, by turns with others.
+ */
 export const Novelty = message("novelty", {
   targets: u32(1),
   shapes: u32(2),
   outcomes: u32(3),
   actions: u32(4),
+  repeats: u32(5),
 });
 
 export const DirectiveResult = message("directiveResult", {

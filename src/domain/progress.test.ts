@@ -14,7 +14,10 @@ const read: Finished = {
   scope: "read:payments",
   target: "grpc payments.internal:443",
   shape: "/payments.v1.Payments/List",
-  outcome: "grpc-status: 0 a1",
+  request: "9f",
+  requestBytes: 12,
+  answer: "grpc-status: 0 a1",
+  effect: false,
   completed: true,
 };
 
@@ -31,14 +34,26 @@ test("the first action is new at every level and is progress", () => {
   const progress = fresh();
   expect(progress.lastProgressUs).toBe(0);
   progress.record(read, T);
-  expect(progress.novelty(T)).toEqual({ targets: 1, shapes: 1, outcomes: 1, actions: 1 });
+  expect(progress.novelty(T)).toEqual({
+    targets: 1,
+    shapes: 1,
+    outcomes: 1,
+    actions: 1,
+    repeats: 0,
+  });
   expect(progress.lastProgressUs).toBe(T);
 });
 
 test("the same again is activity, not progress", () => {
   const progress = fresh();
   for (let i = 0; i < 100; i++) progress.record(read, T + i);
-  expect(progress.novelty(T + 99)).toEqual({ targets: 1, shapes: 1, outcomes: 1, actions: 100 });
+  expect(progress.novelty(T + 99)).toEqual({
+    targets: 1,
+    shapes: 1,
+    outcomes: 1,
+    actions: 100,
+    repeats: 0,
+  });
   expect(progress.lastProgressUs).toBe(T);
 });
 
@@ -47,15 +62,27 @@ test("an agent that swings between two actions makes progress twice and then no 
   for (let i = 0; i < 100; i++) {
     progress.record(i % 2 === 0 ? read : { ...read, shape: "/payments.v1.Payments/Get" }, T + i);
   }
-  expect(progress.novelty(T + 99)).toEqual({ targets: 1, shapes: 2, outcomes: 2, actions: 100 });
+  expect(progress.novelty(T + 99)).toEqual({
+    targets: 1,
+    shapes: 2,
+    outcomes: 2,
+    actions: 100,
+    repeats: 0,
+  });
   expect(progress.lastProgressUs).toBe(T + 1);
 });
 
 test("a new answer to an old question is progress at the level of outcomes alone", () => {
   const progress = fresh();
   progress.record(read, T);
-  progress.record({ ...read, outcome: "grpc-status: 0 b2" }, T + 5);
-  expect(progress.novelty(T + 5)).toEqual({ targets: 1, shapes: 1, outcomes: 2, actions: 2 });
+  progress.record({ ...read, answer: "grpc-status: 0 b2" }, T + 5);
+  expect(progress.novelty(T + 5)).toEqual({
+    targets: 1,
+    shapes: 1,
+    outcomes: 2,
+    actions: 2,
+    repeats: 0,
+  });
   expect(progress.lastProgressUs).toBe(T + 5);
 });
 
@@ -78,27 +105,31 @@ test("counts leave with their part of the window; what was seen stays seen", () 
   progress.record(read, T);
   progress.record(read, T + noveltyWindowUs - PART);
   expect(progress.novelty(T + noveltyWindowUs - PART).actions).toBe(2);
-  expect(progress.novelty(T + noveltyWindowUs)).toMatchObject({ outcomes: 0, actions: 1 });
+  expect(progress.novelty(T + noveltyWindowUs)).toMatchObject({
+    outcomes: 0,
+    actions: 1,
+    repeats: 0,
+  });
   progress.record(read, T + 2 * noveltyWindowUs);
   expect(progress.novelty(T + 2 * noveltyWindowUs)).toEqual({
     targets: 0,
     shapes: 0,
     outcomes: 0,
     actions: 1,
+    repeats: 0,
   });
 });
 
 test("a clock set back neither loses counts nor moves progress back", () => {
   const progress = fresh();
   progress.record(read, T);
-  progress.record({ ...read, outcome: "other" }, T - 3600 * SECOND);
+  progress.record({ ...read, answer: "other" }, T - 3600 * SECOND);
   expect(progress.novelty(T).actions).toBe(2);
   expect(progress.lastProgressUs).toBe(T);
 });
 
 test("the longest unseen fingerprint is forgotten first, at the bound and not before", () => {
-  const act = (progress: Progress, n: number) =>
-    progress.record({ ...read, outcome: String(n) }, T);
+  const act = (progress: Progress, n: number) => progress.record({ ...read, answer: String(n) }, T);
   const within = fresh();
   for (let n = 0; n < fingerprintsMax; n++) act(within, n);
   act(within, 0);

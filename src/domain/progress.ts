@@ -1,5 +1,6 @@
 import { utf8 } from "./bytes.ts";
 import type { Infer } from "./canonical.ts";
+import { REPEATS_IN_HAND } from "./conditions.ts";
 import type { Crypto } from "./crypto.ts";
 import type { Novelty } from "./heartbeat.ts";
 import { fingerprintsMax, noveltyWindowParts, noveltyWindowUs } from "./limits.ts";
@@ -12,23 +13,41 @@ export interface Finished {
   readonly target: string;
   /** How it was put, without what differs each time: verb, path, names of headers. */
   readonly shape: string;
-  /** What came of it: status, and the digests of what was sent and received. */
-  readonly outcome: string;
+  /** Digest of what was sent, and how long it was, bytes. */
+  readonly request: string;
+  readonly requestBytes: number;
+  /** What came of it: status, and the digest of what was received. */
+  readonly answer: string;
+  /** It may have changed something: see `mayChange`. */
+  readonly effect: boolean;
   readonly completed: boolean;
 }
+
+/** So many in a row of one shape and length, with one answer, differ by a nonce and by nothing else. */
+const NONCES = 8;
+/** So many requests of one shape in a row, each longer than the one before, are one conversation. */
+const TURNS = 3;
 
 /**
  * Tells work from mere activity, beside the agent and without its help.
  *
  * Each finished action leaves a fingerprint at three levels, `HMAC-SHA256(key, level ‖ fields)`. One
- * not seen before is novel; a novel outcome of a completed action is progress. Only counts and a time
- * leave this class: neither key nor fingerprints do. Memory is bounded whatever the agent sends.
+ * not seen before is novel; a novel outcome of a completed action is progress, with two exceptions. What
+ * differs by a nonce alone is not novel. What a growing conversation says is no progress while the
+ * deeds beside it repeat themselves: a model that is asked again always says something new.
+ *
+ * Only counts and a time leave this class: neither key nor fingerprints do. Memory is bounded whatever
+ * the agent sends.
  */
 export class Progress {
   readonly #fingerprint: (level: string, fields: readonly string[]) => string;
   readonly #targets = new Seen(fingerprintsMax);
   readonly #shapes = new Seen(fingerprintsMax);
   readonly #outcomes = new Seen(fingerprintsMax);
+  /** By shape, for those that may change something. */
+  readonly #habits = new Map<string, Habit>();
+  /** Fingerprint of the last action that may have changed something. */
+  #lastEffect = "";
   /** Counts by part of the window, oldest first. */
   #parts: { readonly number: number; readonly counts: Counts }[] = [];
   #latestUs = 0;
@@ -49,26 +68,60 @@ export class Progress {
   /** Takes a finished action into account: allowed, failed or denied. Time never runs backward here. */
   record(action: Finished, nowUs: number): void {
     const counts = this.#current(nowUs);
-    const { scope, target, shape, outcome } = action;
+    const { scope, target, shape, request, answer } = action;
     counts.actions++;
+    const outcome = this.#fingerprint("outcome", [scope, target, shape, request, answer]);
     // A known outcome comes of a known shape at a known target: most actions cost one fingerprint.
-    if (!this.#outcomes.add(this.#fingerprint("outcome", [scope, target, shape, outcome]))) return;
+    if (!this.#outcomes.add(outcome)) return this.#repeated(counts, action, outcome);
+    const put = this.#fingerprint("shape", [scope, target, shape]);
+    const habit = action.effect ? this.#habit(put, action) : null;
+    if (habit !== null && habit.alike >= NONCES) return this.#repeated(counts, action, put);
     counts.outcomes++;
-    if (this.#shapes.add(this.#fingerprint("shape", [scope, target, shape]))) counts.shapes++;
+    if (this.#shapes.add(put)) counts.shapes++;
     if (this.#targets.add(this.#fingerprint("target", [scope, target]))) counts.targets++;
-    if (action.completed) this.#lastProgressUs = this.#latestUs;
+    if (action.effect) this.#lastEffect = outcome;
+    const talk = habit !== null && habit.longer >= TURNS && this.#sum("repeats") >= REPEATS_IN_HAND;
+    if (action.completed && !talk) this.#lastProgressUs = this.#latestUs;
+  }
+
+  /** A loop takes turns; whoever does one thing again and again polls, or shows that it is there. */
+  #repeated(counts: Counts, { effect, completed }: Finished, what: string): void {
+    if (!effect || !completed) return;
+    if (what !== this.#lastEffect) counts.repeats++;
+    this.#lastEffect = what;
+  }
+
+  /** What is usual in a shape, this action included. */
+  #habit(put: string, { answer, requestBytes }: Finished): Habit {
+    const before = this.#habits.get(put);
+    const said = this.#fingerprint("answer", [answer]);
+    const alike = before?.bytes === requestBytes && before.answer === said;
+    const habit = {
+      bytes: requestBytes,
+      answer: said,
+      alike: alike ? before.alike + 1 : 1,
+      longer: before !== undefined && requestBytes > before.bytes ? before.longer + 1 : 0,
+    };
+    this.#habits.delete(put);
+    this.#habits.set(put, habit);
+    forgetOldest(this.#habits, fingerprintsMax);
+    return habit;
   }
 
   /** How much was new in the window that ends now. */
   novelty(nowUs: number): Infer<typeof Novelty> {
     this.#current(nowUs);
-    const sum = (key: keyof Counts) => this.#parts.reduce((n, part) => n + part.counts[key], 0);
     return {
-      targets: sum("targets"),
-      shapes: sum("shapes"),
-      outcomes: sum("outcomes"),
-      actions: sum("actions"),
+      targets: this.#sum("targets"),
+      shapes: this.#sum("shapes"),
+      outcomes: this.#sum("outcomes"),
+      actions: this.#sum("actions"),
+      repeats: this.#sum("repeats"),
     };
+  }
+
+  #sum(key: keyof Counts): number {
+    return this.#parts.reduce((n, part) => n + part.counts[key], 0);
   }
 
   /** When the last novel action was completed, microseconds since the epoch; 0: none yet. */
@@ -83,10 +136,18 @@ export class Progress {
     const last = this.#parts.at(-1);
     if (last?.number === number) return last.counts;
     this.#parts = this.#parts.filter((part) => part.number > number - noveltyWindowParts);
-    const counts = { targets: 0, shapes: 0, outcomes: 0, actions: 0 };
+    const counts = { targets: 0, shapes: 0, outcomes: 0, actions: 0, repeats: 0 };
     this.#parts.push({ number, counts });
     return counts;
   }
+}
+
+/** Of one shape: its last request and answer, how many in a row were like it, and how many grew. */
+interface Habit {
+  readonly bytes: number;
+  readonly answer: string;
+  readonly alike: number;
+  readonly longer: number;
 }
 
 type Counts = { -readonly [K in keyof Infer<typeof Novelty>]: number };
@@ -107,13 +168,17 @@ class Seen {
     this.#latest = member;
     const known = this.#members.delete(member);
     this.#members.add(member);
-    if (this.#members.size > this.#max) {
-      for (const oldest of this.#members) {
-        this.#members.delete(oldest);
-        break;
-      }
-    }
+    forgetOldest(this.#members, this.#max);
     return !known;
+  }
+}
+
+/** One too many: the one that was put there first goes. */
+function forgetOldest(members: Set<string> | Map<string, unknown>, max: number): void {
+  if (members.size <= max) return;
+  for (const oldest of members.keys()) {
+    members.delete(oldest);
+    return;
   }
 }
 

@@ -280,7 +280,7 @@ function liesAbout(t: TransitionBody) {
 const show = ({ from, to, cause, condition, basis }: TransitionBody): string =>
   `${from} to ${to} by ${cause} ${condition}, on ${basis.input}`;
 
-const NO_NOVELTY = { targets: 0, shapes: 0, outcomes: 0, actions: 0 };
+const NO_NOVELTY = { targets: 0, shapes: 0, outcomes: 0, actions: 0, repeats: 0 };
 const types = (list: readonly { type: string }[]) => list.map((c) => c.type).sort();
 
 /** Cheaper than `expect`, which this would call millions of times. */

@@ -23,6 +23,8 @@ const fill = (n: number): Uint8Array => new Uint8Array(32).fill(n % 256);
 export const MANIFEST = fill(0xaa);
 export const order = (reason = "because") => ({ actor: fill(0xee), reason, artifact: fill(0xed) });
 
+const NOTHING_NEW = { targets: 0, shapes: 0, outcomes: 0, actions: 0, repeats: 0 };
+
 export interface Moment {
   readonly nowUs: number;
   readonly input: Input;
@@ -193,14 +195,14 @@ export class World {
     const [count] = scopes;
     const counts = count ?? { scope: "read:payments", completed: 0, failed: 0, denied: 0 };
     const other: Partial<HeartbeatBody> = {
-      novelty: { targets: 0, shapes: 0, outcomes: 0, actions: 0 },
+      novelty: NOTHING_NEW,
     };
     const worked = (change: Partial<typeof counts>, actions: number) => {
       const next = { ...counts, ...change };
       other.scopes = [next];
       other.size = size + 1;
       other.root = fill(3 + size);
-      other.novelty = { targets: 0, shapes: 0, outcomes: 0, actions };
+      other.novelty = { targets: 0, shapes: 0, outcomes: 0, actions, repeats: 0 };
     };
     if (flavour >= 6 && flavour < 9) {
       worked({ completed: counts.completed + 1 }, 5);
@@ -212,7 +214,8 @@ export class World {
     if (flavour === 11) other.syncLag = 30_000;
     if (flavour === 12) worked({ completed: counts.completed + 3_000 }, 3_000);
     if (flavour === 13) worked({ completed: counts.completed + 10 }, 1_600);
-    if (flavour === 14) this.#callSinceUs = this.nowUs;
+    if (flavour === 14 && pick(4) === 0) other.novelty = { ...NOTHING_NEW, repeats: 15 + pick(10) };
+    else if (flavour === 14) this.#callSinceUs = this.nowUs;
     if (flavour === 15 || flavour === 16) worked({ failed: counts.failed + 1 }, 10);
     if (flavour === 17) worked({ denied: counts.denied + 400 }, 400);
     if (flavour === 18) worked({ denied: counts.denied + 100 }, 100);

@@ -180,7 +180,8 @@ export class Oracle {
     if (b.child !== "EXITED") this.exitAt = 0;
     else if (this.exitAt === 0) this.exitAt = this.now;
     const trying = this.failing && b.novelty.actions > 0;
-    const working = b.inFlight > 0 || b.child === "STOPPED" || trying;
+    const again = b.novelty.repeats >= 20;
+    const working = b.inFlight > 0 || b.child === "STOPPED" || trying || again;
     if (!working) this.busy = 0;
     else if (this.busy === 0) this.busy = b.wallUs;
     this.proofAt = this.now;

@@ -70,7 +70,7 @@ payload: 1 commitments [hash], 2 openings [opening]
 
 scopeCount: 1 scope str, 2 completed u64, 3 failed u64, 4 denied u64
 scopeSpent: 1 scope str, 2 actions u64, 3 bytes u64
-novelty: 1 targets u32, 2 shapes u32, 3 outcomes u32, 4 actions u32
+novelty: 1 targets u32, 2 shapes u32, 3 outcomes u32, 4 actions u32, 5 repeats u32
 directiveResult: 1 directive_id str, 2 outcome DONE|FAILED|IGNORED, 3 detail str
 heartbeat: 1 version u32, 2 heartbeat_id str, 3 tenant_id str, 4 ledger_id hash,
     5 session_epoch u64, 6 counter u64, 7 wall_us u64, 8 monotonic_us u64, 9 suspended_us u64,
