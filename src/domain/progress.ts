@@ -72,10 +72,16 @@ export class Progress {
     counts.actions++;
     const outcome = this.#fingerprint("outcome", [scope, target, shape, request, answer]);
     // A known outcome comes of a known shape at a known target: most actions cost one fingerprint.
-    if (!this.#outcomes.add(outcome)) return this.#repeated(counts, action, outcome);
+    if (!this.#outcomes.add(outcome)) {
+      this.#repeated(counts, action, outcome);
+      return;
+    }
     const put = this.#fingerprint("shape", [scope, target, shape]);
     const habit = action.effect ? this.#habit(put, action) : null;
-    if (habit !== null && habit.alike >= NONCES) return this.#repeated(counts, action, put);
+    if (habit !== null && habit.alike >= NONCES) {
+      this.#repeated(counts, action, put);
+      return;
+    }
     counts.outcomes++;
     if (this.#shapes.add(put)) counts.shapes++;
     if (this.#targets.add(this.#fingerprint("target", [scope, target]))) counts.targets++;
