@@ -8,6 +8,8 @@ export interface ControlConfig {
   readonly listen: { readonly host: string; readonly port: number };
   /** Further names and addresses that clients reach it by, for its certificate. */
   readonly names: readonly string[];
+  /** Policy file that names the witnesses to ask; null: none are asked. */
+  readonly witnesses?: string | null;
   /** Written once everything accepts calls; null: none. */
   readonly readyFile: string | null;
   /** Ends when stdin does: for a child whose parent may vanish. */
@@ -29,6 +31,8 @@ export const CONTROL_USAGE = `usage: dragons control --data DIR [flags]
   --data DIR           where everything is kept; made if it is not there
   --listen HOST:PORT   gRPC over TLS (default 127.0.0.1:7443; port 0: any free one)
   --name HOST          a further name or address of this machine, for its certificate; repeatable
+  --witnesses FILE     outside witnesses that cosign each tenant's ledger: lines of
+                       \`witness NAME VKEY URL\` (C2SP tlog-policy)
   --ready-file FILE    written, as JSON, once calls are accepted
   --stdin-eof          end when stdin ends
 `;
@@ -48,6 +52,7 @@ export function readConfig(argv: readonly string[]): ControlConfig {
     data: values.data,
     listen: hostPort(values.listen),
     names: values.name,
+    witnesses: values.witnesses ?? null,
     readyFile: values["ready-file"] ?? null,
     stdinEof: values["stdin-eof"],
   };
@@ -63,6 +68,7 @@ function parsed(argv: readonly string[]) {
         data: { type: "string" },
         listen: { type: "string", default: "127.0.0.1:7443" },
         name: { type: "string", multiple: true, default: [] },
+        witnesses: { type: "string" },
         "ready-file": { type: "string" },
         "stdin-eof": { type: "boolean", default: false },
       },

@@ -11,6 +11,8 @@ import { Sessions } from "./sessions.ts";
 import type { Tenant } from "./tenant.ts";
 import type { Tenants } from "./tenants.ts";
 import { Signal, WatchHub } from "./watch.ts";
+import { postText } from "./witness-post.ts";
+import { TenantWitnesses, type WitnessParts } from "./witnesses.ts";
 
 export interface FleetParts {
   readonly tenants: Tenants;
@@ -18,7 +20,12 @@ export interface FleetParts {
   readonly clock: Clock;
   /** Strong random bytes. */
   readonly random: (n: number) => Uint8Array;
+  /** Outside witnesses of each tenant's ledger; none: nobody is asked. */
+  readonly witnessing?: Pick<WitnessParts, "witnesses" | "post" | "say">;
 }
+
+const NOBODY = { witnesses: [], post: postText, say: () => {} };
+const asked = ({ witnessing }: FleetParts) => witnessing ?? NOBODY;
 
 /** The governed organisms of one tenant: who they are, what is held of them, who is attached. */
 export class TenantFleet {
@@ -28,6 +35,7 @@ export class TenantFleet {
   readonly sessions: Sessions;
   readonly remedies: Remedies;
   readonly watch: WatchHub;
+  readonly witnesses: TenantWitnesses;
   /** Instances whose pulse changed. */
   readonly pulse = new Signal<string>();
   /** Receipts as they are held. */
@@ -40,9 +48,11 @@ export class TenantFleet {
     tenant: Tenant,
     { crypto, clock, random }: FleetParts,
     organisms: Organisms,
+    witnesses: TenantWitnesses,
     arrivals: number,
   ) {
     this.tenant = tenant;
+    this.witnesses = witnesses;
     this.organisms = organisms;
     this.#crypto = crypto;
     this.issuer = new Issuer(tenant, crypto, organisms);
@@ -64,7 +74,8 @@ export class TenantFleet {
 
   static async open(tenant: Tenant, parts: FleetParts): Promise<TenantFleet> {
     const organisms = await Organisms.open(tenant);
-    return new TenantFleet(tenant, parts, organisms, await tenant.size(ARRIVALS));
+    const witnesses = await TenantWitnesses.open(tenant, { ...parts, ...asked(parts) });
+    return new TenantFleet(tenant, parts, organisms, witnesses, await tenant.size(ARRIVALS));
   }
 
   /** What is held of a ledger of this tenant. */
@@ -104,6 +115,7 @@ export class Fleet {
     if (known !== undefined) return known;
     const opened = TenantFleet.open(tenant, this.parts).then((fleet) => {
       this.#opened.push(fleet);
+      if (asked(this.parts).witnesses.length > 0) fleet.witnesses.start();
       return fleet;
     });
     this.#tenants.set(tenant.tenantId, opened);
@@ -118,7 +130,8 @@ export class Fleet {
   /** Stops looking at the clock, and sends everybody away who is attached or watches. */
   close(): void {
     this.#timer?.cancel();
-    for (const { watch, sessions } of this.#opened) {
+    for (const { watch, sessions, witnesses } of this.#opened) {
+      witnesses.close();
       watch.close();
       sessions.end();
     }

@@ -13,7 +13,7 @@ import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { encodeSigned, openSigned } from "../domain/signing.ts";
 import { refusal, StatusError } from "../wire/status.ts";
 import type { LedgerRecord } from "./projection.ts";
-import type { Tenant } from "./tenant.ts";
+import { COSIGNER_NAME, type Tenant } from "./tenant.ts";
 
 /** What is stored of the end of a held ledger; with the log of its receipts, all there is. */
 const HeldRow = message("held", {
@@ -42,9 +42,6 @@ export const ARRIVALS = "arrivals";
 export const RECEIPT_PREFIX = "receipt/";
 const heldKey = (ledgerId: Uint8Array): string => `held/${toHex(ledgerId)}`;
 const cosignedKey = (ledgerId: Uint8Array): string => `cosigned/${toHex(ledgerId)}`;
-
-/** What cosignatures are made under; a label, what counts is the key. */
-const COSIGNER_NAME = "control";
 
 /** Receipts newly held, durable. */
 export interface Arrival {

@@ -53,6 +53,8 @@ import { tetherService } from "./services/tether.ts";
 import { TenantFailed } from "./tenant.ts";
 import { fileKeyring } from "./tenant-keys.ts";
 import { Tenants } from "./tenants.ts";
+import { readWitnesses } from "./witness-file.ts";
+import { postText } from "./witness-post.ts";
 
 /** What others need to know of a control plane that runs. The ready file, as JSON. */
 export interface ControlReady {
@@ -111,7 +113,9 @@ export async function runControl(
       random,
     });
     const fault = Promise.withResolvers<Error>();
-    const fleet = await Fleet.open({ tenants, crypto: native, clock, random });
+    const witnesses = config.witnesses == null ? [] : await readWitnesses(native, config.witnesses);
+    const witnessing = { witnesses, post: postText, say };
+    const fleet = await Fleet.open({ tenants, crypto: native, clock, random, witnessing });
     const admission = new Admission(clock, rates);
     const certificates = new SidecarCertificates(identity.sidecarCas, tenants, systemClock);
     const ca = certificateDer(identity.ca);
@@ -122,7 +126,7 @@ export async function runControl(
       mounted(GrantService, grantService(native)),
       mounted(DockService, dockService({ tenants, certificates, crypto: native, clock })),
       mounted(LeaseService, leaseService(fleet)),
-      mounted(AuditService, auditService()),
+      mounted(AuditService, auditService(fleet)),
       mounted(TetherService, tetherService(fleet, admission)),
       mounted(LedgerService, ledgerService(fleet)),
       mounted(OrganismService, organismService(fleet)),

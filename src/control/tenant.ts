@@ -1,6 +1,7 @@
 import { equal, toHex } from "../domain/bytes.ts";
 import { bytes, message, nested, u64 } from "../domain/canonical.ts";
 import type { Head } from "../domain/chain.ts";
+import { cosignCheckpoint, signCheckpoint } from "../domain/checkpoint.ts";
 import type { Crypto, Signer } from "../domain/crypto.ts";
 import type { GenesisBody } from "../domain/genesis.ts";
 import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
@@ -86,6 +87,8 @@ export class TenantFailed extends Error {
 }
 
 export const LEDGER_LOG = "tenant-ledger";
+/** What cosignatures are made under; a label, what counts is the key. */
+export const COSIGNER_NAME = "control";
 export const TENANT_KEY = "tenant";
 /** `tenant/lease/<lease id>`: where in the ledger a lease stands, long after another took its place. */
 const LEASE_PREFIX = "tenant/lease/";
@@ -343,6 +346,22 @@ export class Tenant {
   /** The tenant ledger's durable head: what a lease may pin. */
   controlHead(): Head {
     return this.#durableHead;
+  }
+
+  /**
+   * The same as a signed note: the tenant ledger's own line, then the control plane's, whose word it is
+   * that this is the largest one. null: the key that signs the ledger is not held here.
+   */
+  async controlNote(): Promise<{ readonly head: Head; readonly note: string } | null> {
+    const head = this.#durableHead;
+    const { signer } = this.#ledger;
+    if (signer === null) return null;
+    const { crypto } = this.#world;
+    const checkpoint = { ledgerId: this.controlLedgerId, size: head.size, root: head.root };
+    const own = await signCheckpoint(crypto, checkpoint, signer);
+    const cosigner = { name: COSIGNER_NAME, signer: this.cosignerSigner };
+    const note = await cosignCheckpoint(crypto, own, cosigner, Math.floor(this.nowUs() / 1e6));
+    return { head, note };
   }
 
   nowUs(): number {

@@ -513,3 +513,21 @@ export const adminServer = {
   keepaliveUs: 1 * MINUTE_US,
   keepaliveTimeoutUs: 20 * SECOND_US,
 } as const;
+
+/** Hashes in one consistency proof: as many levels as a tree of 2^53 has, and what C2SP lets a witness take. */
+export const consistencyLinesMax = 63;
+
+/** Bytes of what a witness answers. One line by each of its keys is some 150. */
+export const witnessAnswerMax = 64 * 1024;
+
+/** Outside witnesses that a control plane asks: no more lines than a note may have, less its own two. */
+export const witnessesMax = 8;
+
+/** Microseconds. A witness that has not answered by then is asked again later. */
+export const witnessPatienceUs = 10 * 1_000_000;
+
+/** Microseconds between two rounds of asking while the tenant ledger grows: a lease's lifetime is longer. */
+export const witnessEveryUs = 10 * 1_000_000;
+
+/** Microseconds after which witnesses are asked again for a head that has not moved, so that it does not grow old. */
+export const witnessAgainUs = 10 * 60 * 1_000_000;

@@ -30,6 +30,14 @@ export interface RecordView {
   readonly requestId: string;
 }
 
+/** The tenant ledger's head as the control plane signs it now, and as outside witnesses saw it last. */
+export async function tenantCheckpoint(
+  control: Control,
+): Promise<{ readonly name: string; readonly note: string; readonly witnessed: string }> {
+  const { note, witnessedNote } = await control.audit.getCheckpoint({});
+  return { name: note.slice(0, note.indexOf("\n")), note, witnessed: witnessedNote };
+}
+
 /** Everything that was recorded and decided in the tenant, in order. */
 export async function* listRecords(control: Control): AsyncGenerator<RecordView> {
   for await (const page of pages((pageToken) => control.audit.listRecords({ pageToken }))) {

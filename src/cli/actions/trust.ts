@@ -4,6 +4,7 @@ import { toHex } from "../../domain/bytes.ts";
 import { isInvalid } from "../../domain/invalid.ts";
 import { verifyKeyset } from "../../domain/keyset.ts";
 import type { SignedBytes } from "../../domain/signed.ts";
+import { parseWitnessKey } from "../../domain/witness.ts";
 import { writeAtomic } from "../../native/atomic-file.ts";
 import { native } from "../../native/crypto.ts";
 import {
@@ -20,15 +21,30 @@ export interface NewTrust {
   /** The tenant root's public key, 32 bytes. */
   readonly rootKey: Uint8Array;
   readonly maxAgeSeconds?: number;
+  /** Witnesses by their C2SP keys, and how many of them suffice; all unless said. */
+  readonly witnesses?: readonly string[];
+  readonly quorum?: number;
+}
+
+function witnessOf(vkey: string): { name: string; key: string } {
+  const parsed = parseWitnessKey(native, vkey);
+  if (isInvalid(parsed)) throw new Failure(EXIT.usage, `--witness: ${vkey}: ${parsed.detail}`);
+  return { name: parsed.name, key: toHex(parsed.key) };
 }
 
 /** Writes a trust file, whole or not at all. An old one at that path is replaced. */
 export async function writeTrust(path: string, trust: NewTrust): Promise<void> {
-  const { tenant, rootKey, maxAgeSeconds } = trust;
+  const { tenant, rootKey, maxAgeSeconds, quorum } = trust;
+  const witnesses = (trust.witnesses ?? []).map(witnessOf);
+  if (quorum !== undefined && !(quorum >= 1 && quorum <= witnesses.length)) {
+    throw new Failure(EXIT.usage, `--quorum: ask for 1 to ${witnesses.length} of the witnesses`);
+  }
   const file = {
     format: TRUST_FORMAT,
     tenant,
     rootKey: toHex(rootKey),
+    ...(witnesses.length === 0 ? {} : { witnesses }),
+    ...(quorum === undefined ? {} : { quorum }),
     ...(maxAgeSeconds === undefined ? {} : { maxAgeSeconds }),
   };
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });

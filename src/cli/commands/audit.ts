@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { leaf, OPERATOR, run } from "../command.ts";
-import { printRows, type Row } from "../output.ts";
+import { printOne, printRows, type Row } from "../output.ts";
 import { parseChoice, parseCount, short, showTime } from "../units.ts";
 
 export function register(program: Command): void {
@@ -34,4 +34,19 @@ export function register(program: Command): void {
         printRows(context.format, rows);
       }),
     );
+  leaf(
+    audit,
+    "checkpoint",
+    "print the tenant ledger's head as a signed note, to hold on to",
+    OPERATOR,
+  ).action(
+    run(async (context) => {
+      const { tenantCheckpoint } = await import("../actions/audit.ts");
+      const { name, note, witnessed } = await tenantCheckpoint(await context.control());
+      // The newest one that somebody outside has seen says more than a newer one that nobody has.
+      const best = witnessed === "" ? note : witnessed;
+      if (context.format === "table") process.stdout.write(best);
+      else printOne(context.format, { name, cells: {}, data: { note, witnessed } });
+    }),
+  );
 }

@@ -1,12 +1,14 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
-import { leaf, run } from "../command.ts";
+import { collect, leaf, run } from "../command.ts";
 import { printOne, type Row, say } from "../output.ts";
 import { parseCount } from "../units.ts";
 
 interface Init {
   root?: string;
   maxAge?: string;
+  witness: string[];
+  quorum?: string;
 }
 
 export function register(program: Command): void {
@@ -18,6 +20,13 @@ export function register(program: Command): void {
   ])
     .option("--root <hex>", "the public key, instead of a --root-key to take it from")
     .option("--max-age <seconds>", "checkpoints older than this are called stale")
+    .option(
+      "--witness <vkey>",
+      "a witness that you believe, as it names its key; repeatable",
+      collect,
+      [],
+    )
+    .option("--quorum <n>", "how many of the witnesses suffice [all]")
     .action(
       run<Init>(async (context, options, [file]) => {
         const { writeTrust } = await import("../actions/trust.ts");
@@ -27,6 +36,10 @@ export function register(program: Command): void {
         await writeTrust(path, {
           tenant: context.required("tenant"),
           rootKey: await publicKeyOf(root, "--root"),
+          witnesses: options.witness,
+          ...(options.quorum === undefined
+            ? {}
+            : { quorum: parseCount(options.quorum, "--quorum") }),
           ...(options.maxAge === undefined
             ? {}
             : { maxAgeSeconds: parseCount(options.maxAge, "--max-age") }),

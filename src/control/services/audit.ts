@@ -2,9 +2,10 @@ import { AuditService } from "../../gen/dragons/v1/authority_pb.ts";
 import { toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { operatorOf } from "../auth.ts";
+import type { Fleet } from "../fleet.ts";
 import { pageBySeq, pageOf, pageToken } from "./requests.ts";
 
-export function auditService(): Handlers<typeof AuditService> {
+export function auditService(fleet: Fleet): Handlers<typeof AuditService> {
   const { method } = AuditService;
   return {
     async listRecords(request, context) {
@@ -30,6 +31,17 @@ export function auditService(): Handlers<typeof AuditService> {
         })),
         nextPageToken:
           last < tenant.controlHead().size ? pageToken(method.listRecords, { afterSeq: last }) : "",
+      };
+    },
+
+    async getCheckpoint(_request, context) {
+      const { tenant } = operatorOf(context);
+      const { witnesses } = await fleet.of(tenant);
+      const own = await tenant.controlNote();
+      return {
+        note: own?.note ?? "",
+        witnessedNote: witnesses.note,
+        genesis: toWire(tenant.controlGenesis.signed),
       };
     },
   };
