@@ -47,6 +47,8 @@ export interface SidecarConfig {
   /** File with this launch's proxy password; null: a fresh one is made. */
   readonly credentialFile: string | null;
   readonly routes: readonly Route[];
+  /** Lists of MCP servers show only what the lease in hand allows to ask for. */
+  readonly leasedLists: boolean;
   /** More certificate authorities to trust upstream, PEM. */
   readonly upstreamCaFile: string | null;
   /** What this run is for; goes into each receipt's goal. */
@@ -72,6 +74,8 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --proxy HOST:PORT    where the forward proxy listens      [127.0.0.1:7071]
   --credential FILE    proxy password of this launch        [a fresh one is made]
   --route L=U          reverse route, 127.0.0.1:9000=http://host:port; may repeat
+  --mcp-lists WHICH    all: agents see what MCP servers list; leased: only what
+                       their lease lets them ask for         [all]
   --upstream-ca FILE   more certificate authorities to trust upstream, PEM
   --goal TEXT          what this run is for; stands in every receipt
   --ready-file FILE    written whole once calls are accepted
@@ -102,6 +106,11 @@ function parseRoute(text: string): Route {
   const target = normaliseAuthority(match[2] as string, scheme === "https" ? 443 : 80);
   if (typeof target !== "string") throw new UsageError(`--route: ${upstream}: ${target.detail}`);
   return { listen: parseAddress(listen, "--route"), scheme, target };
+}
+
+function leasedLists(which: string): boolean {
+  if (which === "all" || which === "leased") return which === "leased";
+  throw new UsageError(`--mcp-lists: ${which} is neither all nor leased`);
 }
 
 /** It is shown whole, in receipts and on terminals, beside the grant's purpose. */
@@ -137,6 +146,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
     credentialFile: values.credential ?? null,
     routes: (values.route ?? []).map(parseRoute),
+    leasedLists: leasedLists(values["mcp-lists"] ?? "all"),
     upstreamCaFile: values["upstream-ca"] ?? null,
     goal: goalOf(values.goal ?? ""),
     readyFile: values["ready-file"] ?? null,
@@ -161,6 +171,7 @@ const parse = (args: readonly string[]) =>
       proxy: { type: "string" },
       credential: { type: "string" },
       route: { type: "string", multiple: true },
+      "mcp-lists": { type: "string" },
       "upstream-ca": { type: "string" },
       goal: { type: "string" },
       "ready-file": { type: "string" },

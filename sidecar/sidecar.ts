@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
 import { adminGraceUs } from "../src/domain/limits.ts";
 import { manifestLabel } from "../src/domain/manifest.ts";
+import type { McpServer } from "../src/domain/mcp-server.ts";
 import { Progress } from "../src/domain/progress.ts";
 import { compileScopes, passesUnread } from "../src/domain/scope.ts";
 import type { Clock } from "../src/native/clock.ts";
@@ -80,7 +81,7 @@ async function compose(start: Start): Promise<Sidecar> {
   const { gate, holder, progress } = openGate(start, instance, ledger, hash, low);
   const scopes = compileScopes(authority.manifest);
   const held = () => holder.lease?.body.scopes ?? [];
-  const stack = await listen(start, gate, settings, (target) =>
+  const stack = await listen(start, gate, authority.manifest.servers, settings, (target) =>
     passesUnread(scopes, held(), target),
   );
   const lifetime = new Lifetime(report);
@@ -208,6 +209,7 @@ function openGate(
     goal: config.goal,
     measure: MEASURED,
     enforcement: "ADVISORY",
+    servers: authority.manifest.servers,
   };
   const gate = new Gate(ledger, holder, clock, facts, {
     denied: denialReport("denied", report),
@@ -221,13 +223,24 @@ function openGate(
 async function listen(
   { config, clock, opened }: Start,
   gate: Gate,
+  servers: readonly McpServer[],
   { credential, upstreamCa, ca }: Settings,
   passesUnread: StackConfig["passesUnread"],
 ): Promise<Stack> {
-  const { proxy, routes } = config;
+  const { proxy, routes, leasedLists } = config;
   const agentUid = process.getuid?.() ?? 0;
   const stack = await openStack({
-    config: { proxy, credential, routes, agentUid, transparent: null, passesUnread, upstreamCa },
+    config: {
+      proxy,
+      credential,
+      routes,
+      agentUid,
+      transparent: null,
+      passesUnread,
+      servers,
+      leasedLists,
+      upstreamCa,
+    },
     gate,
     ca,
     clock,

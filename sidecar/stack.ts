@@ -1,12 +1,14 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { connectionsMax } from "../src/domain/limits.ts";
+import type { McpServer } from "../src/domain/mcp-server.ts";
 import type { Clock } from "../src/native/clock.ts";
 import type { CertificateAuthority } from "../src/native/pki.ts";
 import { serveGrpc } from "./adapters/grpc.ts";
 import { isGrpc } from "./adapters/grpc-request.ts";
 import { Http1Server } from "./adapters/http.ts";
 import { serveHttp2 } from "./adapters/http2.ts";
+import { McpAsks } from "./adapters/mcp-asks.ts";
 import { serveOpaque } from "./adapters/opaque.ts";
 import type { Gate } from "./gate/gate.ts";
 import { Demux } from "./listeners/demux.ts";
@@ -46,6 +48,10 @@ export interface StackConfig {
   readonly transparent: Transparent | null;
   /** Whether TLS to a target is passed on as it is: by an opaque rule, and nothing else. */
   readonly passesUnread: (target: string) => boolean;
+  /** MCP servers that speak HTTP, by the manifest. */
+  readonly servers: readonly McpServer[];
+  /** Lists of MCP servers show only what the lease in hand allows to ask for. */
+  readonly leasedLists: boolean;
   /** Certificates trusted upstream beside the system's, PEM; empty: none. */
   readonly upstreamCa: string;
 }
@@ -79,7 +85,9 @@ export async function openStack(options: {
   const services = { gate, upstream, clock };
   const opaque = { gate, reach, clock };
   const httpUpstream = new HttpUpstream(clock, reach);
-  const httpServices = { gate, upstream: httpUpstream, clock };
+  const { servers, leasedLists } = config;
+  const asks = new McpAsks();
+  const httpServices = { gate, upstream: httpUpstream, clock, servers, leasedLists, asks };
   const http1: Http1Server = new Http1Server(
     httpServices,
     proxyDoor(config.credential),

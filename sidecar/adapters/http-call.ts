@@ -280,7 +280,7 @@ export class HttpCall {
       this.#cutNow(cutBy);
       return;
     }
-    const down = this.#client.switchProtocols(head);
+    const down = this.#client.switchProtocols(head, "websocket");
     if (down === null || !(up instanceof Http1Connection)) {
       this.#deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
       return;

@@ -10,6 +10,7 @@ import {
   type ResponseHead,
 } from "./http-head.ts";
 import { breakOff, type Gone, HttpBody, HttpBodyWriter, type HttpReader } from "./http-wire.ts";
+import type { OwnWords } from "./problem.ts";
 
 /** Whoever asked, as a call sees them, whatever HTTP they speak. */
 export interface HttpClientSide {
@@ -35,13 +36,14 @@ export interface HttpClientSide {
   end(trailers: RawFields): void;
   /** The answer will not be whole, and must not look so. */
   abort(): void;
-  /** Instead of an answer. */
-  deny(denial: Denial): void;
+  /** Instead of an answer. @param said in the words of a protocol within HTTP, if there is one. */
+  deny(denial: Denial, said?: OwnWords): void;
   /** Calls back when the client has gone; null: nobody cares any more. */
   onGone(listener: (() => void) | null): void;
-  /** The bare connection, for a protocol that was switched to; null: this HTTP has none. */
+  /** The bare connection, for a protocol that is switched to; null: this HTTP has none. */
   switchProtocols(
     head: ResponseHead,
+    protocol: string,
   ): { readonly reader: HttpReader; readonly socket: Socket } | null;
 }
 
@@ -141,20 +143,21 @@ export class Http1Client implements HttpClientSide {
     else this.#socket.destroy();
   }
 
-  deny(denial: Denial): void {
+  deny(denial: Denial, said?: OwnWords): void {
     // Who frames one thing so that it may be two says more behind it.
     if (!this.#body.whole || denial.reason === "FRAMING_INVALID") this.#keep = false;
     this.#state = "answered";
-    this.#socket.write(denialAnswer(denial, { keep: this.#keep, bodyless: this.#bodyless }));
+    const shape = { keep: this.#keep, bodyless: this.#bodyless };
+    this.#socket.write(denialAnswer(denial, shape, said));
   }
 
   onGone(listener: (() => void) | null): void {
     this.#reader.onGone(listener);
   }
 
-  switchProtocols(head: ResponseHead): { reader: HttpReader; socket: Socket } {
+  switchProtocols(head: ResponseHead, protocol: string): { reader: HttpReader; socket: Socket } {
     this.#state = "switched";
-    const fields = [...passedOn(head.fields), "Connection", "Upgrade", "Upgrade", "websocket"];
+    const fields = [...passedOn(head.fields), "Connection", "Upgrade", "Upgrade", protocol];
     this.#head(head, fields);
     return { reader: this.#reader, socket: this.#socket };
   }

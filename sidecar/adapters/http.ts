@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { http1HeadUs, http1IdleUs, lingerUs } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Ingress } from "./exchange.ts";
-import { HttpCall, type HttpServices } from "./http-call.ts";
+import { type CarryServices, carryHttp } from "./http-carry.ts";
 import { Http1Client } from "./http-client.ts";
 import { denialAnswer } from "./http-denial.ts";
 import { requestFraming } from "./http-fields.ts";
@@ -27,7 +27,7 @@ export interface Http1Door {
  * clients drop a refused CONNECT's reason, so the decision, and its refusal, come inside the tunnel.
  */
 export class Http1Server {
-  readonly #services: HttpServices;
+  readonly #services: CarryServices;
   readonly #door: Http1Door;
   readonly #enter: (socket: Socket, ingress: Ingress) => void;
   /** Of each connection, how to end it once its request is answered. */
@@ -35,7 +35,7 @@ export class Http1Server {
 
   /** @param enter takes a tunnel's inside. */
   constructor(
-    services: HttpServices,
+    services: CarryServices,
     door: Http1Door,
     enter: (socket: Socket, ingress: Ingress) => void,
   ) {
@@ -70,13 +70,13 @@ export class Http1Server {
 class Http1Conversation {
   readonly #socket: Socket;
   readonly #ingress: Ingress;
-  readonly #services: HttpServices;
+  readonly #services: CarryServices;
   readonly #door: Http1Door;
   readonly #reader: HttpReader;
   #busy = false;
   #finishing = false;
 
-  constructor(socket: Socket, ingress: Ingress, services: HttpServices, door: Http1Door) {
+  constructor(socket: Socket, ingress: Ingress, services: CarryServices, door: Http1Door) {
     this.#socket = socket;
     this.#ingress = ingress;
     this.#services = services;
@@ -151,7 +151,7 @@ class Http1Conversation {
       client.close();
       client.deny(this.#services.gate.refuse(request, request.reason, request.detail));
     } else {
-      await new HttpCall(client, request, this.#services).run();
+      await carryHttp(client, request, this.#services);
     }
     return client;
   }
@@ -176,8 +176,8 @@ class Http1Conversation {
 
   #deny(reason: Reason, detail: string, status?: number): void {
     const denial = this.#services.gate.refuse({ claim: null, traceparent: "" }, reason, detail);
-    const shape = { keep: false, bodyless: false, ...(status === undefined ? {} : { status }) };
-    this.#socket.write(denialAnswer(denial, shape));
+    const said = status === undefined ? {} : { status };
+    this.#socket.write(denialAnswer(denial, { keep: false, bodyless: false }, said));
     this.#linger();
   }
 

@@ -5,7 +5,7 @@ import type { HttpClientSide } from "./http-client.ts";
 import type { Framing } from "./http-fields.ts";
 import type { RawFields, ResponseHead } from "./http-head.ts";
 import { Http2Side, spoken } from "./http2-side.ts";
-import { problem } from "./problem.ts";
+import { type OwnWords, problem } from "./problem.ts";
 
 /** One HTTP/2 stream on which an agent asks for something that is not gRPC. */
 export class Http2Client extends Http2Side implements HttpClientSide {
@@ -53,9 +53,9 @@ export class Http2Client extends Http2Side implements HttpClientSide {
     this.#stream.reset(CODE.INTERNAL_ERROR);
   }
 
-  deny(denial: Denial): void {
+  deny(denial: Denial, said?: OwnWords): void {
     this.#responded = true;
-    const { status, fields, body } = problem(denial);
+    const { status, fields, body } = problem(denial, said);
     this.#stream.sendHead([":status", String(status), ...fields], this.#bodyless);
     if (!this.#bodyless) {
       this.#stream.write(body);

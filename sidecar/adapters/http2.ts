@@ -2,7 +2,7 @@ import type { RawHeaders } from "../h2/fields.ts";
 import { CODE } from "../h2/frames.ts";
 import type { H2Stream } from "../h2/stream.ts";
 import type { Ingress } from "./exchange.ts";
-import { HttpCall, type HttpServices } from "./http-call.ts";
+import { type CarryServices, carryHttp } from "./http-carry.ts";
 import type { Framing } from "./http-fields.ts";
 import { type HttpRequestParts, readHttpRequest } from "./http-request.ts";
 import { Http2Client } from "./http2-client.ts";
@@ -16,7 +16,7 @@ export function serveHttp2(
   raw: RawHeaders,
   last: boolean,
   ingress: Ingress,
-  services: HttpServices,
+  services: CarryServices,
 ): void {
   const { framing, ...parts } = partsOf(raw, last);
   const client = new Http2Client(stream, parts.method, framing, last);
@@ -25,7 +25,7 @@ export function serveHttp2(
     client.deny(services.gate.refuse(request, request.reason, request.detail));
     return;
   }
-  new HttpCall(client, request, services).run().catch((error: unknown) => {
+  carryHttp(client, request, services).catch((error: unknown) => {
     // A bug or broken storage: this call must not hang, and the process must hear of it.
     stream.reset(CODE.INTERNAL_ERROR);
     throw error;

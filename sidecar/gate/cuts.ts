@@ -37,6 +37,11 @@ export const CARRIERS = {
     cut: "a close frame 1008 with the reason and the receipt; within a frame, the connection's end",
   },
   OPAQUE: { name: "opaque TLS", boundary: null, cut: "its connection reset" },
+  MCP: {
+    name: "MCP",
+    boundary: "the end of a JSON-RPC message; none passes before it is whole",
+    cut: "the refusal, as the answer that its request is still owed; with none owed, as HTTP",
+  },
 } as const satisfies Record<string, CarrierRow>;
 
 export type Carrier = keyof typeof CARRIERS;

@@ -5,6 +5,7 @@ import { type Limits, type Measure, NO_LIMITS, UNLIMITED } from "../../src/domai
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { openIntentsMax } from "../../src/domain/limits.ts";
+import { type McpServer, type Place, placeOf } from "../../src/domain/mcp-server.ts";
 import { ActionBody, EvidenceBody, GoalBody, OutcomeBody } from "../../src/domain/payload.ts";
 import type { Finished } from "../../src/domain/progress.ts";
 import type { Needs } from "../../src/domain/read-inputs.ts";
@@ -32,6 +33,8 @@ export interface RunFacts {
   readonly goal: string;
   readonly measure: Measure;
   readonly enforcement: Enforcement;
+  /** What the manifest says of MCP servers that speak HTTP. */
+  readonly servers: readonly McpServer[];
 }
 
 /** Who is told of what the gate did, after it did it: semantic progress, and people. */
@@ -54,6 +57,7 @@ export interface Attempt {
 interface OpenAction {
   readonly claim: Claim;
   readonly scope: string;
+  readonly place: Place;
   /** A rule of the manifest names this very address, so a private or loopback one is meant. */
   readonly named: boolean;
   readonly leaseId: string;
@@ -204,11 +208,12 @@ export class Gate {
       return told(why(error.reason, error.message, scope), "", lease.body.leaseId);
     }
     const leaseId = lease.body.leaseId;
-    const named = decision.named && namesAddress(claim.target);
+    const place = placeOf(this.#facts.servers, claim);
+    const named = decision.named && namesAddress(place.target);
     const budget =
       limits.maxBytes === UNLIMITED ? null : this.#budget(grantRef, scope, intent, taken);
     const leases = [lease.ref];
-    const action = { claim, scope, named, leaseId, intent, taken, budget, leases };
+    const action = { claim, scope, place, named, leaseId, intent, taken, budget, leases };
     const leave = this.#mint(action, lease);
     if (decision.wouldDeny !== null && !("denied" in leave)) {
       this.#observer.observed(told(decision.wouldDeny, intent.receiptId, leaseId));
@@ -239,6 +244,7 @@ export class Gate {
       receiptId: action.intent.receiptId,
       intentSeq: action.intent.intentSeq,
       claim: action.claim,
+      place: action.place,
       scope: action.scope,
       leaseRef: opened.ref,
       openedAtUs: action.intent.openedAtUs,
@@ -281,6 +287,15 @@ export class Gate {
         },
       );
     };
+  }
+
+  /**
+   * Whether an action of this claim would be let in now, by its scope and conditions alone: for what is
+   * only shown, or heard. Nothing is taken, and nothing told.
+   */
+  allows(claim: Claim): boolean {
+    const decision = this.#authority.decide(claim);
+    return decision.allowed || decision.needs !== null;
   }
 
   /** Refuses what never came to a decision, with a receipt. */

@@ -1,4 +1,5 @@
 import type { Claim } from "../../src/domain/claim.ts";
+import type { Place } from "../../src/domain/mcp-server.ts";
 import type { Denial } from "../adapters/exchange.ts";
 
 /** Held by the gate alone: whoever has no mint cannot make a Permit. */
@@ -12,7 +13,9 @@ export interface PermitFacts {
   readonly scope: string;
   readonly leaseRef: Uint8Array;
   readonly openedAtUs: number;
-  /** The rule's target names this very address, so a private or loopback address is meant. */
+  /** Where it is carried out, by what operators recorded. The upstream goes nowhere else. */
+  readonly place: Place;
+  /** The rule's target, or its server's, names this very address, so a private or loopback address is meant. */
   readonly namesAddress: boolean;
 }
 

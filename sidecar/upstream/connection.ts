@@ -44,23 +44,22 @@ export class Connection {
    * Opens the permitted call: what is sent is what the permit's claim says.
    *
    * @param place the claim's target as the agent spelled it, with or without a default port; and the
-   * query, `?…` or empty.
+   * query, `?…` or empty; and a method other than the permit's place has.
    * @param fields regular header fields, flat.
    * @returns null: it closed, or filled up, since it was found.
    */
   request(
     permit: Permit,
-    place: { readonly authority: string; readonly query: string },
+    place: { readonly authority: string; readonly query: string; readonly method?: string },
     fields: RawHeaders,
     last: boolean,
     listener: StreamListener,
   ): H2Stream | null {
     if (!this.#http2.usable) return null;
-    const { verb, path } = permit.facts.claim;
+    const { method, path } = permit.facts.place;
     const head = [
       ":method",
-      // gRPC has no other.
-      verb === "" ? "POST" : verb,
+      place.method ?? method,
       ":scheme",
       inTheClear(permit) ? "http" : "https",
       ":path",

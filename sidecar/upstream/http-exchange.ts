@@ -20,12 +20,19 @@ export interface HttpExchange {
   /** It goes out on a connection that was used before, and may have ended unseen. */
   readonly kept: boolean;
   /**
-   * Sends the permitted request's head: what is sent is what the permit's claim says.
+   * Sends the permitted request's head: what is sent is what the permit's place says.
    *
    * @param query of the request, `?…` or empty.
+   * @param method by which the place is told, if not by its own: MCP answers by POST what it heard by GET.
    * @returns false: the connection takes no request any more, and nothing was sent.
    */
-  send(permit: Permit, query: string, fields: RawFields, framing: Framing): boolean;
+  send(
+    permit: Permit,
+    query: string,
+    fields: RawFields,
+    framing: Framing,
+    method?: string,
+  ): boolean;
   /** @returns null: go on; else wait until the upstream has taken what is on its way. */
   write(piece: Uint8Array): Promise<void> | null;
   end(trailers: RawFields): void;

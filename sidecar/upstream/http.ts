@@ -31,7 +31,7 @@ export class HttpUpstream {
     permit: Permit,
     how: { readonly repeatable: boolean; readonly http2: boolean },
   ): Promise<HttpExchange | Unreachable> {
-    const { target } = permit.facts.claim;
+    const { target } = permit.facts.place;
     if (how.http2 && !inTheClear(permit) && !this.#speaksHttp1(target)) {
       const found = this.#http2.connect(permit);
       const kept = !(found instanceof Promise);

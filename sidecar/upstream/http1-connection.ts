@@ -40,14 +40,20 @@ export class Http1Connection implements HttpExchange {
     return !this.reader.over && !this.reader.pending && !this.socket.destroyed;
   }
 
-  send(permit: Permit, query: string, fields: RawFields, framing: Framing): boolean {
-    const { verb, path } = permit.facts.claim;
+  send(
+    permit: Permit,
+    query: string,
+    fields: RawFields,
+    framing: Framing,
+    method: string = permit.facts.place.method,
+  ): boolean {
+    const { path } = permit.facts.place;
     this.#requests++;
     this.#writer = new HttpBodyWriter(this.socket, framing);
     if (this.socket.destroyed) return true;
     // With the first piece of the body, if that is here already.
     this.socket.cork();
-    this.socket.write(formatHead(`${verb} ${path}${query} HTTP/1.1`, fields));
+    this.socket.write(formatHead(`${method} ${path}${query} HTTP/1.1`, fields));
     process.nextTick(() => this.socket.uncork());
     return true;
   }

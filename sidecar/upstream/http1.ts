@@ -37,7 +37,7 @@ export class Http1Upstream {
    * that cannot gets a connection that was used just now, or a new one.
    */
   async connect(permit: Permit, repeatable: boolean): Promise<Http1Connection | Unreachable> {
-    const { scheme, target } = permit.facts.claim;
+    const { scheme, target } = permit.facts.place;
     const key = `${scheme} ${target}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {

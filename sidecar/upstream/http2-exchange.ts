@@ -25,14 +25,20 @@ export class Http2Exchange extends Http2Side implements HttpExchange {
     this.kept = kept;
   }
 
-  send(permit: Permit, query: string, fields: RawFields, framing: Framing): boolean {
+  send(
+    permit: Permit,
+    query: string,
+    fields: RawFields,
+    framing: Framing,
+    method: string = permit.facts.place.method,
+  ): boolean {
     const host = fields[fields.findIndex((w, i) => i % 2 === 0 && w.toLowerCase() === "host") + 1];
     const last = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
     const head = without(spoken(fields), (name) => name === "host");
     if (listOf(fields, "te").includes("trailers")) head.push("te", "trailers");
     this.stream = this.#connection.request(
       permit,
-      { authority: host as string, query },
+      { authority: host as string, query, method },
       head,
       last,
       this,

@@ -13,8 +13,8 @@ import type { Reason } from "../../src/domain/reason.ts";
 import type { Permit } from "../gate/permit.ts";
 import { isForbidden, type Resolve, splitTarget } from "./address.ts";
 
-/** Only a claim that says so is carried out in the clear. */
-export const inTheClear = ({ facts }: Permit): boolean => facts.claim.scheme === "HTTP";
+/** Only where the permit says so is anything carried out in the clear. */
+export const inTheClear = ({ facts }: Permit): boolean => facts.place.scheme === "HTTP";
 
 /** Why an upstream could not be reached. Expected, so a value. */
 export interface Unreachable {
@@ -66,7 +66,7 @@ export class Reach {
     protocols: readonly Alpn[],
     open: (reached: Reached) => T | Promise<T>,
   ): Promise<T | Unreachable> {
-    const { target } = permit.facts.claim;
+    const { target } = permit.facts.place;
     const { host } = splitTarget(target);
     let addresses: string[];
     try {
@@ -96,7 +96,7 @@ export class Reach {
 
   /** Rejects when it does not answer in time, or its certificate does not hold. */
   async #dial(permit: Permit, address: string, protocols: readonly Alpn[]): Promise<Reached> {
-    const { host, port } = splitTarget(permit.facts.claim.target);
+    const { host, port } = splitTarget(permit.facts.place.target);
     const signal = AbortSignal.timeout(handshakeUs / 1000);
     const dialled = `${address.includes(":") ? `[${address}]` : address}:${port}`;
     // What is opaque is the agent's own TLS: its certificate is the agent's to verify.

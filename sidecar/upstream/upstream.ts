@@ -26,7 +26,7 @@ export class Upstream {
 
   /** A connection that takes the permitted call now, at once if there is one already. */
   connect(permit: Permit): Connection | Promise<Connection | Unreachable> {
-    const { scheme, target } = permit.facts.claim;
+    const { scheme, target } = permit.facts.place;
     const key = `${scheme} ${target}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {

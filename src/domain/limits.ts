@@ -51,6 +51,8 @@ export const patternMax = 512;
 export const nameMax = 63;
 /** UTF-16 units. Purpose of a grant and reason of a revocation: shown whole in receipts and on the terminal. */
 export const purposeMax = 512;
+/** MCP servers of one manifest: each HTTP request is compared with all of them. */
+export const mcpServersMax = 64;
 /** UTF-16 units. `runtime` of a manifest. */
 export const runtimeMax = 256;
 /** Files of a manifest, code and configuration together; all are hashed again at each renewal. */
@@ -108,6 +110,16 @@ export const jsonDepthMax = 32;
 
 /** Bytes of one gRPC message: what gRPC clients accept by default. */
 export const messageBytesMax = 4 * MIB;
+/** Bytes of one MCP message, either way: it is read whole before any of it passes. */
+export const mcpMessageBytesMax = 4 * MIB;
+/** Microseconds for the body of an MCP request to arrive: 140 KB a second will do. */
+export const mcpBodyUs = 30 * SECOND_US;
+/** Arrays and objects inside each other in an MCP message: schemas of tools nest deeper than payloads. */
+export const mcpDepthMax = 64;
+/** UTF-16 units of a JSON-RPC id: UUIDs fit several times; it is kept while its request is open. */
+export const mcpIdMax = 256;
+/** Requests of one MCP server to an agent that wait for an answer; beyond it they are refused. */
+export const mcpAsksMax = 64;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */
 export const headerListBytesMax = 16 * KIB;
 /** Bytes of one WebSocket message: none of it is kept here, and what sends more means a stream. */

@@ -14,7 +14,7 @@ const width = (before: Rule[], after: Rule[]) =>
 
 describe("what tells two manifests apart", () => {
   test("is nothing where they are one", () => {
-    const none = { texts: [], code: [], config: [], scopes: [] };
+    const none = { texts: [], code: [], config: [], scopes: [], servers: [] };
     expect(diffManifests(manifestBody(), manifestBody())).toEqual(none);
   });
 

@@ -1,5 +1,6 @@
 import { equal } from "./bytes.ts";
 import type { Capability, FileDigest, Manifest } from "./manifest.ts";
+import { type McpServer, serverUrl } from "./mcp-server.ts";
 import { coversRule, type Rule, sameRule } from "./rule.ts";
 
 /** A file that two manifests measured otherwise; a digest is absent where the file is. */
@@ -21,6 +22,13 @@ export interface ScopeChange {
   readonly come: readonly Rule[];
 }
 
+/** An MCP server whose name stands for another endpoint; null: for none by HTTP. */
+export interface ServerChange {
+  readonly name: string;
+  readonly before: McpServer | null;
+  readonly after: McpServer | null;
+}
+
 /** What tells two identities apart. Nothing of it: they are one. */
 export interface ManifestDiff {
   readonly texts: readonly {
@@ -31,6 +39,7 @@ export interface ManifestDiff {
   readonly code: readonly FileChange[];
   readonly config: readonly FileChange[];
   readonly scopes: readonly ScopeChange[];
+  readonly servers: readonly ServerChange[];
 }
 
 /** What has changed from one manifest to another, files by their digests, scopes by what they allow. */
@@ -43,6 +52,7 @@ export function diffManifests(before: Manifest, after: Manifest): ManifestDiff {
     code: diffFiles(before.code, after.code),
     config: diffFiles(before.config, after.config),
     scopes: diffScopes(before.capabilities, after.capabilities),
+    servers: diffServers(before.servers, after.servers),
   };
 }
 
@@ -64,6 +74,15 @@ function diffScopes(before: readonly Capability[], after: readonly Capability[])
     const come = b.filter((r) => !a.some((s) => sameRule(r, s)));
     if (gone.length + come.length === 0) return [];
     return [{ scope, width: widthOf(a, b), gone, come }];
+  });
+}
+
+function diffServers(before: readonly McpServer[], after: readonly McpServer[]): ServerChange[] {
+  const [old, now] = [byKey(before, (s) => s.name), byKey(after, (s) => s.name)];
+  return [...new Set([...old.keys(), ...now.keys()])].sort().flatMap((name) => {
+    const change = { name, before: old.get(name) ?? null, after: now.get(name) ?? null };
+    const [a, b] = [change.before, change.after].map((s) => (s === null ? "" : serverUrl(s)));
+    return a === b ? [] : [change];
   });
 }
 

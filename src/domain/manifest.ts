@@ -7,12 +7,14 @@ import {
   manifestFilesMax,
   manifestInputsMax,
   manifestPathMax,
+  mcpServersMax,
   nameMax,
   rulesPerScopeMax,
   runtimeMax,
   scopeNameMax,
   scopesMax,
 } from "./limits.ts";
+import { McpServer, serverAt, serversProblem } from "./mcp-server.ts";
 import { isPrintable } from "./printable.ts";
 import { inputsOf, Rule, ruleProblem } from "./rule.ts";
 
@@ -42,6 +44,8 @@ export const ManifestBody = message("manifest", {
   runtime: str(6),
   /** Sorted by name, unique. */
   capabilities: repeated(nested(7, Capability)),
+  /** MCP servers that speak HTTP. Sorted by name, unique. */
+  servers: repeated(nested(8, McpServer)),
 });
 export type Manifest = ReturnType<typeof ManifestBody.decode>;
 
@@ -81,8 +85,21 @@ export function checkRecording(manifest: Manifest): Invalid | null {
   for (const { name, rules } of manifest.capabilities) {
     const dead = deadRule(rules);
     if (dead !== null) return bad(`capabilities[${show(name)}].rules[${dead.index}]`, dead.why);
+    const index = rules.findIndex((rule) => atServer(manifest, rule) !== null);
+    if (index < 0) continue;
+    const at = atServer(manifest, rules[index] as Rule);
+    return bad(
+      `capabilities[${show(name)}].rules[${index}]`,
+      `is for HTTP at the endpoint of the MCP server ${at}, where rules for MCP alone decide`,
+    );
   }
   return null;
+}
+
+/** The server at whose endpoint a rule for HTTP would decide nothing; null: none, or more than there. */
+function atServer({ servers }: Manifest, rule: Rule): string | null {
+  if (rule.protocol !== "HTTP" || /[*{]/.test(rule.path)) return null;
+  return serverAt(servers, rule)?.server.name ?? null;
 }
 
 /** What is wrong with a manifest that nevertheless decoded; null: nothing. */
@@ -106,8 +123,15 @@ export function checkManifest(manifest: Manifest): Invalid | null {
   return (
     checkFiles("code", manifest.code) ??
     checkFiles("config", manifest.config) ??
-    checkCapabilities(manifest.capabilities)
+    checkCapabilities(manifest.capabilities) ??
+    checkServers(manifest.servers)
   );
+}
+
+function checkServers(servers: readonly McpServer[]): Invalid | null {
+  if (servers.length > mcpServersMax) return bad("servers", `are more than ${mcpServersMax}`);
+  const why = serversProblem(servers);
+  return why === null ? null : bad("servers", why);
 }
 
 /** Of a manifest, a tenant: lower case, digits, inner hyphens. */

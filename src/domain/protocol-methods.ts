@@ -11,7 +11,10 @@ export const HTTP_METHODS: ReadonlySet<string> = new Set(
   UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL`.split(/\s+/),
 );
 
-/** Of MCP, what an agent may ask of a server, and whether it names something: a tool, a prompt, a URI. */
+/**
+ * Of MCP, what rules may allow, and whether it names something: a tool, a prompt, a URI. An agent asks
+ * it of a server, but for the last three, which a server asks of the agent.
+ */
 export const MCP_METHODS: ReadonlyMap<string, boolean> = new Map([
   ["tools/call", true],
   ["prompts/get", true],
@@ -32,4 +35,35 @@ export const MCP_METHODS: ReadonlyMap<string, boolean> = new Map([
   ["tasks/list", false],
   ["tasks/result", false],
   ["tasks/cancel", false],
+  ["sampling/createMessage", false],
+  ["elicitation/create", false],
+  ["roots/list", false],
+]);
+
+/** Of MCP, what a server asks of the agent: by a request of its own, or inside a result. */
+export const MCP_ASKS: ReadonlySet<string> = new Set([
+  "sampling/createMessage",
+  "elicitation/create",
+  "roots/list",
+]);
+
+/**
+ * Of MCP, what whoever may do anything at a server may do there as well: greet it, ask what there is,
+ * and say how a request goes on. The last two are what HTTP says by GET and DELETE: to listen to a
+ * session, and to end it.
+ */
+export const MCP_CONTROL: ReadonlySet<string> = new Set([
+  "initialize",
+  "ping",
+  "server/discover",
+  "tools/list",
+  "prompts/list",
+  "resources/list",
+  "resources/templates/list",
+  "notifications/initialized",
+  "notifications/cancelled",
+  "notifications/progress",
+  "notifications/roots/list_changed",
+  "session/listen",
+  "session/end",
 ]);

@@ -86,7 +86,8 @@ function asInput(name: string, found: Exclude<Found, undefined>): Input {
  * Keys that some reader or other takes for the same: Go's JSON and ASP.NET's queries do not look at
  * the case, CGI makes one of `-` and `_`.
  */
-const loosely = (key: string): string => key.toUpperCase().toLowerCase().replaceAll("-", "_");
+export const loosely = (key: string): string =>
+  key.toUpperCase().toLowerCase().replaceAll("-", "_");
 
 interface QueryPair {
   /** null: not everybody would read the same name there. */

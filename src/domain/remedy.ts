@@ -1,8 +1,9 @@
-import { placeText } from "./action-text.ts";
+import { actionText, placeText } from "./action-text.ts";
 import type { Claim } from "./claim.ts";
 import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
 import { opaqueBytesOffered } from "./limits.ts";
 import { DRAFT, type Manifest, manifestLabel, SCOPE_NAME } from "./manifest.ts";
+import { type McpServer, serverUrl } from "./mcp-server.ts";
 import { type Rule, ruleProblem } from "./rule.ts";
 
 /**
@@ -45,7 +46,8 @@ export function remedyFor(
 function ruleLine(rule: Rule): string | null {
   if (rule.path.includes("'")) return null;
   if (rule.protocol === "GRPC") return `grpc ${rule.path.slice(1)} at ${rule.target}`;
-  return rule.protocol === "HTTP" ? `http ${rule.verb} ${placeText(rule)}${rule.path}` : null;
+  if (rule.protocol === "HTTP") return `http ${rule.verb} ${placeText(rule)}${rule.path}`;
+  return rule.protocol === "MCP" ? `mcp ${actionText(rule)}` : null;
 }
 
 /** What is limited now stays so; what no limit is said for is `--unlimited`. */
@@ -90,6 +92,12 @@ export function suggestScope(claim: Claim): string | null {
   const kind = claim.protocol === "OPAQUE" ? "opaque" : reads.test(method) ? "read" : "write";
   const scope = `${kind}:${name}`;
   return SCOPE_NAME.test(scope) ? scope : null;
+}
+
+/** MCP servers as they are written in `dragon.yaml`; nothing, where there are none. */
+export function serverLines(servers: readonly McpServer[]): string[] {
+  if (servers.length === 0) return [];
+  return ["servers:", ...servers.map((s) => `  ${s.name}: ${scalar(serverUrl(s))}`)];
 }
 
 /** A capability as it is written in `dragon.yaml`, two spaces in. */

@@ -81,7 +81,7 @@ describe("a rule", () => {
     ["half an escape", http("GET", "/%2*"), /no normalised path equals$/],
     ["an MCP method that is none", mcp("call tool", "x"), /not one such as tools\/call/],
     ["no MCP server", mcp("tools/call", "x", ""), /not a server's name/],
-    ["an MCP method of the other side", mcp("sampling/createMessage", ""), /not one such as/],
+    ["a name for what a server asks", mcp("sampling/createMessage", "x"), /has none/],
     ["a name where MCP has none", mcp("tools/list", "x"), /tools\/list has none/],
     ["no MCP name", mcp("tools/call", ""), /names nothing/],
     ["no protocol", { ...grpcRule("/a.B/C"), protocol: "UNSPECIFIED" }, /cannot speak of/],

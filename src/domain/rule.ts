@@ -1,10 +1,10 @@
 import { message, oneOf, str } from "./canonical.ts";
 import { normaliseAuthority, PROTOCOLS, SCHEMES } from "./claim.ts";
 import type { InputName, Source } from "./input.ts";
-import { nameMax } from "./limits.ts";
+import { isServerName } from "./mcp-server.ts";
 import { compilePattern } from "./pattern.ts";
 import { covers } from "./pattern-cover.ts";
-import { HTTP_METHODS, MCP_METHODS } from "./protocol-methods.ts";
+import { HTTP_METHODS, MCP_CONTROL, MCP_METHODS } from "./protocol-methods.ts";
 import { pathProblem } from "./rule-path.ts";
 import type { When } from "./when.ts";
 import { compileWhen } from "./when-parser.ts";
@@ -36,10 +36,18 @@ export const sameRule = (a: Rule, b: Rule): boolean =>
 
 /** Whether `wide` alone allows all that `narrow` does. */
 export const coversRule = (wide: Rule, narrow: Rule): boolean =>
-  samePlace(wide, narrow) &&
-  (wide.scheme === "UNSPECIFIED" || wide.scheme === narrow.scheme) &&
-  (wide.when === "" || wide.when === narrow.when) &&
-  covers(wide.path, narrow.path);
+  impliesRule(wide, narrow) ||
+  (samePlace(wide, narrow) &&
+    (wide.scheme === "UNSPECIFIED" || wide.scheme === narrow.scheme) &&
+    (wide.when === "" || wide.when === narrow.when) &&
+    covers(wide.path, narrow.path));
+
+/** Whoever may do anything at an MCP server may greet it. */
+const impliesRule = (wide: Rule, narrow: Rule): boolean =>
+  wide.protocol === "MCP" &&
+  narrow.protocol === "MCP" &&
+  wide.target === narrow.target &&
+  MCP_CONTROL.has(narrow.verb);
 
 const samePlace = (a: Rule, b: Rule): boolean =>
   a.protocol === b.protocol && a.target === b.target && a.verb === b.verb;
@@ -72,7 +80,7 @@ function actionProblem({ protocol, target, verb, path, scheme }: Rule): string |
       return targetProblem(target) ?? pathProblem(protocol, path);
     case "MCP": {
       if (scheme !== "UNSPECIFIED") return "has a scheme, and MCP servers are named without";
-      if (!SERVER.test(target)) return `has ${show(target)}, which is not a server's name`;
+      if (!isServerName(target)) return `has ${show(target)}, which is not a server's name`;
       const names = MCP_METHODS.get(verb);
       if (names === undefined) {
         return `has the method ${show(verb)}, which is not one such as tools/call`;
@@ -91,9 +99,6 @@ function actionProblem({ protocol, target, verb, path, scheme }: Rule): string |
       return `has the protocol ${protocol}, which rules cannot speak of`;
   }
 }
-
-/** Like a manifest's own name. */
-const SERVER = new RegExp(`^[a-z0-9](?:[a-z0-9-]{0,${nameMax - 2}}[a-z0-9])?$`);
 
 function targetProblem(target: string): string | null {
   if (target.includes("*")) return `has the target ${show(target)}; hosts are exact, one a rule`;

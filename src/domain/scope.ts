@@ -1,6 +1,7 @@
 import type { Claim } from "./claim.ts";
 import type { Manifest } from "./manifest.ts";
 import { compilePattern, type Pattern } from "./pattern.ts";
+import { MCP_CONTROL } from "./protocol-methods.ts";
 import type { Rule } from "./rule.ts";
 import { evaluate, type Outcome, type When } from "./when.ts";
 import { compileWhen } from "./when-parser.ts";
@@ -28,7 +29,12 @@ export interface Scopes {
 
 type Exact = Pick<Rule, "protocol" | "target" | "verb">;
 /** A space stands in none of the three. */
-const exactKey = (a: Exact): string => `${a.protocol} ${a.target} ${a.verb}`;
+const exactKey = (a: Exact): string => (isControl(a) ? controlKey(a) : keyOf(a));
+const keyOf = (a: Exact): string => `${a.protocol} ${a.target} ${a.verb}`;
+/** Of what every rule at an MCP server allows, whatever else it does. */
+const controlKey = (a: Exact): string => `${a.protocol} ${a.target}`;
+const isControl = ({ protocol, verb }: Exact): boolean =>
+  protocol === "MCP" && MCP_CONTROL.has(verb);
 
 /** @throws TypeError when a pattern or a condition does not compile, which `checkManifest` would have told. */
 export function compileScopes(manifest: Manifest): Scopes {
@@ -42,10 +48,10 @@ export function compileScopes(manifest: Manifest): Scopes {
       if (typeof when === "string") throw new TypeError(`${name}: ${rule.when} ${when}`);
       const compiled = { scope: name, rule, pattern, when };
       rules.push(compiled);
-      const key = exactKey(rule);
-      const same = byTarget.get(key);
-      if (same === undefined) byTarget.set(key, [compiled]);
-      else same.push(compiled);
+      add(byTarget, keyOf(rule), compiled);
+      if (rule.protocol === "MCP") {
+        add(byTarget, controlKey(rule), { ...compiled, pattern: NAMELESS, when: null });
+      }
     }
   }
   for (const [key, same] of byTarget) {
@@ -57,12 +63,21 @@ export function compileScopes(manifest: Manifest): Scopes {
   return { manifest, rules, byTarget };
 }
 
+const NAMELESS = compilePattern("") as Pattern;
+
+function add(lists: Map<string, ScopeRule[]>, key: string, rule: ScopeRule): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [rule]);
+  else list.push(rule);
+}
+
 const sameScheme = (rule: Rule, claim: Claim): boolean =>
   rule.scheme === "UNSPECIFIED" || rule.scheme === claim.scheme;
 
 /** Whether a rule speaks of this action. Its condition, if any, is another question. */
 export function matchRule(rule: Rule, claim: Claim): boolean {
-  if (exactKey(rule) !== exactKey(claim) || !sameScheme(rule, claim)) return false;
+  if (isControl(claim)) return controlKey(rule) === controlKey(claim) && claim.path === "";
+  if (keyOf(rule) !== keyOf(claim) || !sameScheme(rule, claim)) return false;
   const pattern = compilePattern(rule.path);
   return typeof pattern !== "string" && pattern.matches(claim.path);
 }

@@ -18,12 +18,13 @@ export type Json =
  * RFC 8259 without what readers disagree on: bytes are UTF-8 without a mark, no key stands twice in an
  * object, escapes make whole characters, nothing follows, nesting is bounded.
  *
+ * @param depthMax arrays and objects inside each other.
  * @returns undefined when it is not that.
  */
-export function parseStrictJson(bytes: Uint8Array): Json | undefined {
+export function parseStrictJson(bytes: Uint8Array, depthMax = jsonDepthMax): Json | undefined {
   try {
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    return new JsonReader(text).whole();
+    return new JsonReader(text, depthMax).whole();
   } catch (error) {
     // The decoder's own error is a TypeError.
     if (error instanceof NotStrict || error instanceof TypeError) return undefined;
@@ -33,23 +34,26 @@ export function parseStrictJson(bytes: Uint8Array): Json | undefined {
 
 class NotStrict extends Error {}
 
-const SPACE = /[ \t\n\r]*/y;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 /** From the space on, all but `"` and `\`, which stand escaped. */
 const STRING = /"((?:[ !#-[\]-\u{10ffff}]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*)"/uy;
-const LITERALS = [
-  ["true", true],
-  ["false", false],
-  ["null", null],
-] as const;
+const LITERALS: ReadonlyMap<number, readonly [string, boolean | null]> = new Map([
+  [0x74, ["true", true]],
+  [0x66, ["false", false]],
+  [0x6e, ["null", null]],
+] as const);
+const [QUOTE, COMMA, COLON] = [0x22, 0x2c, 0x3a];
+const [OBJECT, OBJECT_END, LIST, LIST_END] = [0x7b, 0x7d, 0x5b, 0x5d];
 
 class JsonReader {
   readonly #text: string;
   #at = 0;
   #depth = 0;
+  readonly #depthMax: number;
 
-  constructor(text: string) {
+  constructor(text: string, depthMax: number) {
     this.#text = text;
+    this.#depthMax = depthMax;
   }
 
   whole(): Json {
@@ -65,25 +69,42 @@ class JsonReader {
     return found;
   }
 
-  #skip(text: string): boolean {
-    if (!this.#text.startsWith(text, this.#at)) return false;
-    this.#at += text.length;
+  /** Messages of megabytes are read by this, so character by character, and by no pattern. */
+  #skip(code: number): boolean {
+    if (this.#text.charCodeAt(this.#at) !== code) return false;
+    this.#at++;
     return true;
   }
 
+  #space(): void {
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at);
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return;
+      this.#at++;
+    }
+  }
+
   #value(): Json {
-    this.#match(SPACE);
+    this.#space();
     const value = this.#bare();
-    this.#match(SPACE);
+    this.#space();
     return value;
   }
 
   #bare(): Json {
-    if (this.#skip("{")) return this.#nested(() => this.#object());
-    if (this.#skip("[")) return this.#nested(() => this.#list());
-    if (this.#text[this.#at] === '"') return this.#string();
-    const literal = LITERALS.find(([word]) => this.#skip(word));
-    if (literal !== undefined) return literal[1];
+    const code = this.#text.charCodeAt(this.#at);
+    if (code === QUOTE) return this.#string();
+    if (this.#skip(OBJECT)) return this.#nested(() => this.#object());
+    if (this.#skip(LIST)) return this.#nested(() => this.#list());
+    const literal = LITERALS.get(code);
+    if (literal === undefined) return this.#number();
+    const [word, value] = literal;
+    if (!this.#text.startsWith(word, this.#at)) throw new NotStrict();
+    this.#at += word.length;
+    return value;
+  }
+
+  #number(): bigint | typeof INEXACT {
     const number = this.#match(NUMBER)?.[0];
     if (number === undefined) throw new NotStrict();
     return isInt64(number) ? BigInt(number) : INEXACT;
@@ -91,7 +112,7 @@ class JsonReader {
 
   #nested<T>(read: () => T): T {
     this.#depth++;
-    if (this.#depth > jsonDepthMax) throw new NotStrict();
+    if (this.#depth > this.#depthMax) throw new NotStrict();
     const value = read();
     this.#depth--;
     return value;
@@ -99,26 +120,26 @@ class JsonReader {
 
   #object(): Map<string, Json> {
     const found = new Map<string, Json>();
-    this.#match(SPACE);
-    if (this.#skip("}")) return found;
+    this.#space();
+    if (this.#skip(OBJECT_END)) return found;
     do {
-      this.#match(SPACE);
+      this.#space();
       const key = this.#string();
-      this.#match(SPACE);
-      if (found.has(key) || !this.#skip(":")) throw new NotStrict();
+      this.#space();
+      if (found.has(key) || !this.#skip(COLON)) throw new NotStrict();
       found.set(key, this.#value());
-    } while (this.#skip(","));
-    if (!this.#skip("}")) throw new NotStrict();
+    } while (this.#skip(COMMA));
+    if (!this.#skip(OBJECT_END)) throw new NotStrict();
     return found;
   }
 
   #list(): Json[] {
     const found: Json[] = [];
-    this.#match(SPACE);
-    if (this.#skip("]")) return found;
+    this.#space();
+    if (this.#skip(LIST_END)) return found;
     do found.push(this.#value());
-    while (this.#skip(","));
-    if (!this.#skip("]")) throw new NotStrict();
+    while (this.#skip(COMMA));
+    if (!this.#skip(LIST_END)) throw new NotStrict();
     return found;
   }
 

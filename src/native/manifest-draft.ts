@@ -3,7 +3,8 @@ import { lstat, readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { manifestWalkMax } from "../domain/limits.ts";
 import { type Capability, DRAFT, NAME } from "../domain/manifest.ts";
-import { scalar, scopeLines } from "../domain/remedy.ts";
+import type { McpServer } from "../domain/mcp-server.ts";
+import { scalar, scopeLines, serverLines } from "../domain/remedy.ts";
 import type { ManifestText } from "./manifest-yaml.ts";
 import { YamlFileError } from "./strict-yaml.ts";
 
@@ -61,6 +62,7 @@ export async function draftManifest(draft: Draft): Promise<string> {
     code: [...new Set(code)],
     config: [],
     capabilities,
+    servers: [],
   });
 }
 
@@ -104,6 +106,7 @@ export async function draftFromFolder(
     code,
     config: config.filter((glob) => !code.includes(glob)),
     capabilities: [],
+    servers: [],
   });
   return draft + EXAMPLE;
 }
@@ -212,6 +215,7 @@ export function renderDraft(text: {
   readonly config: readonly string[];
   readonly capabilities: readonly Capability[];
   readonly lines?: readonly string[];
+  readonly servers: readonly McpServer[];
 }): string {
   const list = (key: string, globs: readonly string[]): string[] =>
     globs.length === 0 ? [`${key}: []`] : [`${key}:`, ...globs.map((g) => `  - ${scalar(g)}`)];
@@ -224,6 +228,7 @@ export function renderDraft(text: {
     ...(text.config.length === 0 ? [] : list("config", text.config)),
     ...(text.runtime === "" ? [] : [`runtime: ${scalar(text.runtime)}`]),
     ...(scopes.length === 0 ? ["capabilities: {}"] : ["capabilities:", ...scopes]),
+    ...serverLines(text.servers),
     "",
   ].join("\n");
 }

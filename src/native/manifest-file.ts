@@ -11,7 +11,8 @@ import {
   ManifestBody,
   manifestHash,
 } from "../domain/manifest.ts";
-import { scalar, scopeLines } from "../domain/remedy.ts";
+import type { McpServer } from "../domain/mcp-server.ts";
+import { scalar, scopeLines, serverLines } from "../domain/remedy.ts";
 import { native } from "./crypto.ts";
 import { FileDigests } from "./file-digest.ts";
 import type { Reach } from "./file-watch.ts";
@@ -54,6 +55,7 @@ export async function measure(folder: string, yamlText: string): Promise<Measure
     config: choose(text.config, digests),
     runtime: text.runtime,
     capabilities: text.capabilities as Capability[],
+    servers: text.servers as McpServer[],
   };
   const problem = checkRecording(manifest);
   if (problem !== null) throw new YamlFileError(0, problem.detail);
@@ -182,6 +184,7 @@ export function renderManifestYaml(manifest: Manifest): string {
     ...(manifest.capabilities.length === 0
       ? ["capabilities: {}"]
       : ["capabilities:", ...manifest.capabilities.flatMap((c) => scopeLines(c.name, c.rules))]),
+    ...serverLines(manifest.servers),
     "",
   ].join("\n");
 }

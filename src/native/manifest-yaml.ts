@@ -2,6 +2,7 @@ import { normaliseAuthority, type Scheme, schemeOf } from "../domain/claim.ts";
 import { deadRule } from "../domain/dead-rules.ts";
 import { manifestYamlBytesMax } from "../domain/limits.ts";
 import type { Capability } from "../domain/manifest.ts";
+import { type McpServer, readServerUrl } from "../domain/mcp-server.ts";
 import { type Rule, ruleProblem } from "../domain/rule.ts";
 import { compileGlob, type Glob } from "./glob.ts";
 import { type Node, readYaml, YamlFileError, YamlReader } from "./strict-yaml.ts";
@@ -19,6 +20,7 @@ export interface ManifestText {
   readonly code: readonly GlobLine[];
   readonly config: readonly GlobLine[];
   readonly capabilities: readonly Capability[];
+  readonly servers: readonly McpServer[];
 }
 
 /**
@@ -35,6 +37,7 @@ export function parseManifestYaml(text: string): ManifestText {
     "config",
     "runtime",
     "capabilities",
+    "servers",
   ]);
   const required = (key: string): Node => {
     const node = top.get(key);
@@ -45,6 +48,7 @@ export function parseManifestYaml(text: string): ManifestText {
     node === undefined ? [] : reader.list(node, key).map((item) => reader.glob(item, key));
   const runtime = top.get("runtime");
   const capabilities = top.get("capabilities");
+  const servers = top.get("servers");
   return {
     name: reader.text(required("name"), "name"),
     agentVersion: reader.text(required("version"), "version"),
@@ -52,6 +56,7 @@ export function parseManifestYaml(text: string): ManifestText {
     config: globs(top.get("config"), "config"),
     runtime: runtime === undefined ? "" : reader.text(runtime, "runtime"),
     capabilities: capabilities === undefined ? [] : reader.capabilities(capabilities),
+    servers: servers === undefined ? [] : reader.servers(servers),
   };
 }
 
@@ -71,6 +76,17 @@ class ManifestReader extends YamlReader {
         const dead = deadRule(read);
         if (dead !== null) this.fail(items[dead.index] as Node, `a rule of ${name} ${dead.why}`);
         return { name, rules: read };
+      })
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  servers(node: Node): McpServer[] {
+    return Array.from(this.map(node, "servers", []))
+      .map(([name, url]) => {
+        const said = this.text(url, name);
+        const server = readServerUrl(name, said);
+        if (typeof server === "string") this.fail(url, `servers: ${name}: ${said} ${server}`);
+        return server as McpServer;
       })
       .sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -120,14 +136,21 @@ class ManifestReader extends YamlReader {
 }
 
 /**
- * A rule on one line, as it is typed: `grpc a.v1.B/Get* at h:443`, `http GET https://h/v1/*`.
+ * A rule on one line, as it is typed: `grpc a.v1.B/Get* at h:443`, `http GET https://h/v1/*`,
+ * `mcp tools/call create_ticket at tracker`.
  * A string: what is wrong with it, to follow the text.
  */
 export function parseRuleLine(line: string): Rule | string {
   const grpc = /^grpc\s+(\S+)\s+at\s+(\S+)$/.exec(line);
   const http = /^http\s+(\S+)\s+(\S+)$/.exec(line);
+  const mcp = /^mcp\s+(\S+(?:\s+\S+)?)\s+at\s+(\S+)$/.exec(line);
+  if (mcp !== null) {
+    const [, said, server] = mcp as unknown as [string, string, string];
+    const rule = mcpRule(said.replace(/\s+/, " "), server, "");
+    return typeof rule === "string" ? rule : (ruleProblem(rule) ?? rule);
+  }
   if (grpc === null && http === null) {
-    return "is neither 'grpc SERVICE/METHOD at HOST:PORT' nor 'http METHOD URL'";
+    return "is none of 'grpc SERVICE/METHOD at HOST:PORT', 'http METHOD URL' and 'mcp METHOD [NAME] at SERVER'";
   }
   const [, action, place] = (grpc ?? http) as unknown as [string, string, string];
   const rule = grpc !== null ? grpcRule(action, place, "") : httpRule(`${action} ${place}`, "");

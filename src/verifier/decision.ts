@@ -4,6 +4,7 @@ import { normaliseHttpPath } from "../domain/http-path.ts";
 import { inputsProblem } from "../domain/input.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
+import { isServerName } from "../domain/mcp-server.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import type { Verified } from "../domain/signed.ts";
@@ -91,7 +92,10 @@ function abnormality({ protocol, target, verb, path, scheme, inputs }: Claim): s
   if (protocol === "UNSPECIFIED") return "the claim names no protocol";
   const unsorted = inputsProblem(inputs);
   if (unsorted !== null) return unsorted;
-  if (protocol === "MCP") return null;
+  if (protocol === "MCP") {
+    if (scheme !== "UNSPECIFIED") return "the claim has a scheme, and MCP has none";
+    return isServerName(target) ? null : `${JSON.stringify(target)} is not a server's name`;
+  }
   if (scheme === "UNSPECIFIED") return "the claim does not say whether TLS was spoken";
   if (normaliseAuthority(target, 0) !== target) {
     return `${JSON.stringify(target)} is not a normal target`;

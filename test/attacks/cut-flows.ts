@@ -73,6 +73,8 @@ export interface Walk {
   readonly carrier: Carrier;
   readonly wire: string;
   readonly pieces: Pieces;
+  /** Nothing of what is asked leaves before it has come whole. */
+  readonly held?: true;
   open(rig: Rig): Promise<Way>;
 }
 
@@ -173,10 +175,15 @@ interface Agent {
   close(): void;
 }
 
-async function http1Agent(rig: Rig, host: string): Promise<Agent> {
+async function http1Agent(
+  rig: Rig,
+  host: string,
+  path = "/ok",
+  type = "text/plain",
+): Promise<Agent> {
   const wire = await Wire.open(rig);
   wire.say(
-    `POST http://${host}/ok HTTP/1.1\r\nHost: ${host}\r\n${AUTHORIZATION}Transfer-Encoding: chunked\r\n\r\n`,
+    `POST http://${host}${path} HTTP/1.1\r\nHost: ${host}\r\n${AUTHORIZATION}Content-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`,
   );
   const told = wire.hears({ test: (text) => bodyOf(text)?.whole === true });
   return {
@@ -188,9 +195,14 @@ async function http1Agent(rig: Rig, host: string): Promise<Agent> {
   };
 }
 
-async function http2Agent(rig: Rig, host: string): Promise<Agent> {
+async function http2Agent(
+  rig: Rig,
+  host: string,
+  path = "/ok",
+  type = "text/plain",
+): Promise<Agent> {
   const client = await RawClient.open(rig, host);
-  const { stream, closed } = client.start("/ok", ["content-type", "text/plain"]);
+  const { stream, closed } = client.start(path, ["content-type", type]);
   const told = ({ head, body, ended, rstCode }: Seen): Told => ({
     body: latin1(body),
     text: [...head, latin1(body)].join("\n"),
@@ -390,6 +402,63 @@ async function opaqueWay(rig: Rig): Promise<Way> {
     },
   };
 }
+// MCP: what is asked passes whole, and of what is answered each message
+
+const CALL = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}';
+const NOTE = 'data: {"jsonrpc":"2.0","method":"notifications/message"}\n\n';
+const RESULT = 'data: {"jsonrpc":"2.0","id":1,"result":{"content":[]}}\n\n';
+const MESSAGES: Pieces = {
+  half: NOTE,
+  rest: RESULT,
+  next: NOTE,
+  bytes: [NOTE.length, NOTE.length + RESULT.length],
+};
+/** What the sidecar says in the end, as an event or as the whole answer. */
+const REFUSAL = /(?:event: message\ndata: )?\{[^\n]*dev\.dragons[^\n]*\n*$/;
+
+const mcpWay =
+  (agentOf: typeof http1Agent) =>
+  async (rig: Rig): Promise<Way> => {
+    const { upstream, say, hears, given } = await listening();
+    const host = `127.0.0.1:${upstream.port}`;
+    rig.servers.push({ name: "tracker", scheme: "HTTP", target: host, path: "/mcp" });
+    const agent = await agentOf(rig, host, "/mcp", "application/json");
+    const asked = async (): Promise<Flow> => {
+      agent.say(CALL);
+      agent.end();
+      await hears(CALL);
+      return {
+        answer: () => say(`${EVENTS_HEAD}${chunk(NOTE + RESULT)}0\r\n\r\n`),
+        goOn: () => say(chunk(RESULT.slice(9) + NOTE)),
+        // It has said all that it can.
+        sayMore: () => {},
+        finish: () => {},
+        given,
+        gone: upstream.gone[0] as Promise<unknown>,
+        told: agent.told.then((told) => ({
+          ...told,
+          body: told.body.replace(REFUSAL, ""),
+          whole: told.whole && !REFUSAL.test(told.body),
+        })),
+      };
+    };
+    return {
+      asked,
+      asking: asked,
+      unended: asked,
+      async half() {
+        const flow = await asked();
+        const there = agent.hears(NOTE);
+        say(EVENTS_HEAD + chunk(NOTE + RESULT.slice(0, 9)));
+        await there;
+        return flow;
+      },
+      close() {
+        agent.close();
+        upstream.close();
+      },
+    };
+  };
 
 const BODY: Pieces = { half: "half", rest: "rest", next: "", bytes: [4, 8] };
 const EVENTS: Pieces = { half: "data: ha", rest: "lf\n\n", next: "data: ne", bytes: [8, 12] };
@@ -412,6 +481,10 @@ const BY_CARRIER: Record<Carrier, readonly Omit<Walk, "carrier">[]> = {
     { wire: "HTTP/2", pieces: EVENTS, open: httpWay(EVENTS, EVENTS_HEAD, chunk, http2Agent) },
   ],
   OPAQUE: [{ wire: "TCP", pieces: UNREAD, open: opaqueWay }],
+  MCP: [
+    { wire: "HTTP/1.1", pieces: MESSAGES, held: true, open: mcpWay(http1Agent) },
+    { wire: "HTTP/2", pieces: MESSAGES, held: true, open: mcpWay(http2Agent) },
+  ],
   WEB_SOCKET: [{ wire: "HTTP/1.1", pieces: FRAMES, open: webSocketWay }],
 };
 

@@ -228,6 +228,7 @@ export const manifest = (more: Partial<Manifest> = {}): Manifest => ({
   code: [{ path: "agent/main.py", sha256: native.sha256(NONE), size: 10 }],
   config: [],
   runtime: "python3",
+  servers: [],
   capabilities: [
     {
       name: "read:payments",

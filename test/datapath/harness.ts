@@ -16,6 +16,7 @@ import { authorize } from "../../src/domain/authorize.ts";
 import { UNLIMITED } from "../../src/domain/grant.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import type { Manifest } from "../../src/domain/manifest.ts";
+import type { McpServer } from "../../src/domain/mcp-server.ts";
 import type { Rule } from "../../src/domain/rule.ts";
 import { compileScopes } from "../../src/domain/scope.ts";
 import type { Verified } from "../../src/domain/signed.ts";
@@ -139,6 +140,23 @@ export function leaseFrom(nowUs: number, over: Partial<LeaseBody> = {}): Verifie
 /** Allowed where `x-account` is 7. */
 export const GUARDED = "/test.Guarded/Say";
 
+/** What is allowed at MCP servers: `tracker` must not ask the agent for anything, `friend` may. */
+const mcpRules = (): Rule[] =>
+  ["tracker", "friend"].flatMap((target) => {
+    const rule = (verb: string, path = "", when = ""): Rule => {
+      return { protocol: "MCP", target, verb, path, when, scheme: "UNSPECIFIED" };
+    };
+    const asks = ["sampling/createMessage", "elicitation/create"].map((verb) => rule(verb));
+    return [
+      rule("tools/call", "{echo,count,ask}"),
+      rule("tools/call", "pay", "args.amount <= 5"),
+      rule("resources/read", "memo://ok"),
+      rule("prompts/get", "hello"),
+      rule("subscriptions/listen"),
+      ...(target === "friend" ? asks : []),
+    ];
+  });
+
 /** The domain's own decision, under a manifest with two scopes: test.Echo and /ok, wherever they are. */
 export const decide: Decide = (held, claim, nowUs) => {
   const { target, verb } = claim;
@@ -169,6 +187,7 @@ export const decide: Decide = (held, claim, nowUs) => {
       scheme: claim.scheme,
     },
     { protocol: "OPAQUE", target, verb: "", path: "", when: "", scheme: "HTTPS" },
+    ...mcpRules(),
     ...["/ok", "/ok/*", "/ok/*/*"].map((path): Rule => {
       return { protocol: "HTTP", target, verb, path, when: "", scheme: claim.scheme };
     }),
@@ -180,6 +199,7 @@ export const decide: Decide = (held, claim, nowUs) => {
     code: [],
     config: [],
     runtime: "",
+    servers: [],
     capabilities: ["use:echo", "use:other"].map((name) => ({ name, rules })),
   };
   const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
@@ -196,6 +216,8 @@ export interface Rig {
   readonly ca: CertificateAuthority;
   /** Targets to which TLS is passed on unread. */
   readonly opaque: Set<string>;
+  /** MCP servers that speak HTTP; what is added counts at once. */
+  readonly servers: McpServer[];
   close(): Promise<void>;
 }
 
@@ -210,6 +232,7 @@ export async function openRig(
   const opaque = new Set<string>();
   const ledger = new MemoryLedger();
   const authority = new AuthorityHolder(clock, decide);
+  const servers = [...(config.servers ?? [])];
   const gate = new Gate(
     real ?? ledger,
     authority,
@@ -220,6 +243,7 @@ export async function openRig(
       goal: "",
       measure: "FILES",
       enforcement: "ADVISORY",
+      servers,
     },
     { denied() {}, observed() {}, finished() {}, low() {} },
   );
@@ -238,7 +262,9 @@ export async function openRig(
       transparent: null,
       upstreamCa: "",
       passesUnread: (target) => opaque.has(target),
+      leasedLists: false,
       ...config,
+      servers,
     },
     gate,
     ca,
@@ -249,7 +275,7 @@ export async function openRig(
     authority.close();
     await stack.close(0);
   };
-  return { stack, ledger, authority, gate, ca, opaque, close };
+  return { stack, ledger, authority, gate, ca, opaque, servers, close };
 }
 
 /** An upstream of bare HTTP/2 streams, for what no gRPC library would do. */

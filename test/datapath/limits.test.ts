@@ -36,6 +36,7 @@ const FACTS: RunFacts = {
   purpose: "test",
   goal: "",
   measure: "FILES",
+  servers: [],
   enforcement: "ADVISORY",
 };
 

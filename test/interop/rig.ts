@@ -80,6 +80,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       purpose: authority.grant.body.purpose,
       goal: "",
       measure: "FILES",
+      servers: [],
       enforcement: "ADVISORY",
     },
     {
@@ -99,6 +100,8 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       credential: CREDENTIAL,
       passesUnread: () => false,
       routes,
+      servers: [],
+      leasedLists: false,
       upstreamCa,
       agentUid: process.getuid?.() ?? 0,
       transparent: null,

@@ -114,6 +114,7 @@ class Instance {
       purpose: "reconcile payments",
       goal: "",
       measure: "FILES",
+      servers: [],
       enforcement: "ADVISORY",
     } as const;
     const observer = { denied() {}, observed() {}, finished() {}, low() {} };

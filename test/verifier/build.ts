@@ -193,6 +193,7 @@ export class Story {
       code: [{ path: "agent/main.py", sha256: hashOf("main.py"), size: 120 }],
       config: [],
       runtime: "python3",
+      servers: [],
       capabilities: [
         {
           name: "read:payments",

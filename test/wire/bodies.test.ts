@@ -31,6 +31,7 @@ import { IntentBody } from "../../src/domain/intent.ts";
 import { KeyEntry, KeysetBody, Threshold } from "../../src/domain/keyset.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { Capability, FileDigest, ManifestBody } from "../../src/domain/manifest.ts";
+import { McpServer } from "../../src/domain/mcp-server.ts";
 import {
   ActionBody,
   EvidenceBody,
@@ -87,6 +88,7 @@ const CODECS = {
   Limits,
   LivenessPolicy,
   ManifestBody,
+  McpServer,
   Novelty,
   Opening,
   OutcomeBody,

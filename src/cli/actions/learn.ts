@@ -77,6 +77,7 @@ export function lessonText(text: ManifestText, lesson: Lesson): string {
     code: text.code.map(({ glob }) => glob.source),
     config: text.config.map(({ glob }) => glob.source),
     capabilities,
+    servers: text.servers,
     ...(lines.length === 0 ? {} : { lines }),
   });
   return [HEAD, draft, ...notes(lesson)].join("");

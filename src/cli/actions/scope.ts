@@ -115,9 +115,10 @@ export async function manifestFor(context: Context, name: string): Promise<Manif
       agentVersion,
       runtime,
       capabilities,
+      servers,
     } = parseManifestYaml(await readFile(file, "utf8"));
     const bare = { version: 1, code: [], config: [], runtime, agentVersion, name: called };
-    const manifest: Manifest = { ...bare, capabilities: [...capabilities] };
+    const manifest: Manifest = { ...bare, capabilities: [...capabilities], servers: [...servers] };
     const problem = checkRecording(manifest);
     if (problem !== null) throw new YamlFileError(0, problem.detail);
     return manifest;

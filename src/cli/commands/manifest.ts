@@ -3,7 +3,13 @@ import { writeFile } from "node:fs/promises";
 import { basename, dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import type { Manifest } from "../../domain/manifest.ts";
-import type { FileChange, ManifestDiff, ScopeChange } from "../../domain/manifest-diff.ts";
+import type {
+  FileChange,
+  ManifestDiff,
+  ScopeChange,
+  ServerChange,
+} from "../../domain/manifest-diff.ts";
+import { serverUrl } from "../../domain/mcp-server.ts";
 import type { Docking, RecordedManifest } from "../actions/manifest.ts";
 import { collect, leaf, OPERATOR, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
@@ -178,6 +184,7 @@ function row(manifest: Manifest, hash: Uint8Array): Row {
         name: c.name,
         rules: c.rules.map((r) => ({ ...r })),
       })),
+      servers: manifest.servers.map((s) => ({ name: s.name, url: serverUrl(s) })),
     },
   };
 }
@@ -224,7 +231,7 @@ const rollback = ({ rollbackFrom }: Docking): string =>
   rollbackFrom === null ? "" : ` (ROLLBACK from ${label(rollbackFrom.manifest)})`;
 
 /** A row for each change, for people. */
-export function diffRows({ texts, code, config, scopes }: ManifestDiff): Row[] {
+export function diffRows({ texts, code, config, scopes, servers }: ManifestDiff): Row[] {
   const files = (list: readonly FileChange[], what: string) => list.map((f) => fileRow(f, what));
   return [
     ...texts.map(({ field, before, after }) => {
@@ -234,6 +241,7 @@ export function diffRows({ texts, code, config, scopes }: ManifestDiff): Row[] {
     ...files(code, "code"),
     ...files(config, "config"),
     ...scopes.map(scopeRow),
+    ...servers.map(serverRow),
   ];
 }
 
@@ -256,6 +264,12 @@ function scopeRow({ scope, width, gone, come }: ScopeChange): Row {
   const rules = [...come.map((r) => `+ ${showRule(r)}`), ...gone.map((r) => `− ${showRule(r)}`)];
   const said = `${WIDTH_SAYS[width]}: ${rules.join("; ")}`;
   return changeRow("capability", width.toLowerCase(), scope, said);
+}
+
+function serverRow({ name, before, after }: ServerChange): Row {
+  const change = before === null ? "added" : after === null ? "removed" : "changed";
+  const urls = [before, after].filter((s) => s !== null).map(serverUrl);
+  return changeRow("server", change, name, urls.join(" → "));
 }
 
 const changeRow = (what: string, change: string, name: string, detail: string): Row => ({

@@ -18,8 +18,7 @@ PLAIN = UNRESERVED | set("!$&'()*+,;=:@/")
 
 def fault_of(claim):
     """None, or what of the claim is not normal."""
-    port = TARGET.fullmatch(claim.target)
-    if port is None or int(port.group(2)) > 65535:
+    if not _target(claim):
         return "target"
     if (claim.scheme == "") != (claim.protocol == "MCP"):
         return "scheme"
@@ -34,6 +33,14 @@ def fault_of(claim):
     if any(a >= b for a, b in zip(names, names[1:])):
         return "inputs"
     return "inputs" if any(not _input(i) for i in claim.inputs) else None
+
+
+def _target(a):
+    """Of a claim or a rule: `host:port`; of MCP a server's name."""
+    if a.protocol == "MCP":
+        return NAME.fullmatch(a.target) is not None
+    port = TARGET.fullmatch(a.target)
+    return port is not None and int(port.group(2)) <= 65535
 
 
 def _normal_path(path):
@@ -112,7 +119,15 @@ def manifest_fault(m):
         return "capabilities"
     if not all(c.rules for c in m.capabilities):
         return "rules"
+    if _unsorted([s.name for s in m.servers]) or not all(map(_is_server, m.servers)):
+        return "servers"
     return next((f for c in m.capabilities for f in map(_rule_fault, c.rules) if f), None)
+
+
+def _is_server(s):
+    port = TARGET.fullmatch(s.target)
+    normal = port is not None and int(port.group(2)) <= 65535 and _normal_path(s.path)
+    return NAME.fullmatch(s.name) is not None and s.scheme != "" and normal
 
 
 def _unsorted(names):
@@ -120,8 +135,7 @@ def _unsorted(names):
 
 
 def _rule_fault(rule):
-    port = TARGET.fullmatch(rule.target)
-    if port is None or int(port.group(2)) > 65535:
+    if not _target(rule):
         return "target"
     if rule.protocol == "OPAQUE":
         bare = (rule.verb, rule.path, rule.when, rule.scheme) == ("", "", "", "HTTPS")
@@ -155,7 +169,9 @@ def decide(claim, manifest, scopes):
     asked = []
     for capability in sorted(manifest.capabilities, key=lambda c: c.name.encode()):
         for rule in capability.rules if capability.name in scopes else []:
-            if _speaks_of(rule, claim):
+            if _greets(rule, claim):
+                asked.append((capability.name, ""))
+            elif _speaks_of(rule, claim):
                 asked.append((capability.name, rule.when))
     asked.sort(key=lambda a: a[1] != "")
     inputs = {i.name: (i.type, i.value) for i in claim.inputs}
@@ -166,6 +182,19 @@ def decide(claim, manifest, scopes):
             return ("LIMIT_SPENT" if _spent(claim, scope) else None, scope)
         first = first or outcome
     return (f"CONDITION_{first}" if first else "SCOPE_NOT_GRANTED", "")
+
+
+CONTROL = set(
+    "initialize ping server/discover tools/list prompts/list resources/list resources/templates/list"
+    " notifications/initialized notifications/cancelled notifications/progress"
+    " notifications/roots/list_changed session/listen session/end".split()
+)
+
+
+def _greets(rule, claim):
+    """Whoever may do anything at an MCP server may greet it, and ask what there is."""
+    mcp = rule.protocol == claim.protocol == "MCP"
+    return mcp and rule.target == claim.target and claim.verb in CONTROL and claim.path == ""
 
 
 def _speaks_of(rule, claim):

@@ -1,0 +1,138 @@
+import type { Claim } from "../../src/domain/claim.ts";
+import { conditionBodyBytesMax } from "../../src/domain/limits.ts";
+import { MCP_ASKS } from "../../src/domain/protocol-methods.ts";
+import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
+import type { Clock } from "../../src/native/clock.ts";
+import { native } from "../../src/native/crypto.ts";
+import type { Gate } from "../gate/gate.ts";
+import type { Permit } from "../gate/permit.ts";
+import type { Denial, Ending, Passage } from "./exchange.ts";
+import { filterList } from "./mcp-lists.ts";
+import {
+  asksIn,
+  claimOf,
+  type McpNotification,
+  type McpRequest,
+  type McpResponse,
+  mcpClaim,
+  type Unsound,
+} from "./mcp-message.ts";
+
+export interface McpGuardServices {
+  readonly gate: Gate;
+  readonly clock: Clock;
+  /** Lists show only what the lease in hand allows to ask for. */
+  readonly leasedLists: boolean;
+}
+
+const EMPTY = new Uint8Array(0);
+const JSON_FIELDS = ["content-type", "application/json"];
+
+/** Nothing passed in this direction. */
+const NOTHING: Passage = {
+  headerNames: [],
+  trailerNames: [],
+  bodySha256: native.sha256(EMPTY),
+  bodyBytes: 0,
+  messages: 0,
+};
+
+/** One message that passed whole, without what HTTP puts around it. */
+export const oneMessage = (bytes: Uint8Array): Passage => ({
+  ...NOTHING,
+  bodySha256: native.sha256(bytes),
+  bodyBytes: bytes.length,
+  messages: 1,
+});
+
+/** An ending of what never left this machine; the rest is the caller's to say. */
+export const LOCAL_ENDING: Omit<Ending, "verdict" | "reason" | "status"> = {
+  querySha256: EMPTY,
+  request: NOTHING,
+  response: NOTHING,
+  dialled: "",
+  peerCertificate: EMPTY,
+  firstByteUs: 0,
+  egressLastUs: 0,
+};
+
+/** What the gate says to the messages of one MCP server, whatever carries them. */
+export class McpGuard {
+  readonly #server: string;
+  readonly #services: McpGuardServices;
+
+  constructor(server: string, services: McpGuardServices) {
+    this.#server = server;
+    this.#services = services;
+  }
+
+  /** Leave for a message of the agent. */
+  admit(
+    message: McpRequest | McpNotification,
+    body: Uint8Array,
+    traceparent: string,
+  ): Promise<Permit | Denial> | Denial {
+    const claim = claimOf(this.#server, message);
+    if ("unsound" in claim) return this.refuse(claim, traceparent);
+    const readable = body.length > conditionBodyBytesMax ? "TOO_LONG" : body;
+    return this.admitClaim(claim, traceparent, (needs) =>
+      readInputs(needs, { query: "", fields: JSON_FIELDS, body: readable }),
+    );
+  }
+
+  admitClaim(
+    claim: Claim,
+    traceparent: string,
+    inputs: (needs: Needs) => ReturnType<typeof readInputs> = () => [],
+  ): Promise<Permit | Denial> {
+    return this.#services.gate.admit({ claim, traceparent, deadlineUs: 0, inputs });
+  }
+
+  /** Without a claim: what cannot be read is alike, so that no flood of it fills the ledger. */
+  refuse({ reason, detail }: Pick<Unsound, "reason" | "detail">, traceparent = ""): Denial {
+    return this.#services.gate.refuse({ claim: null, traceparent }, reason, `MCP: ${detail}`);
+  }
+
+  /** Leave for a request of the server to the agent. */
+  ask({ method }: Pick<McpRequest, "method">): Promise<Permit | Denial> | Denial {
+    if (MCP_ASKS.has(method) || method === "ping") {
+      return this.admitClaim(mcpClaim(this.#server, method), "");
+    }
+    const shown = JSON.stringify(method.slice(0, 80));
+    const detail = `${shown} is no method that a server has`;
+    return this.refuse({ reason: "PROTOCOL_UNSUPPORTED", detail });
+  }
+
+  /** Whether the agent may hear what the server says unasked. */
+  get mayHear(): boolean {
+    return this.#services.gate.allows(mcpClaim(this.#server, "session/listen"));
+  }
+
+  /**
+   * Leave for what a result asks the agent for: one action each, over once it was asked.
+   * @returns why it must not be asked; a fault of the result; null: it may pass.
+   */
+  async asksOf(response: McpResponse, raw: Uint8Array): Promise<Denial | string | null> {
+    const methods = asksIn(response);
+    if (methods === null) return "its result asks for something in a way that cannot be read";
+    for (const method of methods) {
+      const leave = await this.ask({ method });
+      if ("denied" in leave) return leave;
+      this.#services.gate.settle(leave, {
+        ...LOCAL_ENDING,
+        verdict: "COMPLETED",
+        reason: "UNSPECIFIED",
+        status: "mcp asked",
+        response: oneMessage(raw),
+        firstByteUs: this.#services.clock.nowUs(),
+      });
+    }
+    return null;
+  }
+
+  /** A list's answer as the agent is to see it. */
+  shown(method: string, answer: Buffer): Buffer {
+    if (!this.#services.leasedLists) return answer;
+    return filterList(this.#server, method, answer, (claim) => this.#services.gate.allows(claim));
+  }
+}
