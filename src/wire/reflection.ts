@@ -9,7 +9,8 @@ import { STATUS_CODES } from "./status.ts";
 
 /**
  * grpc.reflection.v1 from the descriptors that the services were generated with, so that any gRPC
- * client finds its way without our files. No extensions are declared anywhere.
+ * client finds its way without our files: services, messages, and the options that say where numbers
+ * come from.
  */
 export function reflection(services: readonly DescService[]): Handlers<typeof ServerReflection> {
   const all = [...services, ServerReflection];
@@ -28,6 +29,22 @@ export function reflection(services: readonly DescService[]): Handlers<typeof Se
         return fileAnswer(files.get(asked.value));
       case "fileContainingSymbol":
         return fileAnswer(symbols.get(asked.value));
+      case "fileContainingExtension": {
+        const { containingType, extensionNumber } = asked.value;
+        const declares = ({ extensions }: DescFile) =>
+          extensions.some(
+            (e) => e.extendee.typeName === containingType && e.number === extensionNumber,
+          );
+        return fileAnswer([...files.values()].find(declares));
+      }
+      case "allExtensionNumbersOfType": {
+        const extensionNumber = [...files.values()]
+          .flatMap((f) => f.extensions)
+          .filter((e) => e.extendee.typeName === asked.value)
+          .map((e) => e.number);
+        const value = { baseTypeName: asked.value, extensionNumber };
+        return { case: "allExtensionNumbersResponse", value } as const;
+      }
       default:
         return fileAnswer(undefined);
     }
@@ -56,6 +73,7 @@ function index(file: DescFile, files: Map<string, DescFile>, symbols: Map<string
     for (const m of message.nestedMessages) add(m);
   };
   for (const m of file.messages) add(m);
+  for (const e of file.extensions) symbols.set(e.typeName, file);
   for (const e of file.enums) symbols.set(e.typeName, file);
   for (const s of file.services) {
     symbols.set(s.typeName, file);

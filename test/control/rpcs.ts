@@ -26,9 +26,10 @@ const files = modules.flatMap((m) =>
   ),
 );
 
-export const SERVICES = files
-  .flatMap((f) => f.services)
-  .filter((s) => !SERVED_BY_SIDECARS.includes(s.typeName));
+const all = files.flatMap((f) => f.services);
+/** Of sidecars, too. */
+export const ALL_METHODS: readonly DescMethod[] = all.flatMap((s) => s.methods);
+export const SERVICES = all.filter((s) => !SERVED_BY_SIDECARS.includes(s.typeName));
 export const METHODS: readonly DescMethod[] = SERVICES.flatMap((s) => s.methods);
 export const nameOf = (m: DescMethod): string => `${m.parent.typeName}/${m.name}`;
 export const accessTo = (m: DescMethod): Access => accessOf(m.parent, m.name);

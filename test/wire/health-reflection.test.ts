@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, expect, test } from "vitest";
 import { TenantService } from "../../src/gen/dragons/v1/authority_pb.ts";
+import { source, unsourced } from "../../src/gen/dragons/v1/sources_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
 import {
   Health,
@@ -94,6 +95,23 @@ test("what is not there is said to be so", async () => {
       value: { errorCode: 5 },
     });
   }
+});
+
+test("the options that say where numbers come from are found by the field options that they extend", async () => {
+  const containingType = "google.protobuf.FieldOptions";
+  async function* ask() {
+    yield { messageRequest: { case: "allExtensionNumbersOfType", value: containingType } } as const;
+    const value = { containingType, extensionNumber: source.number };
+    yield { messageRequest: { case: "fileContainingExtension", value } } as const;
+  }
+  const answers = [];
+  for await (const answer of createClient(ServerReflection, channel).serverReflectionInfo(ask())) {
+    answers.push(answer.messageResponse);
+  }
+  expect(answers).toMatchObject([
+    { value: { extensionNumber: [source.number, unsourced.number] } },
+    { case: "fileDescriptorResponse" },
+  ]);
 });
 
 test("health changes are told as they come, an unknown service too", async () => {
