@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { normaliseAuthority } from "../src/domain/claim.ts";
 import { purposeMax } from "../src/domain/limits.ts";
 import { isPrintable } from "../src/domain/printable.ts";
+import { RESTARTS, type Restart } from "../src/domain/restart.ts";
 
 /** A setting that cannot be used: names it and says what would do. The process exits 78. */
 export class ConfigError extends Error {
@@ -58,6 +59,8 @@ export interface SidecarConfig {
   readonly stdinEof: boolean;
   /** The agent to launch once authority is held; empty: it is started by somebody else. */
   readonly agent: readonly string[];
+  /** When that agent is started again. */
+  readonly restart: Restart;
 }
 
 export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--token FILE] [options]
@@ -80,6 +83,7 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --goal TEXT          what this run is for; stands in every receipt
   --ready-file FILE    written whole once calls are accepted
   --stdin-eof          end when standard input ends
+  --restart WHEN       start the agent again: never, on-failure or always   [never]
 `;
 
 function parseAddress(text: string, field: string): Address {
@@ -119,6 +123,12 @@ function goalOf(text: string): string {
   throw new UsageError(`--goal: must be one line of at most ${purposeMax} printable characters`);
 }
 
+function restartOf(text: string): Restart {
+  const restart = RESTARTS.find((r) => r === text);
+  if (restart !== undefined) return restart;
+  throw new UsageError(`--restart: ${text} is none of ${RESTARTS.join(", ")}`);
+}
+
 /** @throws UsageError */
 export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
   let values: ReturnType<typeof parse>["values"];
@@ -152,6 +162,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     readyFile: values["ready-file"] ?? null,
     stdinEof: values["stdin-eof"] ?? false,
     agent: positionals,
+    restart: restartOf(values.restart ?? "never"),
   };
 }
 
@@ -176,5 +187,6 @@ const parse = (args: readonly string[]) =>
       goal: { type: "string" },
       "ready-file": { type: "string" },
       "stdin-eof": { type: "boolean" },
+      restart: { type: "string" },
     },
   });

@@ -3,11 +3,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { systemClock } from "../src/native/clock.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime } from "./lifetime.ts";
 import type { Governor } from "./tether/governor.ts";
 
 const proxy = { address: "127.0.0.1:1", credential: "c", caFile: "ca", bundleFile: "bundle" };
+
+const NEVER = { policy: "never", clock: systemClock } as const;
 
 /** A lifetime over parts that do nothing but be ended. */
 function begun(firstLease: "MEASURED" | "DRIFTED") {
@@ -29,7 +32,7 @@ function begun(firstLease: "MEASURED" | "DRIFTED") {
 test("an agent whose files changed before its start is not started: exit 78, and the centre hears", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lifetime-"));
   const { lifetime, said } = begun("DRIFTED");
-  await lifetime.launch(["touch", join(folder, "ran")], proxy);
+  await lifetime.launch(["touch", join(folder, "ran")], proxy, NEVER);
   expect(await lifetime.done).toBe(78);
   expect(said).toEqual(["agent not started", "stack closed", "last word"]);
   expect(existsSync(join(folder, "ran"))).toBe(false);
@@ -38,7 +41,7 @@ test("an agent whose files changed before its start is not started: exit 78, and
 
 test("an agent as measured is started, and its exit code is ours", async () => {
   const { lifetime } = begun("MEASURED");
-  await lifetime.launch(["sh", "-c", "exit 7"], proxy);
+  await lifetime.launch(["sh", "-c", "exit 7"], proxy, NEVER);
   expect(await lifetime.done).toBe(7);
 });
 

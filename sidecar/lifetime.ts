@@ -1,6 +1,9 @@
 import { drainUs } from "../src/domain/limits.ts";
+import type { Restart } from "../src/domain/restart.ts";
+import type { Clock } from "../src/native/clock.ts";
 import { agentEnvironment, type ProxyFacts } from "./agent/environment.ts";
-import { type Agent, launchAgent } from "./agent/launch.ts";
+import { launchAgent } from "./agent/launch.ts";
+import { SupervisedAgent } from "./agent/supervised.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import type { Report } from "./report.ts";
 import type { Stack } from "./stack.ts";
@@ -27,7 +30,7 @@ interface Running {
 
 /** From accepting calls to the exit code: the agent's launch, its end, ours, and a ledger that fails. */
 export class Lifetime implements Sidecar {
-  agent: Agent | null = null;
+  agent: SupervisedAgent | null = null;
   readonly #report: Report;
   readonly #done = Promise.withResolvers<number>();
   #running: Running | null = null;
@@ -48,7 +51,11 @@ export class Lifetime implements Sidecar {
   }
 
   /** Starts the agent once authority is held, and ends as it does. */
-  async launch(command: readonly string[], proxy: ProxyFacts): Promise<void> {
+  async launch(
+    command: readonly string[],
+    proxy: ProxyFacts,
+    { policy, clock }: { policy: Restart; clock: Clock },
+  ): Promise<void> {
     const { governor } = this.#running as Running;
     const measured = await governor.firstLease;
     if (this.#stopping) return;
@@ -58,7 +65,13 @@ export class Lifetime implements Sidecar {
       });
       return this.#stop(EXIT_CONFIG);
     }
-    this.agent = launchAgent(command, agentEnvironment(process.env, proxy));
+    this.agent = new SupervisedAgent({
+      start: () => launchAgent(command, agentEnvironment(process.env, proxy)),
+      policy,
+      clock,
+      report: this.#report,
+      changed: () => governor.agentChanged(),
+    });
     governor.beatNow();
     await this.#stop(await this.agent.exited);
   }

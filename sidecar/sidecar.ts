@@ -135,7 +135,10 @@ async function compose(start: Start): Promise<Sidecar> {
     manifest: manifestLabel(authority.manifest),
   });
   report("accepting calls", { proxy, instance: instanceId });
-  if (config.agent.length > 0) void lifetime.launch(config.agent, { address: proxy, ...settings });
+  if (config.agent.length > 0) {
+    const supervision = { policy: config.restart, clock };
+    void lifetime.launch(config.agent, { address: proxy, ...settings }, supervision);
+  }
   return lifetime;
 }
 

@@ -14,7 +14,7 @@ import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Jump, SteadyClock } from "../../src/native/steady-clock.ts";
 import { Drift } from "../agent/drift.ts";
-import type { Agent } from "../agent/launch.ts";
+import type { SupervisedAgent } from "../agent/supervised.ts";
 import type { AuthorityHolder } from "../gate/authority.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { Latch } from "../identity/latch.ts";
@@ -25,7 +25,7 @@ import { type Report, reportObserving } from "../report.ts";
 import { CosignedHeads } from "./cosigned.ts";
 import { heartbeat } from "./heartbeat.ts";
 import { spentUnder } from "./spent.ts";
-import { startTether, type Tether, type TetherClient } from "./tether.ts";
+import { type BeatOf, startTether, type Tether, type TetherClient } from "./tether.ts";
 
 export interface GovernorParts {
   readonly client: TetherClient;
@@ -44,7 +44,7 @@ export interface GovernorParts {
   readonly manifestHash: Uint8Array;
   /** manifest_hash of the agent's files as they are now. Rejects when they cannot be measured. */
   readonly measure: () => Promise<Uint8Array>;
-  readonly agent: () => Agent | null;
+  readonly agent: () => SupervisedAgent | null;
   /** What must be kept cannot be: nothing more may be promised. */
   readonly storageFailed: (error: Error) => void;
 }
@@ -155,6 +155,12 @@ export class Governor {
   /** Something happened that the control plane should hear of before the next beat is due. */
   beatNow(): void {
     this.tether?.beatNow();
+  }
+
+  /** Another agent is at work, or is about to be: what the last one did is not held against it. */
+  agentChanged(): void {
+    this.#parts.progress.anew();
+    this.beatNow();
   }
 
   /** Some file of the agent may have changed. */
@@ -294,6 +300,7 @@ export class Governor {
     const { holder, report, agent } = this.#parts;
     const { quarantined, stopped, drifted } = holder.standing;
     let outcome: "DONE" | "IGNORED" = "DONE";
+    let detail = "";
     switch (body.kind) {
       case "QUARANTINE":
         holder.set({ quarantined: true });
@@ -307,6 +314,16 @@ export class Governor {
         agent()?.signal("SIGTERM");
         break;
       case "RESYNC":
+        // Receipts go with the beat below, and by it a lease is earned.
+        break;
+      case "RESTART_AGENT":
+        if (agent()?.restart() === true) break;
+        outcome = "IGNORED";
+        detail = agent() === null ? "no agent is supervised" : "its policy is never to restart";
+        break;
+      case "REATTACH":
+        // The next session begins with the result.
+        setImmediate(() => this.tether?.attachAnew(`told to by ${body.directiveId}`));
         break;
       default:
         outcome = "IGNORED";
@@ -321,30 +338,27 @@ export class Governor {
     report("directive", { kind: body.kind, reason: body.reason });
     this.#results = [
       ...this.#results.slice(-3),
-      { directiveId: body.directiveId, outcome, detail: "" },
+      { directiveId: body.directiveId, outcome, detail },
     ];
     this.beatNow();
   }
 
-  async #beat(session: { epoch: number; counter: number; intervalUs: number }) {
+  async #beat(session: BeatOf) {
     const { agent, authority, clock, holder, ledger, progress } = this.#parts;
     // Without a lease nothing else would see that the files were put back. What they had become is
     // said first: the control plane may not have heard of it.
     if (holder.standing.drifted && session.counter > 1) await this.#drift.look();
-    const asked = performance.now();
-    await new Promise((resolve) => setImmediate(resolve));
-    const loopLagUs = Math.round((performance.now() - asked) * 1000);
     const nowUs = clock.nowUs();
     const body = heartbeat({
       heartbeatId: newId("hbt", this.#ids),
       tenantId: authority.genesis.body.tenantId,
       sessionEpoch: session.epoch,
       counter: session.counter,
-      intervalUs: session.intervalUs,
+      dueInUs: session.dueInUs,
       nowUs,
       monotonicUs: clock.monotonicUs(),
       suspendedUs: clock.suspendedUs(),
-      loopLagUs,
+      loopLagUs: session.loopLagUs,
       agent: agent(),
       ledger,
       novelty: progress.novelty(nowUs),

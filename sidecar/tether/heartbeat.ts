@@ -2,7 +2,7 @@ import type { Infer } from "../../src/domain/canonical.ts";
 import type { HeartbeatBody, Novelty } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import type { Verified } from "../../src/domain/signed.ts";
-import type { Agent } from "../agent/launch.ts";
+import type { SupervisedAgent } from "../agent/supervised.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 
 /** What a beat is made of, read at one moment. The agent has no part in it. */
@@ -14,9 +14,10 @@ export interface BeatFacts {
   readonly nowUs: number;
   readonly monotonicUs: number;
   readonly suspendedUs: number;
-  readonly intervalUs: number;
+  /** Until the next beat. */
+  readonly dueInUs: number;
   readonly loopLagUs: number;
-  readonly agent: Agent | null;
+  readonly agent: SupervisedAgent | null;
   readonly ledger: WorkLedger;
   readonly novelty: Infer<typeof Novelty>;
   readonly lastProgressUs: number;
@@ -46,8 +47,8 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     wallUs: nowUs,
     monotonicUs: facts.monotonicUs,
     suspendedUs: facts.suspendedUs,
-    nextDueUs: nowUs + facts.intervalUs,
-    child: agent === null ? "ABSENT" : exit === null ? "RUNNING" : "EXITED",
+    nextDueUs: nowUs + facts.dueInUs,
+    child: agent?.state() ?? "ABSENT",
     childExit: exit === null ? 0 : 1 + exit,
     inFlight: stats.openIntents,
     oldestInFlightUs:

@@ -32,6 +32,7 @@ import { Queue } from "../../src/wire/queue.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import type { Adopted, HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
+import { pace } from "./pace.ts";
 import { HeaderSync } from "./sync.ts";
 
 /** The two streams of a session. */
@@ -87,11 +88,16 @@ export interface TetherParts {
   readonly chance: () => number;
   readonly events: TetherEvents;
   /** A beat as of now; the tether signs it. */
-  readonly beat: (session: {
-    epoch: number;
-    counter: number;
-    intervalUs: number;
-  }) => Promise<HeartbeatBody>;
+  readonly beat: (session: BeatOf) => Promise<HeartbeatBody>;
+}
+
+/** Which beat of which session, and what the tether saw by itself. */
+export interface BeatOf {
+  readonly epoch: number;
+  readonly counter: number;
+  /** Until the next beat, unless something happens before. */
+  readonly dueInUs: number;
+  readonly loopLagUs: number;
 }
 
 export interface Tether {
@@ -217,6 +223,10 @@ class Session {
   #syncTimer: Timer | null = null;
   #sync: HeaderSync | null = null;
   #beating: Promise<void> = Promise.resolve();
+  /** When the last beat was handed over, by the monotonic clock; and how long the last answer took. */
+  #sentUs = 0;
+  #answeredUs = 0;
+  #answerUs = 0;
   readonly #ended = Promise.withResolvers<void>();
   /** Empty: nobody has said yet. */
   #why = "";
@@ -306,6 +316,12 @@ class Session {
       }
       case "keyset":
         return this.#rekeyed(message.value);
+      case "heartbeatAck":
+        if (Number(message.value.counter) === this.#counter) {
+          this.#answeredUs = clock.monotonicUs();
+          this.#answerUs = this.#answeredUs - this.#sentUs;
+        }
+        return;
       case "cosigned":
         return events.cosigned(message.value.note);
       case "leaseWithheld":
@@ -449,16 +465,27 @@ class Session {
   async #beat(): Promise<void> {
     const { beat, clock, ledgerSigner, events } = this.#parts;
     if (this.#signal.aborted) return;
+    const loopLagUs = await lagOfLoop();
+    // An answer that is still owed is late by now, too.
+    const owedUs = this.#answeredUs < this.#sentUs ? clock.monotonicUs() - this.#sentUs : 0;
+    const lagUs = Math.max(loopLagUs, this.#answerUs, owedUs);
+    const dueInUs = pace(this.#intervalUs, lagUs, this.#parts.chance());
     try {
       this.#sync?.pump();
-      const session = { epoch: this.epoch, counter: ++this.#counter, intervalUs: this.#intervalUs };
+      const session = { epoch: this.epoch, counter: ++this.#counter, dueInUs, loopLagUs };
       const signed = await signBody(HEARTBEAT, await beat(session), [ledgerSigner]);
+      this.#sentUs = clock.monotonicUs();
       this.#out.push({ message: { case: "heartbeat", value: signed } });
     } catch (error) {
       events.rejected("heartbeat", (error as Error).message);
     }
-    // A little early or late each time, so that a fleet's beats spread out by themselves.
-    const jitter = 0.9 + 0.2 * this.#parts.chance();
-    this.#timer = clock.after(this.#intervalUs * jitter, () => this.beatNow());
+    this.#timer = clock.after(dueInUs, () => this.beatNow());
   }
+}
+
+/** How long the event loop takes to come round, microseconds. */
+async function lagOfLoop(): Promise<number> {
+  const asked = performance.now();
+  await new Promise((resolve) => setImmediate(resolve));
+  return Math.round((performance.now() - asked) * 1000);
 }

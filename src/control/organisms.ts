@@ -145,11 +145,18 @@ export class Organisms {
     return rows;
   }
 
-  /** Tells a sidecar something that follows from no transition of now: once it is recorded. */
-  direct(instanceId: string, kind: DirectiveBody["kind"], reason: string): Promise<unknown> {
-    return this.#exclusively(async () => [
-      await this.#directive(this.#organism(instanceId), kind, reason),
-    ]);
+  /**
+   * Tells a sidecar something that follows from no transition of now: once it is recorded. Resolves with
+   * the directive's id.
+   */
+  async direct(instanceId: string, kind: DirectiveBody["kind"], reason: string): Promise<string> {
+    let directiveId = "";
+    await this.#exclusively(async () => {
+      const artifact = await this.#directive(this.#organism(instanceId), kind, reason);
+      directiveId = artifact.artifact.body.directiveId;
+      return [artifact];
+    });
+    return directiveId;
   }
 
   /** A sign of our own life, and a look at the clock for everybody. At least once a second. */
@@ -304,7 +311,7 @@ export class Organisms {
     { instanceId, view }: Organism,
     kind: DirectiveBody["kind"],
     reason: string,
-  ): Promise<Recordable> {
+  ): Promise<Recordable & { what: "directive" }> {
     const issuedAtUs = this.#tenant.nowUs();
     const artifact = await this.#tenant.issue(DIRECTIVE, {
       version: 1,

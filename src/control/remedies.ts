@@ -26,6 +26,8 @@ interface Course {
   condition: ConditionType;
   /** Remedies sent so far. */
   sent: number;
+  /** The last of them; empty: it is being recorded. */
+  directiveId: string;
   /** When the last one must have worked, or the next course may begin. */
   untilUs: number;
   backoffUs: number;
@@ -64,7 +66,7 @@ export class Remedies {
     const started = { kind: "remedy", outcome: "STARTED", condition, artifact } as const;
     if (this.#organisms.input(instanceId, started).refused !== null) return;
     const backoffUs = before?.backoffUs ?? remedyBackoffMinUs;
-    const course = { condition, sent: 0, untilUs: 0, backoffUs };
+    const course = { condition, sent: 0, directiveId: "", untilUs: 0, backoffUs };
     this.#courses.set(instanceId, course);
     this.#send(instanceId, course, nowUs);
   }
@@ -85,7 +87,11 @@ export class Remedies {
       if (view.remedy !== "SUCCEEDED") outcome("SUCCEEDED");
       return;
     }
-    if (nowUs < course.untilUs) return;
+    // Whoever says that it did not do it is not waited for.
+    const results = view.facts.beat.directiveResults;
+    const result = results.find((r) => r.directiveId === course.directiveId);
+    const undone = result !== undefined && result.outcome !== "DONE";
+    if (nowUs < course.untilUs && !undone) return;
     if (sent < (REMEDIES[condition]?.length ?? 0)) {
       this.#send(instanceId, course, nowUs);
       return;
@@ -99,10 +105,16 @@ export class Remedies {
     const kind = REMEDIES[course.condition]?.[course.sent];
     if (kind === undefined) return;
     course.sent += 1;
+    course.directiveId = "";
     course.untilUs = nowUs + remedyUs;
-    this.#organisms.direct(instanceId, kind, `${course.condition} persists`).catch(() => {
-      // The tenant has failed for good, and its owner is told so.
-    });
+    this.#organisms.direct(instanceId, kind, `${course.condition} persists`).then(
+      (directiveId) => {
+        course.directiveId = directiveId;
+      },
+      () => {
+        // The tenant has failed for good, and its owner is told so.
+      },
+    );
   }
 }
 
@@ -112,6 +124,7 @@ function resumed(view: OrganismView, nowUs: number): Course {
   return {
     condition: condition ?? "UNSPECIFIED",
     sent: CONDITION_TYPES.length,
+    directiveId: "",
     untilUs: nowUs + remedyUs,
     backoffUs: remedyBackoffMinUs,
   };
@@ -123,8 +136,12 @@ function curable(
   { lease }: LedgerRecord,
   nowUs: number,
 ): Condition | undefined {
-  return view.conditions
-    .filter((c) => REMEDIES[c.type] !== undefined && nowUs - c.sinceUs >= remedyPatienceUs)
-    .filter((c) => c.type !== "LEASE_ZERO" || lease?.revokedEpoch === 0)
-    .sort((a, b) => a.sinceUs - b.sinceUs)[0];
+  return (
+    view.conditions
+      // How long a stall is waited out is the grant's to say.
+      .filter((c) => c.type === "STALLED" || nowUs - c.sinceUs >= remedyPatienceUs)
+      .filter((c) => REMEDIES[c.type] !== undefined)
+      .filter((c) => c.type !== "LEASE_ZERO" || lease?.revokedEpoch === 0)
+      .sort((a, b) => a.sinceUs - b.sinceUs)[0]
+  );
 }

@@ -283,6 +283,18 @@ export const fingerprintsMax = 4096;
 
 // Remedies
 
+// An agent that is started again
+
+/** Microseconds before the first restart; doubled each time, up to the last. */
+export const agentBackoffMinUs = 1 * SECOND_US;
+export const agentBackoffMaxUs = 60 * SECOND_US;
+/** Microseconds after which a start has lasted, and the next failure is the first again. */
+export const agentSettledUs = 5 * MINUTE_US;
+/** Restarts in a row of which none lasted: then it has failed. */
+export const agentRestartsMax = 8;
+/** Microseconds between asking it to end and ending it. */
+export const agentTermUs = 5 * SECOND_US;
+
 /** Microseconds that a condition lasts before anything is tried: most pass by themselves. */
 export const remedyPatienceUs = 30 * SECOND_US;
 /** Microseconds that one remedy has to work. */

@@ -120,6 +120,16 @@ test("counts leave with their part of the window; what was seen stays seen", () 
   });
 });
 
+test("another agent begins with no counts, and is not new for doing what was done", () => {
+  const progress = fresh();
+  progress.record(read, T);
+  progress.anew();
+  expect(progress.novelty(T)).toMatchObject({ outcomes: 0, actions: 0 });
+  progress.record(read, T + 1);
+  expect(progress.novelty(T + 1)).toMatchObject({ outcomes: 0, actions: 1 });
+  expect(progress.lastProgressUs).toBe(T);
+});
+
 test("a clock set back neither loses counts nor moves progress back", () => {
   const progress = fresh();
   progress.record(read, T);

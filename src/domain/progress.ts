@@ -114,6 +114,12 @@ export class Progress {
     return habit;
   }
 
+  /** Counts from nothing again: another agent is at work. What was seen stays seen. */
+  anew(): void {
+    this.#parts = [];
+    this.#lastEffect = "";
+  }
+
   /** How much was new in the window that ends now. */
   novelty(nowUs: number): Infer<typeof Novelty> {
     this.#current(nowUs);

@@ -9,6 +9,7 @@ import { isOpaque, NO_LIMITS } from "../../domain/grant.ts";
 import { opaqueBytesOffered, runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
+import { RESTARTS, type Restart } from "../../domain/restart.ts";
 import { coversRule, type Rule } from "../../domain/rule.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
 import type { Measured } from "../../native/manifest-file.ts";
@@ -34,6 +35,7 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
                     'grpc payments.v1.Payments/{Get,List}* at 127.0.0.1:50051'
                     'http GET https://ledger.internal/v1/entries/*'
   --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
+  --restart WHEN    start the agent again: never, on-failure or always  [never]
   --goal TEXT       what this run is for; stands in every receipt
   --yes             grant what the manifest asks for without a question
   --profile FILE    which control plane and keys      [.dragons/profile.json]
@@ -43,6 +45,7 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
 export interface Wanted {
   readonly manifest: string | null;
   readonly allow: readonly Rule[];
+  readonly restart: Restart;
   readonly goal: string;
   readonly yes: boolean;
   readonly profile: string | undefined;
@@ -108,9 +111,14 @@ export function parse(
         ),
     );
   }
+  const restart = RESTARTS.find((r) => r === (values.restart ?? "never"));
+  if (restart === undefined) {
+    throw new Failure(EXIT.usage, `--restart: ${values.restart} is none of ${RESTARTS.join(", ")}`);
+  }
   const wanted = {
     manifest: values.manifest ?? null,
     allow: (values.allow ?? []).map(parseAllow),
+    restart,
     goal: values.goal ?? "",
     yes: values.yes ?? false,
     profile: values.profile,
@@ -128,6 +136,7 @@ const parseFlags = (args: readonly string[], ownFlags: OwnFlags) =>
       manifest: { type: "string" },
       allow: { type: "string", multiple: true },
       contain: { type: "string" },
+      restart: { type: "string" },
       goal: { type: "string" },
       yes: { type: "boolean" },
       profile: { type: "string" },
@@ -194,6 +203,7 @@ export async function board(
     "--manifest": file,
     "--folder": folder,
     "--proxy": "127.0.0.1:0",
+    "--restart": wanted.restart,
     "--goal": wanted.goal,
   };
   const args = [...Object.entries(flags).flat(), "--", ...wanted.command];
