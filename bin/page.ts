@@ -1,10 +1,11 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { rolldown } from "rolldown";
 
 const HOME = join(import.meta.dirname, "..");
 const ROOM = join(HOME, "src/console");
+const VERIFIERS = join(HOME, "verifiers");
 
 /**
  * The auditor's page as one HTML file: style, page and verifier inlined, and a policy that lets these
@@ -20,6 +21,8 @@ export async function buildPage(): Promise<string> {
     `script-src ${hashOf(script)}`,
     `style-src ${hashOf(style)}`,
     "worker-src blob:",
+    "require-trusted-types-for 'script'",
+    "trusted-types verifier",
     "base-uri 'none'",
     "form-action 'none'",
   ].join("; ");
@@ -61,3 +64,26 @@ const source = (name: string): string => readFileSync(join(ROOM, name), "utf8");
 
 const hashOf = (text: string): string =>
   `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+
+/**
+ * What a release publishes of the two verifiers, as `sha256sum -c` reads it: `<hex>  <path>`, of the page
+ * given and of each file of the one in Python, from the folder `verifiers`.
+ */
+export function sums(page: string): string {
+  const python = readdirSync(join(VERIFIERS, "python"), { recursive: true, encoding: "utf8" })
+    .map((path) => `python/${path}`)
+    .filter((path) => /\.(py|md|txt|toml)$/.test(path));
+  const files = new Map<string, string | Uint8Array>([
+    ["page/auditor.html", page],
+    ...python.sort().map((path) => [path, readFileSync(join(VERIFIERS, path))] as const),
+  ]);
+  const line = ([path, bytes]: [string, string | Uint8Array]) =>
+    `${createHash("sha256").update(bytes).digest("hex")}  ${path}\n`;
+  return [...files].map(line).join("");
+}
+
+if (import.meta.main) {
+  const page = await buildPage();
+  writeFileSync(join(VERIFIERS, "page/auditor.html"), page);
+  writeFileSync(join(VERIFIERS, "SHA256SUMS"), sums(page));
+}

@@ -490,6 +490,8 @@ export const storyShowMsMax = 30_000;
 export const packFrameBytesMax = 4 * MIB;
 /** UTF-16 units of a trust file: a hundred witnesses fit. */
 export const trustFileMax = 64 * KIB;
+/** Receipts that the auditor's page lists: a few hundred bytes each in a browser; all of them are verified. */
+export const pageReceiptsMax = 250_000;
 /** Ranges that a flag lists in a report; those beyond are counted. */
 export const flagRangesMax = 1000;
 

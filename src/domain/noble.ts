@@ -7,6 +7,9 @@ import { Recent } from "./recent.ts";
 
 hashes.sha512 = sha512;
 
+/** SHA-256 of what is too large to hold, piece by piece. */
+export const sha256Stream = () => sha256.create();
+
 type KeyVerdict = ReturnType<Crypto["keyProblem"]> | "OK";
 
 /** A key's check multiplies a point; the same few keys come again and again. */

@@ -229,6 +229,7 @@ class Reading {
     this.tally.preamble(ledger);
     this.ledgers.push(ledger);
     this.#ledger = ledger;
+    this.#options.onLedger?.(ledger);
     return ledger;
   }
 
