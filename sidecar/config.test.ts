@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { parseSidecarArgs, UsageError } from "./config.ts";
+import { parseSidecarArgs, standingOf, UsageError } from "./config.ts";
 
 const NEEDED = ["--data", "/var/lib/x/", "--manifest", "/srv/agent/dragon.yaml"];
 
@@ -34,12 +34,21 @@ test("a route is normalised once, as claims are", () => {
   ]);
 });
 
+test("a gateway's agent cannot go round it, and every receipt says so", () => {
+  const config = parseSidecarArgs([...NEEDED, "--gateway", "[::]:15001"]);
+  expect(config.gateway).toEqual({ host: "::", port: 15_001 });
+  expect(standingOf(config).enforcement).toBe("GATEWAY");
+  expect(standingOf(parseSidecarArgs(NEEDED)).enforcement).toBe("ADVISORY");
+});
+
 describe("what cannot be used is refused, naming the flag", () => {
   test.each([
     [["--manifest", "m"], /--data is missing/],
     [["--data", "d"], /--manifest is missing/],
     [[...NEEDED, "--proxy", "7071"], /--proxy: 7071 is not HOST:PORT/],
     [[...NEEDED, "--proxy", "127.0.0.1:70000"], /--proxy/],
+    [[...NEEDED, "--gateway", "15001"], /--gateway: 15001 is not HOST:PORT/],
+    [[...NEEDED, "--gateway", "[::]:0"], /--gateway: \[::\]:0 has no port/],
     [[...NEEDED, "--route", "9000"], /--route: 9000 is not LISTEN=UPSTREAM/],
     [[...NEEDED, "--route", "127.0.0.1:1=ftp://x:1"], /--route: upstream ftp:/],
     [[...NEEDED, "--route", "127.0.0.1:1=http://0x7f.1:80"], /--route/],

@@ -45,6 +45,8 @@ export interface SidecarConfig {
   /** What is measured: the folder that the manifest's globs start from. */
   readonly agentFolder: string;
   readonly proxy: Address;
+  /** Where the kernel hands over what whoever is behind this machine dials; null: nobody is. */
+  readonly gateway: Address | null;
   /** File with this launch's proxy password; null: a fresh one is made. */
   readonly credentialFile: string | null;
   readonly routes: readonly Route[];
@@ -63,6 +65,10 @@ export interface SidecarConfig {
   readonly restart: Restart;
 }
 
+/** How the agent is measured, and whether it could go round: as every receipt says. */
+export const standingOf = ({ gateway }: SidecarConfig) =>
+  ({ measure: "FILES", enforcement: gateway === null ? "ADVISORY" : "GATEWAY" }) as const;
+
 export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--token FILE] [options]
 
   --data DIR           ledger, authority and admin socket of one instance
@@ -75,6 +81,8 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --manifest FILE      dragon.yaml of the agent
   --folder DIR         the agent's folder, measured         [the manifest's]
   --proxy HOST:PORT    where the forward proxy listens      [127.0.0.1:7071]
+  --gateway HOST:PORT  where the kernel hands over what a pod or machine behind this one dials;
+                       dragons gateway rules prints what has it do so
   --credential FILE    proxy password of this launch        [a fresh one is made]
   --route L=U          reverse route, 127.0.0.1:9000=http://host:port; may repeat
   --mcp-lists WHICH    all: agents see what MCP servers list; leased: only what
@@ -93,6 +101,13 @@ function parseAddress(text: string, field: string): Address {
     throw new UsageError(`${field}: ${text} is not HOST:PORT; write for example 127.0.0.1:7071`);
   }
   return { host: (match[1] ?? match[2]) as string, port };
+}
+
+/** With its port, which the kernel's rules name. */
+function parseGateway(text: string): Address {
+  const at = parseAddress(text, "--gateway");
+  if (at.port === 0) throw new UsageError(`--gateway: ${text} has no port; write [::]:15001`);
+  return at;
 }
 
 function parseRoute(text: string): Route {
@@ -154,6 +169,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     manifestFile,
     agentFolder: values.folder ?? dirname(manifestFile),
     proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
+    gateway: values.gateway === undefined ? null : parseGateway(values.gateway),
     credentialFile: values.credential ?? null,
     routes: (values.route ?? []).map(parseRoute),
     leasedLists: leasedLists(values["mcp-lists"] ?? "all"),
@@ -180,6 +196,7 @@ const parse = (args: readonly string[]) =>
       manifest: { type: "string" },
       folder: { type: "string" },
       proxy: { type: "string" },
+      gateway: { type: "string" },
       credential: { type: "string" },
       route: { type: "string", multiple: true },
       "mcp-lists": { type: "string" },

@@ -12,11 +12,10 @@ import { holdFolder } from "../src/native/hold.ts";
 import { SteadyClock } from "../src/native/steady-clock.ts";
 import type { Denial } from "./adapters/exchange.ts";
 import { AgentFiles } from "./agent/files.ts";
-import { ConfigError, type SidecarConfig } from "./config.ts";
+import { ConfigError, type SidecarConfig, standingOf } from "./config.ts";
 import { AuthorityHolder } from "./gate/authority.ts";
 import { authorityDecider } from "./gate/decide.ts";
 import { Gate, type RunFacts } from "./gate/gate.ts";
-import { MEASURED } from "./identity/held-authority.ts";
 import { type Instance, openInstance } from "./identity/instance.ts";
 import { Latch } from "./identity/latch.ts";
 import { LeaseLog } from "./identity/lease-log.ts";
@@ -108,6 +107,7 @@ async function compose(start: Start): Promise<Sidecar> {
     progress,
     passing: (scope) => gate.passing(scope),
     agent: () => lifetime.agent,
+    enforcement: standingOf(config).enforcement,
     storageFailed: (error) => lifetime.storageFailed(error),
   });
   const admin = await openAdmin(settings.adminPath, {
@@ -210,8 +210,7 @@ function openGate(
     manifestHash,
     purpose: authority.grant.body.purpose,
     goal: config.goal,
-    measure: MEASURED,
-    enforcement: "ADVISORY",
+    ...standingOf(config),
     servers: authority.manifest.servers,
   };
   const gate = new Gate(ledger, holder, clock, facts, {
@@ -230,7 +229,7 @@ async function listen(
   { credential, upstreamCa, ca }: Settings,
   passesUnread: StackConfig["passesUnread"],
 ): Promise<Stack> {
-  const { proxy, routes, leasedLists } = config;
+  const { proxy, gateway, routes, leasedLists } = config;
   const agentUid = process.getuid?.() ?? 0;
   const stack = await openStack({
     config: {
@@ -239,6 +238,7 @@ async function listen(
       routes,
       agentUid,
       transparent: null,
+      gateway,
       passesUnread,
       servers,
       leasedLists,
@@ -267,7 +267,10 @@ function denialReport(event: "denied" | "WOULD_DENY", report: Report): (denial: 
 
 /** Whoever else has the port, or no such address: a setting, and no fault of ours. */
 function unlistenable(error: unknown): unknown {
-  const { syscall, message } = error as NodeJS.ErrnoException;
+  const { name, syscall, message } = error as NodeJS.ErrnoException;
+  if (name === "SystemCallFailed") {
+    return new ConfigError(`--gateway: ${message}; it takes CAP_NET_ADMIN, and Linux`);
+  }
   if (syscall !== "listen" && syscall !== "getaddrinfo") return error;
-  return new ConfigError(`--proxy or --route cannot be listened on: ${message}`);
+  return new ConfigError(`--proxy, --route or --gateway cannot be listened on: ${message}`);
 }

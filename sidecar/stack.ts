@@ -13,6 +13,7 @@ import { serveOpaque } from "./adapters/opaque.ts";
 import type { Gate } from "./gate/gate.ts";
 import { Demux } from "./listeners/demux.ts";
 import { proxyDoor, UNBOUND } from "./listeners/forward-proxy.ts";
+import { gatewayListener } from "./listeners/gateway.ts";
 import { type ReverseRoute, reverseListener } from "./listeners/reverse.ts";
 import { TlsTerminator } from "./listeners/tls.ts";
 import { allowTransparent, type NameOf, transparentListener } from "./listeners/transparent.ts";
@@ -46,6 +47,8 @@ export interface StackConfig {
   /** Whose connections a reverse route believes to be the agent's. */
   readonly agentUid: number;
   readonly transparent: Transparent | null;
+  /** Where the kernel hands over what whoever is behind this machine dials; null: nobody is. */
+  readonly gateway: Address | null;
   /** Whether TLS to a target is passed on as it is: by an opaque rule, and nothing else. */
   readonly passesUnread: (target: string) => boolean;
   /** MCP servers that speak HTTP, by the manifest. */
@@ -127,6 +130,10 @@ export async function openStack(options: {
     const { at, nameOf } = config.transparent;
     const server = await open(at, transparentListener(nameOf, demux));
     if ("host" in at) await allowTransparent(server);
+  }
+  if (config.gateway !== null) {
+    const { gateway } = config;
+    await allowTransparent(await open(gateway, gatewayListener(demux, gateway.port)));
   }
   const routeAddresses: Address[] = [];
   for (const route of config.routes) {

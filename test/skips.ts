@@ -37,6 +37,7 @@ const MEANS = {
   python3: () => works("python3", "-c", ""),
   "python3-grpcio": () =>
     works("/usr/bin/python3", "-c", "import grpc, google.protobuf, cryptography"),
+  netns: () => works("unshare", "-n", "nft", "add table inet t") && works("ip", "netns"),
   chromium: () => installed("chromium"),
 } as const;
 export type Means = keyof typeof MEANS;

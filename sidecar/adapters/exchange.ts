@@ -27,6 +27,11 @@ export interface ActionRequest {
 export interface Ingress {
   /** `host:port` that the listener bound it to, by CONNECT or by configuration; empty: none. */
   readonly target: string;
+  /**
+   * `ip:port` that the agent dialled, of connections that were taken on their way to the world: what is
+   * spoken inside says a name, which must lead there. Empty: it dialled us.
+   */
+  readonly dialled: string;
   /** How the upstream is to be reached: as the agent would have. */
   readonly scheme: "http" | "https";
   /** The agent addresses the listener itself, so that its authority says nothing of the upstream. */

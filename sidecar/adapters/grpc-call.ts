@@ -122,7 +122,7 @@ export class GrpcCall implements StreamListener {
         this.#deny("DEADLINE_EXCEEDED", "the call's own deadline passed"),
       );
     }
-    const connected = upstream.connect(admitted);
+    const connected = upstream.connect(admitted, this.#request.address);
     this.#forward(connected instanceof Promise ? await connected : connected);
   }
 
@@ -356,7 +356,8 @@ export class GrpcCall implements StreamListener {
   }
 
   #reconnect(): void {
-    const connected = this.#services.upstream.connect(this.#permit as Permit);
+    const { address } = this.#request;
+    const connected = this.#services.upstream.connect(this.#permit as Permit, address);
     void Promise.resolve(connected).then((c) => this.#forward(c));
   }
 

@@ -8,7 +8,7 @@ import { readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import { splitTarget } from "../upstream/address.ts";
-import { isBoundFor } from "./bound.ts";
+import { addressOf, isBoundFor, isMeantFor } from "./bound.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
 import { parseTimeout, single } from "./grpc-headers.ts";
 import { readTraceparent } from "./traceparent.ts";
@@ -17,6 +17,8 @@ import { readTraceparent } from "./traceparent.ts";
 export interface GrpcRequest extends ActionRequest {
   /** What the upstream is told as `:authority`: the claim's target, without a port that was not said. */
   readonly authority: string;
+  /** What the agent dialled, to which the name must lead; empty: wherever the name leads. */
+  readonly address: string;
   /** `grpc-encoding` announces a compression. */
   readonly compressed: boolean;
 }
@@ -83,6 +85,7 @@ export function readRequest(
     deadlineUs: timeout === null ? 0 : nowUs + timeoutUs,
     inputs: (needs) => readInputs(needs, { query: "", fields: raw, body: null }),
     authority: /:[0-9]+$/.test(said) || ingress.reverse ? target : bare(target),
+    address: addressOf(ingress.dialled),
     compressed: encoding !== null && encoding !== undefined && encoding !== "identity",
   };
 }
@@ -98,6 +101,9 @@ function disagreement(
   if (host !== null && host !== said) return ":authority and host differ";
   if (!isBoundFor(ingress.target, target)) {
     return `the connection is to ${ingress.target}, the call to ${target}`;
+  }
+  if (!isMeantFor(ingress.dialled, target)) {
+    return `the connection is to ${ingress.dialled}, the call to ${target}`;
   }
   const name = ingress.serverName;
   if (name !== "" && name.toLowerCase() !== splitTarget(target).host) {

@@ -101,12 +101,16 @@ export class HttpCall {
 
   async #carry(permit: Permit): Promise<void> {
     const { framing, http2 } = this.#client;
-    const { method, claim } = this.#request;
+    const { method, claim, address } = this.#request;
     const bodyless = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
     const repeatable = bodyless && IDEMPOTENT.has(method);
     let missed = 0;
     for (let repeat = repeatable; !this.#ended; repeat = false) {
-      const up = await this.#services.upstream.connect(permit, { repeatable: repeat, http2 });
+      const up = await this.#services.upstream.connect(permit, {
+        repeatable: repeat,
+        http2,
+        address,
+      });
       if ("unreachable" in up) {
         this.#deny(up.reason, `${claim.target}: ${up.detail}`);
         return;

@@ -6,6 +6,7 @@ const ingress = (over: Partial<Ingress>): Ingress => ({
   target: "api.example:443",
   scheme: "https",
   reverse: false,
+  dialled: "",
   serverName: "",
   fault: null,
   ...over,

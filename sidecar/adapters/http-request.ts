@@ -2,7 +2,7 @@ import { type Claim, normaliseAuthority, schemeOf } from "../../src/domain/claim
 import { normaliseHttpPath, type PathAndQuery } from "../../src/domain/http-path.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { splitTarget } from "../upstream/address.ts";
-import { isBoundFor } from "./bound.ts";
+import { addressOf, isBoundFor, isMeantFor } from "./bound.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";
 import { confusedName, fieldNames, forwarded, listOf, valuesOf, without } from "./http-fields.ts";
 import type { RawFields } from "./http-head.ts";
@@ -30,6 +30,8 @@ export interface HttpRequest extends Omit<ActionRequest, "inputs"> {
   readonly fields: RawFields;
   /** It asks for a WebSocket. */
   readonly webSocket: boolean;
+  /** What the agent dialled, to which the name must lead; empty: wherever the name leads. */
+  readonly address: string;
 }
 
 export interface Unreadable {
@@ -65,13 +67,13 @@ export function readHttpRequest(
   if (hosts.length === 0 && parts.authority === null && parts.minor === 1) {
     return no("REQUEST_NOT_NORMAL", "there is no Host");
   }
-  if (parts.authority === null && ingress.target === "") {
+  if (parts.authority === null && ingress.target === "" && ingress.dialled === "") {
     return no(
       "REQUEST_NOT_NORMAL",
       "a request to the proxy names its target in full: http://host/",
     );
   }
-  const said = parts.authority ?? hosts[0] ?? ingress.target;
+  const said = parts.authority ?? hosts[0] ?? (ingress.target || ingress.dialled);
   const port = ingress.scheme === "https" ? 443 : 80;
   const target = ingress.reverse ? ingress.target : normaliseAuthority(said, port);
   if (typeof target !== "string") return no("REQUEST_NOT_NORMAL", target.detail);
@@ -107,6 +109,7 @@ export function readHttpRequest(
     query: path.query,
     fields: going,
     webSocket,
+    address: addressOf(ingress.dialled),
   };
 }
 
@@ -150,6 +153,9 @@ function disagreement(
   }
   if (!isBoundFor(ingress.target, target)) {
     return `the connection is to ${ingress.target}, the request to ${target}`;
+  }
+  if (!isMeantFor(ingress.dialled, target)) {
+    return `the connection is to ${ingress.dialled}, the request to ${target}`;
   }
   const name = ingress.serverName;
   if (name !== "" && name.toLowerCase() !== splitTarget(target).host) {

@@ -160,7 +160,7 @@ class Http1Conversation {
     const framing = requestFraming(fields, minor);
     if ("malformed" in framing) this.#refuse(framing);
     else if (framing.kind !== "none") this.#refuse(malformed("CONNECT has no body"));
-    else if (this.#ingress.target === "") return true;
+    else if (this.#ingress.target === "" && this.#ingress.dialled === "") return true;
     else {
       const { fault } = this.#ingress;
       if (fault !== null) this.#deny(fault.reason, fault.detail);

@@ -225,7 +225,9 @@ export class McpCall {
 
   async #exchange(permit: Permit, body: Buffer): Promise<void> {
     const { http2 } = this.#client;
-    const up = await this.#services.upstream.connect(permit, { repeatable: false, http2 });
+    const { address } = this.#request;
+    const how = { repeatable: false, http2, address };
+    const up = await this.#services.upstream.connect(permit, how);
     if ("unreachable" in up) {
       this.#deny(up.reason, `${this.#server.name} at ${this.#server.target}: ${up.detail}`);
       return;
@@ -498,7 +500,9 @@ export class McpCall {
   async #answerServer(denial: Buffer): Promise<void> {
     const permit = this.#permit as Permit;
     const { http2 } = this.#client;
-    const up = await this.#services.upstream.connect(permit, { repeatable: false, http2 });
+    const { address } = this.#request;
+    const how = { repeatable: false, http2, address };
+    const up = await this.#services.upstream.connect(permit, how);
     if ("unreachable" in up) return;
     if (this.#ended || !(await this.#mayPass(denial.length)) || this.#lapsed()) {
       up.destroy();

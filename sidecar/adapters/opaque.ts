@@ -9,6 +9,7 @@ import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { Reach, Reached } from "../upstream/reach.ts";
+import { addressOf } from "./bound.ts";
 import type { ClientHello } from "./client-hello.ts";
 import type { Denial, Ending, Ingress } from "./exchange.ts";
 import { breakOff, HttpReader, send } from "./http-wire.ts";
@@ -52,7 +53,7 @@ export async function serveOpaque(
     hangUp(socket, services.clock);
     return;
   }
-  await new OpaqueCall(socket, reader, admitted, services).run();
+  await new OpaqueCall(socket, reader, admitted, addressOf(ingress.dialled), services).run();
 }
 
 const claimOf = (target: string): Claim => ({
@@ -108,6 +109,7 @@ class OpaqueCall {
   readonly #socket: Socket;
   readonly #reader: HttpReader;
   readonly #permit: Permit;
+  readonly #address: string;
   readonly #services: OpaqueServices;
   readonly #asked = new BodyMeter();
   readonly #answered = new BodyMeter();
@@ -116,17 +118,28 @@ class OpaqueCall {
   #egressLastUs = 0;
   #ended = false;
 
-  constructor(socket: Socket, reader: HttpReader, permit: Permit, services: OpaqueServices) {
+  constructor(
+    socket: Socket,
+    reader: HttpReader,
+    permit: Permit,
+    address: string,
+    services: OpaqueServices,
+  ) {
     this.#socket = socket;
     this.#reader = reader;
     this.#permit = permit;
+    this.#address = address;
     this.#services = services;
   }
 
   async run(): Promise<void> {
     this.#permit.onCut((denial) => this.#cut(denial));
     if (this.#ended) return;
-    const up = await this.#services.reach.connect(this.#permit, [], (reached) => reached);
+    const up = await this.#services.reach.connect(
+      this.#permit,
+      { protocols: [], address: this.#address },
+      (reached) => reached,
+    );
     if ("unreachable" in up) {
       this.#end("FAILED", up.reason, up.detail);
       this.#reader.release();

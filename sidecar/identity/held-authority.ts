@@ -21,7 +21,7 @@ import { sameTenant } from "../../src/domain/verify.ts";
 import type { ArtifactFiles } from "./artifact-files.ts";
 
 /** How this version measures: it reads the files, and cannot vouch for what was started from them. */
-export const MEASURED: Measure = "FILES";
+const MEASURED: Measure = "FILES";
 
 /** Holds the tenant root's public key, 32 bytes, once it is another than the token's. */
 export const ROOT_FILE = "root";

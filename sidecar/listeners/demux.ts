@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { normaliseTarget } from "../../src/domain/claim.ts";
 import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { type ClientHello, readClientHello } from "../adapters/client-hello.ts";
@@ -7,6 +8,7 @@ import { breakOff } from "../adapters/http-wire.ts";
 import { H2Connection } from "../h2/connection.ts";
 import type { RawHeaders } from "../h2/fields.ts";
 import type { H2Stream } from "../h2/stream.ts";
+import { splitTarget } from "../upstream/address.ts";
 import type { TlsTerminator } from "./tls.ts";
 
 export interface DemuxHandlers {
@@ -94,7 +96,8 @@ export class Demux {
     if (protocol === "http2") this.http2(socket, ingress);
     else if (protocol === "http1") this.#handlers.onHttp1(socket, ingress);
     else if (protocol === "tls") {
-      if (this.#handlers.passesUnread(ingress.target)) this.#unread(socket, ingress);
+      if (ingress.dialled !== "") this.#named(socket, ingress);
+      else if (this.#handlers.passesUnread(ingress.target)) this.#unread(socket, ingress);
       else this.#terminate(socket, ingress);
     } else {
       const said = head.subarray(0, 8).toString("hex");
@@ -107,6 +110,23 @@ export class Demux {
       this.#track(secure);
       if (secure.alpnProtocol === "h2") this.http2(secure, inside);
       else this.#handlers.onHttp1(secure, inside);
+    });
+  }
+
+  /** Of a connection to an address: whether TLS is passed on unread shows by the name that its hello says. */
+  #named(socket: Socket, ingress: Ingress): void {
+    const late = () =>
+      this.#refuse(socket, ingress, "its TLS does not say hello to its end in time");
+    this.#peek(socket, handshakeUs, late, (head) => {
+      const hello = readClientHello(head);
+      if (hello === null) return null;
+      return () => {
+        const target = targetOf(hello, ingress.dialled);
+        // What is wrong with a hello, whoever ends its TLS will say.
+        if (typeof hello === "string" || !this.#handlers.passesUnread(target)) {
+          this.#terminate(socket, ingress);
+        } else this.#handlers.onUnread(socket, hello, { ...ingress, target });
+      };
     });
   }
 
@@ -165,6 +185,13 @@ export class Demux {
     for (const connection of [...this.#http2.keys()]) connection.destroy();
     for (const socket of this.#sockets) socket.destroy();
   }
+}
+
+/** `host:port` that a hello on a connection to `ip:port` is for. */
+function targetOf(hello: ClientHello | string, dialled: string): string {
+  if (typeof hello === "string" || hello.serverName === null) return dialled;
+  const target = normaliseTarget(hello.serverName, splitTarget(dialled).port);
+  return typeof target === "string" ? target : dialled;
 }
 
 type Sniffed = "tls" | "http2" | "http1" | "unknown" | "undecided";

@@ -8,6 +8,7 @@ import type { RawFields } from "../adapters/http-head.ts";
 /** What a fresh connection to the proxy's port may do: it has not said who it is. */
 export const UNBOUND: Ingress = {
   target: "",
+  dialled: "",
   scheme: "http",
   reverse: false,
   serverName: "",
@@ -28,7 +29,7 @@ export function proxyDoor(credential: string): Http1Door {
   const expected = digest(credential);
   return {
     identify({ fields }, ingress) {
-      if (ingress.target !== "") return ingress;
+      if (ingress.target !== "" || ingress.dialled !== "") return ingress;
       return identified(fields, expected) ? { ...UNBOUND, fault: null } : UNBOUND;
     },
     tunnel({ fields, target: said }) {

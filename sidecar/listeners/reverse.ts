@@ -21,7 +21,7 @@ export function reverseListener(
   uid: number,
   demux: Demux,
 ): (socket: Socket) => void {
-  const bound = { ...route, reverse: true, serverName: "" };
+  const bound = { ...route, dialled: "", reverse: true, serverName: "" };
   return (socket) => {
     // Nothing is read before the answer; an error here closes the connection, which is all it can do.
     socket.on("error", () => socket.destroy());

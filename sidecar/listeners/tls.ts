@@ -30,7 +30,8 @@ export class TlsTerminator {
     ingress: Ingress,
     onSecure: (secure: TLSSocket, ingress: Ingress) => void,
   ): void {
-    const bound = ingress.target === "" ? "localhost" : splitTarget(ingress.target).host;
+    const meant = ingress.target || ingress.dialled;
+    const bound = meant === "" ? "localhost" : splitTarget(meant).host;
     this.#leaf(bound).then(
       (leaf) => {
         if (socket.destroyed) return;

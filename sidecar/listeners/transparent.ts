@@ -28,7 +28,7 @@ function ingressOf({ localAddress, localPort }: Socket, nameOf: NameOf): Ingress
   const host = nameOf(address) ?? address;
   const target = normaliseTarget(host, localPort);
   if (typeof target !== "string") return null;
-  return { target, scheme: "http", reverse: false, serverName: "", fault: null };
+  return { target, dialled: "", scheme: "http", reverse: false, serverName: "", fault: null };
 }
 
 /**

@@ -45,6 +45,8 @@ export interface GovernorParts {
   /** manifest_hash of the agent's files as they are now. Rejects when they cannot be measured. */
   readonly measure: () => Promise<Uint8Array>;
   readonly agent: () => SupervisedAgent | null;
+  /** Whether the agent could go round the sidecar. */
+  readonly enforcement: HeartbeatBody["enforcement"];
   /** What must be kept cannot be: nothing more may be promised. */
   readonly storageFailed: (error: Error) => void;
 }
@@ -360,6 +362,7 @@ export class Governor {
       suspendedUs: clock.suspendedUs(),
       loopLagUs: session.loopLagUs,
       agent: agent(),
+      enforcement: this.#parts.enforcement,
       ledger,
       novelty: progress.novelty(nowUs),
       lastProgressUs: progress.lastProgressUs,

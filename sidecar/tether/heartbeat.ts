@@ -18,6 +18,7 @@ export interface BeatFacts {
   readonly dueInUs: number;
   readonly loopLagUs: number;
   readonly agent: SupervisedAgent | null;
+  readonly enforcement: HeartbeatBody["enforcement"];
   readonly ledger: WorkLedger;
   readonly novelty: Infer<typeof Novelty>;
   readonly lastProgressUs: number;
@@ -67,7 +68,7 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     manifestHash: facts.manifestHash,
     ledgerHealth: stats.health,
     syncLag: stats.unacknowledged,
-    enforcement: "ADVISORY",
+    enforcement: facts.enforcement,
     directiveResults: facts.directiveResults,
     spent: facts.spent,
     observeUntilUs: facts.lease?.body.observeUntilUs ?? 0,

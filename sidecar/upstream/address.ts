@@ -1,5 +1,6 @@
 import { lookup, Resolver } from "node:dns/promises";
 import { BlockList, isIP, isIPv4 } from "node:net";
+import { normaliseHost } from "../../src/domain/host.ts";
 
 /** `host:port` apart. The host of an IPv6 address comes without its brackets. */
 export function splitTarget(target: string): { host: string; port: number } {
@@ -22,6 +23,12 @@ export const isLoopback = (host: string): boolean => host === "::1" || /^127\.[0
 export function namesAddress(target: string): boolean {
   const { host } = splitTarget(target);
   return isIP(host) !== 0 || isLocalName(host);
+}
+
+/** An address in its one spelling, see host.ts, without brackets; what is none stays as it is. */
+export function plain(address: string): string {
+  const normal = normaliseHost(address);
+  return typeof normal === "string" ? normal.replace(/^\[|\]$/g, "") : address;
 }
 
 /** Addresses of one name, in the order to try them. */

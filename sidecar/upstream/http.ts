@@ -26,21 +26,21 @@ export class HttpUpstream {
     this.#http2 = new Upstream(clock, reach, ["h2", "http/1.1"]);
   }
 
-  /** @param how see `Http1Upstream.connect`; and whether the agent speaks HTTP/2. */
+  /** @param how see `Http1Upstream.connect` and `Reach.connect`; and whether the agent speaks HTTP/2. */
   async connect(
     permit: Permit,
-    how: { readonly repeatable: boolean; readonly http2: boolean },
+    how: { readonly repeatable: boolean; readonly http2: boolean; readonly address: string },
   ): Promise<HttpExchange | Unreachable> {
     const { target } = permit.facts.place;
     if (how.http2 && !inTheClear(permit) && !this.#speaksHttp1(target)) {
-      const found = this.#http2.connect(permit);
+      const found = this.#http2.connect(permit, how.address);
       const kept = !(found instanceof Promise);
       const connection = await found;
       if (!("unreachable" in connection)) return new Http2Exchange(connection, kept);
       if (connection.onlyHttp1 !== true) return connection;
       this.#remember(target);
     }
-    return this.#http1.connect(permit, how.repeatable);
+    return this.#http1.connect(permit, how.repeatable, how.address);
   }
 
   #speaksHttp1(target: string): boolean {

@@ -35,10 +35,15 @@ export class Http1Upstream {
    *
    * @param repeatable the request can be sent again when a kept connection turns out to have ended; one
    * that cannot gets a connection that was used just now, or a new one.
+   * @param address see `Reach.connect`.
    */
-  async connect(permit: Permit, repeatable: boolean): Promise<Http1Connection | Unreachable> {
+  async connect(
+    permit: Permit,
+    repeatable: boolean,
+    address: string,
+  ): Promise<Http1Connection | Unreachable> {
     const { scheme, target } = permit.facts.place;
-    const key = `${scheme} ${target}`;
+    const key = `${scheme} ${target} ${address}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
       pool = { idle: [], count: 0 };
@@ -50,12 +55,12 @@ export class Http1Upstream {
       pool.idle.pop();
       if (kept.usable) return kept;
       kept.destroy();
-      return this.connect(permit, repeatable);
+      return this.connect(permit, repeatable, address);
     }
-    return this.#dial(permit, pool);
+    return this.#dial(permit, pool, address);
   }
 
-  async #dial(permit: Permit, pool: Pool): Promise<Http1Connection | Unreachable> {
+  async #dial(permit: Permit, pool: Pool, address: string): Promise<Http1Connection | Unreachable> {
     if (pool.count >= http1ConnectionsMax) {
       const detail = `all ${http1ConnectionsMax} connections to it are in use`;
       return unreachable("OVERLOADED", detail);
@@ -63,7 +68,7 @@ export class Http1Upstream {
     pool.count++;
     const connection = await this.#reach.connect(
       permit,
-      ["http/1.1"],
+      { protocols: ["http/1.1"], address },
       (reached) => new Http1Connection(reached),
     );
     if ("unreachable" in connection) {

@@ -11,7 +11,7 @@ import {
 import { handshakeUs } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Permit } from "../gate/permit.ts";
-import { isForbidden, type Resolve, splitTarget } from "./address.ts";
+import { isForbidden, plain, type Resolve, splitTarget } from "./address.ts";
 
 /** Only where the permit says so is anything carried out in the clear. */
 export const inTheClear = ({ facts }: Permit): boolean => facts.place.scheme === "HTTP";
@@ -58,12 +58,16 @@ export class Reach {
   }
 
   /**
-   * @param protocols to agree on by ALPN, the one preferred first.
+   * @param how what to agree on by ALPN, the one preferred first; and the address that the agent dialled
+   * itself, which the name must lead to and which alone is dialled (empty: none).
    * @param open what to make of a connection; when it rejects, the next address is tried.
    */
   async connect<T>(
     permit: Permit,
-    protocols: readonly Alpn[],
+    {
+      protocols,
+      address: dialled,
+    }: { readonly protocols: readonly Alpn[]; readonly address: string },
     open: (reached: Reached) => T | Promise<T>,
   ): Promise<T | Unreachable> {
     const { target } = permit.facts.place;
@@ -73,6 +77,13 @@ export class Reach {
       addresses = isIP(host) === 0 ? await this.#options.resolve(host) : [host];
     } catch (error) {
       return unreachable("UPSTREAM_UNREACHABLE", `${host} does not resolve: ${told(error)}`);
+    }
+    if (dialled !== "") {
+      if (!addresses.some((a) => plain(a) === dialled)) {
+        const detail = `${host} does not resolve to ${dialled}, where the connection is to`;
+        return unreachable("AUTHORITY_MISMATCH", detail);
+      }
+      addresses = [dialled];
     }
     if (!permit.facts.namesAddress) {
       const bad = addresses.find((a) => isForbidden(a, host));

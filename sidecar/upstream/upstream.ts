@@ -24,10 +24,14 @@ export class Upstream {
     this.#protocols = protocols;
   }
 
-  /** A connection that takes the permitted call now, at once if there is one already. */
-  connect(permit: Permit): Connection | Promise<Connection | Unreachable> {
+  /**
+   * A connection that takes the permitted call now, at once if there is one already.
+   *
+   * @param address see `Reach.connect`.
+   */
+  connect(permit: Permit, address: string): Connection | Promise<Connection | Unreachable> {
     const { scheme, target } = permit.facts.place;
-    const key = `${scheme} ${target}`;
+    const key = `${scheme} ${target} ${address}`;
     let pool = this.#pools.get(key);
     if (pool === undefined) {
       pool = { connections: [], dialling: null };
@@ -38,19 +42,21 @@ export class Upstream {
       usable.lastUsedMonotonicUs = this.#clock.monotonicUs();
       return usable;
     }
-    pool.dialling ??= this.#dial(permit, pool).finally(() => {
+    pool.dialling ??= this.#dial(permit, pool, address).finally(() => {
       pool.dialling = null;
     });
     return pool.dialling;
   }
 
-  async #dial(permit: Permit, pool: Pool): Promise<Connection | Unreachable> {
+  async #dial(permit: Permit, pool: Pool, address: string): Promise<Connection | Unreachable> {
     if (pool.connections.filter((c) => !c.gone).length >= connectionsPerUpstreamMax) {
       const detail = `all ${connectionsPerUpstreamMax} connections to it are full`;
       return unreachable("OVERLOADED", detail);
     }
-    const connection = await this.#reach.connect(permit, this.#protocols, (reached) =>
-      openHttp2(reached, this.#clock),
+    const connection = await this.#reach.connect(
+      permit,
+      { protocols: this.#protocols, address },
+      (reached) => openHttp2(reached, this.#clock),
     );
     if ("unreachable" in connection) return connection;
     if (this.#closed) {

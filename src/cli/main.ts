@@ -7,6 +7,7 @@ import { register as config } from "./commands/config.ts";
 import { register as dock } from "./commands/dock.ts";
 import { register as doctor } from "./commands/doctor.ts";
 import { register as evidence } from "./commands/evidence.ts";
+import { register as gateway } from "./commands/gateway.ts";
 import { register as grant } from "./commands/grant.ts";
 import { register as key } from "./commands/key.ts";
 import { register as lease } from "./commands/lease.ts";
@@ -36,6 +37,7 @@ const NOUNS = [
   manifest,
   scope,
   grant,
+  gateway,
   dock,
   token,
   lease,

@@ -155,6 +155,8 @@ export const streamsPerConnectionMax = 256;
 export const headerPairsMax = 256;
 /** Agent connections at once; each costs up to 40 KB before it says anything. */
 export const connectionsMax = 1024;
+/** Port that a gateway listens on, unless another is said: the one that service meshes have made known. */
+export const gatewayPort = 15_001;
 /** Microseconds that a new connection may be silent before it is reset: clients speak first. */
 export const sniffUs = 1_500_000;
 /** Microseconds for a TLS handshake, agent's or upstream's, and for a TCP connection. */

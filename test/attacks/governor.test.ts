@@ -116,6 +116,7 @@ async function govern(): Promise<void> {
     client,
     authority,
     holder,
+    enforcement: "ADVISORY",
     ledger,
     ledgerSigner: f.keys.ledger,
     leases,

@@ -260,6 +260,7 @@ export async function openRig(
       routes: [],
       agentUid: process.getuid?.() ?? -1,
       transparent: null,
+      gateway: null,
       upstreamCa: "",
       passesUnread: (target) => opaque.has(target),
       leasedLists: false,

@@ -105,6 +105,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       upstreamCa,
       agentUid: process.getuid?.() ?? 0,
       transparent: null,
+      gateway: null,
     },
     gate,
     ca,
