@@ -34,6 +34,7 @@ const MEANS = {
   git: () => installed("git"),
   npm: () => installed("npm"),
   java: () => installed("java"),
+  go: () => installed("go"),
   python3: () => works("python3", "-c", ""),
   "python3-grpcio": () =>
     works("/usr/bin/python3", "-c", "import grpc, google.protobuf, cryptography"),

@@ -464,7 +464,7 @@ describe("header blocks", () => {
   const indexed = Buffer.concat([block(REQUEST), Buffer.from([0xbe])]);
   const blockOf = (id: number, bytes: Uint8Array): Buffer => frame(FRAME.HEADERS, LAST, id, bytes);
 
-  test("may index until the peer has acknowledged our table of no size, and never after", async () => {
+  test("may index what was sent before, also once our SETTINGS are acknowledged", async () => {
     const peer = new Peer("server");
     peer.send(blockOf(1, indexingBlock), blockOf(3, indexed));
     await peer.settle();
@@ -473,6 +473,9 @@ describe("header blocks", () => {
       ["a", "b"],
     ]);
     peer.send(frame(FRAME.SETTINGS, FLAG.ACK, 0, EMPTY), blockOf(5, indexed));
+    await peer.settle();
+    expect(peer.opened.at(-1)?.fields.slice(-2)).toEqual(["a", "b"]);
+    peer.send(blockOf(7, Buffer.concat([block(REQUEST), Buffer.from([0xbf])])));
     expect(await peer.goaway()).toBe(CODE.COMPRESSION_ERROR);
   });
 });

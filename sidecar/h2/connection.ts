@@ -427,7 +427,6 @@ export class H2Connection implements StreamHost {
       if (end > start) return fault(CODE.FRAME_SIZE_ERROR, "SETTINGS are acknowledged at length");
       if (this.#acknowledged) return fault(CODE.PROTOCOL_ERROR, "SETTINGS acknowledged twice");
       this.#acknowledged = true;
-      this.#decoder.acknowledged();
       return null;
     }
     if (this.#settingsTold.spill()) return fault(CODE.ENHANCE_YOUR_CALM, "too many SETTINGS");

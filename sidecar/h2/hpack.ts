@@ -4,16 +4,15 @@ import { STATIC_TABLE } from "./static-table.ts";
 
 /** What RFC 7541 adds to the length of each field, for whoever keeps it. */
 const FIELD_OVERHEAD = 32;
-/** Bytes of a peer's dynamic table until it has acknowledged that it may have none. */
-const TABLE_BYTES_DEFAULT = 4096;
+/** Bytes of a peer's dynamic table: what RFC 7541 gives it, unless it is told otherwise. */
+const TABLE_BYTES = 4096;
 const STATIC_ENTRIES = STATIC_TABLE.length / 2;
 /** No length or index that we would take needs more. */
 const INTEGER_MAX = 1 << 24;
 
 /**
- * Reads header blocks (RFC 7541). A peer may index what it sends until it has acknowledged our
- * SETTINGS_HEADER_TABLE_SIZE of 0; from then on every block stands alone, and an index into what was
- * sent before is an error.
+ * Reads header blocks (RFC 7541), in the order in which they came: each may index what was sent before
+ * it, so none may be left out, whatever becomes of its stream.
  */
 export class HpackDecoder {
   /** The last block held more than we take. It was read to its end, as the table needs it. */
@@ -21,18 +20,11 @@ export class HpackDecoder {
   readonly #names: string[] = [];
   readonly #values: string[] = [];
   #size = 0;
-  #capacity = TABLE_BYTES_DEFAULT;
-  #capacityMax = TABLE_BYTES_DEFAULT;
+  #capacity = TABLE_BYTES;
   #bytes: Buffer = NOTHING;
   #at = 0;
   #end = 0;
   #failed = false;
-
-  /** The peer has acknowledged that its table has no room. */
-  acknowledged(): void {
-    this.#capacityMax = 0;
-    this.#resize(0);
-  }
 
   /** @returns fields, flat and in order; null: this is no header block, and the connection is lost. */
   decode(bytes: Buffer, start: number, end: number): string[] | null {
@@ -134,7 +126,7 @@ export class HpackDecoder {
   }
 
   #update(capacity: number): boolean {
-    if (this.#failed || capacity > this.#capacityMax) return false;
+    if (this.#failed || capacity > TABLE_BYTES) return false;
     this.#resize(capacity);
     return true;
   }

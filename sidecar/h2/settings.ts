@@ -64,7 +64,6 @@ export class PeerSettings {
 /** What we take, as the payload of our one SETTINGS frame. */
 export function ownSettings(role: "server" | "client"): Buffer {
   const entries: (readonly [number, number])[] = [
-    [HEADER_TABLE_SIZE, 0],
     [INITIAL_WINDOW_SIZE, streamWindowBytes],
     [MAX_HEADER_LIST_SIZE, headerListBytesMax],
     role === "client" ? [ENABLE_PUSH, 0] : [MAX_CONCURRENT_STREAMS, streamsPerConnectionMax],

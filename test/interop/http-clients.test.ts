@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { lacks } from "../skips.ts";
@@ -23,6 +23,7 @@ beforeAll(async () => {
     return [
       ...everything(`localhost:${peers.http}`, "HTTP"),
       ...everything(`localhost:${peers.https}`, "HTTPS"),
+      ...everything(`localhost:${peers.http2}`, "HTTPS"),
     ];
   });
 });
@@ -121,33 +122,71 @@ describe.each(["http", "https"] as const)(
       expect(seen).toContain(sha256(BIG));
     });
 
-    test.skipIf(lacks("java"))("java.net.http of Java", async () => {
-      const store = join(bench.folder, `trust-${scheme}.p12`);
-      for (const ca of ["upstreams", "sidecar"]) {
-        const args = [
-          "-importcert",
-          "-noprompt",
-          "-alias",
-          ca,
-          "-file",
-          join(bench.folder, `${ca}.pem`),
-        ];
-        const more = ["-keystore", store, "-storepass", "changeit", "-storetype", "PKCS12"];
-        await bench.run(bench.straight, "keytool", [...args, ...more]);
-      }
-      const { host, port } = bench.sidecar.stack.proxyAddress;
-      const args = [
-        `-Djavax.net.ssl.trustStore=${store}`,
-        "-Djavax.net.ssl.trustStorePassword=changeit",
-        "-Djdk.http.auth.tunneling.disabledSchemes=",
-        "-Djdk.internal.httpclient.disableHostnameVerification=false",
-        join(SOURCES, "Client.java"),
-        base(),
-      ];
-      await both("java", args, [host, String(port), "agent", CREDENTIAL]);
+    test.skipIf(lacks("java"))("java.net.http of Java", () => java(base()));
+
+    test.skipIf(lacks("go"))("net/http of Go", async () => {
+      const seen = await go(base(), "http1");
+      expect(seen.match(/^\S+ HTTP\/1\.1 /gm)).toHaveLength(12);
     });
   },
 );
+
+describe("by HTTP/2, the same with and without the sidecar:", () => {
+  const base = () => `https://localhost:${peers.http2}`;
+
+  test.skipIf(lacks("curl"))("curl", async () => {
+    const file = join(bench.folder, "big");
+    writeFileSync(file, BIG);
+    const calls = [["/echo?a=1&b=%2F..", "-H", "X-Custom: Mixed"], ["/echo", "-T", file], ["/big"]];
+    for (const [path, ...flags] of [...calls, ["/big", "-I"], ["/chunked"], ["/redirect", "-L"]]) {
+      const args = ["-sS", "-i", "--http2", ...flags, base() + path];
+      const seen = await both("curl", args, ["--suppress-connect-headers"]);
+      expect(seen).toMatch(/^HTTP\/2 /);
+    }
+  });
+
+  test("node:http2 of Node", async () => {
+    const seen = await both(process.execPath, [join(SOURCES, "client-http2.mjs"), base()]);
+    expect(seen.trim().split("\n")).toHaveLength(15);
+    expect(seen).toContain(sha256(BIG));
+  });
+
+  test.skipIf(lacks("java"))("java.net.http of Java", () => java(base()));
+
+  test.skipIf(lacks("go"))("net/http of Go", async () => {
+    const seen = await go(base(), "http2");
+    expect(seen.match(/^\S+ HTTP\/2\.0 /gm)).toHaveLength(12);
+  });
+});
+
+async function java(base: string): Promise<void> {
+  const store = join(bench.folder, "trust.p12");
+  for (const ca of existsSync(store) ? [] : ["upstreams", "sidecar"]) {
+    const file = join(bench.folder, `${ca}.pem`);
+    const args = ["-importcert", "-noprompt", "-alias", ca, "-file", file];
+    const more = ["-keystore", store, "-storepass", "changeit", "-storetype", "PKCS12"];
+    await bench.run(bench.straight, "keytool", [...args, ...more]);
+  }
+  const { host, port } = bench.sidecar.stack.proxyAddress;
+  const args = [
+    `-Djavax.net.ssl.trustStore=${store}`,
+    "-Djavax.net.ssl.trustStorePassword=changeit",
+    "-Djdk.http.auth.tunneling.disabledSchemes=",
+    "-Djdk.internal.httpclient.disableHostnameVerification=false",
+    join(SOURCES, "Client.java"),
+    base,
+  ];
+  await both("java", args, [host, String(port), "agent", CREDENTIAL]);
+}
+
+async function go(base: string, version: "http1" | "http2"): Promise<string> {
+  const program = join(bench.folder, "go-client");
+  if (!existsSync(program)) {
+    const build = ["build", "-o", program, join(SOURCES, "client.go")];
+    expect(await bench.run({ ...process.env, CGO_ENABLED: "0" }, "go", build)).toBe("");
+  }
+  return both(program, [base, version]);
+}
 
 test("every request of theirs has one receipt, and none was refused but those that showed no credential", () => {
   const counts = countVerdicts(bench.sidecar.receipts());

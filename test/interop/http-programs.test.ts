@@ -8,6 +8,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { rootCertificates } from "node:tls";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { sameRule } from "../../src/domain/rule.ts";
 import { parseManifestYaml } from "../../src/native/manifest-yaml.ts";
 import type { Issued } from "../../src/native/pki.ts";
 import { lacks } from "../skips.ts";
@@ -15,7 +16,7 @@ import { type Bench, everything, openBench } from "./http/run.ts";
 import { type HttpPeers, startPeers } from "./http/server.ts";
 import { countVerdicts } from "./rig.ts";
 
-const EXAMPLE = join(import.meta.dirname, "../../examples/research");
+const EXAMPLES = join(import.meta.dirname, "../../examples");
 
 /** Real programs, end to end, that know nothing of Dragons. */
 // Programs of others take their time to start on a busy machine.
@@ -130,10 +131,13 @@ beforeAll(async () => {
     git = await serve(leaf, () => handleGit);
     registry = await serve(leaf, () => handleNpm);
     model = await startPeers({ cert: leaf.certPem, key: leaf.keyPem });
-    // What the example's own manifest allows, at this test's place.
-    const { capabilities } = parseManifestYaml(readFileSync(join(EXAMPLE, "dragon.yaml"), "utf8"));
-    const allowed = capabilities.flatMap(({ rules }) => rules);
-    const chat = allowed.map((rule) => ({ ...rule, target: `localhost:${model.https}` }));
+    // What the examples' own manifests allow, at this test's place. Both ask a model the same way.
+    const allowed = ["research", "triage"].flatMap((example) => {
+      const text = readFileSync(join(EXAMPLES, example, "dragon.yaml"), "utf8");
+      return parseManifestYaml(text).capabilities.flatMap(({ rules }) => rules);
+    });
+    const moved = allowed.map((rule) => ({ ...rule, target: `localhost:${model.https}` }));
+    const chat = moved.filter((r, i) => moved.findIndex((m) => sameRule(m, r)) === i);
     const granted = [git, registry].flatMap(({ http, https }) => [
       ...everything(`localhost:${http}`, "HTTP", ["GET", "POST"]),
       ...everything(`localhost:${https}`, "HTTPS", ["GET", "POST"]),
@@ -216,7 +220,7 @@ test.skipIf(lacks("python3"))(
   "an unmodified Python agent talks to a model by events, and may not spend what it was not granted",
   async () => {
     const args = [
-      join(EXAMPLE, "my_agent.py"),
+      join(EXAMPLES, "research", "my_agent.py"),
       `https://localhost:${model.https}`,
       "so many words",
     ];
@@ -226,12 +230,21 @@ test.skipIf(lacks("python3"))(
   },
 );
 
-test("all of it was granted but what the agent tried, and nothing is left open", async () => {
+test("an unmodified Node agent reads, talks to a model by events, and may not do what it was not granted", async () => {
+  const args = [join(EXAMPLES, "triage", "my_agent.mjs"), `https://localhost:${model.https}`, "7"];
+  const said = await bench.run(bench.governed, process.execPath, args);
+  expect(said).toBe(
+    "ticket 7: the door is stuck\nanswer: the door is stuck\nnot closed: 403 SCOPE_NOT_GRANTED\n",
+  );
+  await bench.settled();
+});
+
+test("all of it was granted but what the agents tried, and nothing is left open", async () => {
   await bench.settled();
   const { CUT = 0, INDETERMINATE = 0, DENIED = 0 } = countVerdicts(bench.sidecar.receipts());
   expect({ CUT, INDETERMINATE, DENIED }).toEqual({
     CUT: 0,
     INDETERMINATE: 0,
-    DENIED: lacks("python3") ? 0 : 1,
+    DENIED: lacks("python3") ? 1 : 2,
   });
 });

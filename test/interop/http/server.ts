@@ -6,6 +6,7 @@ import {
   type ServerOptions,
   type ServerResponse,
 } from "node:http";
+import { createSecureServer as createHttp2Server } from "node:http2";
 import {
   createServer as createSecureServer,
   type ServerOptions as SecureServerOptions,
@@ -71,13 +72,19 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       response.end();
       return;
     case "/missing":
-      response.writeHead(404, "Nothing Here");
+      // HTTP/2 has no words for it.
+      if (request.httpVersionMajor === 2) response.writeHead(404);
+      else response.writeHead(404, "Nothing Here");
       response.end("no such thing");
       return;
     case "/close":
       // To the end of the connection.
-      response.writeHead(200, { Connection: "close" });
+      response.writeHead(200, request.httpVersionMajor === 2 ? {} : { Connection: "close" });
       response.end("all of it");
+      return;
+    case "/tickets/7":
+      response.setHeader("Content-Type", "application/json");
+      response.end('{"title":"the door is stuck"}');
       return;
     case "/v1/chat/completions":
       chat(JSON.parse(body.toString()) as { messages: { content: string }[] }, response);
@@ -127,12 +134,14 @@ function echoMessages(request: IncomingMessage, socket: Socket): void {
 export interface HttpPeers {
   readonly http: number;
   readonly https: number;
+  /** HTTP/2 over TLS, and HTTP/1.1 for whoever does not ask for it. */
+  readonly http2: number;
   /** Connections that came, of both. */
   connections(): number;
   close(): void;
 }
 
-/** @param tls of the HTTPS server, PEM. */
+/** @param tls of the servers that speak it, PEM. */
 export async function startPeers(tls: { cert: string; key: string }): Promise<HttpPeers> {
   let count = 0;
   const sockets = new Set<Socket>();
@@ -156,15 +165,25 @@ export async function startPeers(tls: { cert: string; key: string }): Promise<Ht
   const shouldUpgradeCallback = (r: IncomingMessage) => r.headers.upgrade === "websocket";
   const plain = createServer({ shouldUpgradeCallback } as ServerOptions);
   const secure = createSecureServer({ ...tls, shouldUpgradeCallback } as SecureServerOptions);
+  const both = createHttp2Server({ ...tls, allowHTTP1: true });
+  // In HTTP/2 Node knows it in small letters alone, and Java writes it otherwise.
+  both.on("checkExpectation", (request, response) => {
+    response.writeContinue();
+    both.emit("request", request, response);
+  });
   const [http, https] = [await listen(plain), await listen(secure)];
+  // Its requests and answers are those of HTTP/1.1, as far as the two have the same.
+  const http2 = await listen(both as unknown as Server);
   return {
     http,
     https,
+    http2,
     connections: () => count,
     close() {
       for (const socket of sockets) socket.destroy();
       plain.close();
       secure.close();
+      both.close();
     },
   };
 }
