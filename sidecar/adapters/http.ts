@@ -9,6 +9,7 @@ import { requestFraming } from "./http-fields.ts";
 import { type Malformed, malformed, parseRequestHead, type RequestHead } from "./http-head.ts";
 import { type HttpRequestParts, readHttpRequest } from "./http-request.ts";
 import { GONE, HttpReader } from "./http-wire.ts";
+import { asksForPipe, carryPipe } from "./mcp-stdio.ts";
 
 /** What a listener knows of who speaks HTTP/1 on its connections. */
 export interface Http1Door {
@@ -150,6 +151,8 @@ class Http1Conversation {
       // Who says one thing that can be read in two ways may have said another behind it.
       client.close();
       client.deny(this.#services.gate.refuse(request, request.reason, request.detail));
+    } else if (asksForPipe(request, head.fields)) {
+      await carryPipe(client, request, this.#services);
     } else {
       await carryHttp(client, request, this.#services);
     }

@@ -27,8 +27,7 @@ export function agentEnvironment(
   const proxy = `http://agent:${credential}@${address}`;
   const env: NodeJS.ProcessEnv = { ...own };
   for (const name of ["no_proxy", "NO_PROXY", "no_grpc_proxy"]) delete env[name];
-  return {
-    ...env,
+  const ours = {
     grpc_proxy: proxy,
     http_proxy: proxy,
     https_proxy: proxy,
@@ -51,5 +50,12 @@ export function agentEnvironment(
     // It passes over an empty one; under .invalid there is nobody.
     npm_config_noproxy: "nobody.invalid",
     npm_config_cafile: bundleFile,
+  };
+  // For `dragons mcp`, whose parent may have told it nothing else: where we are, and what leads here.
+  return {
+    ...env,
+    ...ours,
+    DRAGONS_SIDECAR: proxy,
+    DRAGONS_SIDECAR_ENV: Object.keys(ours).join(" "),
   };
 }

@@ -13,6 +13,7 @@ import { register as key } from "./commands/key.ts";
 import { register as lease } from "./commands/lease.ts";
 import { register as ledger } from "./commands/ledger.ts";
 import { register as manifest } from "./commands/manifest.ts";
+import { register as mcp } from "./commands/mcp.ts";
 import { register as operator } from "./commands/operator.ts";
 import { register as organism } from "./commands/organism.ts";
 import { register as proposal } from "./commands/proposal.ts";
@@ -35,6 +36,7 @@ const NOUNS = [
   key,
   proposal,
   manifest,
+  mcp,
   scope,
   grant,
   gateway,
@@ -102,6 +104,9 @@ async function asProcess([name, ...args]: readonly string[]): Promise<number | n
       return (await import("./commands/run.ts")).run(args);
     case "learn":
       return (await import("./commands/learn.ts")).learn(args);
+    case "mcp":
+      if (args[0] === "install" || args[0] === "uninstall") return null;
+      return (await import("./commands/mcp.ts")).mcp(args);
     case "dev":
       return (await import("./commands/dev.ts")).dev(args);
     default:
@@ -135,6 +140,7 @@ const PROCESSES = `
 Processes, each with its own --help:
   dev        everything on this machine, with a story
   run        launch an unmodified agent under a sidecar
+  mcp        stand before an MCP server on pipes; install and uninstall it in a client
   learn      run one that may do anything, and write down what it needs
   sidecar    the process beside the agent
   control    the control plane

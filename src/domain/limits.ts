@@ -118,6 +118,12 @@ export const mcpBodyUs = 30 * SECOND_US;
 export const mcpDepthMax = 64;
 /** UTF-16 units of a JSON-RPC id: UUIDs fit several times; it is kept while its request is open. */
 export const mcpIdMax = 256;
+/** Bytes of one frame between a wrapper of an MCP server's pipes and the sidecar: what a pipe gives at once. */
+export const pipeFrameBytesMax = 64 * KIB;
+/** Bytes that wait in a wrapper for a side that does not read, before it holds both back. */
+export const pipeWaitingBytesMax = 16 * MIB;
+/** Microseconds that a wrapper waits for a server's last words, or for its end when it is told to. */
+export const mcpWrapGraceUs = 2 * SECOND_US;
 /** Requests of one MCP server to an agent that wait for an answer; beyond it they are refused. */
 export const mcpAsksMax = 64;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */

@@ -59,6 +59,15 @@ export async function run(args: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return EXIT.ok;
   }
+  return launch(wanted, wanted.command);
+}
+
+/**
+ * Runs a command under a sidecar, by the identity of what is wanted. Resolves with its exit code.
+ *
+ * @param command what is started, where that is not what the identity is drafted from.
+ */
+export async function launch(wanted: Wanted, command: readonly string[]): Promise<number> {
   const context = new Context({ profile: wanted.profile }, process.env);
   let sidecarArgs: string[];
   try {
@@ -66,7 +75,7 @@ export async function run(args: readonly string[]): Promise<number> {
   } finally {
     context.close();
   }
-  return sidecar(sidecarArgs);
+  return sidecar([...sidecarArgs.slice(0, sidecarArgs.indexOf("--") + 1), ...command]);
 }
 
 /** Flags of one's own, with a value each. */

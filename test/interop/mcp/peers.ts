@@ -47,7 +47,7 @@ export interface Gates {
   goOn: Promise<void>;
 }
 
-function server2025(gates: Gates): Server2025 {
+export function server2025(gates: Gates): Server2025 {
   const server = new Server2025(INFO, { capabilities: CAPABILITIES });
   server.setRequestHandler(ListToolsRequestSchema, () => ({ tools: TOOLS }));
   server.setRequestHandler(ListResourcesRequestSchema, () => ({ resources: RESOURCES }));
@@ -76,7 +76,7 @@ function server2025(gates: Gates): Server2025 {
   return server;
 }
 
-function server2026(gates: Gates): Server2026 {
+export function server2026(gates: Gates): Server2026 {
   const server = new Server2026(INFO, { capabilities: CAPABILITIES });
   server.setRequestHandler("tools/list", () => ({ tools: TOOLS }));
   server.setRequestHandler("resources/list", () => ({ resources: RESOURCES }));
