@@ -285,7 +285,11 @@ export class McpCall {
     }
     if (isEvents) {
       this.#events = new SseReader(mcpMessageBytesMax);
-      this.#client.respond(head, framing);
+      // Its end is told by itself, whatever its server says: more may have to be said in it, or less.
+      if (framing.kind === "length") {
+        const fields = without(head.fields, (name) => name === "content-length");
+        this.#client.respond({ ...head, fields }, { kind: "close" });
+      } else this.#client.respond(head, framing);
       if (!(await this.#stream(body, this.#events))) return;
     } else if (isJson) {
       const raw = await this.#whole(body);
@@ -582,7 +586,7 @@ export class McpCall {
     if (!client.responded) {
       if (owed === null) client.deny(denial);
       else client.deny(denial, ownWords(200, mcpDenial(denial, owed)));
-    } else if (owed !== null && this.#events !== null && endsItself(this.#answer)) {
+    } else if (owed !== null && this.#events !== null) {
       void client.write(eventOf(mcpDenial(denial, owed)));
       client.end([]);
     } else {
@@ -647,10 +651,6 @@ const sameId = (a: McpId | null, b: McpId | null): boolean =>
 
 const isEncoded = (fields: readonly string[]): boolean =>
   valuesOf(fields, "content-encoding").some((value) => value.toLowerCase() !== "identity");
-
-/** An answer whose end is told by itself, so that more can be said in it than its server did. */
-const endsItself = (head: ResponseHead | null): boolean =>
-  head !== null && valuesOf(head.fields, "content-length").length === 0;
 
 /** @returns false: the connection takes no request any more, and nothing was sent. */
 function send(

@@ -4,7 +4,7 @@ import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LedgerUnavailable } from "../../sidecar/ledger/work-ledger.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
-import { REASONS, RENDERINGS, type Reason } from "../../src/domain/reason.ts";
+import { mcpCode, REASONS, RENDERINGS, type Reason } from "../../src/domain/reason.ts";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../../src/gen/google/rpc/status_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
@@ -224,4 +224,47 @@ describe("a receipt alone tells of", () => {
   });
 });
 
-// MCP has no adapter yet: test/reasons-doc.test.ts holds its two columns, nothing walks to them.
+/** What is asked of an MCP server by its tool or its resource, and how the refusal comes back. */
+const MCP: Partial<Record<Reason, { tool?: object; spoil?: Spoil; at?: string }>> = {
+  CONDITION_FALSE: { tool: { name: "pay", arguments: { amount: 6 } } },
+  CONDITION_UNEVALUABLE: { tool: { name: "pay", arguments: {} } },
+  TARGET_FORBIDDEN: {
+    spoil: () => reopen({}, clock, async () => ["10.0.0.7"]),
+    at: "name.example",
+  },
+  UPSTREAM_UNREACHABLE: { at: "127.0.0.1:1" },
+  UPSTREAM_FAILED: {},
+  ...Object.fromEntries(Object.entries(AUTHORITY).map(([reason, spoil]) => [reason, { spoil }])),
+};
+
+describe("MCP", () => {
+  /** What `tracker` answers, which is nothing that MCP knows unless something is refused before. */
+  const ask = async (at: string, method: string, params: object): Promise<string> => {
+    const target = /:[0-9]+$/.test(at) ? at : `${at}:${plain.port}`;
+    rig.servers.splice(0, 1, { name: "tracker", scheme: "HTTP", target, path: "/mcp" });
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+    const wire = kept(await Wire.open(rig));
+    wire.say(
+      `POST http://${target}/mcp HTTP/1.1\r\nHost: ${target}\r\n${AUTHORIZATION}Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    return (await wire.hears(/\}$/)).split("\r\n\r\n")[1] as string;
+  };
+
+  test.each(Object.entries(MCP))("%s", async (name, { tool, spoil, at = "127.0.0.1" }) => {
+    const reason = name as Reason;
+    plain.close();
+    plain = await socketUpstream((s) => s.end("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nhey"));
+    await spoil?.();
+    const told = { "dev.dragons/denial": expect.objectContaining({ reason }) };
+    expect(JSON.parse(await ask(at, "tools/call", tool ?? { name: "echo" }))).toMatchObject(
+      RENDERINGS[reason].mcp === "RESULT"
+        ? { id: 1, result: { isError: true, _meta: told } }
+        : { id: 1, error: { code: mcpCode(reason), data: told } },
+    );
+    if (tool !== undefined) return;
+    expect(JSON.parse(await ask(at, "resources/read", { uri: "memo://ok" }))).toMatchObject({
+      id: 1,
+      error: { code: mcpCode(reason), data: told },
+    });
+  });
+});
