@@ -79,19 +79,22 @@ export async function wrapServer(
   const socket = await connectPipe(sidecar, server);
   const { DRAGONS_SIDECAR: _, DRAGONS_SIDECAR_ENV: __, ...bare } = process.env;
   const [file, ...args] = command as [string, ...string[]];
+  let started: ChildProcess | null = null;
+  // Before it starts: it may be told to end as soon as it runs.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    process.on(signal, () => started?.kill(signal));
+  }
   const child = spawn(file, args, {
     stdio: ["pipe", "pipe", "inherit"],
     env: { ...sidecar.env, ...bare },
   });
+  started = child;
   try {
     await once(child, "spawn");
   } catch (error) {
     socket.destroy();
     say(`dragons: ${file}: ${(error as Error).message}`);
     return (error as NodeJS.ErrnoException).code === "ENOENT" ? 127 : 126;
-  }
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
-    process.on(signal, () => child.kill(signal));
   }
   const code = await new Wrapped(socket, child).run();
   // A client may hold it open for as long as it likes.
