@@ -54,6 +54,8 @@ export interface SidecarConfig {
   readonly leasedLists: boolean;
   /** More certificate authorities to trust upstream, PEM. */
   readonly upstreamCaFile: string | null;
+  /** What leaves of each receipt for the control plane. */
+  readonly sync: "headers" | "hashes";
   /** What this run is for; goes into each receipt's goal. */
   readonly goal: string;
   readonly readyFile: string | null;
@@ -88,6 +90,8 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --mcp-lists WHICH    all: agents see what MCP servers list; leased: only what
                        their lease lets them ask for         [all]
   --upstream-ca FILE   more certificate authorities to trust upstream, PEM
+  --sync headers|hashes  what the control plane gets of each receipt: its signed header, or the
+                       header's hash alone [headers]
   --goal TEXT          what this run is for; stands in every receipt
   --ready-file FILE    written whole once calls are accepted
   --stdin-eof          end when standard input ends
@@ -132,6 +136,11 @@ function leasedLists(which: string): boolean {
   throw new UsageError(`--mcp-lists: ${which} is neither all nor leased`);
 }
 
+function syncOf(text: string): SidecarConfig["sync"] {
+  if (text === "headers" || text === "hashes") return text;
+  throw new UsageError(`--sync: ${text} is neither headers nor hashes`);
+}
+
 /** It is shown whole, in receipts and on terminals, beside the grant's purpose. */
 function goalOf(text: string): string {
   if (text.length <= purposeMax && (text === "" || isPrintable(text))) return text;
@@ -174,6 +183,7 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     routes: (values.route ?? []).map(parseRoute),
     leasedLists: leasedLists(values["mcp-lists"] ?? "all"),
     upstreamCaFile: values["upstream-ca"] ?? null,
+    sync: syncOf(values.sync ?? "headers"),
     goal: goalOf(values.goal ?? ""),
     readyFile: values["ready-file"] ?? null,
     stdinEof: values["stdin-eof"] ?? false,
@@ -201,6 +211,7 @@ const parse = (args: readonly string[]) =>
       route: { type: "string", multiple: true },
       "mcp-lists": { type: "string" },
       "upstream-ca": { type: "string" },
+      sync: { type: "string" },
       goal: { type: "string" },
       "ready-file": { type: "string" },
       "stdin-eof": { type: "boolean" },

@@ -97,6 +97,7 @@ async function compose(start: Start): Promise<Sidecar> {
     authority,
     ledger,
     ledgerSigner,
+    leaving: config.sync,
     holder,
     leases,
     latch,

@@ -25,6 +25,7 @@ import { type Report, reportObserving } from "../report.ts";
 import { CosignedHeads } from "./cosigned.ts";
 import { heartbeat } from "./heartbeat.ts";
 import { spentUnder } from "./spent.ts";
+import type { Leaving } from "./sync.ts";
 import { type BeatOf, startTether, type Tether, type TetherClient } from "./tether.ts";
 
 export interface GovernorParts {
@@ -33,6 +34,8 @@ export interface GovernorParts {
   readonly holder: AuthorityHolder;
   readonly ledger: WorkLedger;
   readonly ledgerSigner: Signer;
+  /** What leaves of each receipt. */
+  readonly leaving: Leaving;
   readonly leases: LeaseLog;
   readonly latch: Latch;
   readonly progress: Progress;
@@ -113,6 +116,7 @@ export class Governor {
       clock,
       ledger,
       ledgerSigner,
+      leaving: this.#parts.leaving,
       lastLease: () => this.#parts.leases.entries().at(-1) ?? null,
       standing: () => {
         const { quarantined, stopped, drifted } = holder.standing;

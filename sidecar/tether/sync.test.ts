@@ -1,7 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import { beforeEach, describe, expect, test } from "vitest";
+import { leafHash } from "../../src/domain/chain.ts";
 import { encodeSigned } from "../../src/domain/signing.ts";
 import { SyncResponseSchema } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import { native } from "../../src/native/crypto.ts";
 import { HeaderSync } from "./sync.ts";
 
 /** A ledger of `size` receipts that remembers how far it was acknowledged. */
@@ -28,7 +30,7 @@ let ledger: SizedLedger;
 let sync: HeaderSync;
 beforeEach(() => {
   ledger = new SizedLedger(200);
-  sync = new HeaderSync(ledger as never, 0);
+  sync = new HeaderSync(ledger as never, 0, "headers");
 });
 
 const answer = (heldSize: number, credit: number): void =>
@@ -72,6 +74,14 @@ describe("headers on their way to the centre", () => {
     await sent();
     answer(10, 1);
     expect(await sent()).toEqual([[11, 64]]);
+  });
+
+  test("stay where they are, and their hashes alone go, where the tenant wants it so", async () => {
+    sync = new HeaderSync(ledger as never, 0, "hashes");
+    sync.pump();
+    const { value } = await sync.requests[Symbol.asyncIterator]().next();
+    const hash = leafHash(native, Uint8Array.of(1));
+    expect(value).toEqual({ fromSeq: 1n, hashes: Array(64).fill(hash) });
   });
 
   test("are caught up once the centre holds all that was durable", async () => {

@@ -33,7 +33,7 @@ import { StatusError } from "../../src/wire/status.ts";
 import type { Adopted, HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 import { pace } from "./pace.ts";
-import { HeaderSync } from "./sync.ts";
+import { HeaderSync, type Leaving } from "./sync.ts";
 
 /** The two streams of a session. */
 export interface TetherClient {
@@ -79,6 +79,8 @@ export interface TetherParts {
   readonly authority: HeldAuthority;
   readonly ledger: WorkLedger;
   readonly ledgerSigner: Signer;
+  /** What leaves of each receipt. */
+  readonly leaving: Leaving;
   /** The last lease that was adopted, restarts included; null: none was. */
   readonly lastLease: () => SignedBytes | null;
   /** What everything is denied for now, whatever lease is held. */
@@ -387,7 +389,7 @@ class Session {
     for (const revocation of attached.revocations) await this.#revoked(revocation);
     this.epoch = Number(attached.sessionEpoch);
     this.#intervalUs = Number(attached.heartbeatIntervalUs);
-    this.#sync = new HeaderSync(ledger, Number(attached.heldSize));
+    this.#sync = new HeaderSync(ledger, Number(attached.heldSize), this.#parts.leaving);
     void this.#syncing(client.sync(this.#sync.requests, attached.sessionToken, this.#signal));
     this.#keepSyncing();
     events.attached(this.epoch);

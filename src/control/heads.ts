@@ -10,7 +10,8 @@ import { leavesRememberedMax, syncBatchMax } from "../domain/limits.ts";
 import { Frontier } from "../domain/merkle.ts";
 import { RECEIPT, type ReceiptHeader } from "../domain/receipt.ts";
 import { SignedBytes, type Verified } from "../domain/signed.ts";
-import { encodeSigned, openSigned } from "../domain/signing.ts";
+import { encodeSigned, openSigned, refOf } from "../domain/signing.ts";
+import type { KeyWrite, LogEntryWrite } from "../storage/control-store.ts";
 import { refusal, StatusError } from "../wire/status.ts";
 import type { LedgerRecord } from "./projection.ts";
 import { COSIGNER_NAME, type Tenant } from "./tenant.ts";
@@ -36,6 +37,12 @@ export const ArrivalRow = message("arrival", {
   fromSeq: u64(2),
   toSeq: u64(3),
 });
+
+/**
+ * A row of the log of receipts is the receipt as it was signed or, of a sidecar that lets no header leave,
+ * its hash alone: 32 bytes, which no receipt is so short as to be.
+ */
+export const isHash = (row: Uint8Array): boolean => row.length === 32;
 
 export const receiptLog = (ledgerId: Uint8Array): string => `receipts/${toHex(ledgerId)}`;
 export const ARRIVALS = "arrivals";
@@ -66,7 +73,15 @@ export type Standing =
   | { readonly standing: "AHEAD" }
   /** Too far behind to be checked from memory; the next one will do. */
   | { readonly standing: "BEHIND" }
-  | { readonly standing: "FORK"; readonly proof: Equivocation };
+  | { readonly standing: "FORK"; readonly contradiction: Contradiction };
+
+/** What one ledger said twice, and differently. */
+export interface Contradiction {
+  /** ref or hash of the later of the two. */
+  readonly artifact: Uint8Array;
+  /** null: of the earlier one only the hash is held, which nobody signed by itself. */
+  readonly proof: Equivocation | null;
+}
 
 /**
  * What the control plane holds of one work ledger: receipt headers, verified, chained, durable. Its
@@ -134,19 +149,62 @@ export class HeldLedger {
 
   /**
    * Takes a batch: duplicates are passed over, a gap takes nothing. Resolves once everything up to
-   * `size` is durable; to a proof when the batch contradicts what is held, and nothing was taken.
+   * `size` is durable; to what contradicts what is held, and then nothing was taken.
    * @throws StatusError for a batch that is not this ledger's, or does not verify.
    */
-  accept(fromSeq: number, receipts: readonly SignedBytes[]): Promise<Equivocation | null> {
-    const turn = this.#turn.then(() => this.#accept(fromSeq, receipts));
+  accept(fromSeq: number, receipts: readonly SignedBytes[]): Promise<Contradiction | null> {
+    return this.#inTurn(() => this.#accept(fromSeq, receipts));
+  }
+
+  /**
+   * The same of hashes alone, 32 bytes each: the tree can be held against signed heads, and nothing else
+   * about these receipts is known here.
+   */
+  acceptHashes(fromSeq: number, hashes: readonly Uint8Array[]): Promise<Contradiction | null> {
+    return this.#inTurn(() => this.#acceptHashes(fromSeq, hashes));
+  }
+
+  #inTurn<T>(take: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(take);
     this.#turn = turn.catch(() => undefined);
     return turn;
   }
 
-  async #accept(fromSeq: number, receipts: readonly SignedBytes[]): Promise<Equivocation | null> {
-    if (receipts.length > syncBatchMax || fromSeq < 1) {
-      throw unfit(`a batch has at most ${syncBatchMax} receipts, from seq 1 on`);
+  async #acceptHashes(
+    fromSeq: number,
+    hashes: readonly Uint8Array[],
+  ): Promise<Contradiction | null> {
+    checkBatch(fromSeq, hashes.length);
+    const fresh: { leaf: Uint8Array }[] = [];
+    let { size } = this.#row;
+    for (const [i, leaf] of hashes.entries()) {
+      const seq = fromSeq + i;
+      if (leaf.length !== 32) throw unfit(`hashes[${i}]: is not 32 bytes`);
+      if (seq > size + 1) break;
+      if (seq <= size) {
+        if (!equal(leaf, await this.#leafAt(seq, fresh))) return { artifact: leaf, proof: null };
+        continue;
+      }
+      fresh.push({ leaf });
+      size = seq;
     }
+    const last = fresh.at(-1);
+    if (last === undefined) return null;
+    const first = size - fresh.length + 1;
+    const log = receiptLog(this.record.ledgerId);
+    await this.#grow(
+      fresh.map((f) => f.leaf),
+      { ...this.#row, size, lastHash: last.leaf },
+      {
+        writes: [],
+        appends: fresh.map(({ leaf }, i) => ({ log, seq: first + i, value: leaf })),
+      },
+    );
+    return null;
+  }
+
+  async #accept(fromSeq: number, receipts: readonly SignedBytes[]): Promise<Contradiction | null> {
+    checkBatch(fromSeq, receipts.length);
     const row = this.#row;
     let { lastHash, intentsOpened, size } = row;
     const fresh: { header: ReceiptHeader; signed: SignedBytes; leaf: Uint8Array }[] = [];
@@ -156,11 +214,13 @@ export class HeldLedger {
       const leaf = leafHash(this.#crypto, signed.body);
       if (seq <= size && equal(leaf, await this.#leafAt(seq, fresh))) continue;
       const header = this.#verify(seq, signed);
-      if (seq <= size) return this.#proof("RECEIPTS", await this.#receiptAt(seq, fresh), signed);
+      if (seq <= size) {
+        return this.#contradiction("RECEIPTS", await this.#receiptAt(seq, fresh), signed);
+      }
       if (!equal(header.prevHash, lastHash)) {
         // Of a first receipt the ledger's id itself is what it contradicts: no second receipt needed.
         if (size === 0) throw unfit("receipt 1 must follow the ledger's genesis");
-        return this.#proof("CHAIN", await this.#receiptAt(size, fresh), signed);
+        return this.#contradiction("CHAIN", await this.#receiptAt(size, fresh), signed);
       }
       if (header.intentsOpened < intentsOpened) {
         throw unfit(`receipt ${seq}: intents_opened fell from ${intentsOpened}`);
@@ -195,34 +255,46 @@ export class HeldLedger {
     next: HeldRow,
   ): Promise<void> {
     const { ledgerId } = this.record;
-    const tree = new Frontier(this.#crypto, this.#base.size, this.#base.nodes());
-    for (const leaf of [...this.#leaves, ...fresh.map((f) => f.leaf)]) tree.append(leaf);
     const fromSeq = (fresh[0] as (typeof fresh)[number]).header.seq;
     const arrival = this.#arrivals.next();
     const log = receiptLog(ledgerId);
+    await this.#grow(
+      fresh.map((f) => f.leaf),
+      next,
+      {
+        writes: [
+          ...fresh.map(({ header }) => ({
+            key: RECEIPT_PREFIX + header.receiptId,
+            value: ReceiptRow.encode({ ledgerId, seq: header.seq }),
+          })),
+        ],
+        appends: [
+          ...fresh.map((f) => ({ log, seq: f.header.seq, value: encodeSigned(f.signed) })),
+          {
+            log: ARRIVALS,
+            seq: arrival,
+            value: ArrivalRow.encode({ ledgerId, fromSeq, toSeq: next.size }),
+          },
+        ],
+      },
+    );
+    this.#arrivals.publish({ arrival, ledgerId, fromSeq, receipts: fresh.map((f) => f.signed) });
+  }
+
+  /** Makes further leaves durable, with whatever is to be written beside them. */
+  async #grow(
+    leaves: readonly Uint8Array[],
+    next: HeldRow,
+    { writes, appends }: { writes: readonly KeyWrite[]; appends: readonly LogEntryWrite[] },
+  ): Promise<void> {
+    const tree = new Frontier(this.#crypto, this.#base.size, this.#base.nodes());
+    for (const leaf of [...this.#leaves, ...leaves]) tree.append(leaf);
     const row = { ...next, frontier: tree.nodes() };
-    await this.#tenant.record({
-      entries: [],
-      writes: [
-        { key: heldKey(ledgerId), value: HeldRow.encode(row) },
-        ...fresh.map(({ header }) => ({
-          key: RECEIPT_PREFIX + header.receiptId,
-          value: ReceiptRow.encode({ ledgerId, seq: header.seq }),
-        })),
-      ],
-      appends: [
-        ...fresh.map((f) => ({ log, seq: f.header.seq, value: encodeSigned(f.signed) })),
-        {
-          log: ARRIVALS,
-          seq: arrival,
-          value: ArrivalRow.encode({ ledgerId, fromSeq, toSeq: next.size }),
-        },
-      ],
-    });
+    const held = { key: heldKey(this.record.ledgerId), value: HeldRow.encode(row) };
+    await this.#tenant.record({ entries: [], writes: [held, ...writes], appends });
     this.#row = row;
     // Judging may have forgotten some meanwhile.
-    this.#remember([...this.#leaves, ...fresh.map((f) => f.leaf)]);
-    this.#arrivals.publish({ arrival, ledgerId, fromSeq, receipts: fresh.map((f) => f.signed) });
+    this.#remember([...this.#leaves, ...leaves]);
   }
 
   #remember(leaves: Uint8Array[]): void {
@@ -255,7 +327,11 @@ export class HeldLedger {
       return { standing: "HELD" };
     }
     const first = size === 0 ? this.record.genesis.signed : await this.#receiptAt(size, []);
-    return { standing: "FORK", proof: this.#proof("ROOT", first, beat.signed) };
+    const contradiction = {
+      ...this.#contradiction("ROOT", first, beat.signed),
+      artifact: beat.ref,
+    };
+    return { standing: "FORK", contradiction };
   }
 
   /**
@@ -290,18 +366,42 @@ export class HeldLedger {
   async #leafAt(seq: number, fresh: readonly { leaf: Uint8Array }[]): Promise<Uint8Array> {
     if (seq > this.size) return (fresh[seq - this.size - 1] as { leaf: Uint8Array }).leaf;
     const known = this.#leaves[seq - this.#base.size - 1];
-    return known ?? leafHash(this.#crypto, (await this.#receiptAt(seq, [])).body);
+    if (known !== undefined) return known;
+    const row = await this.#rowAt(seq);
+    return isHash(row) ? row : leafHash(this.#crypto, SignedBytes.decode(row).body);
   }
 
-  async #receiptAt(seq: number, fresh: readonly { signed: SignedBytes }[]): Promise<SignedBytes> {
+  /** null: its hash alone is held. */
+  async #receiptAt(
+    seq: number,
+    fresh: readonly { signed: SignedBytes }[],
+  ): Promise<SignedBytes | null> {
     if (seq > this.size) return (fresh[seq - this.size - 1] as { signed: SignedBytes }).signed;
+    const row = await this.#rowAt(seq);
+    return isHash(row) ? null : SignedBytes.decode(row);
+  }
+
+  async #rowAt(seq: number): Promise<Uint8Array> {
     const [entry] = await this.#tenant.read(receiptLog(this.record.ledgerId), seq, 1);
     if (entry?.seq !== seq) throw new Error(`receipt ${seq} is held, and not stored`);
-    return SignedBytes.decode(entry.value);
+    return entry.value;
   }
 
-  #proof(kind: Equivocation["kind"], first: SignedBytes, second: SignedBytes): Equivocation {
-    return { version: 1, ledgerId: this.record.ledgerId, kind, first, second };
+  #contradiction(
+    kind: Equivocation["kind"],
+    first: SignedBytes | null,
+    second: SignedBytes,
+  ): Contradiction {
+    const { ledgerId } = this.record;
+    const artifact = refOf(this.#crypto, "receipt", second.body);
+    const proof = first && { version: 1, ledgerId, kind, first, second };
+    return { artifact, proof };
+  }
+}
+
+function checkBatch(fromSeq: number, length: number): void {
+  if (length > syncBatchMax || fromSeq < 1) {
+    throw unfit(`a batch has at most ${syncBatchMax} receipts, from seq 1 on`);
   }
 }
 

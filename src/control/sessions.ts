@@ -2,20 +2,18 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { concat, equal, toHex, utf8 } from "../domain/bytes.ts";
 import { policyOf } from "../domain/conditions.ts";
 import type { Crypto } from "../domain/crypto.ts";
-import type { Equivocation } from "../domain/equivocation.ts";
 import { type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import { supersededGraceUs, tetherBacklogMax } from "../domain/limits.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
-import { refOf } from "../domain/signing.ts";
 import type { AttachResponseSchema } from "../gen/dragons/v1/tether_pb.ts";
 import type { Clock } from "../native/clock.ts";
 import { toWire } from "../wire/artifacts.ts";
 import { reasonToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
 import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
-import { encodeEquivocation, type HeldLedger } from "./heads.ts";
+import { type Contradiction, encodeEquivocation, type HeldLedger } from "./heads.ts";
 import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
@@ -258,12 +256,10 @@ export class Sessions {
       });
   }
 
-  /** Two histories: both are kept as proof, and the organism is quarantined. */
-  async forked(ledger: LedgerRecord, proof: Equivocation): Promise<void> {
-    const kind = proof.kind === "RECEIPTS" || proof.kind === "CHAIN" ? "receipt" : "heartbeat";
-    const artifact = refOf(this.#crypto, kind, proof.second.body);
-    const shown = { what: "equivocation", artifact: encodeEquivocation(proof) } as const;
-    await this.#fault(ledger.instanceId, "FORK", artifact, [shown]);
+  /** Two histories: what proves them is kept, and the organism is quarantined. */
+  async forked(ledger: LedgerRecord, { artifact, proof }: Contradiction): Promise<void> {
+    const shown = proof && ({ what: "equivocation", artifact: encodeEquivocation(proof) } as const);
+    await this.#fault(ledger.instanceId, "FORK", artifact, shown === null ? [] : [shown]);
   }
 
   /** Cosigns the head and renews the lease, if it stands; false: it must wait for receipts. */
@@ -273,7 +269,7 @@ export class Sessions {
     if (verdict.standing === "AHEAD") return false;
     if (verdict.standing === "BEHIND") return true;
     if (verdict.standing === "FORK") {
-      await this.forked(ledger, verdict.proof);
+      await this.forked(ledger, verdict.contradiction);
       return true;
     }
     const moved = beat.body.size > held.cosignedSize || !this.#notes.has(ledger.instanceId);
@@ -305,7 +301,7 @@ export class Sessions {
     const first = this.#organisms.beat(instanceId);
     if (first === null || succession(facts.beat, beat.body) !== "FORK") return;
     const proof = { version: 1, ledgerId, kind: "HEADS", first, second: beat.signed } as const;
-    this.forked(session.ledger, proof).catch(() => {});
+    this.forked(session.ledger, { artifact: beat.ref, proof }).catch(() => {});
   }
 
   /** A beat of a session that is over. In flight it is nothing; long after it, somebody has the key. */

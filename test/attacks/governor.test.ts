@@ -118,6 +118,7 @@ async function govern(): Promise<void> {
     holder,
     enforcement: "ADVISORY",
     ledger,
+    leaving: "headers",
     ledgerSigner: f.keys.ledger,
     leases,
     latch: Latch.open(`${logFile}.latch`),

@@ -371,6 +371,10 @@ export class Syncing {
     this.requests.push({ fromSeq: BigInt(fromSeq), receipts: [...receipts] });
   }
 
+  sendHashes(fromSeq: number, hashes: readonly Uint8Array[]): void {
+    this.requests.push({ fromSeq: BigInt(fromSeq), hashes: [...hashes] });
+  }
+
   async held(): Promise<number> {
     const { done, value } = await this.#answers.next();
     if (done) throw new Error("sync ended");

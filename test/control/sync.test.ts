@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { toBase64, toHex } from "../../src/domain/bytes.ts";
 import { leafHash } from "../../src/domain/chain.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
@@ -11,7 +11,7 @@ import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { LedgerService, type WatchReceiptsResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
-import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
+import { type Attachment, type Berth, makeBerth, SimSidecar, type Syncing } from "./sidecar.ts";
 import {
   type House,
   makeHouse,
@@ -284,4 +284,80 @@ test("a watch of receipts resumes across a restart: each once, in order", async 
   await a.syncAll();
   await read(10);
   expect(seen).toEqual(bodiesOf(sidecar.receipts));
+});
+
+describe("a sidecar that lets no header leave", () => {
+  const hashes = (from: number, receipts = sidecar.receipts) =>
+    receipts.slice(from - 1).map((r) => leafHash(native, r.body));
+  const refused = async (send: (sync: Syncing) => void) => {
+    const sync = a.sync();
+    await sync.held();
+    send(sync);
+    return refusalOf(sync.held());
+  };
+
+  test("has its heads cosigned by its hashes alone, which nobody can list", async () => {
+    const sync = a.sync();
+    await sync.held();
+    sync.sendHashes(1, hashes(1).slice(0, 6));
+    expect(await sync.held()).toBe(6);
+    // A duplicate is passed over, and a gap takes nothing.
+    sync.sendHashes(3, hashes(3).slice(0, 4));
+    expect(await sync.held()).toBe(6);
+    sync.sendHashes(8, hashes(8));
+    expect(await sync.held()).toBe(6);
+    sync.sendHashes(7, hashes(7));
+    expect(await sync.held()).toBe(10);
+    await a.beat();
+    const { note } = await a.next("cosigned");
+    const root = rootOf(native, hashes(1));
+    expect(note).toContain(`\n10\n${toBase64(root)}\n`);
+    const { ledgerId } = sidecar;
+    const listing = ledgers().listReceipts({ ledgerId }, await viewer());
+    expect(await refusalOf(listing)).toMatchObject({
+      code: "FAILED_PRECONDITION",
+      reason: "STATE_UNFIT",
+      message: expect.stringMatching(/dragons receipt list --sidecar/),
+    });
+    // Where the tenant changes its mind, headers go on behind them.
+    await sidecar.work(2);
+    expect(await a.syncAll()).toBe(12);
+    expect(await listed()).toEqual(bodiesOf(sidecar.receipts.slice(10)));
+  });
+
+  test("is quarantined for another hash at a place that is held", async () => {
+    const sync = a.sync();
+    await sync.held();
+    sync.sendHashes(1, hashes(1));
+    expect(await sync.held()).toBe(10);
+    const other = await otherHistory(4);
+    expect(await refused((s) => s.sendHashes(5, hashes(5, other)))).toMatchObject({
+      code: "ABORTED",
+      reason: "FORK",
+    });
+    expect(await state()).toBe(OrganismState.QUARANTINED);
+  });
+
+  test("is quarantined when it beats with another root than its hashes have", async () => {
+    const sync = a.sync();
+    await sync.held();
+    sync.sendHashes(1, hashes(1));
+    await sync.held();
+    await a.beat({ root: random32() });
+    await a.next("directive");
+    expect(await state()).toBe(OrganismState.QUARANTINED);
+  });
+
+  test("is refused what is no hash, and both in one batch", async () => {
+    const short = [new Uint8Array(31)];
+    expect(await refused((s) => s.sendHashes(1, short))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/hashes\[0\]: is not 32 bytes/),
+    });
+    const both = { fromSeq: 1n, receipts: sidecar.receipts.slice(0, 1), hashes: hashes(1) };
+    expect(await refused((s) => s.requests.push(both))).toMatchObject({
+      code: "INVALID_ARGUMENT",
+      message: expect.stringMatching(/in place of receipts/),
+    });
+  });
 });

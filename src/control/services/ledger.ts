@@ -9,7 +9,7 @@ import type { CallContext, Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf, sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
-import { RECEIPT_PREFIX, ReceiptRow, receiptLog } from "../heads.ts";
+import { isHash, RECEIPT_PREFIX, ReceiptRow, receiptLog } from "../heads.ts";
 import type { Session, Sessions } from "../sessions.ts";
 import { filterOf, RECEIPT_FIELDS, stateOf } from "../watch-filter.ts";
 import { watchReceipts } from "../watch-receipts.ts";
@@ -24,15 +24,25 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
       const { held, ledger } = session;
       const answer = () => ({ heldSize: BigInt(held.size), credit: syncCreditMax });
       yield answer();
-      for await (const { fromSeq, receipts } of requests) {
+      for await (const { fromSeq, receipts, hashes } of requests) {
         if (!session.live) {
           throw new StatusError("ABORTED", "SESSION_SUPERSEDED", "this session is over");
         }
+        if (receipts.length > 0 && hashes.length > 0) {
+          throw badArgument("hashes", "stand in place of receipts, not beside them");
+        }
         const signed = receipts.map((r, i) => believed(fromWire(r, `receipts[${i}]`)));
-        const fork = await held.accept(Number(fromSeq), signed);
+        const fork =
+          hashes.length > 0
+            ? await held.acceptHashes(Number(fromSeq), hashes)
+            : await held.accept(Number(fromSeq), signed);
         if (fork !== null) {
           await sessions.forked(ledger, fork);
-          throw new StatusError("ABORTED", "FORK", "this ledger has two histories; both are kept");
+          throw new StatusError(
+            "ABORTED",
+            "FORK",
+            "this ledger has two histories; what proves it is kept",
+          );
         }
         sessions.advance(session);
         yield answer();
@@ -46,6 +56,7 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
       const { size, afterSeq } = pageOf(method.listReceipts, request);
       const wanted = verdictOf(request.verdict);
       const receipts: SignedBytes[] = [];
+      let hashesAlone = false;
       let seq = afterSeq;
       for (;;) {
         const rows = await tenant.read(receiptLog(ledger.ledgerId), seq + 1, READ_PAGE);
@@ -56,11 +67,15 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
               nextPageToken: pageToken(method.listReceipts, { afterSeq: seq }),
             };
           }
-          const signed = SignedBytes.decode(row.value);
-          if (wants(signed, wanted)) receipts.push(signed);
+          const signed = isHash(row.value) ? null : SignedBytes.decode(row.value);
+          if (signed === null) hashesAlone = true;
+          else if (wants(signed, wanted)) receipts.push(signed);
           ({ seq } = row);
         }
-        if (rows.length < READ_PAGE) return { receipts: receipts.map(toWire), nextPageToken: "" };
+        if (rows.length === READ_PAGE) continue;
+        // An empty list would read as if nothing had been done.
+        if (hashesAlone && receipts.length === 0) throw onlyHashes();
+        return { receipts: receipts.map(toWire), nextPageToken: "" };
       }
     },
 
@@ -96,6 +111,13 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
     },
   };
 }
+
+const onlyHashes = (): StatusError =>
+  new StatusError(
+    "FAILED_PRECONDITION",
+    "STATE_UNFIT",
+    "this ledger's sidecar sends hashes alone; its receipts are with it: dragons receipt list --sidecar DIR",
+  );
 
 const RECEIPT_ID = /^rcp_[0-9a-f]{32}$/;
 /** Rows read at once. */
