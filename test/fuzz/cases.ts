@@ -141,7 +141,7 @@ function twists(random: Random): Twists {
 }
 
 /** The same body, one of its values another one of its kind. */
-export function altered<T extends object>(random: Random, body: T): T {
+function altered<T extends object>(random: Random, body: T): T {
   const copy: Record<string, unknown> = { ...(body as Record<string, unknown>) };
   const name = random.of(Object.keys(copy));
   copy[name] = otherValue(random, copy[name], copy);
