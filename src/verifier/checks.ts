@@ -63,6 +63,7 @@ export const CHECKS = {
   TAIL: { number: 40, says: "nothing that a signed head covers is missing at the end" },
   OPEN_INTENTS: { number: 41, says: "every intent is closed or listed as open" },
   REFERENCED: { number: 42, says: "everything in the pack is cited by something" },
+  HISTORY: { number: 43, says: "each change of state follows from what it cites, decided anew" },
 } as const;
 export type CheckName = keyof typeof CHECKS;
 

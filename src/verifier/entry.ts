@@ -84,6 +84,10 @@ export function readEntry(
 export const placeProblem = (line: Line, header: ReceiptHeader): Break | null =>
   sequenceProblem(line, header) ?? idProblem(line, header) ?? timeProblem(header);
 
+/** Checks 25 and 26, of a receipt that is shown by itself. */
+export const singleProblem = (line: Line, header: ReceiptHeader): Break | null =>
+  idProblem(line, header) ?? timeProblem(header);
+
 function sequenceProblem({ lastSeq, lastHash }: Line, header: ReceiptHeader): Break | null {
   const due = lastSeq + 1;
   if (header.seq > due) {

@@ -10,7 +10,7 @@ import { IntentBody } from "../domain/intent.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { LEASE } from "../domain/lease.ts";
 import { manifestHash } from "../domain/manifest.ts";
-import { Frontier } from "../domain/merkle.ts";
+import { Frontier, inclusionProof } from "../domain/merkle.ts";
 import { PAYLOAD_FIELDS, type PayloadField, PayloadRow } from "../domain/payload.ts";
 import { ReceiptHeader } from "../domain/receipt.ts";
 import { SignedBytes, type SignedKind } from "../domain/signed.ts";
@@ -24,6 +24,7 @@ import {
   frame,
   OpenIntentFrame,
   PackHeader,
+  ProofFrame,
   packStart,
   ReceiptFrame,
 } from "./pack.ts";
@@ -62,6 +63,8 @@ export interface ExportChoice {
   readonly range?: { readonly from: number; readonly to: number };
   /** Which payload fields are laid open; all five when absent. */
   readonly disclose?: readonly PayloadField[];
+  /** Seqs, ascending, of receipts to show by themselves, in place of a range. Needs a checkpoint over them. */
+  readonly singles?: readonly number[];
 }
 
 const pageReceipts = 256;
@@ -97,24 +100,23 @@ async function* section(
   choice: ExportChoice,
   put: Put,
 ): AsyncGenerator<Uint8Array> {
+  if (choice.singles !== undefined) {
+    yield* singles(crypto, evidence, choice.singles, choice, put);
+    return;
+  }
   const { size } = evidence.head;
   const { from, to } = choice.range ?? { from: 1, to: size };
   if (!(from >= 1 && from <= to && to <= size)) {
     throw new RangeError(`receipts ${from} to ${to} are not within 1 to ${size}`);
   }
-  const { frontier, leaves, openRows, ...authority } = await survey(crypto, evidence, from, to);
-  yield put("GENESIS", evidence.genesis);
-  for (const bytes of evidence.keysets) yield put("KEYSET", bytes);
-  for (const bytes of authority.manifests) yield put("MANIFEST", bytes);
-  for (const { bytes } of authority.grants) yield put("GRANT", bytes);
-  for (const { bytes } of authority.docks) yield put("DOCK", bytes);
-  for (const { bytes } of authority.leases) yield put("LEASE", bytes);
-  for (const bytes of evidence.revocations) yield put("REVOCATION", bytes);
-  for (const { bytes } of authority.heartbeats) yield put("HEARTBEAT", bytes);
-  for (const { bytes } of authority.transitions) yield put("TRANSITION", bytes);
-  for (const note of authority.checkpoints) yield put("CHECKPOINT", utf8(note));
+  const found = await surveyReceipts(crypto, evidence, from, to);
+  const { frontier, leaves, openRows } = found;
+  const authority = authorityOf(crypto, evidence, (book) => {
+    for (const header of found.citing) citeAll(book, header);
+    for (const { leaseRef } of openRows) book.cite(leaseRef);
+  });
+  yield* preamble(evidence, authority, put);
   if (frontier !== null) yield put("FRONTIER", FrontierFrame.encode(frontier));
-
   // Without a head to hold them against, and with every receipt shown, leaves would tell nothing.
   if (authority.checkpoints.length > 0 || to < size) {
     for (const body of leaves) yield put("LEAVES", body);
@@ -124,6 +126,48 @@ async function* section(
     yield put("RECEIPT", ReceiptFrame.encode({ signed, row: disclosing(row, open) }));
   }
   for (const row of openRows) yield put("OPEN_INTENT", OpenIntentFrame.encode(row));
+}
+
+/**
+ * Receipts by themselves under the largest checkpoint: what they rest on, and of each the way to its root.
+ */
+async function* singles(
+  crypto: Crypto,
+  evidence: LedgerEvidence,
+  seqs: readonly number[],
+  { disclose = PAYLOAD_FIELDS }: ExportChoice,
+  put: Put,
+): AsyncGenerator<Uint8Array> {
+  const [note, size] = evidence.checkpoints
+    .map((n) => [n, sizeOf(n)] as const)
+    .filter(([, s]) => s <= evidence.head.size)
+    .reduce((a, b) => (b[1] > a[1] ? b : a), ["", 0]);
+  const [first = 0, last = 0] = [seqs[0], seqs.at(-1)];
+  if (!(first >= 1 && last <= size)) {
+    throw new RangeError(`receipts ${first} to ${last} are not within 1 to ${size}, the cosigned`);
+  }
+  const leaves: Uint8Array[] = [];
+  const shown: { seq: number; signed: Uint8Array; row: Uint8Array }[] = [];
+  for await (const receipt of paged(evidence, 1, size)) {
+    leaves.push(leafHash(crypto, SignedBytes.decode(receipt.signed).body));
+    if (seqs.includes(receipt.seq)) shown.push(receipt);
+  }
+  const only = {
+    ...evidence,
+    heartbeats: [],
+    transitions: [],
+    checkpoints: [note],
+    openIntents: [],
+  };
+  const cited = shown.map(({ signed }) => ReceiptHeader.decode(SignedBytes.decode(signed).body));
+  const authority = authorityOf(crypto, only, (book) => {
+    for (const header of cited) citeAll(book, header);
+  });
+  yield* preamble(only, authority, put);
+  for (const { seq, signed, row } of shown) {
+    const path = inclusionProof(crypto, leaves, seq - 1);
+    yield put("PROOF", ProofFrame.encode({ signed, row: disclosing(row, disclose), size, path }));
+  }
 }
 
 async function* paged(evidence: LedgerEvidence, from: number, to: number) {
@@ -157,11 +201,30 @@ function read<T>(crypto: Crypto, kind: SignedKind<T>, bytes: Uint8Array): Artifa
   return { bytes, signed, body: kind.body.decode(signed.body), ref };
 }
 
-/**
- * Looks once over the ledger for what must stand before its receipts, and chooses with the verifier's
- * own eyes which leases are spoken for.
- */
-async function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to: number) {
+function* preamble(evidence: LedgerEvidence, authority: Chosen, put: Put): Generator<Uint8Array> {
+  yield put("GENESIS", evidence.genesis);
+  for (const bytes of evidence.keysets) yield put("KEYSET", bytes);
+  for (const bytes of authority.manifests) yield put("MANIFEST", bytes);
+  for (const { bytes } of authority.grants) yield put("GRANT", bytes);
+  for (const { bytes } of authority.docks) yield put("DOCK", bytes);
+  for (const { bytes } of authority.leases) yield put("LEASE", bytes);
+  for (const bytes of evidence.revocations) yield put("REVOCATION", bytes);
+  for (const { bytes } of authority.heartbeats) yield put("HEARTBEAT", bytes);
+  for (const { bytes } of authority.transitions) yield put("TRANSITION", bytes);
+  for (const note of authority.checkpoints) yield put("CHECKPOINT", utf8(note));
+}
+
+type Chosen = ReturnType<typeof authorityOf>;
+
+/** What a receipt cites: its lease, and those that carried it on. */
+function citeAll(book: LeaseBook, header: Citing): void {
+  const lease = book.cite(header.leaseRef);
+  if (lease !== null && header.kind === "ACTION")
+    book.covers(lease, header.scope, header.egressLastUs);
+}
+
+/** Chooses with the verifier's own eyes what is spoken for, once everything has been cited. */
+function authorityOf(crypto: Crypto, evidence: LedgerEvidence, cite: (book: LeaseBook) => void) {
   const genesis = read(crypto, GENESIS, evidence.genesis);
   const inTime = (at: { size: number; intentsOpened: number }) =>
     at.size <= evidence.head.size && at.intentsOpened <= evidence.head.intentsOpened;
@@ -175,14 +238,7 @@ async function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to
     .filter(({ body }) => ours(body) && inTime({ ...body, size: body.headSize }));
   const book = new LeaseBook(new Map(candidates.map((l) => [toHex(l.ref), l])));
   for (const { body } of heartbeats) book.cite(body.leaseRef);
-
-  const { frontier, leaves, openRows } = await surveyReceipts(crypto, evidence, {
-    from,
-    to,
-    book,
-    ledgerId: genesis.ref,
-  });
-  for (const { leaseRef } of openRows) book.cite(leaseRef);
+  cite(book);
   const leases = candidates.filter((l) => book.isReferenced(l));
 
   const docks = evidence.docks
@@ -194,9 +250,6 @@ async function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to
     .filter(({ ref }) => grantRefs.has(toHex(ref)));
   const identities = new Set([genesis, ...grants].map(({ body }) => toHex(body.manifestHash)));
   return {
-    frontier,
-    leaves,
-    openRows,
     heartbeats,
     leases,
     docks,
@@ -209,62 +262,68 @@ async function survey(crypto: Crypto, evidence: LedgerEvidence, from: number, to
   };
 }
 
-interface Range {
-  readonly from: number;
-  readonly to: number;
-  readonly book: LeaseBook;
-  readonly ledgerId: Uint8Array;
-}
+type Citing = Pick<ReceiptHeader, "leaseRef" | "kind" | "scope" | "egressLastUs">;
 
-/** The tree left of the range, its leaves from there on, what its receipts cite, and the intents open at its end. */
-async function surveyReceipts(
-  crypto: Crypto,
-  evidence: LedgerEvidence,
-  { from, to, book, ledgerId }: Range,
-) {
+/**
+ * Looks once over the ledger: the tree left of the range, its leaves from there on, what its receipts
+ * cite, and the intents open at its end.
+ */
+async function surveyReceipts(crypto: Crypto, evidence: LedgerEvidence, from: number, to: number) {
   const tree = new Frontier(crypto);
   const open = new Map<number, OpenIntentFrame>();
   let frontier: FrontierFrame | null = null;
   const leaves = new LeafFrames();
+  const citing = new Citings();
   for await (const { seq, signed, row } of paged(evidence, 1, evidence.head.size)) {
     const { body } = SignedBytes.decode(signed);
+    const leaf = leafHash(crypto, body);
+    if (seq < from - 1) {
+      tree.append(leaf);
+      continue;
+    }
     const header = ReceiptHeader.decode(body);
-    const last = leafHash(crypto, body);
-    if (seq >= from) leaves.push(last);
     if (seq < from) {
       const { intentsOpened, intentsHead } = header;
-      if (seq === from - 1) {
-        frontier = { size: seq - 1, nodes: tree.nodes(), last, intentsOpened, intentsHead };
-      }
-      tree.append(last);
-    } else if (seq <= to) {
-      const lease = book.cite(header.leaseRef);
-      if (lease !== null && header.kind === "ACTION")
-        book.covers(lease, header.scope, header.egressLastUs);
-    } else if (header.intentSeq > 0 && row.length > 0) {
+      frontier = { size: seq - 1, nodes: tree.nodes(), last: leaf, intentsOpened, intentsHead };
+      continue;
+    }
+    leaves.push(leaf);
+    if (seq <= to) citing.add(header);
+    else if (header.intentSeq > 0 && row.length > 0) {
       // Closed after the range: open, as far as its last receipt can tell.
       const claimCommitment = PayloadRow.decode(row).commitments[4] as Uint8Array;
       open.set(header.intentSeq, { ...header, claimCommitment });
     }
   }
+  const ledgerId = refOf(crypto, "genesis", SignedBytes.decode(evidence.genesis).body);
   for (const bytes of evidence.openIntents) {
     const intent = IntentBody.decode(bytes);
     const { receiptId, intentSeq, claimSalt: salt, claim: data } = intent;
-    const claimCommitment = commitment(crypto, {
-      field: 5,
-      ledgerId,
-      intentSeq,
-      receiptId,
-      salt,
-      data,
-    });
-    open.set(intentSeq, { ...intent, claimCommitment });
+    const of = { field: 5, ledgerId, intentSeq, receiptId, salt, data };
+    open.set(intentSeq, { ...intent, claimCommitment: commitment(crypto, of) });
   }
   return {
     frontier,
     leaves: leaves.bodies(),
+    citing: citing.all(),
     openRows: [...open.values()].sort((a, b) => a.intentSeq - b.intentSeq),
   };
+}
+
+/** Of a million receipts a few thousand leases and scopes: of each pair the last egress is enough. */
+class Citings {
+  readonly #found = new Map<string, Citing>();
+
+  add({ leaseRef, kind, scope, egressLastUs }: ReceiptHeader): void {
+    const name = `${toHex(leaseRef)} ${kind} ${scope}`;
+    const found = this.#found.get(name);
+    if (found === undefined || found.egressLastUs < egressLastUs)
+      this.#found.set(name, { leaseRef, kind, scope, egressLastUs });
+  }
+
+  all(): Citing[] {
+    return [...this.#found.values()];
+  }
 }
 
 /** Leaf hashes, end to end, as many in one body as a frame is to have. */

@@ -10,6 +10,7 @@ export const FLAGS = {
   UNANCHORED_TAIL: "receipts after the newest cosigned head",
   STALE_CHECKPOINT: "the newest cosigned head is older than the trust file allows",
   RANGE: "only part of the ledger is shown",
+  SINGLE: "receipts are shown one by one: what lies between them is not",
   OPEN_INTENT: "an action was begun and its end is not among the receipts shown",
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",
   WITHHELD: "a payload field is neither shown nor erased",
@@ -20,6 +21,8 @@ export const FLAGS = {
     "opened, by the sidecar's clock, before the action that it follows, under a new lease",
   RATE_EXCEEDED:
     "more actions in a minute than the lease allows, by the sidecar's wall clock, which may have been set",
+  AFTER_COSIGNATURE:
+    "closed, by the sidecar's clock, more than a minute after a head over it was countersigned",
   OTHER_MANIFEST: "a boot or a denial measured another manifest than the ledger was born with",
   REVOCATION_NOT_SHOWN: "not all revocations are shown",
   USED_AFTER_REVOCATION: "acted after a revocation took effect that had not reached it yet",

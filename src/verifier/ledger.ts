@@ -7,6 +7,7 @@ import type { SignedBytes, Verified } from "../domain/signed.ts";
 import { TRANSITION, type TransitionBody } from "../domain/transition.ts";
 import { must, openVersion1, sameTenant } from "../domain/verify.ts";
 import { type Authority, decodeStrictly, each, proveAuthority } from "./authority.ts";
+import { Brackets } from "./brackets.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
 import { Flags } from "./flags.ts";
 import { Intents } from "./intents.ts";
@@ -30,6 +31,9 @@ export interface WorkLedger extends Section {
   readonly heartbeats: readonly Verified<HeartbeatBody>[];
   readonly transitions: readonly Verified<TransitionBody>[];
   readonly openIntents: OpenIntentFrame[];
+  readonly brackets: Brackets;
+  /** Seqs of receipts that are shown by themselves; then nothing else of the ledger is. */
+  readonly singles: number[];
 }
 
 /** Checks 3 to 12, and every signed head pinned to the tree and the intent chain to come. */
@@ -72,6 +76,8 @@ export function openLedger(given: Given): WorkLedger | Break {
     transitions: [...transitions.values()],
     heads,
     openIntents: [],
+    brackets: new Brackets(heads, flags, line.firstSeq),
+    singles: [],
   };
   pinStated(ledger);
   pinHeads(ledger, given.trust);
@@ -162,6 +168,7 @@ export function addOpenIntent(ledger: WorkLedger, bytes: Uint8Array): Break | nu
 export function closeLedger(ledger: WorkLedger): Break | null {
   const { line } = ledger;
   const { intents, authority, lastSeq } = line;
+  if (ledger.singles.length > 0) return unreferenced(authority, line.leases);
   const missing =
     intents.missing() ?? (line.intentsOpened > intents.known ? intents.known + 1 : null);
   // A cut tail loses intents too, and the tail is the reason: it is told first.

@@ -87,6 +87,17 @@ export const ReceiptFrame = message("entry", {
 });
 export type ReceiptFrame = ReturnType<typeof ReceiptFrame.decode>;
 
+/** A receipt by itself, with the way from its leaf to the root of a checkpoint. */
+export const ProofFrame = message("proof", {
+  signed: bytes(1),
+  row: bytes(2),
+  /** Of the checkpoint's tree. */
+  size: u64(3),
+  /** Siblings, from the leaf upwards. */
+  path: repeated(bytes(4, 32)),
+});
+export type ProofFrame = ReturnType<typeof ProofFrame.decode>;
+
 /** An intent not yet closed at the last receipt shown: what the intent chain hashes of it. */
 export const OpenIntentFrame = message("openIntent", {
   intentSeq: u64(1),

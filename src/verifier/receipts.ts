@@ -30,6 +30,8 @@ export interface Proven {
   readonly contents: Contents;
   readonly disclosed: Disclosed;
   readonly decision: Decision;
+  /** The lease that it cites; null: none. */
+  readonly lease: Verified<LeaseBody> | null;
 }
 
 /** Checks 20 to 38 on the next receipt, in their order. */
@@ -41,8 +43,7 @@ export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
   const entry = readEntry(walk, read.signed, due);
   if (isBroken(entry)) return entry;
   const { header, body } = entry;
-  const misplaced =
-    placeProblem(walk, header) ?? shapeProblem(walk, header) ?? manifestProblem(walk, header);
+  const misplaced = placeProblem(walk, header) ?? saysProblem(walk, header);
   if (misplaced !== null) return misplaced;
   const judged = judge(walk, header, read.row);
   if (isBroken(judged)) return judged;
@@ -61,15 +62,14 @@ export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
   return { header, hash, ...judged };
 }
 
-interface Judged {
-  readonly lease: Verified<LeaseBody> | null;
-  readonly disclosed: Disclosed;
-  readonly contents: Contents;
-  readonly decision: Decision;
-}
+/** Checks 27 and 28. */
+export const saysProblem = (walk: Walk, header: ReceiptHeader): Break | null =>
+  shapeProblem(walk, header) ?? manifestProblem(walk, header);
+
+type Judged = Pick<Proven, "lease" | "disclosed" | "contents" | "decision">;
 
 /** Checks 29 to 33: what a receipt says by itself, held against lease, manifest and what is open of it. */
-function judge(walk: Walk, header: ReceiptHeader, row: Uint8Array): Judged | Break {
+export function judge(walk: Walk, header: ReceiptHeader, row: Uint8Array): Judged | Break {
   const lease = coverage(walk, header);
   if (isBroken(lease)) return lease;
   const disclosed = openPayload(walk.crypto, header, row);

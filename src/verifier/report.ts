@@ -1,16 +1,21 @@
-import { toHex } from "../domain/bytes.ts";
+import { equal, toHex } from "../domain/bytes.ts";
+import { type Agreement, retrace } from "../domain/history.ts";
 import { manifestLabel } from "../domain/manifest.ts";
+import type { Bracket } from "./brackets.ts";
 import { type CosignedHead, isWitnessed } from "./checkpoints.ts";
 import { type Break, CHECKS, type CheckCode, type CheckName } from "./checks.ts";
 import type { Flag, Flags } from "./flags.ts";
+import { type Inactivity, idleTimes } from "./inactivity.ts";
 import type { WorkLedger } from "./ledger.ts";
+import type { Salvage } from "./salvage.ts";
 import { saysWhat } from "./sentences.ts";
 import type { Counts, Tally } from "./tally.ts";
 import type { TrustFile } from "./trust-file.ts";
 import type { Ledger } from "./verify.ts";
+import type { Supposition, WhatIf } from "./what-if.ts";
 
 /** Never a bare "valid": how much is proven is part of the answer. */
-export type Verdict = "BROKEN" | "INTACT" | "ANCHORED" | "WITNESSED";
+export type Verdict = "BROKEN" | "INTACT" | "PROVEN" | "ANCHORED" | "WITNESSED";
 
 export type CheckStatus = "PASS" | "FAIL" | "NOT CHECKABLE OFFLINE" | "NOT REACHED";
 
@@ -31,6 +36,10 @@ export interface Report {
   readonly pinned: boolean;
   readonly tenant: string;
   readonly broken: BrokenAt | null;
+  /** Of the section that broke, what is proven all the same; null: nothing broke, or nothing can be said. */
+  readonly salvage: Salvage | null;
+  /** null: nothing was supposed. */
+  readonly whatIf: WhatIf | null;
   readonly flags: readonly Flag[];
   readonly checks: readonly CheckLine[];
   readonly ledgers: readonly LedgerReport[];
@@ -82,6 +91,12 @@ export interface LedgerReport {
   readonly leases: readonly LeaseReport[];
   readonly states: readonly StateReport[];
   readonly heartbeats: number;
+  /** Whether the states follow from what they cite, decided anew. */
+  readonly history: HistoryReport;
+  /** Times in which nothing was begun, as heartbeats prove them. */
+  readonly idle: readonly Inactivity[];
+  /** Between which times, by others' clocks, the receipts were made. */
+  readonly brackets: readonly Bracket[];
   /** Heads smaller than what is shown begins with: not checkable from this pack. */
   readonly headsBefore: number;
   /** Two lease lifetimes: history could be hidden no longer than this. 0: no lease is shown. */
@@ -126,8 +141,23 @@ export interface StateReport {
   readonly condition: string;
 }
 
+export interface HistoryReport {
+  /** NONE: no change of state is shown. */
+  readonly agreement: Agreement | "NONE";
+  /** From the birth on: the first change leads out of DOCKED. */
+  readonly whole: boolean;
+  /** Those that differ or cannot be decided again, in their order. */
+  readonly objections: readonly {
+    readonly atUs: number;
+    readonly to: string;
+    readonly why: string;
+  }[];
+}
+
 export interface Findings {
   readonly fault: Break | null;
+  readonly salvage: Salvage | null;
+  readonly supposition: Supposition | null;
   readonly trust: TrustFile | null;
   readonly tenant: string;
   /** Of the ledger that was being read; empty: none. */
@@ -139,7 +169,7 @@ export interface Findings {
 }
 
 export function writeReport(found: Findings): Report {
-  const { fault, trust, tenant, tally, flags } = found;
+  const { fault, trust, tenant, flags } = found;
   const ledgers = found.ledgers.map((l) => ledgerReport(l, found));
   if (trust?.knownHead && fault === null) {
     const id = toHex(trust.knownHead.ledgerId);
@@ -152,15 +182,17 @@ export function writeReport(found: Findings): Report {
     pinned: trust !== null,
     tenant,
     broken: brokenAt,
+    salvage: found.salvage,
+    whatIf: found.supposition?.report() ?? null,
     flags: [...flags.list(""), ...found.ledgers.flatMap((l) => l.line.flags.list(l.id))],
-    checks: checkLines(fault, found.ledgers, tally),
+    checks: checkLines(found, ledgers),
     ledgers,
   };
   return { ...report, ...saysWhat(report) };
 }
 
 /**
- * What a program that verifies should exit with: 0 anchored or witnessed, 2 broken, 3 intact only,
+ * What a program that verifies should exit with: 0 anchored or witnessed, 2 broken, 3 intact or proven only,
  * 78 without a trust file, whatever else was found. (64, usage, is the command line's own.)
  */
 export function exitCodeOf({
@@ -169,12 +201,14 @@ export function exitCodeOf({
 }: Pick<Report, "pinned" | "verdict">): 0 | 2 | 3 | 78 {
   if (!pinned) return 78;
   if (verdict === "BROKEN") return 2;
-  return verdict === "INTACT" ? 3 : 0;
+  return verdict === "INTACT" || verdict === "PROVEN" ? 3 : 0;
 }
 
 function overall(ledgers: readonly LedgerReport[]): Verdict {
-  if (ledgers.some((l) => l.verdict === "INTACT")) return "INTACT";
-  return ledgers.some((l) => l.verdict === "ANCHORED") ? "ANCHORED" : "WITNESSED";
+  const least = (["INTACT", "PROVEN", "ANCHORED"] as const).find((v) =>
+    ledgers.some((l) => l.verdict === v),
+  );
+  return least ?? "WITNESSED";
 }
 
 function brokenReport(fault: Break, ledger: string): BrokenAt {
@@ -193,16 +227,32 @@ function brokenReport(fault: Break, ledger: string): BrokenAt {
   };
 }
 
-function checkLines(fault: Break | null, ledgers: readonly Ledger[], tally: Tally): CheckLine[] {
+function checkLines(
+  { fault, ledgers, tally }: Findings,
+  reports: readonly LedgerReport[],
+): CheckLine[] {
   const heads = ledgers.reduce((n, { line }) => n + line.tree.met, 0);
   const intents = ledgers.reduce((n, l) => n + (l.role === "WORK" ? l.line.intents.proven : 0), 0);
   return (Object.keys(CHECKS) as CheckName[]).map((name) => {
     const { number, says } = CHECKS[name];
+    if (name === "HISTORY") return historyLine(reports, fault);
     const held = name === "HEADS" ? heads : name === "INTENT_CHAIN" ? intents : tally.of(name);
     const untouched = fault ? "NOT REACHED" : "NOT CHECKABLE OFFLINE";
     const status = fault?.check === name ? "FAIL" : held > 0 ? "PASS" : untouched;
     return { number, name, says, status, held };
   });
+}
+
+/** The one check that breaks nothing: what a control plane recorded of states is its own word. */
+function historyLine(ledgers: readonly LedgerReport[], fault: Break | null): CheckLine {
+  const { number, says } = CHECKS.HISTORY;
+  const worst = (["DIFFERS", "UNSHOWN", "AGREES"] as const).find((a) =>
+    ledgers.some((l) => l.history.agreement === a),
+  );
+  const untouched = fault ? "NOT REACHED" : "NOT CHECKABLE OFFLINE";
+  const status = worst === "DIFFERS" ? "FAIL" : worst === "AGREES" ? "PASS" : untouched;
+  const held = ledgers.reduce((n, l) => n + l.states.length - l.history.objections.length, 0);
+  return { number, name: "HISTORY", says, status, held };
 }
 
 function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings): LedgerReport {
@@ -213,6 +263,9 @@ function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings):
     null,
   );
   const witnessed = met.some((h) => isWitnessed(h, trust));
+  const whole =
+    trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT";
+  const singles = ledger.role === "WORK" ? ledger.singles : [];
   if (fault === null) {
     line.flags.payloads(line.firstSeq, line.openFields, line.erasedFields);
     raiseTail(ledger, anchor, trust, nowUs);
@@ -222,9 +275,8 @@ function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings):
     ledger: id,
     role,
     ledgerKey: toHex(line.genesis.body.ledgerKey),
-    verdict:
-      trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT",
-    from: line.firstSeq,
+    verdict: singles.length > 0 && trust !== null ? "PROVEN" : whole,
+    from: singles[0] ?? line.firstSeq,
     to: line.lastSeq,
     size: line.tree.size,
     root: toHex(line.tree.root),
@@ -250,6 +302,9 @@ type WorkPart = Pick<
   | "leases"
   | "states"
   | "heartbeats"
+  | "history"
+  | "idle"
+  | "brackets"
   | "hiddenAtMostUs"
 >;
 
@@ -262,6 +317,9 @@ const NO_WORK: WorkPart = {
   leases: [],
   states: [],
   heartbeats: 0,
+  history: { agreement: "NONE", whole: true, objections: [] },
+  idle: [],
+  brackets: [],
   hiddenAtMostUs: 0,
 };
 
@@ -303,19 +361,44 @@ function workReport(ledger: WorkLedger): WorkPart {
       condition: body.condition,
     })),
     heartbeats: ledger.heartbeats.length,
+    history: decidedAgain(ledger),
+    idle: idleTimes(ledger.heartbeats, ledger.heads),
+    brackets: ledger.brackets.all(),
     hiddenAtMostUs:
       2 * leases.reduce((t, { body }) => Math.max(t, body.notAfterUs - body.notBeforeUs), 0),
   };
 }
 
+/** The states once more, from the beats that they cite and the grant of the dock. */
+function decidedAgain({ line, transitions, heartbeats }: WorkLedger): HistoryReport {
+  const { genesis, docks, grants } = line.authority;
+  const beats = new Map(heartbeats.map((h) => [toHex(h.ref), h.body]));
+  const dock = docks.get(toHex(genesis.body.dockRef));
+  const grant = dock && grants.get(toHex(dock.body.grantRef));
+  const { manifestHash } = genesis.body;
+  const { agreement, whole, moments } = retrace({
+    transitions: transitions.map((t) => t.body),
+    beat: (ref) => beats.get(toHex(ref)) ?? null,
+    origin: (id) =>
+      grant && equal(id, genesis.ref) ? { manifestHash, liveness: grant.body.liveness } : null,
+  });
+  const objections = moments
+    .filter((m) => m.agreement !== "AGREES")
+    .map(({ transition, why }) => ({ atUs: transition.atUs, to: transition.to, why }));
+  return { agreement: moments.length === 0 ? "NONE" : agreement, whole, objections };
+}
+
 function raiseTail(
-  { line }: Ledger,
+  ledger: Ledger,
   anchor: CosignedHead | null,
   trust: TrustFile | null,
   nowUs: number,
 ): void {
-  const { firstSeq, lastSeq, tree, flags } = line;
+  const { firstSeq, lastSeq, tree, flags } = ledger.line;
+  const singles = ledger.role === "WORK" ? ledger.singles.length : 0;
+  flags.count("SINGLE", singles, "each by its own path");
   const anchored = anchor?.size ?? firstSeq - 1;
+  if (singles > 0) return;
   flags.count("UNANCHORED_TAIL", lastSeq - anchored, `receipts after ${anchored}`);
   if (firstSeq > 1 || tree.size > lastSeq) {
     flags.count("RANGE", lastSeq - firstSeq + 1, `${firstSeq}–${lastSeq} of ${tree.size}`);

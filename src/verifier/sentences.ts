@@ -9,8 +9,10 @@ export function saysWhat(report: Omit<Report, keyof Said>): Said {
   return {
     findings: [
       verdictLine(report),
+      ...salvaged(report),
       ...report.ledgers.flatMap(ledgerLines),
       ...report.flags.map(flagLine),
+      ...supposed(report),
     ],
     proves: report.verdict === "BROKEN" ? [] : provenBy(report),
     doesNotProve: LIMITS,
@@ -35,9 +37,55 @@ function verdictLine({ verdict, broken, pinned, ledgers }: Omit<Report, keyof Sa
 const MEANS = {
   BROKEN: "",
   INTACT: "whole and signed, but no countersigned head covers them",
+  PROVEN:
+    "each signed and, by itself, under a countersigned head; what lies between them is not shown",
   ANCHORED: "whole, signed, and under a head that the control plane countersigned",
   WITNESSED: "whole, signed, and under a head that the auditor's own witnesses countersigned",
 } as const;
+
+function salvaged({ salvage }: Omit<Report, keyof Said>): string[] {
+  if (salvage === null) return [];
+  const { proven, shown, under, seqs } = salvage;
+  const which = seqs.length === 0 ? "" : `: ${places(seqs)}`;
+  return [
+    `${proven} of ${shown} receipts of that ledger are individually proven, signed and under the countersigned head of ${under}${which}. What lies between them, their leases and their decisions are not.`,
+  ];
+}
+
+function supposed({ whatIf }: Omit<Report, keyof Said>): string[] {
+  if (whatIf === null) return [];
+  const { scopes, allowed, refused, unshown, changes } = whatIf;
+  const said = (c: (typeof changes)[number]) => `receipt ${c.seq}: ${c.was}, would be ${c.would}`;
+  const others = changes.length === 0 ? "all as it was" : changes.slice(0, 20).map(said).join("; ");
+  return [
+    `Under a lease of ${scopes.length === 0 ? "no scope" : scopes.join(", ")}: ${allowed} allowed, ${refused} refused, ${unshown} not to be decided; ${others}.`,
+  ];
+}
+
+function stateLines({ history, states, idle, brackets }: LedgerReport): string[] {
+  const lines: string[] = [];
+  const [worst] = history.objections;
+  if (history.agreement === "AGREES")
+    lines.push(`Its ${plural(states.length, "change")} of state follow from what they cite.`);
+  else if (worst !== undefined)
+    lines.push(
+      `${history.objections.length} of its ${states.length} changes of state ${history.agreement === "DIFFERS" ? "do not follow from what they cite" : "cannot be decided anew"}; the first, to ${worst.to} at ${time(worst.atUs)}: ${worst.why}.`,
+    );
+  const [longest] = idle.toSorted((a, b) => b.untilUs - b.fromUs - (a.untilUs - a.fromUs));
+  if (longest !== undefined) {
+    const { fromUs, untilUs, beats, countersignedFromUs: a, countersignedUntilUs: b } = longest;
+    const others = a > 0 ? `, countersigned from ${time(a)} to ${time(b)}` : "";
+    lines.push(
+      `Nothing was begun in ${plural(idle.length, "time")}; the longest, by ${beats} heartbeats without a gap, from ${time(fromUs)} to ${time(untilUs)}${others}.`,
+    );
+  }
+  const last = brackets.findLast((b) => b.beforeUs > 0);
+  if (last !== undefined)
+    lines.push(
+      `By others' clocks receipts up to ${last.toSeq} were there at ${time(last.beforeUs)}.`,
+    );
+  return lines;
+}
 
 function ledgerLines(ledger: LedgerReport): string[] {
   const { counts, anchor } = ledger;
@@ -58,14 +106,14 @@ function ledgerLines(ledger: LedgerReport): string[] {
       : [
           `${counts.observed} of its actions were in no scope: a grant that merely observed let them pass.`,
         ]),
+    ...stateLines(ledger),
     `Decisions repeated: ${counts.decisionsSame} the same, ${counts.decisionsNotReproducible} not reproducible offline, ${counts.decisionsUnshown} with the claim withheld.`,
   ];
 }
 
 function flagLine({ flag, count, at, detail }: Flag): string {
-  const places = at.map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
   const where =
-    at.length > 0 ? `@${places}` : count > 1 || flag === "UNANCHORED_TAIL" ? `:${count}` : "";
+    at.length > 0 ? `@${places(at)}` : count > 1 || flag === "UNANCHORED_TAIL" ? `:${count}` : "";
   return `${flag}${where}: ${FLAGS[flag]}${detail === "" ? "" : ` (${detail})`}.`;
 }
 
@@ -91,6 +139,8 @@ const LIMITS = [
   "A receipt tells what crossed the boundary, not that nothing went round it.",
 ];
 
+const places = (at: Flag["at"]): string =>
+  at.map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
 const time = (us: number): string =>
   us === 0 ? "by witnesses" : new Date(us / 1000).toISOString().replace(/\.\d+Z$/, "Z");
 const plural = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;

@@ -2,6 +2,7 @@ import { PAYLOAD_FIELDS } from "../domain/payload.ts";
 import type { CheckName } from "./checks.ts";
 import type { ControlLedger, ProvenRecord } from "./control-ledger.ts";
 import type { WorkLedger } from "./ledger.ts";
+import type { Disclosed } from "./payload.ts";
 import type { Proven } from "./receipts.ts";
 import type { Ledger } from "./verify.ts";
 
@@ -52,6 +53,8 @@ const EVERY_RECEIPT: readonly CheckName[] = [
   "RECEIPT_MANIFEST",
 ];
 
+const IN_CHAIN: ReadonlySet<CheckName> = new Set(["SEQUENCE", "CHAIN"]);
+
 /** How often each check was made and held, so that nothing passes which was never looked at. */
 export class Tally {
   readonly #checks = new Map<CheckName, number>();
@@ -97,20 +100,38 @@ export class Tally {
     counts.records++;
   }
 
-  receipt(ledger: WorkLedger, { header, contents, disclosed, decision }: Proven): void {
+  /** A receipt that is shown by itself: of its place in the chain nothing was asked. */
+  single(ledger: WorkLedger, proven: Proven): void {
+    const { header, disclosed, decision } = proven;
+    for (const check of EVERY_RECEIPT) if (!IN_CHAIN.has(check)) this.add(check);
+    this.add("INCLUSION");
+    this.#says(proven);
+    this.#count(ledger, header, decision);
+    this.#unshown(ledger, header, disclosed);
+  }
+
+  receipt(ledger: WorkLedger, proven: Proven): void {
+    const { header, contents, disclosed, decision } = proven;
     for (const check of EVERY_RECEIPT) this.add(check);
+    this.#says(proven);
+    if (header.intentSeq > 0) this.add("INTENT");
+    if (header.intentSeq > 0 && contents.claim !== null) this.add("LIMITS");
+    if (header.refersTo.length > 0) this.add("REFERENCE");
+    this.#count(ledger, header, decision);
+    this.#unshown(ledger, header, disclosed);
+  }
+
+  #says({ header, contents, disclosed, decision }: Proven): void {
     if (disclosed.claimCommitment !== null) this.add("PAYLOAD");
     if (header.kind === "ACTION") this.add("COVERAGE");
     this.add("CONTENT", shownFields(disclosed));
     if (contents.claim !== null) this.add("CLAIM");
     if (decision === "SAME") this.add("DECISION");
-    if (header.intentSeq > 0) this.add("INTENT");
-    if (header.intentSeq > 0 && contents.claim !== null) this.add("LIMITS");
-    if (header.refersTo.length > 0) this.add("REFERENCE");
-    this.#count(ledger, header, decision);
-    const decided = header.kind === "ACTION" || header.kind === "DENIAL";
-    if (decided && disclosed.data.claim === null)
-      ledger.line.flags.raise("SCOPE_UNSHOWN", header.seq);
+  }
+
+  #unshown({ line }: WorkLedger, { kind, seq }: Proven["header"], { data }: Disclosed): void {
+    const decided = kind === "ACTION" || kind === "DENIAL";
+    if (decided && data.claim === null) line.flags.raise("SCOPE_UNSHOWN", seq);
   }
 
   #count(ledger: WorkLedger, header: Proven["header"], decision: Proven["decision"]): void {
@@ -136,11 +157,15 @@ export class Tally {
   }
 
   /** A ledger came to its end and everything added up. */
-  closed({ role }: Ledger): void {
-    this.add("TAIL");
-    if (role === "CONTROL") return;
-    this.add("OPEN_INTENTS");
+  closed(ledger: Ledger): void {
+    if (ledger.role === "CONTROL") {
+      this.add("TAIL");
+      return;
+    }
     this.add("REFERENCED");
+    if (ledger.singles.length > 0) return;
+    this.add("TAIL");
+    this.add("OPEN_INTENTS");
   }
 }
 

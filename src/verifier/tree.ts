@@ -25,7 +25,6 @@ export class Tree {
   #announced = false;
   #placed = 0;
   #met = 0;
-  #metSize = 0;
   #earlier = 0;
 
   /** `last`: the leaf after those of `start`, already one of them; absent: the tree begins with receipt 1. */
@@ -57,11 +56,6 @@ export class Tree {
     return this.#met;
   }
 
-  /** Size of the largest of them. */
-  get metSize(): number {
-    return this.#metSize;
-  }
-
   /** Pins of trees smaller than what is shown begins with: this pack cannot tell. */
   get before(): number {
     return this.#earlier;
@@ -87,7 +81,7 @@ export class Tree {
       seq > this.size
         ? `LEAVES end at ${this.size}`
         : "it is not the receipt whose hash stands in LEAVES";
-    const expected = this.#leaf(seq);
+    const expected = this.leaf(seq);
     return broken("HEADS", "E_LEAF_MISMATCH", seq, what, {
       ...(expected && { differing: { expected, found: leaf } }),
     });
@@ -95,11 +89,12 @@ export class Tree {
 
   /** Whether this is leaf `seq`, of those announced. */
   isLeaf(leaf: Uint8Array, seq: number): boolean {
-    const told = this.#leaf(seq);
+    const told = this.leaf(seq);
     return told !== null && equal(told, leaf);
   }
 
-  #leaf(seq: number): Uint8Array | null {
+  /** Leaf `seq`, announced or placed; null: it is not known. */
+  leaf(seq: number): Uint8Array | null {
     const index = seq - this.#start - 1;
     return index >= 0 && index < this.#leaves.length ? this.#leaves.at(index) : null;
   }
@@ -132,7 +127,6 @@ export class Tree {
         );
       }
       this.#met++;
-      this.#metSize = this.size;
     }
     return null;
   }

@@ -1,8 +1,4 @@
-import { equal } from "../domain/bytes.ts";
-import { CodecError } from "../domain/canonical.ts";
-import { leafHash } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
-import { ReceiptHeader } from "../domain/receipt.ts";
 import { SignedBytes } from "../domain/signed.ts";
 import { decodeStrictly, type Root } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
@@ -16,26 +12,23 @@ import {
 } from "./control-ledger.ts";
 import { Flags } from "./flags.ts";
 import { addOpenIntent, closeLedger, openLedger, type WorkLedger } from "./ledger.ts";
-import {
-  decodeFrame,
-  FRAME_KINDS,
-  type Frame,
-  PackError,
-  PackHeader,
-  ReceiptFrame,
-  readFrames,
-} from "./pack.ts";
+import { decodeFrame, FRAME_KINDS, type Frame, PackError, PackHeader, readFrames } from "./pack.ts";
 import { type Proven, proveReceipt } from "./receipts.ts";
 import { type Report, writeReport } from "./report.ts";
+import { readOn, type Salvage } from "./salvage.ts";
 import { addLeaves, newPreamble, type Preamble } from "./section.ts";
+import { proveSingle } from "./singles.ts";
 import { Tally } from "./tally.ts";
 import type { TrustFile } from "./trust-file.ts";
+import { type Supposed, Supposition } from "./what-if.ts";
 
 export interface VerifyOptions {
   /** null: the pack is read, but nobody vouches for it; the exit code is 78. */
   readonly trust: TrustFile | null;
   /** Microseconds since the epoch: what age is judged by where the trust file does not say. */
   readonly nowUs: number;
+  /** Scopes of a lease that never was: every claim that is shown is decided under it, too. */
+  readonly whatIf?: Supposed;
   /** Called for each frame before anything in it is believed: whoever keeps its place can read it again. */
   readonly onFrame?: (frame: Frame) => void;
   /** Called when all that stands before a ledger's receipts holds. */
@@ -59,13 +52,14 @@ export async function verify(
 ): Promise<Report> {
   const reading = new Reading(crypto, options);
   let fault: Break | null = null;
+  let salvage: Salvage | null = null;
   try {
     const frames = readFrames(pack);
     for await (const frame of frames) {
       options.onFrame?.(frame);
       fault = reading.take(frame);
       if (fault === null) continue;
-      fault = await asRemembered(crypto, fault, frame, frames);
+      ({ fault, salvage } = await readOn(crypto, fault, frame, frames, reading.section));
       break;
     }
   } catch (error) {
@@ -74,6 +68,8 @@ export async function verify(
   }
   return writeReport({
     fault,
+    salvage,
+    supposition: reading.supposition,
     trust: options.trust,
     tenant: reading.tenant,
     ledgerId: reading.ledgerId,
@@ -82,38 +78,6 @@ export async function verify(
     tally: reading.tally,
     nowUs: options.nowUs,
   });
-}
-
-/**
- * A receipt that fails by itself, such as by its signature, names no second hash. The one after it, itself
- * not proven, carries what it was; where that is something else, the fault tells both.
- */
-async function asRemembered(
-  crypto: Crypto,
-  fault: Break,
-  { kind, body }: Frame,
-  rest: AsyncGenerator<Frame>,
-): Promise<Break> {
-  if (fault.differing !== null || fault.index === 0 || kind !== "RECEIPT") return fault;
-  try {
-    const next = await rest.next();
-    if (next.done || next.value.kind !== "RECEIPT") return fault;
-    const [failed, after] = [receiptOf(body), receiptOf(next.value.body)];
-    const found = leafHash(crypto, failed.bytes);
-    const expected = after.header.prevHash;
-    const follows = after.header.seq === failed.header.seq + 1 && expected.length === 32;
-    return follows && !equal(expected, found)
-      ? { ...fault, differing: { expected, found } }
-      : fault;
-  } catch (error) {
-    if (error instanceof PackError || error instanceof CodecError) return fault;
-    throw error;
-  }
-}
-
-function receiptOf(frame: Uint8Array): { bytes: Uint8Array; header: ReceiptHeader } {
-  const { body: bytes } = SignedBytes.decode(ReceiptFrame.decode(frame).signed);
-  return { bytes, header: ReceiptHeader.decode(bytes) };
 }
 
 type Placed = Exclude<keyof Preamble, "GENESIS">;
@@ -135,6 +99,8 @@ class Reading {
   readonly ledgers: Ledger[] = [];
   readonly flags = new Flags();
   readonly tally = new Tally();
+  /** null: nothing is supposed. */
+  readonly supposition: Supposition | null;
   tenant = "";
   /** Of the section being read; empty: its genesis is not proven yet. */
   ledgerId = "";
@@ -148,7 +114,13 @@ class Reading {
   constructor(crypto: Crypto, options: VerifyOptions) {
     this.#crypto = crypto;
     this.#options = options;
+    this.supposition = options.whatIf ? new Supposition(options.whatIf) : null;
     if (options.trust === null) this.flags.raise("UNPINNED");
+  }
+
+  /** The ledger whose receipts are being read; null: none is open. */
+  get section(): Ledger | null {
+    return this.#ledger;
   }
 
   take(frame: Frame): Break | null {
@@ -166,9 +138,13 @@ class Reading {
         return this.#close() ?? this.#open(frame);
       case "RECEIPT":
         return this.#inLedger(frame, (ledger) => this.#receipt(ledger, frame.body));
+      case "PROOF":
+        return this.#inLedger(frame, (ledger) => this.#single(ledger, frame));
       case "OPEN_INTENT":
         return this.#inLedger(frame, (ledger) =>
-          ledger.role === "WORK" ? addOpenIntent(ledger, frame.body) : outOfPlace(frame),
+          ledger.role === "WORK" && ledger.singles.length === 0
+            ? addOpenIntent(ledger, frame.body)
+            : outOfPlace(frame),
         );
       case "LEAVES":
         return this.#inLedger(frame, (ledger) => addLeaves(ledger, frame.body));
@@ -250,6 +226,21 @@ class Reading {
     const proven = proveReceipt(ledger.line, body);
     if (isBroken(proven)) return proven;
     this.tally.receipt(ledger, proven);
+    ledger.brackets.take(proven.header, proven.lease?.body.issuedAtUs ?? 0);
+    this.supposition?.take(ledger.id, ledger.line.authority, proven);
+    this.#options.onReceipt?.(ledger.id, proven);
+    return null;
+  }
+
+  #single(ledger: Ledger, frame: Frame): Break | null {
+    const { tree, lastSeq, firstSeq } = ledger.line;
+    const begun = tree.announced || firstSeq > 1 || lastSeq >= firstSeq;
+    if (ledger.role === "CONTROL" || (begun && ledger.singles.length === 0))
+      return outOfPlace(frame);
+    const proven = proveSingle(ledger, frame.body);
+    if (isBroken(proven)) return proven;
+    this.tally.single(ledger, proven);
+    this.supposition?.take(ledger.id, ledger.line.authority, proven);
     this.#options.onReceipt?.(ledger.id, proven);
     return null;
   }

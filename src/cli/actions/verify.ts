@@ -7,6 +7,7 @@ import { locateReceiptByte, tamper } from "../../verifier/tamper.ts";
 import { type TimelineEntry, timelineEntry } from "../../verifier/timeline.ts";
 import type { TrustFile } from "../../verifier/trust-file.ts";
 import { verify } from "../../verifier/verify.ts";
+import type { Supposed } from "../../verifier/what-if.ts";
 import { EXIT, Failure } from "../failure.ts";
 
 /** Who wants to know while it goes on. */
@@ -15,6 +16,8 @@ export interface Told {
   readonly onProgress?: (read: number, of: number) => void;
   /** Each receipt that holds, in order; those after the first break are not among them. */
   readonly onReceipt?: (entry: TimelineEntry) => void;
+  /** Decide every claim under a lease that never was, too. */
+  readonly whatIf?: Supposed;
 }
 
 /**
@@ -34,6 +37,7 @@ export async function verifyPack(
   return verify(native, chunks(path, size, onProgress), {
     trust,
     nowUs,
+    ...(told.whatIf && { whatIf: told.whatIf }),
     onReceipt: (ledger, proven) => onReceipt(timelineEntry(ledger, proven)),
   });
 }

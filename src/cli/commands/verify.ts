@@ -1,7 +1,9 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { Command } from "commander";
+import { SCOPE_NAME } from "../../domain/manifest.ts";
 import type { Report } from "../../verifier/report.ts";
 import type { TimelineEntry } from "../../verifier/timeline.ts";
+import type { Supposed } from "../../verifier/what-if.ts";
 import { leaf, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { type Json, printOne, say } from "../output.ts";
@@ -9,12 +11,16 @@ import { type Json, printOne, say } from "../output.ts";
 export function register(program: Command): void {
   leaf(program, "verify <pack>", "check an evidence pack, offline, against a trust file", ["trust"])
     .option("--timeline <file>", "write each receipt that holds as a line of JSON")
+    .option(
+      "--what-if <scopes>",
+      "decide every claim anew as under a lease of these scopes, by commas; none: an empty text",
+    )
     .addHelpText(
       "after",
-      "\nExit codes: 0 anchored or witnessed, 2 broken, 3 intact only, 64 usage, 78 bad or missing trust file.",
+      "\nExit codes: 0 anchored or witnessed, 2 broken, 3 intact or proven only, 64 usage, 78 bad or missing trust file.",
     )
     .action(
-      run<{ timeline?: string }>(async (context, options, [pack = ""]) => {
+      run<{ timeline?: string; whatIf?: string }>(async (context, options, [pack = ""]) => {
         const { readTrust } = await import("../actions/trust.ts");
         const { verifyPack } = await import("../actions/verify.ts");
         const { exitCodeOf } = await import("../../verifier/report.ts");
@@ -26,6 +32,7 @@ export function register(program: Command): void {
         const report = await verifyPack(pack, trust, systemClock.nowUs(), {
           onProgress: meter.show,
           onReceipt: lines.write,
+          ...(options.whatIf !== undefined && { whatIf: supposed(options.whatIf) }),
         }).finally(() => {
           meter.clear();
           lines.close();
@@ -45,17 +52,34 @@ export function register(program: Command): void {
     );
 }
 
+/** @throws Failure, usage, on what is no scope's name. */
+function supposed(text: string): Supposed {
+  const scopes = text === "" ? [] : text.split(",").map((s) => s.trim());
+  const odd = scopes.find((s) => !SCOPE_NAME.test(s));
+  if (odd === undefined) return { scopes };
+  throw new Failure(
+    EXIT.usage,
+    `--what-if: ${JSON.stringify(odd)} is not a scope's name, such as read:payments`,
+  );
+}
+
 function print(report: Report): void {
   const lines = [
     ...report.findings,
     ...(report.proves.length === 0 ? [] : ["", "What this proves:"]),
     ...report.proves.map((line) => `  ${line}`),
     "",
+    "What was checked:",
+    ...report.checks.map(checkLine),
+    "",
     "What it does not prove:",
     ...report.doesNotProve.map((line) => `  ${line}`),
   ];
   process.stdout.write(`${lines.join("\n")}\n`);
 }
+
+const checkLine = ({ number, name, status, held, says }: Report["checks"][number]): string =>
+  `  ${status.padEnd(22)}${String(number).padStart(2)} ${name.padEnd(18)}${says}${held > 0 ? ` (${held})` : ""}`;
 
 /** Lines as they are proven, so that a long ledger is never held whole. */
 function timeline(file: string | undefined) {

@@ -26,6 +26,24 @@ class Tree:
         return root
 
 
+def included(leaf, index, head, path):
+    """RFC 9162, 2.1.3.2."""
+    if index >= head.size:
+        return False
+    fn, sn, node = index, head.size - 1, leaf
+    for sibling in path:
+        if sn == 0:
+            return False
+        if fn % 2 or fn == sn:
+            node = crypto.sha256(b"\1", sibling, node)
+            while fn % 2 == 0 and fn:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            node = crypto.sha256(b"\1", node, sibling)
+        fn, sn = fn >> 1, sn >> 1
+    return sn == 0 and node == head.root
+
+
 class Heads:
     """Claims of (position, hash), answered when that position is reached."""
 

@@ -6,7 +6,7 @@ from . import crypto, decide, limits
 from .artifacts import frames
 from .authority import Authority, is_id
 from .canonical import Broken, decode
-from .chain import Heads, Intents, Tree
+from .chain import Heads, Intents, Tree, included
 
 NAMES = {
     1: "FRAMES", 2: "TENANT", 3: "KEYSET", 4: "MANIFEST", 5: "GRANT", 6: "DOCK", 7: "GENESIS",
@@ -15,11 +15,12 @@ NAMES = {
     24: "CHAIN", 25: "ID", 26: "TIME", 27: "SHAPE", 28: "RECEIPT_MANIFEST", 29: "COVERAGE",
     30: "PAYLOAD", 31: "CONTENT", 32: "CLAIM", 33: "DECISION", 34: "INTENT", 35: "INTENT_CHAIN",
     36: "REFERENCE", 37: "HEADS", 38: "LIMITS", 39: "INCLUSION", 40: "TAIL", 41: "OPEN_INTENTS", 42: "REFERENCED",
+    43: "HISTORY",
 }  # fmt: skip
 BODIES = ("goal", "action", "evidence", "outcome", "claim")
 DECIDABLE = ("SCOPE_NOT_GRANTED", "CONDITION_FALSE", "CONDITION_UNEVALUABLE", "LIMIT_SPENT")
-NUMBERS = ("UNANCHORED_TAIL", "RANGE")
-LADDER = ("INTACT", "ANCHORED", "WITNESSED")
+NUMBERS = ("UNANCHORED_TAIL", "RANGE", "SINGLE")
+LADDER = ("INTACT", "PROVEN", "ANCHORED", "WITNESSED")
 
 
 def verify(file, trust, now_us):
@@ -133,7 +134,7 @@ class Verifier:
 def exit_code(report):
     if not report["pinned"]:
         return 78
-    return {"BROKEN": 2, "INTACT": 3}.get(report["verdict"], 0)
+    return {"BROKEN": 2, "INTACT": 3, "PROVEN": 3}.get(report["verdict"], 0)
 
 
 def _count(flag, at):
@@ -158,7 +159,7 @@ class Section:
     def __init__(self, verifier, genesis):
         self.v, self.stored, self.due = verifier, {"GENESIS": [genesis]}, 0
         self.name, self.verdict, self.settled, self.known_used = "", "INTACT", False, False
-        self.leaves, self.start = [], 0
+        self.leaves, self.start, self.singles = [], 0, []
         self.tree, self.roots, self.intents, self.ids = Tree(), Heads(), None, set()
         self.heartbeats, self.checkpoints = [], []
         self.hashes, self.missing, self.shown, self.closed = {}, {}, {}, set()
@@ -192,7 +193,10 @@ class Section:
         elif kind == "RECEIPT":
             self.begin()
             self.receipt(body)
-        elif kind == "OPEN_INTENT" and not self.control:
+        elif kind == "PROOF" and not self.control:
+            self.begin()
+            self.single(body)
+        elif kind == "OPEN_INTENT" and not self.control and not self.singles:
             self.begin()
             self.due = self.last
             self.at(41, self.row, body)
@@ -322,8 +326,49 @@ class Section:
         self.hashes[self.head] = self.due
         check(37, self.leaf)
         check(38, lambda: self.limit(r))
+        self.bracket(r)
         self.count(r.h)
         self.last, self.due = self.due, self.due + 1
+
+    def single(self, data):
+        """A receipt by itself, with the way to the root of a checkpoint."""
+
+        def check(number, judge):
+            told = self.at(number, judge)
+            self.passed(number, 1 if told is None else told)
+
+        if self.leaves or self.first > 1 or self.last >= self.first and not self.singles:
+            raise Broken("E_PACK_ORDER", "PROOF", 1)
+        r, self.due = SimpleNamespace(), self.last + 1
+        check(20, lambda: self.read(r, data, "proof"))
+        check(21, lambda: self.owner(r.h))
+        check(22, lambda: self.signature(r))
+        self.due = r.h.seq
+        check(25, lambda: self.id(r.h))
+        check(26, lambda: self.time(r.h))
+        check(27, lambda: self.shape(r.h))
+        self.opened = 0
+        check(28, lambda: self.manifest(r.h))
+        check(29, lambda: self.coverage(r))
+        check(30, lambda: self.payload(r))
+        check(31, lambda: self.content(r))
+        check(32, lambda: self.claim(r))
+        check(33, lambda: self.decision(r))
+        check(39, lambda: self.included(r))
+        self.singles.append(self.due)
+        self.shown[self.due] = r.mask
+        self.count(r.h)
+        self.last = self.due
+
+    def included(self, r):
+        if self.due <= self.last:
+            raise Broken("E_SEQ_DUP", "proofs ascend")
+        heads = [c for c in self.checkpoints if c.size == r.frame.size]
+        if not heads:
+            raise Broken("E_PROOF_HEAD", "no checkpoint of that size")
+        leaf = crypto.sha256(b"\0", crypto.pae("receipt", r.bytes))
+        if not included(leaf, self.due - 1, heads[0], r.frame.path):
+            raise Broken("E_PROOF_PATH", "another leaf")
 
     def leaf(self):
         """Told before by LEAVES, or told now."""
@@ -335,8 +380,8 @@ class Section:
             raise Broken("E_LEAF_MISMATCH")
         return 0
 
-    def read(self, r, data):
-        frame = decode("receiptFrame", data)
+    def read(self, r, data, kind="receiptFrame"):
+        frame = r.frame = decode(kind, data)
         envelope = decode("signedBytes", frame.signed)
         r.h, r.bytes, r.row = decode("receipt", envelope.body), envelope.body, frame.row
         r.signatures = envelope.signatures
@@ -603,6 +648,12 @@ class Section:
             self.missing[seq] = self.missing.get(seq, 0) | h.redacted_mask
         return 1
 
+    def bracket(self, r):
+        """A receipt closed long after others signed a head over it: its clock ran ahead."""
+        times = [c.cosigned_us for c in self.checkpoints if c.cosigned_us and c.size >= r.h.seq]
+        if times and r.h.closed_at_us > min(times) + 60 * 10**6:
+            self.flag("AFTER_COSIGNATURE", r.h.seq)
+
     def limit(self, r):
         if r.h.kind == "ACTION":
             self.limits.charged(r.h, r.lease, r.shown)
@@ -664,6 +715,11 @@ class Section:
         self.begin()
         if self.last < self.first:
             raise Broken("E_PACK_EMPTY", "a ledger without receipts", 1, 0)
+        if self.singles:
+            self.at(42, self.referenced)
+            self.passed(42)
+            self.conclude()
+            return
         if self.roots.claims:
             raise Broken(
                 "E_TAIL_TRUNCATED",
@@ -703,6 +759,11 @@ class Section:
         anchored = [c for c in covering if c.cosigned_us]
         if trust:
             self.verdict = "WITNESSED" if witnessed else "ANCHORED" if anchored else "INTACT"
+        if self.singles:
+            self.verdict = "PROVEN" if trust else "INTACT"
+            self.flag("SINGLE", len(self.singles))
+            self.hidden()
+            return
         top = max((c.size for c in witnessed + anchored), default=0)
         if self.first > 1 or self.tree.size > self.last:
             self.flag("RANGE", self.last - self.first + 1)
@@ -711,6 +772,9 @@ class Section:
         newest = max((c.cosigned_us for c in self.checkpoints), default=0)
         if trust and trust.max_age_us and newest and self.v.now_us - newest > trust.max_age_us:
             self.flag("STALE_CHECKPOINT", None)
+        self.hidden()
+
+    def hidden(self):
         for seq, mask in self.shown.items():
             erased = self.missing.get(seq, 0)
             if erased:
