@@ -16,7 +16,7 @@ const clean = (result: { code: number | null; output: string }): void => {
 };
 
 describe("the house is in order", () => {
-  test("formatted and linted", () => clean(run("biome", "ci", "--colors=off", ".")));
+  test("formatted and linted", () => clean(run("biome", "ci", "--colors=off", ".")), 120_000);
 
   test(
     "no promise is left floating",
