@@ -15,6 +15,8 @@ const MEANS: Record<Headline, string> = {
     "No trust file was given, so the pack vouches for itself, as a forged one would. Add your own trust file to learn more.",
   INTACT:
     "Every receipt shown is whole, signed and in order. Nobody beside the keeper of the ledger vouches that it was not rewritten.",
+  PROVEN:
+    "Each receipt shown is signed and stands, by itself, in a countersigned ledger. What lies between them is not shown.",
   ANCHORED:
     "Every receipt shown is whole, signed and in order, and the control plane countersigned a head over them.",
   WITNESSED:
@@ -110,6 +112,7 @@ function seal(headline: Headline): SVGElement {
     BROKEN: [ring(28), line("M22 22 L42 42 M42 22 L22 42")],
     UNPINNED: [ring(28), line("M25 25 a7.5 7.5 0 1 1 10 7 q-3 1.5 -3 5 M32 44 v0.5")],
     INTACT: [ring(28), line("M21 33 l8 8 l15 -17")],
+    PROVEN: [ring(28), line("M21 33 l8 8 l15 -17"), line("M32 2 v5 M32 57 v5 M2 32 h5 M57 32 h5")],
     ANCHORED: [ring(28), ring(22), line("M23 33 l7 7 l12 -14")],
     WITNESSED: [ring(30), ring(25), ring(20), line("M24 33 l6 6 l11 -13")],
   };
