@@ -1,20 +1,310 @@
 /**
- * A restart of the control plane under a fleet: how long until every instance has its next lease, and
- * was any of them without one meanwhile? Everything in this one process, clients included, over TLS.
+ * A fleet on one machine: so many identities, each over a TLS connection of its own, renewing leases of a
+ * minute, beating every ten seconds, a receipt a minute. The control plane is a process of its own with
+ * everything on and its limits as they are shipped; the simulator is this one, and has the other core.
  *
- *     node bench/fleet.ts [--instances 1000]
+ *     node bench/fleet.ts [--instances 1000] [--seconds 60] [--watchers 1000]
  */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as after } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { restartUnder } from "../test/control/fleet.ts";
+import { enrolMessage } from "../src/domain/enrolment.ts";
+import { OrganismState } from "../src/gen/dragons/v1/artifacts_pb.ts";
+import { GrantService, ManifestService } from "../src/gen/dragons/v1/authority_pb.ts";
+import { DockService } from "../src/gen/dragons/v1/dock_pb.ts";
+import { OrganismService, WatchEvent } from "../src/gen/dragons/v1/organism_pb.ts";
+import { generateTlsKey } from "../src/native/pki.ts";
+import { createClient } from "../src/wire/grpc.ts";
+import { type Berth, SimSidecar } from "../test/control/sidecar.ts";
+import {
+  dockBody,
+  grantBody,
+  hashOf,
+  makeHouse,
+  manifest,
+  manifestBytes,
+  newSigner,
+  requestId,
+  signDock,
+  signGrant,
+} from "../test/control/world.ts";
+import { FleetOrganism, type Tally } from "./fleet-organism.ts";
+import { ControlProcess } from "./fleet-world.ts";
 
-const { values } = parseArgs({ options: { instances: { type: "string", default: "1000" } } });
-const instances = Number(values.instances);
-const { afterMs, leftMs, late } = await restartUnder(instances);
-const at = (share: number): number =>
-  Math.round(afterMs[Math.ceil(share * instances) - 1] as number);
-console.log(
-  `${instances} instances, leases of 60 s, ${Math.round(Math.min(...leftMs) / 1000)} s left at least`,
-);
-console.log(`renewed after ${at(0.5)} ms (half), ${at(0.99)} ms (99 of 100), ${at(1)} ms (all)`);
-console.log(`${late} were without a lease meanwhile`);
-process.exit(late === 0 ? 0 : 1);
+const { values } = parseArgs({
+  options: {
+    instances: { type: "string", default: "1000" },
+    seconds: { type: "string", default: "60" },
+    watchers: { type: "string", default: "1000" },
+    unpinned: { type: "boolean", default: false },
+  },
+});
+const INSTANCES = Number(values.instances);
+const SECONDS = Number(values.seconds);
+const WATCHERS = Number(values.watchers);
+/** Organisms of one name: what one watcher watches. */
+const PER_NAME = 100;
+const DOCKING_AT_ONCE = 32;
+const WATCHERS_PER_CONNECTION = 100;
+const SETTLE_MS_MAX = 180_000;
+
+const folder = mkdtempSync(join(tmpdir(), "dragons-fleet-"));
+const control = new ControlProcess(folder);
+await control.start();
+const world = control.world();
+const house = await makeHouse(world, "fleet");
+const tally: Tally = {
+  beats: 0,
+  acks: 0,
+  ackMs: [],
+  leases: 0,
+  lapsed: 0,
+  attached: 0,
+  broken: 0,
+};
+const fleet: FleetOrganism[] = [];
+const lives: Promise<void>[] = [];
+const wrong: string[] = [];
+/** Those that this bench quarantines itself. */
+const drilled = new Set<string>();
+const say = (text: string): void => console.log(text);
+const at = (sorted: readonly number[], share: number): number =>
+  Math.round(sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? Number.NaN);
+
+say(`${INSTANCES} organisms, leases of 60 s, a beat in 10 s, a receipt in 60 s`);
+await dockAll();
+await until("everybody has a lease", () => fleet.every((o) => o.renewedAt > 0));
+const quarantined = await watchForQuarantine();
+await steady();
+await settles("every connection cut at once", async () => {
+  for (const organism of fleet) organism.cut();
+});
+await settles("the control plane stopped and started", async () => {
+  await control.stop();
+  await control.start();
+});
+await watchers();
+say(`quarantined without cause: ${quarantined.size}`);
+if (quarantined.size > 0) wrong.push("healthy organisms were quarantined");
+for (const organism of fleet) organism.end();
+await control.stop();
+rmSync(folder, { recursive: true });
+for (const what of wrong) say(`NOT AS IT MUST BE: ${what}`);
+process.exit(wrong.length === 0 ? 0 : 1);
+
+async function dockAll(): Promise<void> {
+  const began = performance.now();
+  const left: { berth: Berth; hash: Uint8Array }[] = [];
+  for (let i = 0; i * PER_NAME < INSTANCES; i++) {
+    const berth = await berthOf(i);
+    for (let n = 0; n < PER_NAME && left.length < INSTANCES; n++) left.push(berth);
+  }
+  const worker = async (): Promise<void> => {
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      const { berth, hash } = next;
+      const sidecar = await patiently(() =>
+        SimSidecar.dock(world, house, berth, { manifestHash: hash }),
+      );
+      const certificate = await patiently(() => enrol(sidecar));
+      const organism = new FleetOrganism(sidecar, hash, () => control.open(certificate), tally);
+      fleet.push(organism);
+      lives.push(organism.live());
+    }
+  };
+  await Promise.all(Array.from({ length: DOCKING_AT_ONCE }, worker));
+  const seconds = (performance.now() - began) / 1000;
+  say(
+    `docked and enrolled in ${seconds.toFixed(1)} s, ${Math.round(INSTANCES / seconds)} a second`,
+  );
+}
+
+async function berthOf(i: number): Promise<{ berth: Berth; hash: Uint8Array }> {
+  const operator = await house.as("OPERATOR");
+  const mine = manifest({ name: nameOf(i) });
+  const hash = hashOf(mine);
+  await world
+    .client(ManifestService)
+    .recordManifest({ requestId: requestId(), manifest: manifestBytes(mine) }, operator);
+  const body = grantBody(world, house, { manifestHash: hash, instancesMax: PER_NAME });
+  const { grantRef, grantId } = await world
+    .client(GrantService)
+    .recordGrant({ requestId: requestId(), grant: await signGrant(house, body) }, operator);
+  const join = newSigner();
+  const dock = dockBody(world, house, grantRef, [{ key: join.publicKey, ledgersMax: PER_NAME }]);
+  const { dockRef } = await world
+    .client(DockService)
+    .recordDock({ requestId: requestId(), dock: await signDock(house, dock) }, operator);
+  return { berth: { dockRef, grantRef, grantId, join }, hash };
+}
+
+function nameOf(i: number): string {
+  return `agent-${i}`;
+}
+
+async function enrol({ ledgerId, ledgerKey }: SimSidecar) {
+  const { publicKey: tlsKey, keyPem } = generateTlsKey();
+  const askedAtUs = world.clock.nowUs();
+  const signature = await ledgerKey.sign(enrolMessage({ ledgerId, tlsKey, askedAtUs }));
+  const { certificate: certPem } = await world
+    .client(DockService)
+    .enrol({ ledgerId, tlsKey, askedAtUs: BigInt(askedAtUs), signature });
+  return { certPem, keyPem };
+}
+
+/** Strangers are admitted at a rate, and are told when they come too fast. */
+async function patiently<T>(call: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if ((error as { code?: string }).code !== "RESOURCE_EXHAUSTED") throw error;
+      await after(200 + Math.random() * 300);
+    }
+  }
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const late = performance.now() + SETTLE_MS_MAX;
+  while (!holds()) {
+    if (performance.now() > late) {
+      wrong.push(`${what}: not within ${SETTLE_MS_MAX / 1000} s`);
+      return;
+    }
+    await after(100);
+  }
+}
+
+async function watchForQuarantine(): Promise<Set<string>> {
+  const found = new Set<string>();
+  const read = async (): Promise<void> => {
+    for (let resumeToken = ""; ; ) {
+      try {
+        const channel = control.open();
+        const request = { resumeToken, state: OrganismState.QUARANTINED };
+        const answers = createClient(OrganismService, channel).watch(
+          request,
+          await house.as("VIEWER"),
+        );
+        for await (const told of answers) {
+          resumeToken = told.resumeToken || resumeToken;
+          if (
+            told.organism?.state === OrganismState.QUARANTINED &&
+            !drilled.has(told.organism.instanceId)
+          ) {
+            found.add(told.organism.instanceId);
+          }
+        }
+      } catch {
+        await after(500);
+      }
+    }
+  };
+  void read();
+  return found;
+}
+
+async function steady(): Promise<void> {
+  tally.ackMs = [];
+  const before = { ...tally };
+  const [cpu, began] = [control.cpuUs(), performance.now()];
+  let memory = 0;
+  for (let s = 0; s < SECONDS; s++) {
+    await after(1000);
+    memory = Math.max(memory, control.memoryMb().resident);
+  }
+  const seconds = (performance.now() - began) / 1000;
+  const ms = tally.ackMs.sort((a, b) => a - b);
+  const used = (control.cpuUs() - cpu) / 1e6 / seconds;
+  const beats = tally.beats - before.beats;
+  say(
+    `steady, ${Math.round(seconds)} s: ${Math.round(beats / seconds)} beats a second; acknowledged after ` +
+      `${at(ms, 0.5)} ms (half), ${at(ms, 0.99)} ms (99 of 100), ${at(ms, 1)} ms (all)`,
+  );
+  const lapsed = tally.lapsed - before.lapsed;
+  say(
+    `  control plane: ${Math.round(memory)} MB resident, ${(used * 100).toFixed(0)} % of a core; ` +
+      `${tally.leases - before.leases} leases, ${lapsed} came too late; ${tally.broken - before.broken} sessions broke`,
+  );
+  // What is under way when the clock stops is not lost.
+  const owed = tally.beats - tally.acks;
+  await until(
+    "every beat is acknowledged",
+    () => tally.acks >= before.acks + beats - INSTANCES / 100,
+  );
+  if (lapsed > 0) wrong.push("leases lapsed in the steady state");
+  if (at(ms, 0.99) > 250) wrong.push(`p99 of acknowledgement is ${at(ms, 0.99)} ms, 250 at most`);
+  if (memory > 1024) wrong.push(`the control plane took ${Math.round(memory)} MB, 1024 at most`);
+  if (owed > INSTANCES) wrong.push(`${owed} beats are owed an answer`);
+}
+
+async function settles(what: string, disturb: () => Promise<void>): Promise<void> {
+  const before = tally.lapsed;
+  const began = performance.now();
+  await disturb();
+  await until(`${what}: everybody renewed`, () => fleet.every((o) => o.renewedAt > began));
+  const seconds = (times: readonly number[], share: number): string =>
+    (
+      at(
+        times.map((t) => t - began).sort((a, b) => a - b),
+        share,
+      ) / 1000
+    ).toFixed(1);
+  const attached = fleet.map((o) => o.attachedAt);
+  const renewed = fleet.map((o) => o.renewedAt);
+  const lapsed = tally.lapsed - before;
+  say(
+    `${what}: attached after ${seconds(attached, 0.5)} s (half), ${seconds(attached, 1)} s (all); ` +
+      `next lease after ${seconds(renewed, 0.5)} s, ${seconds(renewed, 1)} s; ${lapsed} leases had run out`,
+  );
+  if (lapsed > 0) wrong.push(`${what}: ${lapsed} leases had run out`);
+}
+
+async function watchers(): Promise<void> {
+  const groups = Math.max(1, Math.floor(INSTANCES / PER_NAME));
+  const seen: number[] = [];
+  let synced = 0;
+  let began = 0;
+  const channels = Array.from({ length: Math.ceil(WATCHERS / WATCHERS_PER_CONNECTION) }, () =>
+    control.open(),
+  );
+  const viewer = await house.as("VIEWER");
+  const watch = async (i: number): Promise<void> => {
+    const channel = channels[Math.floor(i / WATCHERS_PER_CONNECTION)];
+    if (channel === undefined) return;
+    const client = createClient(OrganismService, channel);
+    for await (const told of client.watch({ name: nameOf(i % groups) }, viewer)) {
+      if (told.event === WatchEvent.SYNCED) synced++;
+      else if (began > 0 && told.organism?.state === OrganismState.QUARANTINED) {
+        seen.push(performance.now() - began);
+      }
+    }
+  };
+  const opened = performance.now();
+  for (let i = 0; i < WATCHERS; i++) watch(i).catch(() => {});
+  await until("every watcher is synced", () => synced >= WATCHERS);
+  say(
+    `${WATCHERS} watchers of ${PER_NAME} organisms each: synced after ${((performance.now() - opened) / 1000).toFixed(1)} s, ` +
+      `control plane ${Math.round(control.memoryMb().resident)} MB`,
+  );
+  const operator = await house.as("OPERATOR");
+  const drill = fleet.filter((_, i) => i % PER_NAME === 0).slice(0, groups);
+  for (const { sidecar } of drill) drilled.add(sidecar.instanceId);
+  began = performance.now();
+  await Promise.all(
+    drill.map(({ sidecar: { instanceId } }) =>
+      world
+        .client(OrganismService)
+        .quarantine({ requestId: requestId(), instanceId, reason: "a drill" }, operator),
+    ),
+  );
+  const owed = Math.floor(WATCHERS / groups) * drill.length;
+  await until("every watcher hears of the quarantines", () => seen.length >= owed);
+  const ms = seen.sort((a, b) => a - b);
+  say(
+    `  ${drill.length} quarantines at once: told ${seen.length} times, after ${at(ms, 0.5)} ms (half), ` +
+      `${at(ms, 0.99)} ms (99 of 100)`,
+  );
+  for (const channel of channels) channel.close();
+}
