@@ -19,6 +19,7 @@ COPY bin/dragons ./bin/dragons
 COPY proto ./proto
 COPY src ./src
 COPY sidecar ./sidecar
+COPY verifiers ./verifiers
 # The only place that is written to, owned by the user that runs: uid 65532.
 COPY --from=dependencies --chown=65532:65532 /var/lib/dragons /var/lib/dragons
 VOLUME /var/lib/dragons

@@ -1,4 +1,6 @@
+import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { toHex } from "../../src/domain/bytes.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
@@ -13,6 +15,8 @@ import { goodStory, type Story } from "../verifier/build.ts";
 import { Terminal } from "./terminal.ts";
 
 /** Commands that ask a sidecar, on its socket, about a ledger whose every receipt is known. */
+
+const VERIFIERS = join(import.meta.dirname, "../../verifiers");
 
 let terminal: Terminal;
 let story: Story;
@@ -291,6 +295,21 @@ describe("evidence export", () => {
     expect(err).toBe("dragons: the ledger is not readable (LEDGER_UNAVAILABLE)\n");
     expect((await readdir(".")).sort()).toEqual(before);
     expect(await readFile("kept.dragons", "utf8")).toBe("the pack of yesterday");
+  });
+
+  test("--with-page puts the released page beside it, and says whom to take it from", async () => {
+    exported = { chunks: [await story.pack()], fault: null };
+    const { code, out, err } = await ask("evidence", "export", "--out", "p.dragons", "--with-page");
+    expect(code).toBe(0);
+    expect(out).toMatch(/^page .*auditor\.html$/m);
+    const published = await readFile(join(VERIFIERS, "SHA256SUMS"), "utf8");
+    const sha256 = createHash("sha256")
+      .update(await readFile("auditor.html"))
+      .digest("hex");
+    expect(published).toContain(`${sha256}  page/auditor.html\n`);
+    expect(err).toBe(
+      `dragons: an auditor trusts no page that comes with a pack: theirs is from a release, and its SHA-256 is ${sha256}\n`,
+    );
   });
 
   test("64 for a file that cannot be written", async () => {

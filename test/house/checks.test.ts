@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { describe, expect, test } from "vitest";
+import { buildPage, sums } from "../../bin/page.ts";
 
 const HOME = join(import.meta.dirname, "../..");
 
@@ -51,6 +52,14 @@ describe("the house is in order", () => {
     } finally {
       rmSync(out, { recursive: true, force: true });
     }
+  });
+
+  test("the auditor's page is what its sources make, and the published hashes are those of the verifiers", async () => {
+    const page = await buildPage();
+    const stale = "not what the sources make: run npm run page, and commit what it wrote";
+    const kept = (path: string) => readFileSync(join(HOME, "verifiers", path), "utf8");
+    expect(kept("page/auditor.html") === page, `the page is ${stale}`).toBe(true);
+    expect(kept("SHA256SUMS") === sums(page), `the hashes are ${stale}`).toBe(true);
   });
 
   test("the lockfile is whole and names no registry host", () => {

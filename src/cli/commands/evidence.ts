@@ -1,9 +1,9 @@
-import { resolve } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import type { PayloadField } from "../../domain/payload.ts";
 import { leaf, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
-import { printOne } from "../output.ts";
+import { printOne, say } from "../output.ts";
 import { parseCount } from "../units.ts";
 
 interface Export {
@@ -11,6 +11,7 @@ interface Export {
   from?: string;
   to?: string;
   disclose?: string;
+  withPage?: boolean;
 }
 
 export function register(program: Command): void {
@@ -20,6 +21,7 @@ export function register(program: Command): void {
     .option("--from <seq>", "first receipt [1]")
     .option("--to <seq>", "last receipt [the newest]")
     .option("--disclose <fields>", "of goal,action,evidence,outcome,claim")
+    .option("--with-page", "put the page that an auditor can check it with beside it")
     .action(
       run<Export>(async (context, options) => {
         const { exportEvidence } = await import("../actions/evidence.ts");
@@ -32,13 +34,29 @@ export function register(program: Command): void {
           ...(options.from === undefined ? {} : { fromSeq: parseCount(options.from, "--from") }),
           ...(options.to === undefined ? {} : { toSeq: parseCount(options.to, "--to") }),
         });
+        const page = options.withPage ? await beside(out) : null;
         printOne(context.format, {
           name: out,
-          cells: { pack: out, bytes: `${bytes}`, next: `dragons verify ${out} --trust ${trust}` },
-          data: { file: out, bytes },
+          cells: {
+            pack: out,
+            bytes: `${bytes}`,
+            ...(page && { page: page.file }),
+            next: `dragons verify ${out} --trust ${trust}`,
+          },
+          data: { file: out, bytes, ...(page && { page: page.file, pageSha256: page.sha256 }) },
         });
       }),
     );
+}
+
+/** The page, and the word that it is not ours to vouch for. */
+async function beside(pack: string): Promise<{ file: string; sha256: string }> {
+  const { putPage } = await import("../actions/auditor-page.ts");
+  const page = await putPage(dirname(pack));
+  say(
+    `dragons: an auditor trusts no page that comes with a pack: theirs is from a release, and its SHA-256 is ${page.sha256}`,
+  );
+  return page;
 }
 
 async function fieldsOf(text: string | undefined): Promise<PayloadField[]> {
