@@ -1,8 +1,8 @@
-import { getPublicKey, hashes, Point, sign, verify } from "@noble/ed25519";
+import { getPublicKey, hashes, Point, sign } from "@noble/ed25519";
 import { sha256, sha512 } from "@noble/hashes/sha2.js";
-import { toHex } from "./bytes.ts";
+import { equal, toHex } from "./bytes.ts";
 import type { Crypto } from "./crypto.ts";
-import { keysRememberedMax } from "./limits.ts";
+import { keysRememberedMax, keyTablesMax } from "./limits.ts";
 import { Recent } from "./recent.ts";
 
 hashes.sha512 = sha512;
@@ -13,7 +13,7 @@ export const sha256Stream = () => sha256.create();
 type KeyVerdict = ReturnType<Crypto["keyProblem"]> | "OK";
 
 /** A key's check multiplies a point; the same few keys come again and again. */
-const verdicts = new Recent<KeyVerdict>(keysRememberedMax);
+const keys = new Recent<Key>(keysRememberedMax);
 
 /** The portable implementation: browsers, and the reference that `native` is held against. */
 export const noble: Crypto = {
@@ -27,25 +27,87 @@ export const noble: Crypto = {
   sign: (seed, message) => sign(message, seed),
   verify(publicKey, message, signature) {
     if (publicKey.length !== 32 || signature.length !== 64) return false;
-    if (noble.keyProblem(publicKey) !== null) return false;
-    const r = decodePoint(signature.subarray(0, 32));
-    // The library's equation is cofactored: it forgives an R with torsion. With the key and R both
-    // in the prime-order subgroup, the cofactored equation holds exactly when the other one does.
-    if (r === null || r.is0() || !r.isTorsionFree()) return false;
-    return verify(signature, message, publicKey, { zip215: false });
+    const key = keyOf(publicKey);
+    const s = littleEndian(signature.subarray(32));
+    if (key.verdict !== "OK" || s >= ORDER) return false;
+    const r = signature.subarray(0, 32);
+    const k = littleEndian(sha512.create().update(r).update(publicKey).update(message).digest());
+    // R is computed, not decoded: the bytes can only be those of the one point that the cofactorless
+    // equation asks for, in its canonical form, and of prime order since the key is.
+    const wanted = multiplesOf("base", Point.BASE)
+      .times(s)
+      .add(key.minusTimes(k % ORDER));
+    return !wanted.is0() && equal(wanted.toBytes(), r);
   },
   keyProblem(publicKey) {
     if (publicKey.length !== 32) return "E_KEY_NONCANONICAL";
-    const verdict = verdicts.get(toHex(publicKey), () => judgeKey(publicKey));
+    const { verdict } = keyOf(publicKey);
     return verdict === "OK" ? null : verdict;
   },
 };
 
-function judgeKey(publicKey: Uint8Array): KeyVerdict {
-  const point = decodePoint(publicKey);
-  if (point === null) return "E_KEY_NONCANONICAL";
-  return point.is0() || !point.isTorsionFree() ? "E_KEY_WEAK" : "OK";
+const ORDER = Point.CURVE().n;
+
+const keyOf = (publicKey: Uint8Array): Key => keys.get(toHex(publicKey), () => new Key(publicKey));
+
+/** Uses of a key from which on a table of its multiples pays. */
+const TABLE_FROM = 16;
+
+/** A public key judged by the strict rule, and multiplied faster once it is used much. */
+class Key {
+  readonly verdict: KeyVerdict;
+  readonly #name: string;
+  readonly #minus: Point;
+  #uses = 0;
+
+  constructor(publicKey: Uint8Array) {
+    const point = decodePoint(publicKey);
+    const weak = point !== null && (point.is0() || !point.isTorsionFree());
+    this.verdict = point === null ? "E_KEY_NONCANONICAL" : weak ? "E_KEY_WEAK" : "OK";
+    this.#name = toHex(publicKey);
+    this.#minus = (point ?? Point.ZERO).negate();
+  }
+
+  /** −k times the key; `k` below the order. */
+  minusTimes(k: bigint): Point {
+    if (++this.#uses < TABLE_FROM) return this.#minus.multiply(k, false);
+    return multiplesOf(this.#name, this.#minus).times(k);
+  }
 }
+
+/** Bits of a factor that are looked up at once. */
+const WINDOW = 6;
+const MASK = BigInt(2 ** WINDOW - 1);
+
+/** A table of some 2,700 multiples of a point: of what is public alone, since looking up takes varying time. */
+class Multiples {
+  /** Row i: the point times 2^(i·WINDOW), times 1 to 2^WINDOW − 1. */
+  readonly #rows: Point[][] = [];
+
+  constructor(point: Point) {
+    let base = point;
+    for (let bits = 0; bits < 253; bits += WINDOW) {
+      const row = [base];
+      while (row.length < 2 ** WINDOW - 1) row.push((row.at(-1) as Point).add(base));
+      this.#rows.push(row);
+      base = (row.at(-1) as Point).add(base);
+    }
+  }
+
+  times(k: bigint): Point {
+    let sum = Point.ZERO;
+    for (let row = 0, left = k; left > 0n; row++, left >>= BigInt(WINDOW)) {
+      const digit = Number(left & MASK);
+      if (digit > 0) sum = sum.add(this.#rows[row]?.[digit - 1] as Point);
+    }
+    return sum;
+  }
+}
+
+const tables = new Recent<Multiples>(keyTablesMax);
+
+const multiplesOf = (name: string, point: Point): Multiples =>
+  tables.get(name, () => new Multiples(point));
 
 /** Null unless the 32 bytes are the canonical encoding (RFC 8032 §5.1.3) of a point of the curve. */
 function decodePoint(encoded: Uint8Array): Point | null {
@@ -55,3 +117,5 @@ function decodePoint(encoded: Uint8Array): Point | null {
     return null;
   }
 }
+
+const littleEndian = (bytes: Uint8Array): bigint => BigInt(`0x${toHex(bytes.toReversed())}`);

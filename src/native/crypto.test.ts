@@ -141,6 +141,27 @@ describe.each(implementations)("Ed25519 by the strict rule: %s", (_, subject) =>
     }
   });
 
+  test("stays as strict however often a key is used", async () => {
+    const seed = subject.sha256(utf8("a key that signs much"));
+    const key = subject.publicKey(seed);
+    for (let n = 0; n < 60; n++) {
+      const message = utf8(`receipt ${n}`);
+      const signature = subject.sign(seed, message);
+      expect(subject.verify(key, message, signature)).toBe(true);
+      const changed = signature.slice();
+      changed[n] = (changed[n] as number) ^ 1;
+      expect(subject.verify(key, message, changed)).toBe(false);
+      expect(subject.verify(key, utf8(`receipt ${n + 1}`), signature)).toBe(false);
+    }
+    const good = await crookedSign({ nonce: 77n, shiftR: Point.ZERO, shiftKey: Point.ZERO });
+    for (let n = 0; n < 20; n++) subject.verify(good.key, MESSAGE, good.signature);
+    expect(subject.verify(good.key, MESSAGE, good.signature)).toBe(true);
+    const torsion = await crookedSign({ nonce: 77n, shiftR: TORSION, shiftKey: Point.ZERO });
+    expect(torsion.key).toEqual(good.key);
+    expect(lenient.noble(torsion.key, MESSAGE, torsion.signature)).toBe(true);
+    expect(subject.verify(torsion.key, MESSAGE, torsion.signature)).toBe(false);
+  });
+
   test("refuses the identity as R", async () => {
     const { key, signature } = await crookedSign({
       nonce: 0n,
