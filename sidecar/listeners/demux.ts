@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import { normaliseTarget } from "../../src/domain/claim.ts";
 import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
 import type { Clock } from "../../src/native/clock.ts";
@@ -36,6 +37,7 @@ export class Demux {
   readonly #tls: TlsTerminator;
   readonly #handlers: DemuxHandlers;
   readonly #sockets = new Set<Socket>();
+  #destroyed = false;
   /** With what is to be done once it is gone. */
   readonly #http2 = new Map<H2Connection, (() => void)[]>();
 
@@ -106,10 +108,15 @@ export class Demux {
   }
 
   #terminate(socket: Socket, ingress: Ingress): void {
-    this.#tls.accept(socket, ingress, (secure, inside) => {
+    const inside = (secure: TLSSocket, bound: Ingress): void => {
       this.#track(secure);
-      if (secure.alpnProtocol === "h2") this.http2(secure, inside);
-      else this.#handlers.onHttp1(secure, inside);
+      if (secure.alpnProtocol === "h2") this.http2(secure, bound);
+      else this.#handlers.onHttp1(secure, bound);
+    };
+    this.#tls.accept(socket, ingress, inside, (why) => {
+      const where = ingress.target || ingress.dialled;
+      const detail = `TLS to ${where} was broken off within its handshake (${why}): who trusts no certificate but the server's own, or shows one, takes an opaque rule`;
+      if (!this.#destroyed) this.#handlers.onGarbage(ingress, detail);
     });
   }
 
@@ -182,6 +189,7 @@ export class Demux {
   }
 
   destroy(): void {
+    this.#destroyed = true;
     for (const connection of [...this.#http2.keys()]) connection.destroy();
     for (const socket of this.#sockets) socket.destroy();
   }

@@ -29,6 +29,7 @@ export class TlsTerminator {
     socket: Socket,
     ingress: Ingress,
     onSecure: (secure: TLSSocket, ingress: Ingress) => void,
+    onFailed: (why: string) => void,
   ): void {
     const meant = ingress.target || ingress.dialled;
     const bound = meant === "" ? "localhost" : splitTarget(meant).host;
@@ -48,7 +49,10 @@ export class TlsTerminator {
             this.#leaf(name.toLowerCase()).then((named) => done(null, named.context), done);
           },
         });
-        server.on("tlsClientError", () => socket.destroy());
+        server.on("tlsClientError", (error: NodeJS.ErrnoException) => {
+          onFailed(error.code ?? error.message);
+          socket.destroy();
+        });
         server.once("secureConnection", (secure) => {
           const serverName = typeof secure.servername === "string" ? secure.servername : "";
           onSecure(secure, { ...ingress, scheme: "https", serverName });

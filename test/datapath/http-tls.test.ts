@@ -123,6 +123,21 @@ describe("HTTPS", () => {
     expect(heard).toBe("");
   });
 
+  test("that is broken off within its handshake is told in a receipt", async () => {
+    const target = `localhost:${await serve(await good())}`;
+    // It trusts the upstream's authority alone, as one that pins it does.
+    const trusting = { ca: upstreamCa.certPem };
+    await expect(secure(target, trusting)).rejects.toThrow(/certificate|self-signed/);
+    await rig.ledger.receipts(1);
+    expect(rig.ledger.recorded).toMatchObject([{ kind: "DENIAL", reason: "PROTOCOL_UNSUPPORTED" }]);
+    const socket = await tunnel(rig.stack.proxyAddress.port, target);
+    socket.write(Buffer.from("16030100040200000000", "hex"));
+    await rig.ledger.receipts(2);
+    expect(rig.ledger.recorded[1]).toMatchObject({ reason: "PROTOCOL_UNSUPPORTED" });
+    socket.destroy();
+    expect(heard).toBe("");
+  });
+
   test("shows a certificate for that name alone, short-lived, on P-256", async () => {
     const socket = await secure("payments.example:443");
     const leaf = new X509Certificate(socket.getPeerX509Certificate()?.raw as Buffer);

@@ -151,7 +151,7 @@ describe.skipIf(lacks("netns")).each([
       "HTTP/1.1 403 AUTHORITY_MISMATCH",
       expect.stringMatching(/UNABLE_TO_VERIFY|SELF_SIGNED|certificate/i),
     ]);
-    expect(await told(3)).toEqual([
+    expect(await told(4)).toEqual([
       expect.objectContaining({
         verdict: "COMPLETED",
         protocol: "HTTP",
@@ -159,6 +159,7 @@ describe.skipIf(lacks("netns")).each([
       }),
       expect.objectContaining({ verdict: "COMPLETED", protocol: "OPAQUE", dialled: `${V4}:8443` }),
       expect.objectContaining({ verdict: "DENIAL", reason: "AUTHORITY_MISMATCH" }),
+      expect.objectContaining({ verdict: "DENIAL", reason: "PROTOCOL_UNSUPPORTED" }),
     ]);
     expect(await heard()).toEqual([`tcp ${V4} 8443`, `tcp ${V4} 8443`]);
   });
