@@ -71,6 +71,11 @@ export class DurableView {
     return this.#store.signed(fromSeq, this.#within(fromSeq, limit));
   }
 
+  /** Whether a durable receipt's payload can be redacted. */
+  isSealed(seq: number): boolean {
+    return seq >= 1 && seq <= this.#state.size && this.#store.isSealed(seq);
+  }
+
   #within(fromSeq: number, limit: number): number {
     return Math.max(0, Math.min(limit, this.#state.size - fromSeq + 1));
   }

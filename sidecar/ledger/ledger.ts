@@ -1,11 +1,12 @@
 import { equal } from "../../src/domain/bytes.ts";
-import type { Chain, ChainState } from "../../src/domain/chain.ts";
+import { type Chain, type ChainState, leafHash } from "../../src/domain/chain.ts";
 import { ClaimBody } from "../../src/domain/claim.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { type IdGenerator, newId } from "../../src/domain/ids.ts";
 import type { IntentBody } from "../../src/domain/intent.ts";
 import * as limits from "../../src/domain/limits.ts";
-import { pae } from "../../src/domain/signed.ts";
+import { PayloadRow } from "../../src/domain/payload.ts";
+import { pae, SignedBytes } from "../../src/domain/signed.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Broken } from "../../src/storage/ledger-check.ts";
 import type { IntentRow, LedgerStore } from "../../src/storage/ledger-store.ts";
@@ -22,6 +23,7 @@ import { SigningQueue } from "./signing-queue.ts";
 import { rowsOf, type SignedReceipt, stateOf, type Waiting, withSignatures } from "./step.ts";
 import { ScopeCounts, Spendings } from "./tally.ts";
 import {
+  type AmendDraft,
   type Closing,
   type IntentDraft,
   type LedgerHead,
@@ -91,6 +93,7 @@ export class Ledger implements WorkLedger {
   #signed: SignedReceipt[] = [];
   #flushing: Flushing[] = [];
   #lastId: string;
+  #amending: Promise<unknown> = Promise.resolve();
   #acknowledgedSeq: number;
   #acknowledgedStored: number;
   #failure: LedgerUnavailable | null = null;
@@ -239,6 +242,7 @@ export class Ledger implements WorkLedger {
       claim: body.claim,
       claimSalt: body.claimSalt,
       claimCommitment: intent.claimCommitment,
+      refers: null,
     });
     return body.receiptId;
   }
@@ -249,6 +253,51 @@ export class Ledger implements WorkLedger {
     if (draft.kind === "DENIAL") return this.#denials.record(draft);
     const receiptId = this.#newReceiptId();
     this.#appendRecord(draft, receiptId, 1);
+    return receiptId;
+  }
+
+  amend(draft: AmendDraft): Promise<string | null> {
+    // One after the other: what a redaction leaves is made from what the one before it left.
+    const turn = this.#amending.then(() => this.#amend(draft));
+    this.#amending = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #amend({ kind, seq, mask, ...facts }: AmendDraft): Promise<string | null> {
+    const refusal = this.#refusal();
+    if (refusal !== null) throw this.#refused(refusal);
+    const [target] = this.#view.read(seq, 1);
+    if (target === undefined) throw new TypeError(`there is no receipt ${seq}`);
+    if (kind === "REDACTION" && !this.#view.isSealed(seq)) return null;
+    const { crypto, salt, clock } = this.#parts;
+    const receiptId = this.#newReceiptId();
+    const nowUs = clock.nowUs();
+    this.#append({
+      ...facts,
+      receiptId,
+      kind,
+      verdict: "UNSPECIFIED",
+      reason: "UNSPECIFIED",
+      scope: "",
+      openedAtUs: nowUs,
+      closedAtUs: nowUs,
+      egressLastUs: 0,
+      intentSeq: 0,
+      count: 1,
+      wouldDeny: "UNSPECIFIED",
+      spentBytes: 0,
+      goalSalt: salt(),
+      evidence: NOTHING,
+      claim: NOTHING,
+      claimSalt: salt(),
+      claimCommitment: null,
+      refers: {
+        hash: leafHash(crypto, SignedBytes.decode(target.signed).body),
+        mask,
+        rewrites: kind === "REDACTION" ? { seq, row: without(target.row, mask) } : null,
+      },
+    });
+    await this.flushed();
     return receiptId;
   }
 
@@ -369,6 +418,7 @@ export class Ledger implements WorkLedger {
       goalSalt: salt(),
       claimSalt: salt(),
       claimCommitment: null,
+      refers: null,
     });
   }
 
@@ -515,5 +565,13 @@ export class Ledger implements WorkLedger {
   }
 }
 
+/** A payload row with some of its fields no longer open. */
+function without(row: Uint8Array, mask: number): Uint8Array {
+  const { commitments, openings } = PayloadRow.decode(row);
+  const left = openings.filter(({ field }) => (mask & (1 << (field - 1))) === 0);
+  return PayloadRow.encode({ commitments, openings: left });
+}
+
+const NOTHING = new Uint8Array(0);
 const SLOW_DISK = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the disk is late");
 const SLOW_SIGNER = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the signer is late");

@@ -15,6 +15,7 @@ import { LEDGER_FORMAT, upgradeFormat } from "../../src/storage/format.ts";
 import { type Broken, checkLedger, tailFrom } from "../../src/storage/ledger-check.ts";
 import { openLedgerRows } from "../../src/storage/ledger-folder.ts";
 import { type LedgerState, type LedgerStore, ledgerStore } from "../../src/storage/ledger-store.ts";
+import { PayloadKeys } from "../../src/storage/payload-keys.ts";
 import { StorageFailed } from "../../src/storage/store.ts";
 import { Intent } from "./intent.ts";
 import { Ledger } from "./ledger.ts";
@@ -62,7 +63,7 @@ export async function openWorkLedger(options: WorkLedgerOptions): Promise<WorkLe
     const refusals = refusalsIn(folder);
     opened.defer(() => refusals.close());
     const rows = await openLedgerRows(folder);
-    const store = ledgerStore(rows);
+    const store = ledgerStore(rows, PayloadKeys.open(folder));
     opened.defer(() => store.close());
     await upgradeFormat(rows, LEDGER_FORMAT);
     const signer = await workerSigner(seed);

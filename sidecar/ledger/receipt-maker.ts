@@ -2,6 +2,7 @@ import { type Chain, type ChainState, commitment, payloadHash } from "../../src/
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
 import type { ReceiptHeader } from "../../src/domain/receipt.ts";
+import type { Rewritten } from "../../src/storage/ledger-store.ts";
 
 /** A receipt on its way: chained here, then signed, then durable. */
 export interface Receipt {
@@ -9,6 +10,8 @@ export interface Receipt {
   readonly body: Uint8Array;
   /** Encoded PayloadRow. */
   readonly payload: Uint8Array;
+  /** What it leaves of an earlier receipt's payload; null: it redacts nothing. */
+  readonly rewrites: Rewritten | null;
   /** The chain with this receipt as its last. */
   readonly after: ChainState;
 }
@@ -40,7 +43,17 @@ export type ReceiptFacts = Pick<
   readonly claimSalt: Uint8Array;
   /** c_5 where the intent fixed it already; null: to be made. */
   readonly claimCommitment: Uint8Array | null;
+  /** The earlier receipt that it speaks of; null: none. */
+  readonly refers: Reference | null;
 };
+
+export interface Reference {
+  /** H of that receipt. */
+  readonly hash: Uint8Array;
+  /** Bit f−1: field f is redacted. 0: it corrects. */
+  readonly mask: number;
+  readonly rewrites: Rewritten | null;
+}
 
 const NO_HASH = new Uint8Array(0);
 
@@ -83,10 +96,10 @@ export function makeReceipt(
     intentSeq,
     count: facts.count,
     payloadHash: payloadHash(crypto, commitments),
-    refersTo: NO_HASH,
-    redactedMask: 0,
+    refersTo: facts.refers?.hash ?? NO_HASH,
+    redactedMask: facts.refers?.mask ?? 0,
     wouldDeny: facts.wouldDeny,
     spentBytes: facts.spentBytes,
   });
-  return { header, body, payload, after: chain.state() };
+  return { header, body, payload, rewrites: facts.refers?.rewrites ?? null, after: chain.state() };
 }

@@ -45,6 +45,7 @@ export const rowsOf = (
     signed: bytes,
     row: receipt.payload,
     closes: receipt.header.intentSeq,
+    rewrites: receipt.rewrites,
   })),
 });
 

@@ -48,6 +48,13 @@ export interface WorkLedger {
    * @throws LedgerUnavailable at once, as `open` rejects.
    */
   record(draft: RecordDraft): string;
+  /**
+   * Speaks of an earlier, durable receipt in a further one. Resolves with its id when it is durable and
+   * signed; of a redaction, when the key of what it names is overwritten as well. null: that payload is not
+   * sealed, and nothing was done.
+   * @throws LedgerUnavailable (as a rejection), as `open` does; TypeError when there is no such receipt.
+   */
+  amend(draft: AmendDraft): Promise<string | null>;
   /** Resolves when everything closed or recorded so far is durable and signed. */
   flushed(): Promise<void>;
   /** Cheap: for heartbeats. */
@@ -142,6 +149,21 @@ export interface RecordDraft {
   readonly evidence: Uint8Array;
   readonly outcome: Uint8Array;
   readonly openedAtUs: number;
+}
+
+export interface AmendDraft {
+  readonly kind: "CORRECTION" | "REDACTION";
+  /** Of the receipt that it speaks of. */
+  readonly seq: number;
+  /** Fields to redact, bit f−1; 0 for a correction. */
+  readonly mask: number;
+  /** A lease of this ledger, held or not. */
+  readonly leaseRef: Uint8Array;
+  readonly manifestHash: Uint8Array;
+  /** Encoded GoalBody, ActionBody and OutcomeBody: who wants what, and what is said of it. */
+  readonly goal: Uint8Array;
+  readonly action: Uint8Array;
+  readonly outcome: Uint8Array;
 }
 
 export interface StoredHeader {

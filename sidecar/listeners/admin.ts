@@ -4,15 +4,23 @@ import type { LimitState } from "../../src/domain/claim.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import {
   adminServer,
+  amendTextMax,
   entriesPageMax,
   packChunkBytes,
   socketPathMax,
 } from "../../src/domain/limits.ts";
-import { PAYLOAD_FIELDS, type PayloadField } from "../../src/domain/payload.ts";
+import {
+  ActionBody,
+  GoalBody,
+  OutcomeBody,
+  PAYLOAD_FIELDS,
+  type PayloadField,
+} from "../../src/domain/payload.ts";
+import { isPrintable } from "../../src/domain/printable.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { SignedBytes } from "../../src/domain/signed.ts";
-import { encodeSigned } from "../../src/domain/signing.ts";
+import { encodeSigned, refOf } from "../../src/domain/signing.ts";
 import type { Reason as WireReason } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { EvidenceService } from "../../src/gen/dragons/v1/evidence_pb.ts";
 import { exportPack, type LedgerEvidence } from "../../src/verifier/export.ts";
@@ -25,7 +33,7 @@ import type { AuthorityHolder } from "../gate/authority.ts";
 import { standingReason } from "../gate/standing.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { LeaseLog } from "../identity/lease-log.ts";
-import type { StoredReceipt, WorkLedger } from "../ledger/work-ledger.ts";
+import { LedgerUnavailable, type StoredReceipt, type WorkLedger } from "../ledger/work-ledger.ts";
 import type { Tether } from "../tether/tether.ts";
 
 export interface AdminParts {
@@ -133,22 +141,25 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
       };
     },
 
+    async correct({ receiptId, text }) {
+      const target = targetOf(ledger, receiptId);
+      const said = { verb: "correct", says: worded("text", text) };
+      return { receiptId: await amended(parts, { kind: "CORRECTION", target, mask: 0, ...said }) };
+    },
+
+    async redact({ receiptId, fields, reason }) {
+      const target = targetOf(ledger, receiptId);
+      const names = fieldsNamed("fields", fields.length === 0 ? PAYLOAD_FIELDS : fields);
+      const mask = names.reduce((m, f) => m | (1 << PAYLOAD_FIELDS.indexOf(f)), 0);
+      const said = { verb: `redact ${names.join(",")}`, says: worded("reason", reason) };
+      return { receiptId: await amended(parts, { kind: "REDACTION", target, mask, ...said }) };
+    },
+
     async *export({ fromSeq, toSeq, disclose }) {
       await ledger.flushed();
       const evidence = evidenceOf(parts);
       const range = { from: Number(fromSeq) || 1, to: Number(toSeq) || evidence.head.size };
-      const fields = disclose.map((name) => {
-        const field = PAYLOAD_FIELDS.find((f) => f === name);
-        if (field === undefined) {
-          const known = PAYLOAD_FIELDS.join(", ");
-          throw new StatusError(
-            "INVALID_ARGUMENT",
-            "ARGUMENT_INVALID",
-            `disclose: ${name} is none of ${known}`,
-          );
-        }
-        return field;
-      });
+      const fields = fieldsNamed("disclose", disclose);
       if (range.from < 1 || range.from > range.to || range.to > evidence.head.size) {
         const detail = `from_seq, to_seq: ${range.from} to ${range.to} is not within 1 to ${evidence.head.size}`;
         throw new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", detail);
@@ -156,6 +167,71 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
       yield* chunks(exportPack(parts.crypto, genesis.tenantId, [evidence], choice(range, fields)));
     },
   };
+}
+
+/** @throws StatusError for what is no payload field. */
+const fieldsNamed = (where: string, names: readonly string[]): PayloadField[] =>
+  names.map((name) => {
+    const field = PAYLOAD_FIELDS.find((f) => f === name);
+    if (field !== undefined) return field;
+    const detail = `${where}: ${name} is none of ${PAYLOAD_FIELDS.join(", ")}`;
+    throw new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", detail);
+  });
+
+/** @throws StatusError when it is no sentence for people. */
+function worded(where: string, text: string): string {
+  if (text !== "" && isPrintable(text) && Buffer.byteLength(text) <= amendTextMax) return text;
+  const detail = `${where}: say in printable words, at most ${amendTextMax} bytes, what people will read`;
+  throw new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", detail);
+}
+
+function targetOf(ledger: WorkLedger, receiptId: string): StoredReceipt {
+  const found = findReceipt(ledger, receiptId);
+  if (found !== null) return found;
+  throw new StatusError("NOT_FOUND", "NO_SUCH_OBJECT", `receipt_id: no receipt ${receiptId} here`);
+}
+
+interface Amendment {
+  readonly kind: "CORRECTION" | "REDACTION";
+  readonly target: StoredReceipt;
+  readonly mask: number;
+  readonly verb: string;
+  readonly says: string;
+}
+
+/** A receipt that speaks of an earlier one, under the lease adopted last. */
+async function amended(
+  { crypto, ledger, leases, authority }: AdminParts,
+  { kind, target, mask, verb, says }: Amendment,
+): Promise<string> {
+  const lease = leases.entries().at(-1);
+  const unmet = (detail: string) => new StatusError("FAILED_PRECONDITION", "STATE_UNFIT", detail);
+  if (lease === undefined)
+    throw unmet("no lease was ever held here, and a receipt of this kind cites one");
+  const { receiptId } = ReceiptHeader.decode(SignedBytes.decode(target.signed).body);
+  try {
+    const amendment = await ledger.amend({
+      kind,
+      seq: target.seq,
+      mask,
+      leaseRef: refOf(crypto, "lease", lease.body),
+      manifestHash: authority.genesis.body.manifestHash,
+      goal: GoalBody.encode({
+        ...GoalBody.empty(),
+        version: 1,
+        purpose: "by an operator of this machine",
+      }),
+      action: ActionBody.encode({ ...ActionBody.empty(), version: 1, verb, path: receiptId }),
+      outcome: OutcomeBody.encode({ ...OutcomeBody.empty(), version: 1, status: says }),
+    });
+    if (amendment !== null) return amendment;
+  } catch (error) {
+    if (!(error instanceof LedgerUnavailable)) throw error;
+    throw new StatusError("UNAVAILABLE", "LEDGER_UNAVAILABLE", error.message);
+  }
+  throw unmet(
+    `${receiptId} is kept in the clear, by a release before this one: what was written cannot be taken back`,
+  );
 }
 
 const choice = (range: { from: number; to: number }, disclose: readonly PayloadField[]) =>

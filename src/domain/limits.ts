@@ -567,3 +567,7 @@ export const witnessEveryUs = 10 * 1_000_000;
 
 /** Microseconds after which witnesses are asked again for a head that has not moved, so that it does not grow old. */
 export const witnessAgainUs = 10 * 60 * 1_000_000;
+/** Keys of payloads made at once, on disk before the first is used: 128 KiB, a flush for a thousand actions. */
+export const payloadKeysAhead = 4096;
+/** UTF-8 bytes of what an operator says of a correction or a redaction. */
+export const amendTextMax = 1024;

@@ -1,6 +1,8 @@
 import { checkFormat, LEDGER_FORMAT } from "./format.ts";
 import { openJournaled } from "./journaled.ts";
+import { type LedgerStore, ledgerStore } from "./ledger-store.ts";
 import { openLmdb } from "./lmdb.ts";
+import { PayloadKeys } from "./payload-keys.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -11,6 +13,10 @@ import type { Store } from "./store.ts";
  */
 export const openLedgerRows = (folder: string): Promise<Store> =>
   openJournaled(folder, () => openKnown(folder));
+
+/** The same as a ledger, its payloads opened with the keys beside it. Throws as `openLedgerRows` does. */
+export const openLedgerStore = async (folder: string): Promise<LedgerStore> =>
+  ledgerStore(await openLedgerRows(folder), PayloadKeys.open(folder));
 
 function openKnown(folder: string): Store {
   const store = openLmdb(folder);

@@ -66,6 +66,9 @@ const idAt = (seq: number): string =>
   ReceiptHeader.decode((story.receipts[seq - 1] as Story["receipts"][number]).signed.body)
     .receiptId;
 
+const AMENDMENT = `rcp_${"0".repeat(12)}7${"0".repeat(3)}8${"0".repeat(15)}`;
+let amended = "";
+
 function handlers(): Handlers<typeof EvidenceService> {
   return {
     async getStatus() {
@@ -102,6 +105,14 @@ function handlers(): Handlers<typeof EvidenceService> {
       const { size, root } = story.chain.head();
       return { size: BigInt(size), root, openIntents: 0n, ...fault };
     },
+    async correct({ receiptId, text }) {
+      amended = `correct ${receiptId}: ${text}`;
+      return { receiptId: AMENDMENT };
+    },
+    async redact({ receiptId, fields, reason }) {
+      amended = `redact ${receiptId} ${fields.join("+")}: ${reason}`;
+      return { receiptId: AMENDMENT };
+    },
     async *export() {
       for (const chunk of exported.chunks) yield { chunk };
       if (exported.fault !== null) throw exported.fault;
@@ -110,6 +121,20 @@ function handlers(): Handlers<typeof EvidenceService> {
 }
 
 const ask = (...words: string[]) => terminal.dragons(...words, "--sidecar", "data");
+
+describe("receipt correct and redact", () => {
+  test("ask the sidecar, and print the id of the receipt that says so", async () => {
+    const id = idAt(2);
+    const reason = ["--reason", "entered twice"];
+    const corrected = await ask("receipt", "correct", id, ...reason, "-o", "name");
+    expect(corrected).toMatchObject({ code: 0, out: `${AMENDMENT}\n` });
+    expect(amended).toBe(`correct ${id}: entered twice`);
+    const redacted = await ask("receipt", "redact", id, "--fields", "claim, goal", ...reason);
+    expect(redacted.err).toContain(`erased from ${id}: claim, goal`);
+    expect(amended).toBe(`redact ${id} claim+goal: entered twice`);
+    expect(await ask("receipt", "redact", id)).toMatchObject({ code: 64 });
+  });
+});
 
 describe("why", () => {
   test("an action that was allowed names its scope, rule, lease, grant and signers", async () => {

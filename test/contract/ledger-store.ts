@@ -33,6 +33,7 @@ const receipt = (seq: number, closes = 0) => ({
   signed: bytes(1, seq % 256),
   row: bytes(2, seq % 256),
   closes,
+  rewrites: null,
 });
 
 /** What `LedgerStore` promises, for each implementation. `make` gives an empty one. */

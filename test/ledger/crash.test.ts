@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { openJournaled } from "../../src/storage/journaled.ts";
 import { ledgerStore } from "../../src/storage/ledger-store.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
+import { PayloadKeys } from "../../src/storage/payload-keys.ts";
 import { check, headerOf } from "./fixture.ts";
 
 const KILLS = Number(process.env.LEDGER_KILLS ?? 20);
@@ -78,8 +79,8 @@ test(
 
     const store = await openJournaled(folder, () => openLmdb(folder));
     try {
-      expect(check(store)).toBeNull();
-      const ledger = ledgerStore(store);
+      expect(check(store, folder)).toBeNull();
+      const ledger = ledgerStore(store, PayloadKeys.open(folder));
       const state = ledger.state();
       expect(state?.intentsOpened).toBeGreaterThanOrEqual(intents);
       expect(state?.size).toBeGreaterThanOrEqual(size);

@@ -163,7 +163,7 @@ describe.skipIf(lacks("tmpfs"))("a full disk", () => {
 async function brokenIn(path: string) {
   const store = await openJournaled(path, () => openLmdb(path));
   try {
-    return check(store);
+    return check(store, path);
   } finally {
     await store.close();
   }

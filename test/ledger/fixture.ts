@@ -18,6 +18,7 @@ import { Seed } from "../../src/native/keys.ts";
 import { checkLedger } from "../../src/storage/ledger-check.ts";
 import { ledgerStore } from "../../src/storage/ledger-store.ts";
 import { memoryStore } from "../../src/storage/memory.ts";
+import { PayloadKeys } from "../../src/storage/payload-keys.ts";
 import type { Store, Write } from "../../src/storage/store.ts";
 
 export const NOW_US = 1_780_000_000_000_000;
@@ -186,6 +187,13 @@ export const headerOf = ({ signed }: Pick<StoredReceipt, "signed">): ReceiptHead
 export const headersIn = (ledger: WorkLedger): ReceiptHeader[] =>
   ledger.read(1, 100_000).map(headerOf);
 
-/** null: every receipt, link, commitment and the tree hold. */
-export const check = (store: Store) =>
-  checkLedger(native, ledgerStore(store), { ledgerId: LEDGER_ID, ledgerKey: LEDGER_KEY }, 1);
+/** null: every receipt, link, commitment and the tree hold. `folder`: where the keys of its payloads are. */
+export function check(store: Store, folder?: string) {
+  const keys = folder === undefined ? null : PayloadKeys.open(folder);
+  const identity = { ledgerId: LEDGER_ID, ledgerKey: LEDGER_KEY };
+  try {
+    return checkLedger(native, ledgerStore(store, keys), identity, 1);
+  } finally {
+    keys?.close();
+  }
+}

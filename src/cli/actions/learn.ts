@@ -10,8 +10,8 @@ import { SignedBytes } from "../../domain/signed.ts";
 import { native } from "../../native/crypto.ts";
 import { renderDraft } from "../../native/manifest-draft.ts";
 import type { ManifestText } from "../../native/manifest-yaml.ts";
-import { openLedgerRows } from "../../storage/ledger-folder.ts";
-import { ledgerStore, type ReceiptRow } from "../../storage/ledger-store.ts";
+import { openLedgerStore } from "../../storage/ledger-folder.ts";
+import type { ReceiptRow } from "../../storage/ledger-store.ts";
 import { isBroken } from "../../verifier/checks.ts";
 import { openPayload, readContents } from "../../verifier/payload.ts";
 import { EXIT, Failure } from "../failure.ts";
@@ -25,7 +25,7 @@ const PAGE = 256;
  * @throws StorageFailed when the ledger cannot be read, Failure when it is not what was committed to.
  */
 export async function readLesson(data: string, manifest: Manifest): Promise<Lesson> {
-  const store = ledgerStore(await openLedgerRows(join(data, "ledger")));
+  const store = await openLedgerStore(join(data, "ledger"));
   function* all(): Generator<Taught> {
     let from = 1;
     for (;;) {

@@ -64,6 +64,46 @@ export function register(program: Command): void {
         if (entry !== undefined) printOne(context.format, openDetail(openReceipt(entry)));
       }),
     );
+  leaf(
+    receipt,
+    "correct <receipt>",
+    "say in a further receipt what is wrong with one: it stays as it is",
+    ["sidecar"],
+  )
+    .requiredOption("--reason <text>", "what is right; everybody who reads the ledger sees it")
+    .action(
+      run<{ reason: string }>(async (context, { reason }, [id = ""]) => {
+        const { evidence } = await context.sidecar();
+        const { receiptId } = await evidence.correct({ receiptId: id, text: reason });
+        amended(context, receiptId, `corrects ${id}`);
+      }),
+    );
+  leaf(
+    receipt,
+    "redact <receipt>",
+    "erase what one holds beside its header, and say so in a further receipt",
+    ["sidecar"],
+  )
+    .requiredOption("--reason <text>", "why; it stays, and everybody who reads the ledger sees it")
+    .option(
+      "--fields <names>",
+      "of goal, action, evidence, outcome, claim; all of them unless said",
+    )
+    .action(
+      run<{ reason: string; fields?: string }>(async (context, options, [id = ""]) => {
+        const { evidence } = await context.sidecar();
+        const fields = options.fields?.split(",").map((f) => f.trim()) ?? [];
+        const { reason } = options;
+        const { receiptId } = await evidence.redact({ receiptId: id, fields, reason });
+        amended(context, receiptId, `erased from ${id}: ${fields.join(", ") || "everything"}`);
+      }),
+    );
+}
+
+function amended(context: Context, receiptId: string, what: string): void {
+  const data = { receiptId };
+  printOne(context.format, { name: receiptId, cells: { RECEIPT: receiptId }, data });
+  say(`dragons: ${receiptId} ${what}`);
 }
 
 const CENTRAL = ["--central", "the control plane's headers, even where a sidecar is set"] as const;

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file dragons/v1/evidence.proto.
  */
 export const file_dragons_v1_evidence: GenFile = /*@__PURE__*/
-  fileDesc("ChlkcmFnb25zL3YxL2V2aWRlbmNlLnByb3RvEgpkcmFnb25zLnYxIhIKEEdldFN0YXR1c1JlcXVlc3Qi/AQKEUdldFN0YXR1c1Jlc3BvbnNlEhMKC2luc3RhbmNlX2lkGAEgASgJEhEKCXRlbmFudF9pZBgCIAEoCRIRCglsZWRnZXJfaWQYAyABKAwSGQoEc2l6ZRgEIAEoBEILyvMYB3JlY2VpcHQSHgoJaGVsZF9zaXplGAUgASgEQgvK8xgHcmVjZWlwdBImCgVsZWFzZRgGIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIYXR0YWNoZWQYByABKAgSUQoNc2Vzc2lvbl9lcG9jaBgIIAEoBEI60vMYNml0IGZlbmNlcyBzZXNzaW9uczsgZXZlcnkgaGVhcnRiZWF0IGNhcnJpZXMgaXQsIHNpZ25lZBJtChBhdXRvbm9teV9sZWZ0X3VzGAkgASgEQlPS8xhPd2hhdCB0aGlzIGNsb2NrIGxlYXZlcyBvZiBhIGxlYXNlLCB3aGljaCBpcyBzaWduZWQ7IGhlYXJ0YmVhdHMgY2FycnkgaXQsIHNpZ25lZBIVCg1tYW5pZmVzdF9oYXNoGAogASgMEiQKCHN0YW5kaW5nGAsgASgOMhIuZHJhZ29ucy52MS5SZWFzb24SWAoJaW5fZmxpZ2h0GAwgASgNQkXS8xhBd2hhdCBpcyB1bmRlciB3YXkgaGFzIG5vIHJlY2VpcHQgeWV0OyBoZWFydGJlYXRzIGNhcnJ5IGl0LCBzaWduZWQSXgoEbGVmdBgNIAMoCzIWLmRyYWdvbnMudjEuTGltaXRTdGF0ZUI40vMYNGEgc3RhdGUgYmV0d2VlbiB0d28gYWN0aW9uczsgY2xhaW1zIGNhcnJ5IGl0LCBzaWduZWQiYAoFRW50cnkSHAoDc2VxGAEgASgEQg/K8xgLcmVjZWlwdC5zZXESKAoHcmVjZWlwdBgCIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSDwoHcGF5bG9hZBgDIAEoDCI5ChJMaXN0RW50cmllc1JlcXVlc3QSEAoIZnJvbV9zZXEYASABKAQSEQoJcGFnZV9zaXplGAIgASgFIlkKE0xpc3RFbnRyaWVzUmVzcG9uc2USIgoHZW50cmllcxgBIAMoCzIRLmRyYWdvbnMudjEuRW50cnkSHgoIbmV4dF9zZXEYAiABKARCDNLzGAhhIGN1cnNvciIlCg9HZXRFbnRyeVJlcXVlc3QSEgoKcmVjZWlwdF9pZBgBIAEoCSKWAQoQR2V0RW50cnlSZXNwb25zZRIgCgVlbnRyeRgBIAEoCzIRLmRyYWdvbnMudjEuRW50cnkSJgoFbGVhc2UYAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEiYKBWdyYW50GAMgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIQCghtYW5pZmVzdBgEIAEoDCIUChJDaGVja0xlZGdlclJlcXVlc3Qi1AEKE0NoZWNrTGVkZ2VyUmVzcG9uc2USGQoEc2l6ZRgBIAEoBEILyvMYB3JlY2VpcHQSDAoEcm9vdBgCIAEoDBJlCgxvcGVuX2ludGVudHMYAyABKARCT9LzGEthIGNvdW50IG9mIHdoYXQgaGFzIG5vIHJlY2VpcHQgeWV0OyBoZWFydGJlYXRzIGNhcnJ5IGludGVudHNfb3BlbmVkLCBzaWduZWQSDQoFZmF1bHQYBCABKAkSHgoJZmF1bHRfc2VxGAUgASgEQgvK8xgHcmVjZWlwdCJDCg1FeHBvcnRSZXF1ZXN0EhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIQCghkaXNjbG9zZRgDIAMoCSIfCg5FeHBvcnRSZXNwb25zZRINCgVjaHVuaxgBIAEoDDKFAwoPRXZpZGVuY2VTZXJ2aWNlEkgKCUdldFN0YXR1cxIcLmRyYWdvbnMudjEuR2V0U3RhdHVzUmVxdWVzdBodLmRyYWdvbnMudjEuR2V0U3RhdHVzUmVzcG9uc2USTgoLTGlzdEVudHJpZXMSHi5kcmFnb25zLnYxLkxpc3RFbnRyaWVzUmVxdWVzdBofLmRyYWdvbnMudjEuTGlzdEVudHJpZXNSZXNwb25zZRJFCghHZXRFbnRyeRIbLmRyYWdvbnMudjEuR2V0RW50cnlSZXF1ZXN0GhwuZHJhZ29ucy52MS5HZXRFbnRyeVJlc3BvbnNlEk4KC0NoZWNrTGVkZ2VyEh4uZHJhZ29ucy52MS5DaGVja0xlZGdlclJlcXVlc3QaHy5kcmFnb25zLnYxLkNoZWNrTGVkZ2VyUmVzcG9uc2USQQoGRXhwb3J0EhkuZHJhZ29ucy52MS5FeHBvcnRSZXF1ZXN0GhouZHJhZ29ucy52MS5FeHBvcnRSZXNwb25zZTABYgZwcm90bzM", [file_dragons_v1_artifacts, file_dragons_v1_sources]);
+  fileDesc("ChlkcmFnb25zL3YxL2V2aWRlbmNlLnByb3RvEgpkcmFnb25zLnYxIhIKEEdldFN0YXR1c1JlcXVlc3Qi/AQKEUdldFN0YXR1c1Jlc3BvbnNlEhMKC2luc3RhbmNlX2lkGAEgASgJEhEKCXRlbmFudF9pZBgCIAEoCRIRCglsZWRnZXJfaWQYAyABKAwSGQoEc2l6ZRgEIAEoBEILyvMYB3JlY2VpcHQSHgoJaGVsZF9zaXplGAUgASgEQgvK8xgHcmVjZWlwdBImCgVsZWFzZRgGIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSEAoIYXR0YWNoZWQYByABKAgSUQoNc2Vzc2lvbl9lcG9jaBgIIAEoBEI60vMYNml0IGZlbmNlcyBzZXNzaW9uczsgZXZlcnkgaGVhcnRiZWF0IGNhcnJpZXMgaXQsIHNpZ25lZBJtChBhdXRvbm9teV9sZWZ0X3VzGAkgASgEQlPS8xhPd2hhdCB0aGlzIGNsb2NrIGxlYXZlcyBvZiBhIGxlYXNlLCB3aGljaCBpcyBzaWduZWQ7IGhlYXJ0YmVhdHMgY2FycnkgaXQsIHNpZ25lZBIVCg1tYW5pZmVzdF9oYXNoGAogASgMEiQKCHN0YW5kaW5nGAsgASgOMhIuZHJhZ29ucy52MS5SZWFzb24SWAoJaW5fZmxpZ2h0GAwgASgNQkXS8xhBd2hhdCBpcyB1bmRlciB3YXkgaGFzIG5vIHJlY2VpcHQgeWV0OyBoZWFydGJlYXRzIGNhcnJ5IGl0LCBzaWduZWQSXgoEbGVmdBgNIAMoCzIWLmRyYWdvbnMudjEuTGltaXRTdGF0ZUI40vMYNGEgc3RhdGUgYmV0d2VlbiB0d28gYWN0aW9uczsgY2xhaW1zIGNhcnJ5IGl0LCBzaWduZWQiYAoFRW50cnkSHAoDc2VxGAEgASgEQg/K8xgLcmVjZWlwdC5zZXESKAoHcmVjZWlwdBgCIAEoCzIXLmRyYWdvbnMudjEuU2lnbmVkQnl0ZXMSDwoHcGF5bG9hZBgDIAEoDCI5ChJMaXN0RW50cmllc1JlcXVlc3QSEAoIZnJvbV9zZXEYASABKAQSEQoJcGFnZV9zaXplGAIgASgFIlkKE0xpc3RFbnRyaWVzUmVzcG9uc2USIgoHZW50cmllcxgBIAMoCzIRLmRyYWdvbnMudjEuRW50cnkSHgoIbmV4dF9zZXEYAiABKARCDNLzGAhhIGN1cnNvciIlCg9HZXRFbnRyeVJlcXVlc3QSEgoKcmVjZWlwdF9pZBgBIAEoCSKWAQoQR2V0RW50cnlSZXNwb25zZRIgCgVlbnRyeRgBIAEoCzIRLmRyYWdvbnMudjEuRW50cnkSJgoFbGVhc2UYAiABKAsyFy5kcmFnb25zLnYxLlNpZ25lZEJ5dGVzEiYKBWdyYW50GAMgASgLMhcuZHJhZ29ucy52MS5TaWduZWRCeXRlcxIQCghtYW5pZmVzdBgEIAEoDCIUChJDaGVja0xlZGdlclJlcXVlc3Qi1AEKE0NoZWNrTGVkZ2VyUmVzcG9uc2USGQoEc2l6ZRgBIAEoBEILyvMYB3JlY2VpcHQSDAoEcm9vdBgCIAEoDBJlCgxvcGVuX2ludGVudHMYAyABKARCT9LzGEthIGNvdW50IG9mIHdoYXQgaGFzIG5vIHJlY2VpcHQgeWV0OyBoZWFydGJlYXRzIGNhcnJ5IGludGVudHNfb3BlbmVkLCBzaWduZWQSDQoFZmF1bHQYBCABKAkSHgoJZmF1bHRfc2VxGAUgASgEQgvK8xgHcmVjZWlwdCIyCg5Db3JyZWN0UmVxdWVzdBISCgpyZWNlaXB0X2lkGAEgASgJEgwKBHRleHQYAiABKAkiJQoPQ29ycmVjdFJlc3BvbnNlEhIKCnJlY2VpcHRfaWQYASABKAkiQwoNUmVkYWN0UmVxdWVzdBISCgpyZWNlaXB0X2lkGAEgASgJEg4KBmZpZWxkcxgCIAMoCRIOCgZyZWFzb24YAyABKAkiJAoOUmVkYWN0UmVzcG9uc2USEgoKcmVjZWlwdF9pZBgBIAEoCSJDCg1FeHBvcnRSZXF1ZXN0EhAKCGZyb21fc2VxGAEgASgEEg4KBnRvX3NlcRgCIAEoBBIQCghkaXNjbG9zZRgDIAMoCSIfCg5FeHBvcnRSZXNwb25zZRINCgVjaHVuaxgBIAEoDDKKBAoPRXZpZGVuY2VTZXJ2aWNlEkgKCUdldFN0YXR1cxIcLmRyYWdvbnMudjEuR2V0U3RhdHVzUmVxdWVzdBodLmRyYWdvbnMudjEuR2V0U3RhdHVzUmVzcG9uc2USTgoLTGlzdEVudHJpZXMSHi5kcmFnb25zLnYxLkxpc3RFbnRyaWVzUmVxdWVzdBofLmRyYWdvbnMudjEuTGlzdEVudHJpZXNSZXNwb25zZRJFCghHZXRFbnRyeRIbLmRyYWdvbnMudjEuR2V0RW50cnlSZXF1ZXN0GhwuZHJhZ29ucy52MS5HZXRFbnRyeVJlc3BvbnNlEk4KC0NoZWNrTGVkZ2VyEh4uZHJhZ29ucy52MS5DaGVja0xlZGdlclJlcXVlc3QaHy5kcmFnb25zLnYxLkNoZWNrTGVkZ2VyUmVzcG9uc2USQgoHQ29ycmVjdBIaLmRyYWdvbnMudjEuQ29ycmVjdFJlcXVlc3QaGy5kcmFnb25zLnYxLkNvcnJlY3RSZXNwb25zZRI/CgZSZWRhY3QSGS5kcmFnb25zLnYxLlJlZGFjdFJlcXVlc3QaGi5kcmFnb25zLnYxLlJlZGFjdFJlc3BvbnNlEkEKBkV4cG9ydBIZLmRyYWdvbnMudjEuRXhwb3J0UmVxdWVzdBoaLmRyYWdvbnMudjEuRXhwb3J0UmVzcG9uc2UwAWIGcHJvdG8z", [file_dragons_v1_artifacts, file_dragons_v1_sources]);
 
 /**
  * Request of GetStatus.
@@ -354,6 +354,111 @@ export const CheckLedgerResponseSchema: GenMessage<CheckLedgerResponse> = /*@__P
   messageDesc(file_dragons_v1_evidence, 8);
 
 /**
+ * Request of Correct.
+ *
+ * @generated from message dragons.v1.CorrectRequest
+ */
+export type CorrectRequest = Message<"dragons.v1.CorrectRequest"> & {
+  /**
+   * The receipt that is wrong: `rcp_` and 32 hex digits.
+   *
+   * @generated from field: string receipt_id = 1;
+   */
+  receiptId: string;
+
+  /**
+   * What is right, in words; printable, at most 1,024 bytes.
+   *
+   * @generated from field: string text = 2;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message dragons.v1.CorrectRequest.
+ * Use `create(CorrectRequestSchema)` to create a new message.
+ */
+export const CorrectRequestSchema: GenMessage<CorrectRequest> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_evidence, 9);
+
+/**
+ * Answer of Correct.
+ *
+ * @generated from message dragons.v1.CorrectResponse
+ */
+export type CorrectResponse = Message<"dragons.v1.CorrectResponse"> & {
+  /**
+   * The correction's own id.
+   *
+   * @generated from field: string receipt_id = 1;
+   */
+  receiptId: string;
+};
+
+/**
+ * Describes the message dragons.v1.CorrectResponse.
+ * Use `create(CorrectResponseSchema)` to create a new message.
+ */
+export const CorrectResponseSchema: GenMessage<CorrectResponse> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_evidence, 10);
+
+/**
+ * Request of Redact.
+ *
+ * @generated from message dragons.v1.RedactRequest
+ */
+export type RedactRequest = Message<"dragons.v1.RedactRequest"> & {
+  /**
+   * The receipt whose payload is to go: `rcp_` and 32 hex digits.
+   *
+   * @generated from field: string receipt_id = 1;
+   */
+  receiptId: string;
+
+  /**
+   * Names of payload fields: goal, action, evidence, outcome, claim; none: all of them.
+   *
+   * @generated from field: repeated string fields = 2;
+   */
+  fields: string[];
+
+  /**
+   * Why, in words; printable, at most 1,024 bytes. It stays.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message dragons.v1.RedactRequest.
+ * Use `create(RedactRequestSchema)` to create a new message.
+ */
+export const RedactRequestSchema: GenMessage<RedactRequest> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_evidence, 11);
+
+/**
+ * Answer of Redact.
+ *
+ * @generated from message dragons.v1.RedactResponse
+ */
+export type RedactResponse = Message<"dragons.v1.RedactResponse"> & {
+  /**
+   * The redaction's own id.
+   *
+   * @generated from field: string receipt_id = 1;
+   */
+  receiptId: string;
+};
+
+/**
+ * Describes the message dragons.v1.RedactResponse.
+ * Use `create(RedactResponseSchema)` to create a new message.
+ */
+export const RedactResponseSchema: GenMessage<RedactResponse> = /*@__PURE__*/
+  messageDesc(file_dragons_v1_evidence, 12);
+
+/**
  * Request of Export.
  *
  * @generated from message dragons.v1.ExportRequest
@@ -386,7 +491,7 @@ export type ExportRequest = Message<"dragons.v1.ExportRequest"> & {
  * Use `create(ExportRequestSchema)` to create a new message.
  */
 export const ExportRequestSchema: GenMessage<ExportRequest> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_evidence, 9);
+  messageDesc(file_dragons_v1_evidence, 13);
 
 /**
  * Answer of Export.
@@ -407,7 +512,7 @@ export type ExportResponse = Message<"dragons.v1.ExportResponse"> & {
  * Use `create(ExportResponseSchema)` to create a new message.
  */
 export const ExportResponseSchema: GenMessage<ExportResponse> = /*@__PURE__*/
-  messageDesc(file_dragons_v1_evidence, 10);
+  messageDesc(file_dragons_v1_evidence, 14);
 
 /**
  * Served by each sidecar on a unix socket in its own data folder: what never leaves the tenant.
@@ -454,6 +559,30 @@ export const EvidenceService: GenService<{
     methodKind: "unary";
     input: typeof CheckLedgerRequestSchema;
     output: typeof CheckLedgerResponseSchema;
+  },
+  /**
+   * Says of an earlier receipt that it is wrong, in a further receipt that refers to it. The earlier one
+   * stays as it is. Errors: NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION (no lease was ever held),
+   * UNAVAILABLE.
+   *
+   * @generated from rpc dragons.v1.EvidenceService.Correct
+   */
+  correct: {
+    methodKind: "unary";
+    input: typeof CorrectRequestSchema;
+    output: typeof CorrectResponseSchema;
+  },
+  /**
+   * Erases payload fields of an earlier receipt, and says so in a further one: what was committed to is
+   * then nowhere in the data folder, and the commitments stay. Errors: as Correct; FAILED_PRECONDITION
+   * also where the payload is kept in the clear.
+   *
+   * @generated from rpc dragons.v1.EvidenceService.Redact
+   */
+  redact: {
+    methodKind: "unary";
+    input: typeof RedactRequestSchema;
+    output: typeof RedactResponseSchema;
   },
   /**
    * Writes an evidence pack as a stream of chunks.
