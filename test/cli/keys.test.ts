@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeNextCa } from "../../src/control/identity.ts";
 import { fromHex, toHex } from "../../src/domain/bytes.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
-import { verifyKeyset } from "../../src/domain/keyset.ts";
+import { controlLedgerKey, type KeysetBody, verifyKeyset } from "../../src/domain/keyset.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { decodeSigned } from "../../src/domain/signing.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -216,16 +216,20 @@ test("a keyset is proposed where the root is not, signed where it is, and record
 });
 
 describe("keys are exchanged", () => {
-  test.each(["issuer", "cosigner"])(
+  test.each(["issuer", "cosigner", "control-ledger"])(
     "%s: the control plane makes the next, the root names it",
     async (role) => {
-      const [old] = await keysOf(role.toUpperCase());
+      const inKeyset = role.toUpperCase().replace("-", "_");
+      const [old] = await keysOf(inKeyset);
       const { from, to } = await json("key", "rotate", role, "--overlap=1h");
       expect(from).toBe(old?.key);
       const tenant = world.running.tenants.get("acme");
-      const signer = role === "issuer" ? tenant?.issuerSigner : tenant?.cosignerSigner;
-      expect(toHex(signer?.publicKey ?? new Uint8Array(0))).toBe(to);
-      const all = await keysOf(role.toUpperCase());
+      const speaking =
+        role === "control-ledger"
+          ? controlLedgerKey(tenant?.keyset().body as KeysetBody)
+          : (role === "issuer" ? tenant?.issuerSigner : tenant?.cosignerSigner)?.publicKey;
+      expect(toHex(speaking ?? new Uint8Array(0))).toBe(to);
+      const all = await keysOf(inKeyset);
       const before = all.find((k) => k.key === from);
       expect(before?.notAfterUs).toBeLessThan(old?.notAfterUs ?? 0);
     },
