@@ -64,6 +64,31 @@ test("no rule is drafted round a condition", () => {
   expect(lesson.learnt.map((l) => l.rule.path)).toEqual(["/v1/1", "/v1/2"]);
 });
 
+test("what MCP needs around a call takes no rule of its own, but where there was no call", () => {
+  const said = (target: string, verb: string, path = ""): Taught => ({
+    ...taught("", ""),
+    claim: {
+      ...(taught("", "").claim as Claim),
+      protocol: "MCP",
+      scheme: "UNSPECIFIED",
+      target,
+      verb,
+      path,
+    },
+  });
+  const lesson = lessonOf(manifest(), [
+    said("tracker", "initialize"),
+    said("tracker", "tools/list"),
+    said("tracker", "tools/call", "create_ticket"),
+    said("tracker", "tools/call", "close_ticket"),
+    said("idle", "initialize"),
+  ]);
+  expect(lesson.learnt.map((l) => [l.rule.target, l.rule.verb, l.rule.path])).toEqual([
+    ["tracker", "tools/call", "{close_ticket,create_ticket}"],
+    ["idle", "initialize", ""],
+  ]);
+});
+
 test("what was refused all the same is told, and never drafted", () => {
   const nothing = { reason: "UNSPECIFIED", count: 1, egressLastUs: 0 } as const;
   const denial = { kind: "DENIAL", reason: "TARGET_FORBIDDEN", count: 2 } as const;

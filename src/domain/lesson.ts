@@ -7,7 +7,7 @@ import type { Reason } from "./reason.ts";
 import type { ReceiptHeader } from "./receipt.ts";
 import { suggestScope } from "./remedy.ts";
 import { coversRule, type Rule, sameRule } from "./rule.ts";
-import { compileScopes } from "./scope.ts";
+import { compileScopes, isControl } from "./scope.ts";
 
 /** A receipt as far as it teaches: its claim is null where it has none, or where it is withheld. */
 export interface Taught {
@@ -81,7 +81,16 @@ export function lessonOf(manifest: Manifest, receipts: Iterable<Taught>): Lesson
     else unmet.add(claim, { scope: decision.scope }, count);
   }
   const conditional = written.filter(({ rule }) => rule.when !== "");
-  const { rules, unwritten } = leastRules(seen.all, (place) =>
+  // What MCP needs around a call takes no rule of its own: any rule at the server allows it.
+  const servers = new Set(
+    seen.all
+      .filter((s) => !isControl(s.action))
+      .map((s) => `${s.action.protocol} ${s.action.target}`),
+  );
+  const needed = seen.all.filter(
+    ({ action: a }) => !isControl(a) || !servers.has(`${a.protocol} ${a.target}`),
+  );
+  const { rules, unwritten } = leastRules(needed, (place) =>
     conditional.some(
       ({ rule }) =>
         rule.protocol === place.protocol &&

@@ -33,7 +33,7 @@ const exactKey = (a: Exact): string => (isControl(a) ? controlKey(a) : keyOf(a))
 const keyOf = (a: Exact): string => `${a.protocol} ${a.target} ${a.verb}`;
 /** Of what every rule at an MCP server allows, whatever else it does. */
 const controlKey = (a: Exact): string => `${a.protocol} ${a.target}`;
-const isControl = ({ protocol, verb }: Exact): boolean =>
+export const isControl = ({ protocol, verb }: Exact): boolean =>
   protocol === "MCP" && MCP_CONTROL.has(verb);
 
 /** @throws TypeError when a pattern or a condition does not compile, which `checkManifest` would have told. */

@@ -8,6 +8,7 @@ import { manifestLabel } from "../../domain/manifest.ts";
 import { diffManifests } from "../../domain/manifest-diff.ts";
 import { type Measured, measure } from "../../native/manifest-file.ts";
 import { parseManifestYaml } from "../../native/manifest-yaml.ts";
+import { YamlFileError } from "../../native/strict-yaml.ts";
 import { createGrant, revokeGrant } from "../actions/grant.ts";
 import { openSigner } from "../actions/keys.ts";
 import { lessonText, readLesson } from "../actions/learn.ts";
@@ -135,9 +136,13 @@ async function giveBack(context: Context, grantId: string): Promise<void> {
 async function write({ file, folder, measured, data }: Learning, out: string): Promise<void> {
   const lesson = await readLesson(data, measured.manifest);
   const text = lessonText(parseManifestYaml(await readFile(file, "utf8")), lesson);
-  // Read back as anybody will read it: what cannot be recorded is not written.
-  const learnt = await measure(folder, text);
   await writeFile(out, text);
+  // Read back as anybody will read it.
+  const learnt = await measure(folder, text).catch((error: unknown) => {
+    if (!(error instanceof YamlFileError)) throw error;
+    const found = `${out} says what was done, and cannot be recorded as it is: ${error.message}`;
+    throw new Failure(EXIT.config, found);
+  });
   const did = plural(lesson.actions, "action");
   say(`dragons: ${out} allows what was done in ${did}; to ${file} it changes`);
   const rows = diffRows(diffManifests(measured.manifest, learnt.manifest));
