@@ -13,7 +13,9 @@ const VERIFIERS = join(HOME, "verifiers");
  * browsers start no worker from a file beside a file.
  */
 export async function buildPage(): Promise<string> {
-  const style = `\n${source("page.css")}`;
+  const html = source("page.html");
+  const links = [...html.matchAll(/<link rel="stylesheet" href="(.+)">\n/g)];
+  const style = `\n${links.map(([, file = ""]) => source(file)).join("\n")}`;
   const script = `\n${await bundle("main.ts")}`;
   const worker = `\n${await bundle("worker.ts")}`;
   const policy = [
@@ -26,9 +28,9 @@ export async function buildPage(): Promise<string> {
     "base-uri 'none'",
     "form-action 'none'",
   ].join("; ");
-  return inline(source("page.html"), [
+  return inline(html, [
     ["default-src 'none'", policy],
-    ['<link rel="stylesheet" href="page.css">', `<style>${style}</style>`],
+    [links.map(([link]) => link).join(""), `<style>${style}</style>\n`],
     [' src="worker.ts">', `>${worker}`],
     [' src="main.ts">', `>${script}`],
   ]);

@@ -105,7 +105,7 @@ function show(done: Done, pack: File, ledgers: readonly Told[], own: Thread): vo
         };
   byId("outcome").replaceChildren(
     verdictBanner(report, { name: pack.name, bytes: pack.size, sha256 }),
-    report.broken === null ? "" : firstBreak(report.broken, showBroken),
+    report.broken === null ? "" : firstBreak(report.broken, report.salvage, showBroken),
     provesAndNot(report),
     findings(report),
     ledgers.length > 1 ? chooser(report, ledgers, choose) : "",

@@ -14,9 +14,9 @@ import { showReceipt } from "./shown.ts";
 export async function answer(ask: Ask, tell: (message: Tell) => void): Promise<void> {
   const { id, pack } = ask;
   if (ask.ask === "receipt") {
-    const { offset, length } = ask.place;
-    const frame = new Uint8Array(await pack.slice(offset, offset + length).arrayBuffer());
-    return tell({ tell: "receipt", id, shown: showReceipt(noble, frame) });
+    const { frame, offset, length } = ask.place;
+    const bytes = new Uint8Array(await pack.slice(offset, offset + length).arrayBuffer());
+    return tell({ tell: "receipt", id, shown: showReceipt(noble, frame, bytes) });
   }
   const trust = ask.trust === null ? null : parseTrustFile(noble, ask.trust);
   if (trust !== null && isTrustFault(trust)) return tell({ tell: "fault", id, fault: trust });
@@ -59,11 +59,16 @@ export async function answer(ask: Ask, tell: (message: Tell) => void): Promise<v
   tell({ tell: "report", id, report, sha256: toHex(digest.digest()), told, broken });
 }
 
-const placeOf = ({ offset, body }: Frame): Place => ({ offset, length: body.length });
+/** Whatever is proven as a receipt stands in one of two kinds of frame. */
+const placeOf = ({ kind, offset, body }: Frame): Place => ({
+  frame: kind === "PROOF" ? kind : "RECEIPT",
+  offset,
+  length: body.length,
+});
 
 /** Of a fault that is a receipt's own the frame that was read last is that receipt. */
 const brokenPlace = ({ index }: BrokenAt, frame: Frame): Place | null =>
-  index > 0 && frame.kind === "RECEIPT" ? placeOf(frame) : null;
+  index > 0 && (frame.kind === "RECEIPT" || frame.kind === "PROOF") ? placeOf(frame) : null;
 
 /** A file piece by piece. Whoever stops reading early leaves it open: the rest belongs to its hash. */
 class Chunks implements AsyncIterable<Uint8Array> {

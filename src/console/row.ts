@@ -8,8 +8,10 @@ import type { Decision } from "../verifier/decision.ts";
 import type { Disclosed } from "../verifier/payload.ts";
 import type { Proven } from "../verifier/receipts.ts";
 
-/** Where the body of a frame lies in the file, in bytes: enough to read it again. */
+/** Where the body of a receipt's frame lies in the file, in bytes: enough to read it again. */
 export interface Place {
+  /** PROOF: it is shown by itself. */
+  readonly frame: "RECEIPT" | "PROOF";
   readonly offset: number;
   readonly length: number;
 }
@@ -55,12 +57,13 @@ function row(
   header: ReceiptHeader,
   hash: Uint8Array,
   disclosed: Disclosed,
-  { offset, length }: Place,
+  { frame, offset, length }: Place,
   action: string | null,
   decision: Decision,
 ): Row {
   const { seq, kind, verdict, reason, scope, count, openedAtUs, wouldDeny } = header;
   return {
+    frame,
     offset,
     length,
     seq,

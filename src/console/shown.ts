@@ -17,7 +17,8 @@ import { isPrintable } from "../domain/printable.ts";
 import { ReceiptHeader } from "../domain/receipt.ts";
 import { RecordBody } from "../domain/record.ts";
 import { SignedBytes } from "../domain/signed.ts";
-import { ReceiptFrame } from "../verifier/pack.ts";
+import { ProofFrame, ReceiptFrame } from "../verifier/pack.ts";
+import type { Place } from "./row.ts";
 
 /** One fact of a receipt. Texts are the pack's own words; hashes are hex, times microseconds. */
 export type Entry =
@@ -49,8 +50,8 @@ export type ReceiptHeaderShown = {
 };
 
 /** @throws CodecError when the bytes are no receipt. */
-export function showReceipt(crypto: Crypto, frame: Uint8Array): Shown {
-  const { signed, row } = ReceiptFrame.decode(frame);
+export function showReceipt(crypto: Crypto, frame: Place["frame"], bytes: Uint8Array): Shown {
+  const { signed, row } = (frame === "PROOF" ? ProofFrame : ReceiptFrame).decode(bytes);
   const { body } = SignedBytes.decode(signed);
   const { commitments, openings } = PayloadRow.decode(row);
   const header = ReceiptHeader.decode(body);

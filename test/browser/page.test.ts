@@ -107,6 +107,7 @@ describe.skipIf(lacks("chromium"))("the auditor's page", () => {
         expect(cli.status).toBe(bytes === good ? 0 : 2);
         await open(bytes, trustOf(story));
         await page.click("#report summary");
+        await page.waitForSelector("#report pre:not(:empty)");
         expect(await page.locator("#report pre").textContent()).toBe(cli.stdout);
         const saving = page.waitForEvent("download");
         await page.click("#report a[download]");

@@ -1,17 +1,21 @@
 import { CHECKS, type CheckName } from "../../verifier/checks.ts";
-import type { BrokenAt } from "../../verifier/report.ts";
+import type { BrokenAt, Report } from "../../verifier/report.ts";
 import { count } from "../figures.ts";
 import { el, hash, said, section } from "./dom.ts";
 
 /** Where the pack stops holding: what was checked, what it should have been, and what follows from it. */
-export function firstBreak(broken: BrokenAt, show: (() => void) | null): HTMLElement {
+export function firstBreak(
+  broken: BrokenAt,
+  salvage: Report["salvage"],
+  show: (() => void) | null,
+): HTMLElement {
   const { index, code, check, detail, expected, found, suspect, untrusted_from: from } = broken;
   const where = index === 0 ? "the pack itself" : `receipt ${count(index)}`;
   return section(
     "break",
     `First break: ${where}`,
     el("p", { class: "break-detail" }, said(sentence(detail))),
-    expected === null || found === null ? null : hashes(broken.check, expected, found),
+    expected === null || found === null ? null : hashes(broken, expected, found),
     el(
       "p",
       {},
@@ -29,9 +33,13 @@ export function firstBreak(broken: BrokenAt, show: (() => void) | null): HTMLEle
               ? ""
               : ` Most likely receipt ${count(suspect)} was changed: it is the next one that tells.`),
     ),
+    salvage === null || salvage.proven === 0 ? null : el("p", {}, salvaged(salvage)),
     show === null ? null : showButton(show),
   );
 }
+
+const salvaged = ({ proven, shown, under }: NonNullable<Report["salvage"]>): string =>
+  `By themselves, ${count(proven)} of the ${count(shown)} receipts of this ledger are proven to have stood under the countersigned head of ${count(under)}.`;
 
 const sentence = (text: string): string => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
@@ -43,12 +51,12 @@ const WORDS: Partial<Record<CheckName, readonly [string, string]>> = {
   HEADS: ["the root that was signed", "the root of the receipts shown"],
 };
 const NEXT = [
-  "the hash of this receipt, as the one after it carries it",
+  "the hash that this receipt had, as its leaf or the receipt after it carries it",
   "its hash as it stands now",
 ] as const;
 
-function hashes(check: CheckName, expected: string, found: string): HTMLElement {
-  const [wanted, came] = WORDS[check] ?? NEXT;
+function hashes({ check, code }: BrokenAt, expected: string, found: string): HTMLElement {
+  const [wanted, came] = (code === "E_LEAF_MISMATCH" ? undefined : WORDS[check]) ?? NEXT;
   return el(
     "dl",
     { class: "hashes" },

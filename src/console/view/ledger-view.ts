@@ -20,29 +20,34 @@ export class LedgerView {
   readonly #report: LedgerReport | undefined;
   readonly #thread: Thread;
   readonly #detail = el("div", { class: "receipt-detail", "aria-live": "polite" });
+  readonly #list: ReceiptList;
   #wanted: Place | null = null;
 
   constructor(report: Report, { course, rows }: Told, thread: Thread) {
     this.#thread = thread;
     this.#report = report.ledgers.find((l) => l.ledger === course.ledger);
     const held = this.#report?.counts.receipts ?? rows.length;
-    const list = new ReceiptList(rows, held - rows.length, (row) => this.open(row, row));
+    this.#list = new ReceiptList(rows, held - rows.length, (row) => this.open(row, row));
     this.#detail.append(
       el("p", { class: "hint" }, "Choose a receipt to read it from goal to outcome."),
     );
     const show = (at: number) => {
-      list.show(at);
-      list.element.scrollIntoView({ block: "nearest" });
+      this.#list.show(at);
+      this.#list.element.scrollIntoView({ block: "nearest" });
     };
     this.element = el(
       "div",
       {},
       this.#report ? identity(this.#report) : null,
       this.#report ? timeline(this.#report, course, rows, show) : null,
-      section("receipts", "Receipts", el("div", { class: "receipts" }, list.element, this.#detail)),
+      section(
+        "receipts",
+        "Receipts",
+        el("div", { class: "receipts" }, this.#list.element, this.#detail),
+      ),
     );
     if (rows.length > 0)
-      list.show(
+      this.#list.show(
         Math.max(
           0,
           rows.findIndex((row) => row.kind === "ACTION"),
@@ -53,6 +58,7 @@ export class LedgerView {
   /** Reads a receipt again from the file; `row`: as it was proven, null: it does not hold. */
   open(place: Place, row: Row | null): void {
     this.#wanted = place;
+    if (row === null) this.#list.clear();
     this.#thread.receipt(place).then(
       (shown) => {
         if (this.#wanted !== place) return;

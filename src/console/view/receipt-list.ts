@@ -69,6 +69,12 @@ export class ReceiptList {
     this.#choose(place);
   }
 
+  /** Chooses none: what is shown beside it is not among its rows. */
+  clear(): void {
+    this.#chosen = -1;
+    this.#draw();
+  }
+
   #filters(): HTMLElement {
     const search = el("input", {
       type: "search",

@@ -10,13 +10,14 @@ interface Lane {
   readonly y: number;
   readonly height: number;
 }
-type LaneName = "states" | "leases" | "beats" | "receipts" | "heads";
+type LaneName = "states" | "leases" | "beats" | "idle" | "receipts" | "heads";
 
 /** From above, with their heights in units of the drawing. */
 const LANES: readonly (readonly [LaneName, string, number])[] = [
   ["states", "State", 22],
   ["leases", "Leases", 16],
   ["beats", "Heartbeats", 14],
+  ["idle", "Proven idle", 8],
   ["receipts", "Receipts", 74],
   ["heads", "Heads", 14],
 ];
@@ -39,6 +40,7 @@ export function timeline(
     states: (lane) => states(report, scale, lane),
     leases: (lane) => leases(report, scale, lane),
     beats: (lane) => beats(course, scale, lane),
+    idle: (lane) => idle(report, scale, lane),
     receipts: (lane) => bars(rows, scale, lane, select),
     heads: (lane) => heads(course, scale, lane),
   };
@@ -115,6 +117,16 @@ function beats({ beats }: Course, scale: Scale, { y, height }: Lane): SVGElement
       svg("title", {}, plural(beats.length, "heartbeat")),
     ),
   ];
+}
+
+/** As heartbeats prove it: nothing was begun. */
+function idle({ idle }: LedgerReport, scale: Scale, { y, height }: Lane): SVGElement[] {
+  return thinned(idle).map(({ fromUs, untilUs, beats }) => {
+    const x = scale.x(fromUs);
+    const width = Math.max(1.5, scale.x(untilUs) - x);
+    const says = `Nothing was begun from ${isoOf(fromUs)} to ${isoOf(untilUs)}: ${plural(beats, "heartbeat")}`;
+    return svg("rect", { class: "idle", x, y, width, height, rx: 2 }, svg("title", {}, says));
+  });
 }
 
 function heads({ heads, revocations }: Course, scale: Scale, lane: Lane): SVGElement[] {
