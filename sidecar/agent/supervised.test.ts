@@ -113,6 +113,8 @@ test("where the policy is never to restart, it is not restarted", () => {
 test("what an operator ended is not followed, running or about to", async () => {
   const running = supervised("always");
   running.agent.signal("SIGTERM");
+  // One that is suspended hears nothing before it goes on.
+  expect(running.last().signals).toEqual(["SIGTERM", "SIGCONT"]);
   await running.last().end(143);
   expect(await running.agent.exited).toBe(143);
   const waiting = supervised("always");

@@ -68,6 +68,8 @@ export class SupervisedAgent implements Agent {
   signal(name: NodeJS.Signals): void {
     this.#ending = true;
     this.#agent?.signal(name);
+    // One that is suspended hears nothing before it goes on.
+    if (name === "SIGTERM") this.#agent?.signal("SIGCONT");
     if (this.#waiting === null) return;
     this.#waiting.timer.cancel();
     this.#end(this.#waiting.code);
@@ -81,7 +83,6 @@ export class SupervisedAgent implements Agent {
     if (agent === null || this.#asked) return true;
     this.#asked = true;
     agent.signal("SIGTERM");
-    // One that is suspended hears nothing before it goes on.
     agent.signal("SIGCONT");
     clock.after(agentTermUs, () => {
       if (this.#agent === agent) agent.signal("SIGKILL");
