@@ -145,6 +145,22 @@ describe.skipIf(lacks("chromium"))("the auditor's page", () => {
     expect(await page.locator(".is-unpinned #proves").count()).toBe(1);
   });
 
+  test("takes a pack and a trust file that are dropped anywhere, in any order and by any name", async () => {
+    const story = await goodStory();
+    await page.goto(chromium.url);
+    const given = { pack: [...(await story.pack())], trust: trustOf(story) };
+    await page.evaluate(`{
+      const { pack, trust } = ${JSON.stringify(given)};
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([trust], "a"));
+      dataTransfer.items.add(new File([new Uint8Array(pack)], "b"));
+      document.querySelector("footer").dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true }));
+    }`);
+    await page.waitForSelector("#verdict");
+    expect(await words("#verdict h1")).toBe("ANCHORED");
+    expect(await words("#pack-name")).toMatch(/^b /);
+  });
+
   test("a trust file that is none is told with its field and its fix", async () => {
     const story = await goodStory();
     await open(await story.pack(), '{"format":"dragons trust 0","tenant":"acme","rootKey":"00"}');
