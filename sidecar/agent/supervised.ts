@@ -95,6 +95,7 @@ export class SupervisedAgent implements Agent {
     this.#startedUs = this.#parts.clock.monotonicUs();
     const agent = this.#parts.start();
     this.#agent = agent;
+    this.#parts.report("agent started", { pid: agent.pid ?? 0 });
     void agent.exited.then((code) => this.#left(code));
   }
 
