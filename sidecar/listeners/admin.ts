@@ -35,6 +35,7 @@ import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { LeaseLog } from "../identity/lease-log.ts";
 import { LedgerUnavailable, type StoredReceipt, type WorkLedger } from "../ledger/work-ledger.ts";
 import type { Tether } from "../tether/tether.ts";
+import { coveringRange } from "./covering.ts";
 
 export interface AdminParts {
   readonly crypto: Crypto;
@@ -155,10 +156,19 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
       return { receiptId: await amended(parts, { kind: "REDACTION", target, mask, ...said }) };
     },
 
-    async *export({ fromSeq, toSeq, disclose }) {
+    async *export(request) {
+      const { fromSeq, toSeq, disclose, receiptIds } = request;
       await ledger.flushed();
       const evidence = evidenceOf(parts);
-      const range = { from: Number(fromSeq) || 1, to: Number(toSeq) || evidence.head.size };
+      if (receiptIds.length > 0) {
+        yield* chunks(exportSingles(parts, evidence, receiptIds, disclose));
+        return;
+      }
+      const chosen = await coveringRange(parts, request);
+      const range = chosen ?? {
+        from: Number(fromSeq) || 1,
+        to: Number(toSeq) || evidence.head.size,
+      };
       const fields = fieldsNamed("disclose", disclose);
       if (range.from < 1 || range.from > range.to || range.to > evidence.head.size) {
         const detail = `from_seq, to_seq: ${range.from} to ${range.to} is not within 1 to ${evidence.head.size}`;
@@ -233,6 +243,30 @@ async function amended(
     `${receiptId} is kept in the clear, by a release before this one: what was written cannot be taken back`,
   );
 }
+
+/** Receipts by themselves. @throws StatusError where one is not here, or not yet countersigned. */
+function exportSingles(
+  { crypto, ledger, authority }: AdminParts,
+  evidence: LedgerEvidence,
+  receiptIds: readonly string[],
+  disclose: readonly string[],
+): AsyncGenerator<Uint8Array> {
+  const seqs = new Set(receiptIds.map((id) => targetOf(ledger, id).seq));
+  const singles = [...seqs].sort((a, b) => a - b);
+  const held = ledger.acknowledgedSeq;
+  const last = singles.at(-1) as number;
+  if (evidence.checkpoints.length === 0 || last > cosignedSize(evidence)) {
+    const detail = `receipt_ids: no countersigned head covers receipt ${last} yet (${held} are held)`;
+    throw new StatusError("FAILED_PRECONDITION", "STATE_UNFIT", detail);
+  }
+  const fields = fieldsNamed("disclose", disclose);
+  const chosen = fields.length === 0 ? { singles } : { singles, disclose: fields };
+  return exportPack(crypto, authority.genesis.body.tenantId, [evidence], chosen);
+}
+
+/** The second line of a note is its size. */
+const cosignedSize = ({ checkpoints }: LedgerEvidence): number =>
+  Math.max(0, ...checkpoints.map((note) => Number(note.split("\n")[1])));
 
 const choice = (range: { from: number; to: number }, disclose: readonly PayloadField[]) =>
   disclose.length === 0 ? { range } : { range, disclose };

@@ -1,4 +1,4 @@
-import { equal, toHex } from "../domain/bytes.ts";
+import { toHex } from "../domain/bytes.ts";
 
 const perChunk = 1024;
 /** Looks at most at so many places; what finds none of them free goes where nobody can make it crowd. */
@@ -47,10 +47,18 @@ export class ByteTable {
     for (let i = 0; i < probesMax; i++) {
       const held = this.#places[slot] as number;
       if (held === 0) return -1;
-      if (equal(this.at(held - 1), value)) return held - 1;
+      if (this.#isAt(held - 1, value)) return held - 1;
       slot = (slot + 1) & mask;
     }
     return this.#crowded.get(toHex(value)) ?? -1;
+  }
+
+  /** Without a view of it: asked for every receipt. */
+  #isAt(index: number, value: Uint8Array): boolean {
+    const from = (index % perChunk) * this.#width;
+    const chunk = this.#chunks[Math.floor(index / perChunk)] as Uint8Array;
+    for (let i = this.#width - 1; i >= 0; i--) if (chunk[from + i] !== value[i]) return false;
+    return value.length === this.#width;
   }
 
   #place(index: number): void {
@@ -63,7 +71,7 @@ export class ByteTable {
         this.#places[slot] = index + 1;
         return;
       }
-      if (equal(this.at(held - 1), value)) return;
+      if (this.#isAt(held - 1, value)) return;
       slot = (slot + 1) & mask;
     }
     const name = toHex(value);

@@ -188,6 +188,7 @@ function revocationProblem(
   lease: Verified<LeaseBody>,
 ): Break | null {
   const { keyset, revocations, grants, docks, genesis } = walk.authority;
+  if (revocations.length === 0) return null;
   const dock = docks.get(toHex(genesis.body.dockRef));
   const rests = [lease, grants.get(toHex(lease.body.grantRef)), dock];
   const signers = rests.flatMap((a) => a?.signed.signatures.map((s) => s.key) ?? []);

@@ -122,6 +122,12 @@ function handlers(): Handlers<typeof EvidenceService> {
 
 const ask = (...words: string[]) => terminal.dragons(...words, "--sidecar", "data");
 
+test("one way to choose what a pack shows, not two", async () => {
+  const both = await ask("evidence", "export", "--from", "1", "--lease", "lse_1");
+  expect(both).toMatchObject({ code: 64 });
+  expect(both.err).toContain("--from and --to, --lease with --since and --until, or --receipt");
+});
+
 describe("receipt correct and redact", () => {
   test("ask the sidecar, and print the id of the receipt that says so", async () => {
     const id = idAt(2);

@@ -18,6 +18,12 @@ export interface Export {
   readonly toSeq?: number;
   /** Payload fields to lay open; none: those that the sidecar discloses by itself. */
   readonly disclose?: readonly PayloadField[];
+  /** In place of a range: what covers the receipts under a lease, or opened in a time, microseconds. */
+  readonly leaseId?: string;
+  readonly sinceUs?: number;
+  readonly untilUs?: number;
+  /** In place of all of these: single receipts, by their ids. */
+  readonly receiptIds?: readonly string[];
 }
 
 /**
@@ -27,14 +33,23 @@ export interface Export {
  */
 export async function exportEvidence(
   { evidence }: SidecarClient,
-  { out, fromSeq = 0, toSeq = 0, disclose = [] }: Export,
+  { out, fromSeq = 0, toSeq = 0, disclose = [], ...chosen }: Export,
 ): Promise<{ readonly bytes: number }> {
   const partial = join(dirname(out), `.${basename(out)}.${toHex(randomBytes(6))}.partial`);
   let bytes = 0;
   try {
     const file = await open(partial, "wx", 0o644);
     try {
-      const request = { fromSeq: BigInt(fromSeq), toSeq: BigInt(toSeq), disclose: [...disclose] };
+      const { leaseId = "", sinceUs = 0, untilUs = 0, receiptIds = [] } = chosen;
+      const request = {
+        fromSeq: BigInt(fromSeq),
+        toSeq: BigInt(toSeq),
+        disclose: [...disclose],
+        leaseId,
+        sinceUs: BigInt(sinceUs),
+        untilUs: BigInt(untilUs),
+        receiptIds: [...receiptIds],
+      };
       for await (const { chunk } of evidence.export(request)) {
         await file.writeFile(chunk);
         bytes += chunk.length;

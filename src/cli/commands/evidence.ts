@@ -4,13 +4,17 @@ import type { PayloadField } from "../../domain/payload.ts";
 import { leaf, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { printOne, say } from "../output.ts";
-import { parseCount } from "../units.ts";
+import { parseCount, parseInstant } from "../units.ts";
 
 interface Export {
   out: string;
   from?: string;
   to?: string;
   disclose?: string;
+  lease?: string;
+  since?: string;
+  until?: string;
+  receipt?: string[];
   withPage?: boolean;
 }
 
@@ -20,7 +24,14 @@ export function register(program: Command): void {
     .option("--out <file>", "where to write it", "evidence.dragons")
     .option("--from <seq>", "first receipt [1]")
     .option("--to <seq>", "last receipt [the newest]")
-    .option("--disclose <fields>", "of goal,action,evidence,outcome,claim")
+    .option("--lease <id>", "the receipts under this lease, and what lies between them")
+    .option(
+      "--since <time>",
+      "receipts opened from then on: 2026-11-24T09:00:00Z, or how long ago: 2h",
+    )
+    .option("--until <time>", "receipts opened before then")
+    .option("--receipt <id...>", "only these, each by itself: PROVEN, never ANCHORED")
+    .option("--disclose <fields>", "of goal,action,evidence,outcome,claim; the rest is withheld")
     .option("--with-page", "put the page that an auditor can check it with beside it")
     .action(
       run<Export>(async (context, options) => {
@@ -31,6 +42,7 @@ export function register(program: Command): void {
         const { bytes } = await exportEvidence(await context.sidecar(), {
           out,
           disclose,
+          ...(await chosen(options)),
           ...(options.from === undefined ? {} : { fromSeq: parseCount(options.from, "--from") }),
           ...(options.to === undefined ? {} : { toSeq: parseCount(options.to, "--to") }),
         });
@@ -57,6 +69,26 @@ async function beside(pack: string): Promise<{ file: string; sha256: string }> {
     `dragons: an auditor trusts no page that comes with a pack: theirs is from a release, and its SHA-256 is ${page.sha256}`,
   );
   return page;
+}
+
+/** @throws Failure, usage, where one choice excludes another. */
+async function chosen({ lease, since, until, receipt, from, to }: Export) {
+  const range = from !== undefined || to !== undefined;
+  const covered = lease !== undefined || since !== undefined || until !== undefined;
+  if ([range, covered, receipt !== undefined].filter(Boolean).length > 1) {
+    throw new Failure(
+      EXIT.usage,
+      "--from and --to, --lease with --since and --until, or --receipt: one of them",
+    );
+  }
+  const { systemClock } = await import("../../native/clock.ts");
+  const nowUs = systemClock.nowUs();
+  return {
+    ...(lease !== undefined && { leaseId: lease }),
+    ...(since !== undefined && { sinceUs: parseInstant(since, "--since", nowUs) }),
+    ...(until !== undefined && { untilUs: parseInstant(until, "--until", nowUs) }),
+    ...(receipt !== undefined && { receiptIds: receipt }),
+  };
 }
 
 async function fieldsOf(text: string | undefined): Promise<PayloadField[]> {
