@@ -20,6 +20,21 @@ export interface Address {
   readonly port: number;
 }
 
+/** A socket that whoever started this process opened, and left open for it. */
+export interface Passed {
+  readonly fd: number;
+}
+
+/** What a keeper that started this process holds for it. */
+export interface Kept {
+  /** The kernel hands over what the agent dials here. */
+  readonly listener: Passed;
+  /** The agent's look-ups come in here: by IPv4, and by IPv6 where there is any. */
+  readonly dns: readonly { readonly fd: number; readonly type: "udp4" | "udp6" }[];
+  /** pid of the agent, if a sidecar before this one had it started; null: it is yet to be. */
+  readonly running: number | null;
+}
+
 /** One listener that leads to one upstream. */
 export interface Route {
   readonly listen: Address;
@@ -44,7 +59,10 @@ export interface SidecarConfig {
   readonly manifestFile: string;
   /** What is measured: the folder that the manifest's globs start from. */
   readonly agentFolder: string;
-  readonly proxy: Address;
+  /** null: there is none, since the agent needs none. */
+  readonly proxy: Address | null;
+  /** null: nobody holds an agent for this process. */
+  readonly kept: Kept | null;
   /** Where the kernel hands over what whoever is behind this machine dials; null: nobody is. */
   readonly gateway: Address | null;
   /** File with this launch's proxy password; null: a fresh one is made. */
@@ -68,8 +86,10 @@ export interface SidecarConfig {
 }
 
 /** How the agent is measured, and whether it could go round: as every receipt says. */
-export const standingOf = ({ gateway }: SidecarConfig) =>
-  ({ measure: "FILES", enforcement: gateway === null ? "ADVISORY" : "GATEWAY" }) as const;
+export const standingOf = ({ gateway, kept }: SidecarConfig) =>
+  kept === null
+    ? ({ measure: "FILES", enforcement: gateway === null ? "ADVISORY" : "GATEWAY" } as const)
+    : ({ measure: "LAUNCHED", enforcement: "SEALED" } as const);
 
 export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--token FILE] [options]
 
@@ -112,6 +132,27 @@ function parseGateway(text: string): Address {
   const at = parseAddress(text, "--gateway");
   if (at.port === 0) throw new UsageError(`--gateway: ${text} has no port; write [::]:15001`);
   return at;
+}
+
+function parsePassed(text: string, field: string): Passed {
+  const fd = /^fd:([0-9]{1,4})$/.exec(text)?.[1];
+  if (fd === undefined) throw new UsageError(`${field}: ${text} is not fd:N`);
+  return { fd: Number(fd) };
+}
+
+/** The flags of a process that a keeper started: no person gives these. */
+function parseKept({ transparent, dns, dns6, running }: Record<string, string | undefined>): Kept {
+  const sockets = [
+    { type: "udp4", text: dns },
+    { type: "udp6", text: dns6 },
+  ] as const;
+  return {
+    listener: parsePassed(transparent ?? "", "--transparent"),
+    dns: sockets.flatMap(({ type, text }) =>
+      text === undefined ? [] : [{ type, ...parsePassed(text, "--dns") }],
+    ),
+    running: running === undefined ? null : Number(running),
+  };
 }
 
 function parseRoute(text: string): Route {
@@ -177,7 +218,8 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     keysetFile: values.keyset ?? null,
     manifestFile,
     agentFolder: values.folder ?? dirname(manifestFile),
-    proxy: parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
+    proxy: values.kept ? null : parseAddress(values.proxy ?? "127.0.0.1:7071", "--proxy"),
+    kept: values.kept ? parseKept(values as Record<string, string | undefined>) : null,
     gateway: values.gateway === undefined ? null : parseGateway(values.gateway),
     credentialFile: values.credential ?? null,
     routes: (values.route ?? []).map(parseRoute),
@@ -207,6 +249,11 @@ const parse = (args: readonly string[]) =>
       folder: { type: "string" },
       proxy: { type: "string" },
       gateway: { type: "string" },
+      transparent: { type: "string" },
+      kept: { type: "boolean" },
+      dns: { type: "string" },
+      dns6: { type: "string" },
+      running: { type: "string" },
       credential: { type: "string" },
       route: { type: "string", multiple: true },
       "mcp-lists": { type: "string" },

@@ -27,6 +27,9 @@ export function keepSmall(): void {
   process.execve(process.execPath, args, { [ARENAS]: ARENAS_MAX, ...process.env });
 }
 
+/** How a process is started that is to be small from its first line on. */
+export const SMALL = { flags: [YOUNG], env: { [ARENAS]: ARENAS_MAX } };
+
 const GARBAGE_BYTES = 16 * 1024 * 1024;
 let passed = 0;
 let collect: ((options: { type: "minor" }) => void) | null = null;

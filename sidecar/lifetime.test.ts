@@ -4,18 +4,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../src/native/clock.ts";
+import { launchAgent } from "./agent/launch.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime } from "./lifetime.ts";
 import type { Governor } from "./tether/governor.ts";
-
-const proxy = { address: "127.0.0.1:1", credential: "c", caFile: "ca", bundleFile: "bundle" };
 
 const NEVER = { policy: "never", clock: systemClock } as const;
 
 /** A lifetime over parts that do nothing but be ended. */
 function begun(firstLease: "MEASURED" | "DRIFTED") {
   const said: string[] = [];
-  const lifetime = new Lifetime((event) => void said.push(event));
+  const lifetime = new Lifetime((event) => void said.push(event), false);
   lifetime.begin({
     stack: { close: async () => void said.push("stack closed") },
     ledger: { failed: new Promise(() => {}), flushed: async () => {} } as unknown as WorkLedger,
@@ -32,7 +31,7 @@ function begun(firstLease: "MEASURED" | "DRIFTED") {
 test("an agent whose files changed before its start is not started: exit 78, and the centre hears", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lifetime-"));
   const { lifetime, said } = begun("DRIFTED");
-  await lifetime.launch(["touch", join(folder, "ran")], proxy, NEVER);
+  await lifetime.launch(() => launchAgent(["touch", join(folder, "ran")], process.env), NEVER);
   expect(await lifetime.done).toBe(78);
   expect(said).toEqual(["agent not started", "stack closed", "last word"]);
   expect(existsSync(join(folder, "ran"))).toBe(false);
@@ -41,7 +40,7 @@ test("an agent whose files changed before its start is not started: exit 78, and
 
 test("an agent as measured is started, and its exit code is ours", async () => {
   const { lifetime } = begun("MEASURED");
-  await lifetime.launch(["sh", "-c", "exit 7"], proxy, NEVER);
+  await lifetime.launch(() => launchAgent(["sh", "-c", "exit 7"], process.env), NEVER);
   expect(await lifetime.done).toBe(7);
 });
 

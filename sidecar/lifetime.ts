@@ -1,8 +1,7 @@
 import { drainUs } from "../src/domain/limits.ts";
 import type { Restart } from "../src/domain/restart.ts";
 import type { Clock } from "../src/native/clock.ts";
-import { agentEnvironment, type ProxyFacts } from "./agent/environment.ts";
-import { launchAgent } from "./agent/launch.ts";
+import type { Agent } from "./agent/launch.ts";
 import { SupervisedAgent } from "./agent/supervised.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import type { Report } from "./report.ts";
@@ -14,10 +13,16 @@ const EXIT_CONFIG = 78;
 
 /** A running sidecar. */
 export interface Sidecar {
-  /** Drains, tells the control plane, closes the ledger. */
+  /** Drains, tells the control plane, closes the ledger. An agent that it holds is told first, and ends it. */
   stop(signal: NodeJS.Signals): void;
   /** Its exit code: the agent's if it launched one, 70 if the ledger failed, else 0. */
   readonly done: Promise<number>;
+}
+
+/** How an agent is started again, and by whose clock. */
+interface Supervision {
+  readonly policy: Restart;
+  readonly clock: Clock;
 }
 
 /** What has to be ended, in order. */
@@ -32,12 +37,15 @@ interface Running {
 export class Lifetime implements Sidecar {
   agent: SupervisedAgent | null = null;
   readonly #report: Report;
+  /** The agent is another's to end: it outlives us. */
+  readonly #kept: boolean;
   readonly #done = Promise.withResolvers<number>();
   #running: Running | null = null;
   #stopping = false;
 
-  constructor(report: Report) {
+  constructor(report: Report, kept: boolean) {
     this.#report = report;
+    this.#kept = kept;
   }
 
   get done(): Promise<number> {
@@ -51,11 +59,7 @@ export class Lifetime implements Sidecar {
   }
 
   /** Starts the agent once authority is held, and ends as it does. */
-  async launch(
-    command: readonly string[],
-    proxy: ProxyFacts,
-    { policy, clock }: { policy: Restart; clock: Clock },
-  ): Promise<void> {
+  async launch(start: () => Agent, supervision: Supervision): Promise<void> {
     const { governor } = this.#running as Running;
     const measured = await governor.firstLease;
     if (this.#stopping) return;
@@ -65,8 +69,14 @@ export class Lifetime implements Sidecar {
       });
       return this.#stop(EXIT_CONFIG);
     }
+    await this.attend(start, supervision);
+  }
+
+  /** Ends as an agent does that may run already. */
+  async attend(start: () => Agent, { policy, clock }: Supervision): Promise<void> {
+    const { governor } = this.#running as Running;
     this.agent = new SupervisedAgent({
-      start: () => launchAgent(command, agentEnvironment(process.env, proxy)),
+      start,
       policy,
       clock,
       report: this.#report,
@@ -79,12 +89,13 @@ export class Lifetime implements Sidecar {
   /** Not by the way out that flushes: nothing may be promised on a disk that failed. */
   storageFailed(error: Error): void {
     this.#report("ledger failed", { detail: error.message });
-    this.agent?.signal("SIGTERM");
+    // A kept agent can do nothing meanwhile, and its next sidecar may find the disk well.
+    if (!this.#kept) this.agent?.signal("SIGTERM");
     this.#done.resolve(EXIT_STORAGE);
   }
 
   stop(signal: NodeJS.Signals): void {
-    if (this.agent !== null) this.agent.signal(signal);
+    if (this.agent !== null && !this.#kept) this.agent.signal(signal);
     else void this.#stop(0);
   }
 

@@ -3,7 +3,13 @@ import { FolderHeld } from "../src/native/hold.ts";
 import { KeyError } from "../src/native/keys.ts";
 import { FormatUnknown } from "../src/storage/format.ts";
 import { StorageFailed } from "../src/storage/store.ts";
-import { ConfigError, parseSidecarArgs, SIDECAR_USAGE, UsageError } from "./config.ts";
+import {
+  ConfigError,
+  parseSidecarArgs,
+  SIDECAR_USAGE,
+  type SidecarConfig,
+  UsageError,
+} from "./config.ts";
 import { keepSmall } from "./engine.ts";
 import { LedgerBroken } from "./ledger/open-ledger.ts";
 import { LedgerUnavailable } from "./ledger/work-ledger.ts";
@@ -31,7 +37,7 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
   let sidecar: Sidecar;
   try {
     const config = parseSidecarArgs(args);
-    const stopped = stopRequest(config.stdinEof);
+    const stopped = stopRequest(config);
     sidecar = await startSidecar(config, systemClock, stderrReport, stopped.signal);
     stopped.onStop((signal) => sidecar.stop(signal));
   } catch (error) {
@@ -64,8 +70,11 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
   return code;
 }
 
-/** SIGTERM, SIGINT, or the end of standard input when a parent holds it; a second signal exits. */
-function stopRequest(stdinEof: boolean) {
+/**
+ * SIGTERM, SIGINT, the end of standard input when a parent holds it, or of a keeper; a second signal
+ * exits.
+ */
+function stopRequest({ stdinEof, kept }: SidecarConfig) {
   const abort = new AbortController();
   let listener: ((signal: NodeJS.Signals) => void) | null = null;
   let asked: NodeJS.Signals | null = null;
@@ -81,6 +90,7 @@ function stopRequest(stdinEof: boolean) {
     process.stdin.on("end", () => ask("SIGTERM"));
     process.stdin.resume();
   }
+  if (kept !== null) process.once("disconnect", () => ask("SIGTERM"));
   return {
     signal: abort.signal,
     onStop(next: (signal: NodeJS.Signals) => void) {

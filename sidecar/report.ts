@@ -6,16 +6,22 @@
 export type Report = (event: string, facts?: Readonly<Record<string, string | number>>) => void;
 
 export const stderrReport: Report = (event, facts = {}) => {
-  if (!process.stderr.isTTY) {
-    process.stderr.write(`${JSON.stringify({ event, ...facts })}\n`);
-    return;
-  }
+  process.stderr.write(line(event, facts, process.stderr.isTTY));
+};
+
+/** One event as it is said, its line's end with it. */
+export function line(
+  event: string,
+  facts: Readonly<Record<string, string | number>>,
+  toPerson: boolean,
+): string {
+  if (!toPerson) return `${JSON.stringify({ event, ...facts })}\n`;
   // Text of several lines is meant to be pasted, so it stands by itself.
   const all = Object.entries(facts).map(([key, value]) => [key, String(value)] as const);
   const inline = all.filter(([, v]) => !v.includes("\n")).map(([key, v]) => `${key}=${v}`);
   const blocks = all.filter(([, v]) => v.includes("\n")).map(([, v]) => v.replace(/^/gm, "  "));
-  process.stderr.write(`${[`dragons: ${[event, ...inline].join("  ")}`, ...blocks].join("\n")}\n`);
-};
+  return `${[`dragons: ${[event, ...inline].join("  ")}`, ...blocks].join("\n")}\n`;
+}
 
 /** At the start and at each renewal: what merely observes must never be taken for what enforces. */
 export function reportObserving(

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
-import { adminGraceUs } from "../src/domain/limits.ts";
+import { adminGraceUs, takeOverUs } from "../src/domain/limits.ts";
 import { manifestLabel } from "../src/domain/manifest.ts";
 import type { McpServer } from "../src/domain/mcp-server.ts";
 import { Progress } from "../src/domain/progress.ts";
@@ -11,8 +11,11 @@ import { native } from "../src/native/crypto.ts";
 import { holdFolder } from "../src/native/hold.ts";
 import { SteadyClock } from "../src/native/steady-clock.ts";
 import type { Denial } from "./adapters/exchange.ts";
+import { agentEnvironment, type ProxyFacts } from "./agent/environment.ts";
 import { AgentFiles } from "./agent/files.ts";
-import { ConfigError, type SidecarConfig, standingOf } from "./config.ts";
+import { KeptAgent } from "./agent/kept.ts";
+import { launchAgent } from "./agent/launch.ts";
+import { type Address, ConfigError, type SidecarConfig, standingOf } from "./config.ts";
 import { AuthorityHolder } from "./gate/authority.ts";
 import { authorityDecider } from "./gate/decide.ts";
 import { Gate, type RunFacts } from "./gate/gate.ts";
@@ -23,6 +26,8 @@ import { openWorkLedger } from "./ledger/open-ledger.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime, type Sidecar } from "./lifetime.ts";
 import { openAdmin } from "./listeners/admin.ts";
+import { NameServer } from "./listeners/dns.ts";
+import { Names } from "./listeners/names.ts";
 import type { Report } from "./report.ts";
 import { ownedFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
 import { openStack, type Stack, type StackConfig } from "./stack.ts";
@@ -83,7 +88,7 @@ async function compose(start: Start): Promise<Sidecar> {
   const stack = await listen(start, gate, authority.manifest.servers, settings, (target) =>
     passesUnread(scopes, held(), target),
   );
-  const lifetime = new Lifetime(report);
+  const lifetime = new Lifetime(report, config.kept !== null);
   const governor = new Governor({
     client: centre.tether(
       {
@@ -117,6 +122,7 @@ async function compose(start: Start): Promise<Sidecar> {
     authority,
     holder,
     leases,
+    ...standingOf(config),
     left: () => gate.left(),
     tether: () => governor.tether,
     checkpoint: () => governor.checkpoint,
@@ -127,20 +133,61 @@ async function compose(start: Start): Promise<Sidecar> {
   governor.start();
   lifetime.begin({ stack, ledger, governor, opened });
 
-  const proxy = `${stack.proxyAddress.host}:${stack.proxyAddress.port}`;
+  const proxy = shownAddress(stack.proxyAddress);
   await writeReadyFile(config, settings, {
     proxy,
-    routes: stack.routeAddresses.map((a) => `${a.host}:${a.port}`),
+    routes: stack.routeAddresses.map(shownAddress),
     instanceId,
     ledgerId: toHex(authority.genesis.ref),
     manifest: manifestLabel(authority.manifest),
   });
-  report("accepting calls", { proxy, instance: instanceId });
-  if (config.agent.length > 0) {
-    const supervision = { policy: config.restart, clock };
-    void lifetime.launch(config.agent, { address: proxy, ...settings }, supervision);
-  }
+  report("accepting calls", { ...(proxy === "" ? {} : { proxy }), instance: instanceId });
+  attend(start, lifetime, hash, { ...settings, address: proxy });
+  await takeOver(start, stack, governor);
   return lifetime;
+}
+
+/**
+ * Whoever waits in the listener's queue since before us is not refused for the moment in which our
+ * lease is still on its way; only, after a while, for there being none.
+ */
+async function takeOver(
+  { config, clock, stopped }: Start,
+  stack: Stack,
+  { firstLease }: Governor,
+): Promise<void> {
+  if (config.kept !== null) {
+    const enough = Promise.withResolvers<void>();
+    const late = clock.after(takeOverUs, enough.resolve);
+    stopped.addEventListener("abort", () => enough.resolve());
+    await Promise.race([firstLease, enough.promise]);
+    late.cancel();
+  }
+  if (!stopped.aborted) await stack.takeOver().catch(refuseListening);
+}
+
+const shownAddress = ({ host, port }: Address): string => (port === 0 ? "" : `${host}:${port}`);
+
+/** Starts the agent once it may, if there is one to start: here, or by the keeper that holds it. */
+function attend(
+  { config, clock, opened }: Start,
+  lifetime: Lifetime,
+  manifestHash: Uint8Array,
+  proxy: ProxyFacts,
+): void {
+  const { agent, kept } = config;
+  if (kept !== null) {
+    const held = new KeptAgent(kept.running, () => lifetime.stop("SIGTERM"));
+    opened.defer(() => held.release());
+    const { caFile, bundleFile } = proxy;
+    const facts = { manifestHash: toHex(manifestHash), caFile, bundleFile };
+    const supervision = { policy: "never", clock } as const;
+    if (kept.running !== null) void lifetime.attend(() => held, supervision);
+    else void lifetime.launch(() => held.launch(facts), supervision);
+  } else if (agent.length > 0) {
+    const start = () => launchAgent(agent, agentEnvironment(process.env, proxy));
+    void lifetime.launch(start, { policy: config.restart, clock });
+  }
 }
 
 function takeFolders({ config, opened }: Start): void {
@@ -232,13 +279,14 @@ async function listen(
 ): Promise<Stack> {
   const { proxy, gateway, routes, leasedLists } = config;
   const agentUid = process.getuid?.() ?? 0;
+  const transparent = openTransparent({ config, clock, opened }, gate);
   const stack = await openStack({
     config: {
       proxy,
       credential,
       routes,
       agentUid,
-      transparent: null,
+      transparent,
       gateway,
       passesUnread,
       servers,
@@ -249,11 +297,30 @@ async function listen(
     ca,
     clock,
     resolve: dnsResolve(),
-  }).catch((error: unknown) => {
-    throw unlistenable(error);
-  });
+  }).catch(refuseListening);
   opened.defer(() => stack.close(0));
   return stack;
+}
+
+/** Where the kernel hands over what the agent dials, and what the names are that it dialled. */
+function openTransparent(
+  { config, clock, opened }: Pick<Start, "config" | "clock" | "opened">,
+  gate: Gate,
+): StackConfig["transparent"] {
+  const { kept } = config;
+  if (kept === null) return null;
+  const names = new Names(join(config.dataFolder, "names"));
+  opened.defer(() => names.close());
+  const lookups = new NameServer(names, clock, (reason, detail) => {
+    gate.refuse({ claim: null, traceparent: "" }, reason, detail);
+  });
+  opened.defer(() => lookups.close());
+  for (const socket of kept.dns) lookups.listen(socket);
+  return {
+    at: kept.listener,
+    nameOf: (address) => names.nameOf(address),
+    onLookup: (socket) => lookups.accept(socket),
+  };
 }
 
 /** Tells each denial once: those counted in one receipt share its id. */
@@ -267,11 +334,11 @@ function denialReport(event: "denied" | "WOULD_DENY", report: Report): (denial: 
 }
 
 /** Whoever else has the port, or no such address: a setting, and no fault of ours. */
-function unlistenable(error: unknown): unknown {
+function refuseListening(error: unknown): never {
   const { name, syscall, message } = error as NodeJS.ErrnoException;
   if (name === "SystemCallFailed") {
-    return new ConfigError(`--gateway: ${message}; it takes CAP_NET_ADMIN, and Linux`);
+    throw new ConfigError(`--gateway: ${message}; it takes CAP_NET_ADMIN, and Linux`);
   }
-  if (syscall !== "listen" && syscall !== "getaddrinfo") return error;
-  return new ConfigError(`--proxy, --route or --gateway cannot be listened on: ${message}`);
+  if (syscall !== "listen" && syscall !== "getaddrinfo") throw error;
+  throw new ConfigError(`--proxy, --route or --gateway cannot be listened on: ${message}`);
 }

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { connectionsMax } from "../src/domain/limits.ts";
 import type { McpServer } from "../src/domain/mcp-server.ts";
 import type { Clock } from "../src/native/clock.ts";
@@ -10,6 +10,7 @@ import { Http1Server } from "./adapters/http.ts";
 import { serveHttp2 } from "./adapters/http2.ts";
 import { McpAsks } from "./adapters/mcp-asks.ts";
 import { serveOpaque } from "./adapters/opaque.ts";
+import type { Address, Passed } from "./config.ts";
 import type { Gate } from "./gate/gate.ts";
 import { Demux } from "./listeners/demux.ts";
 import { proxyDoor, UNBOUND } from "./listeners/forward-proxy.ts";
@@ -22,26 +23,17 @@ import { HttpUpstream } from "./upstream/http.ts";
 import { Reach } from "./upstream/reach.ts";
 import { Upstream } from "./upstream/upstream.ts";
 
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-}
-
-/** A listening socket that whoever started this process opened, and left open for it. */
-export interface Passed {
-  readonly fd: number;
-}
-
 /** Where the kernel hands over connections that an agent meant for the world. */
 export interface Transparent {
-  /** A passed one is transparent already. */
-  readonly at: Address | Passed;
+  readonly at: Passed;
   readonly nameOf: NameOf;
+  /** Connections for look-ups. */
+  readonly onLookup: (socket: Socket) => void;
 }
 
 export interface StackConfig {
-  /** Where the forward proxy listens; port 0: any that is free. */
-  readonly proxy: Address;
+  /** Where the forward proxy listens; port 0: any that is free. null: nowhere. */
+  readonly proxy: Address | null;
   readonly credential: string;
   readonly routes: readonly (ReverseRoute & { readonly listen: Address })[];
   /** Whose connections a reverse route believes to be the agent's. */
@@ -60,15 +52,23 @@ export interface StackConfig {
 }
 
 export interface Stack {
+  /** Port 0: there is no forward proxy. */
   readonly proxyAddress: Address;
   /** In the order of the configuration. */
   readonly routeAddresses: readonly Address[];
+  /**
+   * Begins to accept what the kernel hands over, if it does. Until then it waits in the listener's
+   * queue, where a passed one has been open before us. Rejects as listening does.
+   */
+  takeOver(): Promise<void>;
   /**
    * Accepts nothing more, lets calls in flight end for `drainMs`, then cuts them (HANDOFF). Every
    * action has been told to the ledger when it resolves.
    */
   close(drainMs: number): Promise<void>;
 }
+
+const NOWHERE: Address = { host: "", port: 0 };
 
 /**
  * The whole proxy: listeners → demultiplexer → adapter → gate (and its ledger) → upstream.
@@ -110,6 +110,7 @@ export async function openStack(options: {
   });
 
   const listeners: Server[] = [];
+  let closed = false;
   const open = async (
     at: Address | Passed,
     accept: Parameters<typeof createServer>[1],
@@ -125,12 +126,9 @@ export async function openStack(options: {
     const server = await open(at, accept);
     return { host: at.host, port: (server.address() as AddressInfo).port };
   };
-  const proxyAddress = await listen(config.proxy, (socket) => demux.accept(socket, UNBOUND));
-  if (config.transparent !== null) {
-    const { at, nameOf } = config.transparent;
-    const server = await open(at, transparentListener(nameOf, demux));
-    if ("host" in at) await allowTransparent(server);
-  }
+  const { proxy } = config;
+  const proxyAddress =
+    proxy === null ? NOWHERE : await listen(proxy, (socket) => demux.accept(socket, UNBOUND));
   if (config.gateway !== null) {
     const { gateway } = config;
     await allowTransparent(await open(gateway, gatewayListener(demux, gateway.port)));
@@ -145,9 +143,16 @@ export async function openStack(options: {
   return {
     proxyAddress,
     routeAddresses,
+    async takeOver() {
+      if (config.transparent === null || closed) return;
+      const { at, nameOf, onLookup } = config.transparent;
+      await open(at, transparentListener(nameOf, demux, onLookup));
+    },
     async close(drainMs) {
+      closed = true;
       for (const server of listeners) server.close();
-      const drained = Promise.all([demux.drain(), http1.drain()]);
+      // Whoever came in last, with the listener's end, is still to be heard.
+      const drained = demux.settled().then(() => Promise.all([demux.drain(), http1.drain()]));
       await Promise.race([
         drained,
         new Promise<void>((done) => void clock.after(drainMs * 1000, done)),

@@ -27,6 +27,11 @@ const installed = (program: string): boolean =>
 const MEANS = {
   strace: () => works("strace", "-f", "-e", "trace=none", "true"),
   tmpfs: () => works("unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", tmpdir()),
+  cage: () =>
+    works("bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true") &&
+    installed("nft") &&
+    installed("ip") &&
+    existsSync("/usr/bin/python3"),
   root: () => process.getuid?.() === 0,
   nginx: () => installed("nginx"),
   haproxy: () => installed("haproxy"),

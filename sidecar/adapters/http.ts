@@ -75,6 +75,7 @@ class Http1Conversation {
   readonly #door: Http1Door;
   readonly #reader: HttpReader;
   #busy = false;
+  #fresh = true;
   #finishing = false;
 
   constructor(socket: Socket, ingress: Ingress, services: CarryServices, door: Http1Door) {
@@ -85,9 +86,10 @@ class Http1Conversation {
     this.#reader = new HttpReader(socket);
   }
 
+  /** A request that was begun is still answered; so is the first, which is why there is a connection. */
   finish(): void {
     this.#finishing = true;
-    if (!this.#busy) this.#socket.destroy();
+    if (!this.#busy && !this.#fresh) this.#socket.destroy();
   }
 
   /** @returns what is known of the tunnel that the connection has become; null: it is over. */
@@ -96,6 +98,7 @@ class Http1Conversation {
       const head = await this.#head(first);
       if (head === null) return null;
       this.#busy = true;
+      this.#fresh = false;
       if ("malformed" in head) {
         this.#refuse(head);
         return null;

@@ -20,9 +20,6 @@ import type { SignedBytes, Verified } from "../../src/domain/signed.ts";
 import { sameTenant } from "../../src/domain/verify.ts";
 import type { ArtifactFiles } from "./artifact-files.ts";
 
-/** How this version measures: it reads the files, and cannot vouch for what was started from them. */
-const MEASURED: Measure = "FILES";
-
 /** Holds the tenant root's public key, 32 bytes, once it is another than the token's. */
 export const ROOT_FILE = "root";
 
@@ -60,6 +57,7 @@ export class HeldAuthority {
   #keyset: Verified<KeysetBody>;
   readonly #revocations: Verified<RevocationBody>[] = [];
   readonly #crypto: Crypto;
+  readonly #measured: Measure;
   #rootKey: Uint8Array;
   readonly #files: ArtifactFiles;
 
@@ -72,6 +70,7 @@ export class HeldAuthority {
       grant: Verified<GrantBody>;
       dock: Verified<DockBody>;
       keyset: Verified<KeysetBody>;
+      measured: Measure;
       manifest: Manifest;
       manifestBytes: Uint8Array;
       manifestHash: Uint8Array;
@@ -83,19 +82,24 @@ export class HeldAuthority {
     this.genesis = verified.genesis;
     this.grant = verified.grant;
     this.dock = verified.dock;
+    this.#measured = verified.measured;
     this.manifest = verified.manifest;
     this.manifestBytes = verified.manifestBytes;
     this.manifestHash = verified.manifestHash;
     this.#keyset = verified.keyset;
   }
 
-  /** Verifies the whole chain from the pinned root. */
+  /**
+   * Verifies the whole chain from the pinned root.
+   * @param measured how the agent is measured here: a grant may ask for more.
+   */
   static verify(
     crypto: Crypto,
     rootKey: Uint8Array,
     files: ArtifactFiles,
     chain: ChainOfAuthority,
     nowUs: number,
+    measured: Measure = "FILES",
   ): HeldAuthority | Invalid {
     const keyset = verifyKeyset(crypto, chain.keyset, rootKey, 1);
     if (isInvalid(keyset)) return keyset;
@@ -113,7 +117,7 @@ export class HeldAuthority {
     if (isInvalid(genesis)) return genesis;
     const manifestBytes = chain.manifest;
     const verified = { genesis, grant, dock, keyset, manifest, manifestBytes, manifestHash: hash };
-    return new HeldAuthority(crypto, rootKey, files, verified);
+    return new HeldAuthority(crypto, rootKey, files, { ...verified, measured });
   }
 
   get keyset(): Verified<KeysetBody> {
@@ -208,7 +212,7 @@ export class HeldAuthority {
     if (isInvalid(granted)) return granted;
     const docked = verifyDock(this.#crypto, dock.signed, keyset, grant, nowUs);
     if (isInvalid(docked)) return docked;
-    const context = { keyset, grant, genesis, manifest, measured: MEASURED, nowUs };
+    const context = { keyset, grant, genesis, manifest, measured: this.#measured, nowUs };
     const lease = verifyLease(this.#crypto, signed, context);
     if (isInvalid(lease)) return lease;
     const { revocationEpoch } = lease.body;

@@ -21,7 +21,7 @@ import {
   seedSigner,
   writeSeedFile,
 } from "../../src/native/keys.ts";
-import { ConfigError, type SidecarConfig, UsageError } from "../config.ts";
+import { ConfigError, type SidecarConfig, standingOf, UsageError } from "../config.ts";
 import { ArtifactFiles } from "./artifact-files.ts";
 import { type ChainOfAuthority, HeldAuthority, ROOT_FILE } from "./held-authority.ts";
 import { settleKey, succeed } from "./succession.ts";
@@ -80,7 +80,14 @@ export async function openInstance(
   const stored = await storedChain(files, genesis);
   const chain = stored ?? { genesis, ...(await dock(token)(genesis)) };
   const rootKey = (await files.read(ROOT_FILE)) ?? token.rootKey;
-  const authority = HeldAuthority.verify(native, rootKey, files, chain, nowUs);
+  const authority = HeldAuthority.verify(
+    native,
+    rootKey,
+    files,
+    chain,
+    nowUs,
+    standingOf(config).measure,
+  );
   if (isInvalid(authority)) {
     const fix = stored === null ? "" : `; restore ${files.folder} from a backup`;
     throw new ConfigError(

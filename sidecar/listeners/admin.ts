@@ -2,6 +2,8 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { LimitState } from "../../src/domain/claim.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
+import { MEASURES, type Measure } from "../../src/domain/grant.ts";
+import { ENFORCEMENTS, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import {
   adminServer,
   amendTextMax,
@@ -21,7 +23,11 @@ import { REASONS } from "../../src/domain/reason.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { SignedBytes } from "../../src/domain/signed.ts";
 import { encodeSigned, refOf } from "../../src/domain/signing.ts";
-import type { Reason as WireReason } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import type {
+  Enforcement,
+  Measure as WireMeasure,
+  Reason as WireReason,
+} from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { EvidenceService } from "../../src/gen/dragons/v1/evidence_pb.ts";
 import { exportPack, type LedgerEvidence } from "../../src/verifier/export.ts";
 import { storedToWire, toWire } from "../../src/wire/artifacts.ts";
@@ -49,6 +55,9 @@ export interface AdminParts {
   /** The newest note with the control plane's cosignature; null: none yet. */
   readonly checkpoint: () => string | null;
   readonly onFault: (error: unknown, method: string) => void;
+  /** Whether the agent could go round, and how it is measured. */
+  readonly enforcement: HeartbeatBody["enforcement"];
+  readonly measure: Measure;
 }
 
 /** Where the sidecar of a data folder is asked. @throws ConfigError when no socket can be there. */
@@ -93,6 +102,8 @@ function handlers(parts: AdminParts): Handlers<typeof EvidenceService> {
         manifestHash: authority.manifestHash,
         standing: REASONS.indexOf(standingReason(holder)) as WireReason,
         inFlight: ledger.stats().openIntents,
+        enforcement: ENFORCEMENTS.indexOf(parts.enforcement) as Enforcement,
+        measure: MEASURES.indexOf(parts.measure) as WireMeasure,
         left: parts.left().map((l) => ({
           scope: l.scope,
           actionsLeft: BigInt(l.actionsLeft),

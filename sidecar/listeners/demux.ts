@@ -41,6 +41,10 @@ export class Demux {
   /** With what is to be done once it is gone. */
   readonly #http2 = new Map<H2Connection, (() => void)[]>();
 
+  /** Accepted, and yet to show what is spoken on them. */
+  readonly #entering = new Set<Socket>();
+  #whenEntered: (() => void)[] = [];
+
   constructor(clock: Clock, tls: TlsTerminator, handlers: DemuxHandlers) {
     this.#clock = clock;
     this.#tls = tls;
@@ -50,6 +54,8 @@ export class Demux {
   /** A connection whose first bytes are still to come. */
   accept(socket: Socket, ingress: Ingress): void {
     this.#track(socket);
+    this.#entering.add(socket);
+    socket.once("close", () => this.#entered(socket));
     const late = () =>
       this.#refuse(socket, ingress, "nothing was said in time; a client must speak first");
     this.#peek(socket, sniffUs, late, (head) => {
@@ -97,11 +103,12 @@ export class Demux {
   #route(protocol: Sniffed, socket: Socket, ingress: Ingress, head: Buffer): void {
     if (protocol === "http2") this.http2(socket, ingress);
     else if (protocol === "http1") this.#handlers.onHttp1(socket, ingress);
-    else if (protocol === "tls") {
+    if (protocol !== "tls") this.#entered(socket);
+    if (protocol === "tls") {
       if (ingress.dialled !== "") this.#named(socket, ingress);
       else if (this.#handlers.passesUnread(ingress.target)) this.#unread(socket, ingress);
       else this.#terminate(socket, ingress);
-    } else {
+    } else if (protocol === "unknown") {
       const said = head.subarray(0, 8).toString("hex");
       this.#refuse(socket, ingress, `it begins with ${said}, which is not TLS, HTTP/2 or HTTP/1`);
     }
@@ -112,6 +119,7 @@ export class Demux {
       this.#track(secure);
       if (secure.alpnProtocol === "h2") this.http2(secure, bound);
       else this.#handlers.onHttp1(secure, bound);
+      this.#entered(socket);
     };
     this.#tls.accept(socket, ingress, inside, (why) => {
       const where = ingress.target || ingress.dialled;
@@ -132,18 +140,23 @@ export class Demux {
         // What is wrong with a hello, whoever ends its TLS will say.
         if (typeof hello === "string" || !this.#handlers.passesUnread(target)) {
           this.#terminate(socket, ingress);
-        } else this.#handlers.onUnread(socket, hello, { ...ingress, target });
+        } else this.#passOn(socket, hello, { ...ingress, target });
       };
     });
   }
 
   #unread(socket: Socket, ingress: Ingress): void {
-    const say = (hello: ClientHello | string) => this.#handlers.onUnread(socket, hello, ingress);
+    const say = (hello: ClientHello | string) => this.#passOn(socket, hello, ingress);
     const late = () => say("does not say hello to its end in time");
     this.#peek(socket, handshakeUs, late, (head) => {
       const hello = readClientHello(head);
       return hello === null ? null : () => say(hello);
     });
+  }
+
+  #passOn(socket: Socket, hello: ClientHello | string, ingress: Ingress): void {
+    this.#entered(socket);
+    this.#handlers.onUnread(socket, hello, ingress);
   }
 
   http2(socket: Socket, ingress: Ingress): void {
@@ -175,6 +188,19 @@ export class Demux {
     this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.once("close", () => this.#sockets.delete(socket));
+  }
+
+  #entered(socket: Socket): void {
+    this.#entering.delete(socket);
+    if (this.#entering.size > 0) return;
+    for (const tell of this.#whenEntered) tell();
+    this.#whenEntered = [];
+  }
+
+  /** Resolves once everybody who was accepted has shown what is spoken, or was too late with it. */
+  async settled(): Promise<void> {
+    if (this.#entering.size === 0) return;
+    await new Promise<void>((done) => this.#whenEntered.push(done));
   }
 
   /** No new streams; those open may end. Resolves once they have. */

@@ -1,7 +1,8 @@
-import type { Server, Socket } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
 import { normaliseTarget } from "../../src/domain/claim.ts";
 import type { Ingress } from "../adapters/exchange.ts";
 import type { Demux } from "./demux.ts";
+import { DNS_PORT } from "./dns.ts";
 
 /** The name that an address was handed out for; null: none was, so that the address stands for itself. */
 export type NameOf = (address: string) => string | null;
@@ -10,9 +11,16 @@ export type NameOf = (address: string) => string | null;
  * Takes connections that were meant for somebody else: the kernel handed each of them over (TPROXY),
  * and its local address is the one that the agent dialled. Who can open one is the agent, since nobody
  * else is where they come from; so none shows a credential.
+ *
+ * @param onLookup takes connections to the port of look-ups, whomever they were meant for.
  */
-export function transparentListener(nameOf: NameOf, demux: Demux): (socket: Socket) => void {
+export function transparentListener(
+  nameOf: NameOf,
+  demux: Demux,
+  onLookup: (socket: Socket) => void,
+): (socket: Socket) => void {
   return (socket) => {
+    if (socket.localPort === DNS_PORT) return onLookup(socket);
     const ingress = ingressOf(socket, nameOf);
     // It is gone already, and nobody can say where it was to lead.
     if (ingress === null) socket.destroy();
@@ -41,5 +49,5 @@ export async function allowTransparent(server: Server): Promise<void> {
   const { makeTransparent } = await import("../../src/native/libc.ts");
   const { fd } = (server as unknown as { _handle: { fd?: number } })._handle;
   if (fd === undefined || fd < 0) throw new Error("this Node tells no descriptor of its listeners");
-  makeTransparent(fd);
+  makeTransparent(fd, (server.address() as AddressInfo).family === "IPv6");
 }

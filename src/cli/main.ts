@@ -100,6 +100,9 @@ async function asProcess([name, ...args]: readonly string[]): Promise<number | n
       return (await import("./commands/processes.ts")).sidecar(args);
     case "control":
       return (await import("./commands/processes.ts")).control(args);
+    // What `run` becomes once the agent is admitted.
+    case "keeper":
+      return (await import("./commands/processes.ts")).keeper(args);
     case "run":
       return (await import("./commands/run.ts")).run(args);
     case "learn":

@@ -163,6 +163,12 @@ export const headerPairsMax = 256;
 export const connectionsMax = 1024;
 /** Port that a gateway listens on, unless another is said: the one that service meshes have made known. */
 export const gatewayPort = 15_001;
+/** Names that one instance may look up: each has an address of its own, for good. */
+export const fakeNamesMax = 65_536;
+/** Bytes of one look-up: a name of 255, and options with a cookie or padding. */
+export const dnsMessageMax = 1024;
+/** Microseconds that a connection for look-ups may stay open; RFC 7766 asks for a few seconds. */
+export const dnsIdleUs = 10 * SECOND_US;
 /** Microseconds that a new connection may be silent before it is reset: clients speak first. */
 export const sniffUs = 1_500_000;
 /** Microseconds for a TLS handshake, agent's or upstream's, and for a TCP connection. */
@@ -392,6 +398,24 @@ export const controlKeepaliveUs = 30 * SECOND_US;
 export const controlKeepaliveTimeoutUs = 20 * SECOND_US;
 /** Microseconds that calls under way are given when the control plane stops. */
 export const drainUs = 10 * SECOND_US;
+
+// The keeper of a sealed agent
+
+/** Microseconds that a sidecar waits for its first lease before it answers the waiting that it has none. */
+export const takeOverUs = 10 * SECOND_US;
+/** Microseconds between two questions whether the sidecar is there. */
+export const keeperPingUs = 5 * SECOND_US;
+/** Questions in a row that a sidecar may leave unanswered: half a minute without a turn of its loop is no load. */
+export const keeperPingsMax = 6;
+/** Microseconds before a sidecar that ended is started again; doubled with each that soon ends, too. */
+export const keeperBackoffUs = 200_000;
+/** Microseconds. A disk or a file that somebody mends is found mended this soon. */
+export const keeperBackoffMaxUs = 10 * SECOND_US;
+/** Microseconds. A sidecar that lived this long did not end for what the one before it did. */
+export const keeperSteadyUs = 1 * MINUTE_US;
+/** Microseconds that a sidecar is given to end: what drains, and what it tells the disk and the centre. */
+export const keeperPatienceUs = drainUs + 10 * SECOND_US;
+
 /** Microseconds that the control plane's own CA is good for: sidecars pin it in their join tokens. */
 export const controlCaTtlUs = 10 * 365 * 24 * 60 * MINUTE_US;
 /** Microseconds that its server certificate is good for; made anew at each start, and at half of it. */

@@ -36,14 +36,139 @@ function must(call: string, answer: number): number {
 }
 
 /**
- * Lets a listening socket of both families take connections that are meant for any address, as the
- * kernel's TPROXY hands them over; the local address of each is then the one it was meant for. Takes
- * CAP_NET_ADMIN in the socket's network namespace.
+ * Lets a listening socket take connections that are meant for any address, as the kernel's TPROXY
+ * hands them over; the local address of each is then the one it was meant for. Takes CAP_NET_ADMIN in
+ * the socket's network namespace.
  *
- * @param fd of an IPv6 socket that takes IPv4 too.
+ * @param ipv6 it is an IPv6 socket, that takes IPv4 too.
  * @throws SystemCallFailed
  */
-export function makeTransparent(fd: number): void {
+export function makeTransparent(fd: number, ipv6: boolean): void {
   must("setsockopt IP_TRANSPARENT", setsockopt(fd, SOL_IP, IP_TRANSPARENT, [1], 4));
+  if (!ipv6) return;
   must("setsockopt IPV6_TRANSPARENT", setsockopt(fd, SOL_IPV6, IPV6_TRANSPARENT, [1], 4));
+}
+
+const prctl = library.func(
+  "int prctl(int, unsigned long, unsigned long, unsigned long, unsigned long)",
+);
+koffi.struct("sock_fprog", { len: "uint16_t", filter: "const uint8_t *" });
+const prctlFilter = library.func("prctl", "int", [
+  "int",
+  "unsigned long",
+  "const sock_fprog *",
+  "unsigned long",
+  "unsigned long",
+]);
+const capset = library.func("int capset(const uint32_t *header, const uint32_t *data)");
+const mount = library.func(
+  "int mount(const char *, const char *, const char *, unsigned long, const void *)",
+);
+const umount2 = library.func("int umount2(const char *, int)");
+const dup2 = library.func("int dup2(int, int)");
+const fcntl = library.func("int fcntl(int, int, int)");
+const closeRange = library.func("syscall", "long", ["long", "uint32_t", "uint32_t", "uint32_t"]);
+const signal = library.func("intptr_t signal(int, intptr_t)");
+const execve = library.func("int execve(const char *, const char **, const char **)");
+
+// From <linux/prctl.h>, <linux/capability.h>, <sys/mount.h>, <linux/close_range.h>, <signal.h>.
+const PR_SET_SECCOMP = 22;
+const PR_CAPBSET_DROP = 24;
+const PR_SET_NO_NEW_PRIVS = 38;
+const PR_CAP_AMBIENT = 47;
+const PR_CAP_AMBIENT_CLEAR_ALL = 4;
+const SECCOMP_MODE_FILTER = 2;
+const CAPABILITY_VERSION_3 = 0x2008_0522;
+const CAPABILITIES = 64;
+const EPERM = 1;
+const EINVAL = 22;
+const MS_RDONLY = 1;
+const MS_NOSUID = 2;
+const MS_NODEV = 4;
+const MS_NOEXEC = 8;
+const MS_REMOUNT = 32;
+const MS_BIND = 4096;
+const MNT_DETACH = 2;
+const SYS_CLOSE_RANGE = 436;
+const CLOSE_RANGE_CLOEXEC = 4;
+const F_SETFD = 2;
+const SIGPIPE = 13;
+const SIGXFSZ = 25;
+const SIG_DFL = 0;
+
+/** Shows at `to` the file at `from`, as writable as its own mount is. Takes CAP_SYS_ADMIN. @throws SystemCallFailed */
+export function bindMount(from: string, to: string): void {
+  must(`mount ${to}`, mount(from, to, null, MS_BIND, null));
+}
+
+/**
+ * Lets nobody write to a file or folder of the kernel's, whoever owns it. Takes CAP_SYS_ADMIN.
+ *
+ * @throws SystemCallFailed
+ */
+export function makeReadOnly(path: string): void {
+  bindMount(path, path);
+  const flags = MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  must(`remount ${path}`, mount(path, path, null, flags, null));
+}
+
+/** Takes a mount out of sight. What was bound from it stays. @throws SystemCallFailed */
+export function unmount(path: string): void {
+  must(`umount ${path}`, umount2(path, MNT_DETACH));
+}
+
+/** Makes descriptor `to` another name of `from`. @throws SystemCallFailed */
+export function duplicate(from: number, to: number): void {
+  must("dup2", dup2(from, to));
+}
+
+/**
+ * Gives up every capability of the calling thread and of whatever it executes, for good.
+ *
+ * @throws SystemCallFailed
+ */
+export function dropCapabilities(): void {
+  for (let capability = 0; capability < CAPABILITIES; capability++) {
+    const answer = prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+    // Beyond the last that this kernel knows; or nothing is held, and so nothing can be gained.
+    if (answer < 0 && [EINVAL, EPERM].includes(koffi.errno())) break;
+    must("prctl PR_CAPBSET_DROP", answer);
+  }
+  must("prctl PR_CAP_AMBIENT", prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
+  must("capset", capset([CAPABILITY_VERSION_3, 0], [0, 0, 0, 0, 0, 0]));
+  must("prctl PR_SET_NO_NEW_PRIVS", prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+}
+
+/**
+ * Filters the system calls of the calling thread, and of whatever it executes. Takes no_new_privs.
+ *
+ * @param program an array of `struct sock_filter`, eight bytes each.
+ * @throws SystemCallFailed
+ */
+export function filterSystemCalls(program: Uint8Array): void {
+  const filter = { len: program.length / 8, filter: program };
+  must("seccomp", prctlFilter(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0));
+}
+
+/**
+ * Becomes another program, with the signal dispositions that every program expects, where Node has its
+ * own.
+ *
+ * @param descriptors how many, from 0 on, it is to have; all others are closed.
+ * @returns the error's name, such as ENOENT; on success there is nobody to return to.
+ */
+export function execute(
+  file: string,
+  argv: readonly string[],
+  env: readonly string[],
+  descriptors = 3,
+): string {
+  const all = closeRange(SYS_CLOSE_RANGE, descriptors, 0xffff_ffff, CLOSE_RANGE_CLOEXEC);
+  must("close_range", all);
+  // Node would have these closed, too.
+  for (let fd = 0; fd < descriptors; fd++) must("fcntl F_SETFD", fcntl(fd, F_SETFD, 0));
+  signal(SIGPIPE, SIG_DFL);
+  signal(SIGXFSZ, SIG_DFL);
+  execve(file, [...argv, null], [...env, null]);
+  return errorName(koffi.errno());
 }

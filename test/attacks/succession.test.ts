@@ -44,7 +44,7 @@ test("a control plane hands no older keyset to an instance whose ledger is succe
     writeFileSync(tokenFile, formatJoinToken(token));
     const [dataFolder, keysFolder] = [join(folder, "data"), join(folder, "data.keys")];
     const succeed = number > 1;
-    const config = { dataFolder, keysFolder, tokenFile, succeed, keysetFile: null };
+    const config = { dataFolder, keysFolder, tokenFile, succeed, keysetFile: null, kept: null };
     const handedOut = {
       keyset: handed,
       grant: grant.signed,

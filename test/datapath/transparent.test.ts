@@ -29,8 +29,13 @@ beforeEach(async () => {
   // Node takes another server's socket as it takes a descriptor, but each descriptor once only.
   const at = listener as unknown as { fd: number };
   names.set("127.0.0.3", "echo.localhost");
-  const transparent = { at, nameOf: (address: string) => names.get(address) ?? null };
+  const transparent = {
+    at,
+    nameOf: (address: string) => names.get(address) ?? null,
+    onLookup() {},
+  };
   rig = await openRig({ transparent });
+  await rig.stack.takeOver();
 });
 afterEach(async () => {
   await rig.close();

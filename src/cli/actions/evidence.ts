@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { toHex } from "../../domain/bytes.ts";
+import { MEASURES } from "../../domain/grant.ts";
+import { ENFORCEMENTS } from "../../domain/heartbeat.ts";
 import { LeaseBody } from "../../domain/lease.ts";
 import { ledgerCheckUs } from "../../domain/limits.ts";
 import type { PayloadField } from "../../domain/payload.ts";
@@ -105,6 +107,10 @@ export interface SidecarStatus {
   readonly manifestHash: string;
   /** Why nothing is permitted; null: authority is held. */
   readonly standing: string | null;
+  /** Whether the agent could go round the sidecar: sealed, gateway, advisory. */
+  readonly enforcement: string;
+  /** How its manifest was measured: files, launched. */
+  readonly measured: string;
   readonly inFlight: number;
   readonly left: readonly LeftView[];
 }
@@ -128,6 +134,8 @@ export async function sidecarStatus({ evidence }: SidecarClient): Promise<Sideca
     manifestHash: toHex(s.manifestHash),
     standing: s.standing === 0 ? null : (REASONS[s.standing] ?? "UNSPECIFIED"),
     inFlight: s.inFlight,
+    enforcement: (ENFORCEMENTS[s.enforcement] ?? "UNSPECIFIED").toLowerCase(),
+    measured: (MEASURES[s.measure] ?? "UNSPECIFIED").toLowerCase(),
     left: s.left.map((l) =>
       leftNow({
         scope: l.scope,

@@ -19,7 +19,7 @@ import { EXIT, Failure } from "../failure.ts";
 import { say, table } from "../output.ts";
 import { parseDuration, plural } from "../units.ts";
 import { diffRows } from "./manifest.ts";
-import { sidecar } from "./processes.ts";
+import { keeper, sealable, sidecar } from "./processes.ts";
 import { board, manifestOf, parse, type Wanted } from "./run.ts";
 
 const USAGE = `dragons learn [--out FILE] [--for TIME] [options of dragons run] -- CMD...
@@ -44,6 +44,10 @@ export async function learn(args: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return EXIT.ok;
   }
+  if (wanted.sealed) {
+    const refused = await sealable(process.cwd(), wanted.writable);
+    if (refused !== null) return refused;
+  }
   const forUs = own.for === undefined ? learnGrantUs : parseDuration(own.for, "--for");
   if (forUs > observeUsMax) {
     throw new Failure(EXIT.usage, "--for: a grant observes for 14 days at most");
@@ -52,7 +56,7 @@ export async function learn(args: readonly string[]): Promise<number> {
   try {
     const under = await admit(context, wanted, forUs);
     const out = own.out === undefined ? freeFile(under.folder) : resolve(own.out);
-    const code = await sidecar(under.args);
+    const code = await (wanted.sealed ? keeper : sidecar)(under.args);
     await giveBack(context, under.grantId);
     await write(under, out);
     if (code !== 0)

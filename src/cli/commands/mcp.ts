@@ -46,6 +46,13 @@ export async function mcp(args: readonly string[]): Promise<number> {
   await (await import("./processes.ts")).beforeSidecar();
   const { launch, parse } = await import("./run.ts");
   const { wanted } = parse("mcp", args, { server: { type: "string" } });
+  if (wanted?.sealed) {
+    const typed = ["dragons mcp --contain off", ...rest, "--", ...command].join(" ");
+    throw new Failure(
+      EXIT.config,
+      `a wrapped server is not sealed in this version; to run it advisory, type: ${typed}`,
+    );
+  }
   const again = [process.execPath, LAUNCHER, "mcp", "--server", server];
   return launch(wanted as NonNullable<typeof wanted>, [...again, "--", ...command]);
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
@@ -24,7 +24,8 @@ import type { Control } from "../client.ts";
 import { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { say } from "../output.ts";
-import { sidecar } from "./processes.ts";
+import { isCommand } from "../profile.ts";
+import { sealable, sidecar } from "./processes.ts";
 
 const USAGE = `dragons run [--manifest FILE] [--contain require|off] [options] -- CMD...
 
@@ -36,6 +37,8 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
                     'http GET https://ledger.internal/v1/entries/*'
   --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
   --restart WHEN    start the agent again: never, on-failure or always  [never]
+  --rw DIR          let a sealed agent write there, beside where it is started; may repeat
+  --allow-unix      let a sealed agent use unix sockets by path, the host's in sight too
   --goal TEXT       what this run is for; stands in every receipt
   --yes             grant what the manifest asks for without a question
   --profile FILE    which control plane and keys      [.dragons/profile.json]
@@ -46,6 +49,9 @@ export interface Wanted {
   readonly manifest: string | null;
   readonly allow: readonly Rule[];
   readonly restart: Restart;
+  readonly sealed: boolean;
+  readonly writable: readonly string[];
+  readonly allowUnix: boolean;
   readonly goal: string;
   readonly yes: boolean;
   readonly profile: string | undefined;
@@ -68,14 +74,28 @@ export async function run(args: readonly string[]): Promise<number> {
  * @param command what is started, where that is not what the identity is drafted from.
  */
 export async function launch(wanted: Wanted, command: readonly string[]): Promise<number> {
+  if (wanted.sealed) {
+    // Before anything is recorded for an agent that cannot be started.
+    const refused = await sealable(process.cwd(), wanted.writable);
+    if (refused !== null) return refused;
+  }
   const context = new Context({ profile: wanted.profile }, process.env);
-  let sidecarArgs: string[];
+  let launched: string[];
   try {
-    sidecarArgs = await admit(context, wanted);
+    launched = await admit(context, wanted);
   } finally {
     context.close();
   }
-  return sidecar([...sidecarArgs.slice(0, sidecarArgs.indexOf("--") + 1), ...command]);
+  const own = launched.slice(0, launched.indexOf("--") + 1);
+  return wanted.sealed ? becomeKeeper([...own, ...command]) : sidecar([...own, ...command]);
+}
+
+/** Begins this process anew, same pid, same terminal, and without any key that it has read. */
+function becomeKeeper(args: readonly string[]): never {
+  const { execArgv, execPath, argv } = process;
+  const words = [execPath, ...execArgv, argv[1] as string, "keeper", ...args];
+  process.execve?.(execPath, words, process.env as Record<string, string>);
+  throw new Error("this Node cannot become another process");
 }
 
 /** Flags of one's own, with a value each. */
@@ -110,24 +130,27 @@ export function parse(
   if (contain !== "require" && contain !== "off") {
     throw new Failure(EXIT.usage, `--contain: ${contain} is neither require nor off`);
   }
-  if (contain === "require") {
-    throw new Failure(
-      EXIT.config,
-      "sealing an agent is not in this version, so it could go round the sidecar. To run it advisory, " +
-        `and have every receipt say so, type: dragons ${verb} --contain off ${own.filter((a) => a !== "--contain" && a !== "require").join(" ")} -- ${command.join(" ")}`.replace(
-          / {2,}/g,
-          " ",
-        ),
-    );
+  const sealed = contain === "require";
+  if (!sealed && (values.rw !== undefined || values["allow-unix"])) {
+    throw new Failure(EXIT.usage, "--rw, --allow-unix: only a sealed agent is kept from anything");
   }
   const restart = RESTARTS.find((r) => r === (values.restart ?? "never"));
   if (restart === undefined) {
     throw new Failure(EXIT.usage, `--restart: ${values.restart} is none of ${RESTARTS.join(", ")}`);
   }
+  if (sealed && restart !== "never") {
+    throw new Failure(
+      EXIT.usage,
+      "--restart: a cage is made for one start of an agent; start the run again, or say --contain off",
+    );
+  }
   const wanted = {
     manifest: values.manifest ?? null,
     allow: (values.allow ?? []).map(parseAllow),
     restart,
+    sealed,
+    writable: (values.rw ?? []).map(writableFolder),
+    allowUnix: values["allow-unix"] ?? false,
     goal: values.goal ?? "",
     yes: values.yes ?? false,
     profile: values.profile,
@@ -146,12 +169,19 @@ const parseFlags = (args: readonly string[], ownFlags: OwnFlags) =>
       allow: { type: "string", multiple: true },
       contain: { type: "string" },
       restart: { type: "string" },
+      rw: { type: "string", multiple: true },
+      "allow-unix": { type: "boolean" },
       goal: { type: "string" },
       yes: { type: "boolean" },
       profile: { type: "string" },
       help: { type: "boolean" },
     },
   });
+
+function writableFolder(path: string): string {
+  if (!isFolder(path)) throw new Failure(EXIT.usage, `--rw: ${path} is not a folder`);
+  return realpathSync(path);
+}
 
 function parseAllow(text: string): Rule {
   const rule = parseRuleLine(text.trim());
@@ -187,7 +217,7 @@ export interface Admitted {
   readonly grantRef: Uint8Array;
 }
 
-/** A dock for this run, and how the sidecar is started on it, whose data lie in `data`. */
+/** A dock for this run, and how its sidecar, or its keeper, is started on it, whose data lie in `data`. */
 export async function board(
   context: Context,
   wanted: Wanted,
@@ -204,20 +234,40 @@ export async function board(
     rootKey: (await readTrust(context.required("trust"))).rootKey,
     folder: join(agents, measured.manifest.name),
   });
-  say(`dragons: ${label} runs advisory: --contain off means that it could go round the sidecar`);
+  if (wanted.sealed)
+    say(`dragons: ${label} runs sealed: what it dials comes to the sidecar, or fails`);
+  else
+    say(`dragons: ${label} runs advisory: --contain off means that it could go round the sidecar`);
   const flags = {
     "--data": aboard.data,
     "--keys": aboard.keys,
     "--token": aboard.token,
     "--manifest": file,
     "--folder": folder,
-    "--proxy": "127.0.0.1:0",
-    "--restart": wanted.restart,
     "--goal": wanted.goal,
   };
-  const args = [...Object.entries(flags).flat(), "--", ...wanted.command];
-  return { data: aboard.data, args };
+  const own = Object.entries(flags).flat();
+  const more = wanted.sealed
+    ? cageFlags(context, wanted)
+    : ["--proxy", "127.0.0.1:0", "--restart", wanted.restart];
+  return { data: aboard.data, args: [...own, ...more, "--", ...wanted.command] };
 }
+
+/** What a keeper is told of the cage: more to write to, and what must not be seen, our keys above all. */
+function cageFlags(context: Context, { writable, allowUnix }: Wanted): string[] {
+  const keys = (["loginKey", "grantKey", "rootKey", "bootstrap"] as const)
+    .map((setting) => context.optional(setting))
+    .filter((path) => path !== null && !isCommand(path));
+  const ours = [dirname(context.profilePath), ...keys, context.optional("sidecar"), INSTALLED];
+  return [
+    ...writable.flatMap((folder) => ["--rw", folder]),
+    ...ours.flatMap((path) => (path !== null && existsSync(path) ? ["--hide", path] : [])),
+    ...(allowUnix ? ["--allow-unix"] : []),
+  ];
+}
+
+/** Where an installed control plane or sidecar keeps its data. */
+const INSTALLED = "/var/lib/dragons";
 
 /** Where drafts and runs lie. */
 const agentsFolder = (context: Context): string => join(dirname(context.profilePath), "agents");

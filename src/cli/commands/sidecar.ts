@@ -18,6 +18,7 @@ export function register(program: Command): void {
           authority:
             s.standing === null ? `held${observing(s.observeUntilUs)}` : `none: ${s.standing}`,
           lease: s.leaseId === "" ? "none" : `${s.leaseId} until ${showTime(s.leaseUntilUs)}`,
+          agent: `${s.enforcement}, measured by ${s.measured === "launched" ? "its launch" : s.measured}`,
           left: showLeft(s.left),
           autonomy: showDuration(s.autonomyLeftUs),
           session: s.attached ? `attached, epoch ${s.sessionEpoch}` : "none",

@@ -1,0 +1,195 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type RunningControl, runControl } from "../../src/control/main.ts";
+import { systemClock } from "../../src/native/clock.ts";
+import { Terminal } from "../cli/terminal.ts";
+import { lacks } from "../skips.ts";
+import { as, PLAIN } from "./rig.ts";
+
+/** `dragons run` as it is typed, by somebody without any right. */
+
+const LAUNCHER = join(import.meta.dirname, "../../bin/dragons");
+
+/** Does what each line of its standard input says, and tells what came of it in one line. */
+const AGENT = `
+import os, signal, subprocess, sys, urllib.error, urllib.request
+
+def get(url):
+    try:
+        return urllib.request.urlopen(url, timeout=60).read().decode()
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.reason}"
+
+def term(number, frame):
+    print("asked to end", flush=True)
+    sys.exit(9)
+
+signal.signal(signal.SIGTERM, term)
+for line in sys.stdin:
+    word, argument = line.split()
+    if word == "get":
+        print(get(argument), flush=True)
+    elif word == "curl":
+        print(subprocess.run(["curl", "-sS", argument], capture_output=True, text=True).stdout, flush=True)
+    elif word == "list":
+        print(sorted(os.listdir(argument)), flush=True)
+    elif word == "variables":
+        print(sorted(v for v in os.environ if "proxy" in v.lower() or v.startswith("DRAGONS")), flush=True)
+`;
+
+let terminal: Terminal;
+let control: RunningControl;
+let upstream: Server;
+let url: string;
+
+beforeAll(async () => {
+  upstream = createServer((_, answer) => void answer.end("hello"));
+  upstream.listen(0, "127.0.0.1");
+  await once(upstream, "listening");
+  url = `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`;
+  terminal = await Terminal.open();
+  control = await runControl(
+    {
+      data: terminal.path("control"),
+      listen: { host: "127.0.0.1", port: 0 },
+      names: [],
+      readyFile: terminal.path("ready.json"),
+      stdinEof: false,
+    },
+    { clock: systemClock },
+  );
+  await terminal.dragons("tenant", "create", "acme", "--ready", "ready.json", "--operator", "al");
+  await writeFile("agent.py", AGENT);
+  await writeFile(
+    "dragon.yaml",
+    [
+      "name: sealed",
+      "version: v1",
+      "code: [agent.py]",
+      "config: []",
+      "runtime: python3",
+      "capabilities:",
+      "  read:hello:",
+      `    - http: GET ${url}/*`,
+      "",
+    ].join("\n"),
+  );
+  const { uid, gid } = as("nobody");
+  if (uid !== undefined) spawnSync("chown", ["-R", `${uid}:${gid}`, terminal.folder]);
+});
+afterAll(async () => {
+  await control.close();
+  await terminal.close();
+  upstream.close();
+});
+
+/** A run whose agent does as it is told. */
+class Run {
+  readonly child: ChildProcess;
+  said = "";
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(words: readonly string[], env: Record<string, string> = PLAIN) {
+    this.child = spawn(process.execPath, [LAUNCHER, "run", ...words], {
+      ...as("nobody"),
+      cwd: terminal.folder,
+      env: { ...env, http_proxy: "http://elsewhere.test:1", DRAGONS_CANARY: "1" },
+      stdio: "pipe",
+    });
+    this.child.stderr?.on("data", (chunk: Buffer) => {
+      this.said += chunk.toString();
+    });
+    this.#lines = createInterface({ input: this.child.stdout as never })[Symbol.asyncIterator]();
+  }
+
+  async tell(line: string): Promise<string> {
+    this.child.stdin?.write(`${line}\n`);
+    return this.line();
+  }
+
+  async line(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`the run has ended: ${this.said}`);
+    return value;
+  }
+
+  async ended(): Promise<number> {
+    const [code] = (await once(this.child, "close")) as [number];
+    return code;
+  }
+
+  /** pid of the sidecar: the keeper's child that is one. */
+  sidecar(): number {
+    const pid = this.child.pid as number;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+    const found = children.find((child) =>
+      readFileSync(`/proc/${child}/cmdline`, "latin1").includes("\0sidecar\0--kept\0"),
+    );
+    return Number(found);
+  }
+}
+
+test.skipIf(lacks("cage"))(
+  "an agent needs no variable, sees no key, and outlives its sidecar, which is another's work",
+  async () => {
+    const run = new Run(["--yes", "--", "/usr/bin/python3", "agent.py"]);
+    const ended = run.ended();
+    expect(await run.tell(`get ${url}/a`)).toBe("hello");
+    expect(await run.tell(`curl ${url}/b`)).toBe("hello");
+    expect(await run.tell("get http://elsewhere.test/")).toBe("403 SCOPE_NOT_GRANTED");
+    expect(await run.tell("get http://169.254.169.254/latest/")).toBe("403 SCOPE_NOT_GRANTED");
+    expect(await run.tell("list .dragons")).toBe("[]");
+    expect(await run.tell("variables .")).toBe("[]");
+
+    const data = terminal.path(".dragons/agents/sealed/1");
+    const status = await terminal.dragons("sidecar", "status", "--sidecar", data, "-o", "json");
+    expect(JSON.parse(status.out)).toMatchObject({ enforcement: "sealed", measured: "launched" });
+
+    // Killed in the middle: what is dialled meanwhile waits for the next one.
+    const first = run.sidecar();
+    process.kill(first, "SIGKILL");
+    expect(await run.tell(`get ${url}/c`)).toBe("hello");
+    const second = run.sidecar();
+    expect(second).not.toBe(first);
+    expect(await run.tell("get http://elsewhere.test/")).toBe("403 SCOPE_NOT_GRANTED");
+
+    // Asked to hand over, as when another release was installed.
+    run.child.kill("SIGUSR2");
+    await once(run.child.stderr as never, "data");
+    expect(await run.tell(`get ${url}/d`)).toBe("hello");
+    expect(run.sidecar()).not.toBe(second);
+
+    const list = await terminal.dragons("receipt", "list", "-o", "json");
+    const receipts = JSON.parse(list.out) as { receiptId: string; verdict: string }[];
+    const done = receipts.find((r) => r.verdict === "COMPLETED")?.receiptId as string;
+    const shown = await terminal.dragons("receipt", "show", done, "--sidecar", data, "-o", "json");
+    expect(shown.out).toMatch(/"enforcement": ?"SEALED"/);
+    expect(shown.out).toMatch(/"measure": ?"LAUNCHED"/);
+
+    run.child.kill("SIGTERM");
+    expect(await run.line()).toBe("asked to end");
+    expect(await ended).toBe(9);
+  },
+  120_000,
+);
+
+test("where it cannot be sealed, nothing is recorded, and it is said what to type", async () => {
+  const run = new Run(["--yes", "--", "/usr/bin/python3", "agent.py"], { PATH: "/nowhere" });
+  expect(await run.ended()).toBe(78);
+  expect(run.said).toContain("the agent cannot be sealed: bwrap");
+  expect(run.said).toMatch(/apt-get install .*bubblewrap/);
+  expect(run.said).toContain("type --contain off");
+});
+
+test("--rw takes a folder, and none of the kernel's", async () => {
+  const reserved = new Run(["--rw", "/proc", "--", "true"]);
+  expect(await reserved.ended()).toBe(64);
+  expect(reserved.said).toContain("--rw: /proc");
+});
