@@ -125,7 +125,7 @@ async function compose(start: Start): Promise<Sidecar> {
     ...standingOf(config),
     left: () => gate.left(),
     tether: () => governor.tether,
-    checkpoint: () => governor.checkpoint,
+    memory: governor.memory,
     onFault: (error, method) => report("fault", { method, detail: String(error) }),
   });
   opened.defer(() => admin.close(adminGraceUs));

@@ -40,6 +40,7 @@ import { standingReason } from "../gate/standing.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { LeaseLog } from "../identity/lease-log.ts";
 import { LedgerUnavailable, type StoredReceipt, type WorkLedger } from "../ledger/work-ledger.ts";
+import type { BeatMemory } from "../tether/beat-memory.ts";
 import type { Tether } from "../tether/tether.ts";
 import { coveringRange } from "./covering.ts";
 
@@ -52,8 +53,8 @@ export interface AdminParts {
   /** What is left to spend in each scope of the lease in hand. */
   readonly left: () => LimitState[];
   readonly tether: () => Tether | null;
-  /** The newest note with the control plane's cosignature; null: none yet. */
-  readonly checkpoint: () => string | null;
+  /** Heartbeats and the notes that came back. */
+  readonly memory: BeatMemory;
   readonly onFault: (error: unknown, method: string) => void;
   /** Whether the agent could go round, and how it is measured. */
   readonly enforcement: HeartbeatBody["enforcement"];
@@ -282,8 +283,7 @@ const cosignedSize = ({ checkpoints }: LedgerEvidence): number =>
 const choice = (range: { from: number; to: number }, disclose: readonly PayloadField[]) =>
   disclose.length === 0 ? { range } : { range, disclose };
 
-function evidenceOf({ ledger, authority, leases, checkpoint }: AdminParts): LedgerEvidence {
-  const note = checkpoint();
+function evidenceOf({ ledger, authority, leases, memory }: AdminParts): LedgerEvidence {
   return {
     genesis: encodeSigned(authority.genesis.signed),
     keysets: [encodeSigned(authority.keyset.signed)],
@@ -292,9 +292,9 @@ function evidenceOf({ ledger, authority, leases, checkpoint }: AdminParts): Ledg
     docks: [encodeSigned(authority.dock.signed)],
     leases: leases.entries().map(encodeSigned),
     revocations: authority.revocations.map((r) => encodeSigned(r.signed)),
-    heartbeats: [],
+    heartbeats: memory.beats().map(encodeSigned),
     transitions: [],
-    checkpoints: note === null ? [] : [note],
+    checkpoints: memory.notes(),
     head: ledger.head(),
     read: (fromSeq, limit) => ledger.read(fromSeq, limit),
     openIntents: ledger.openIntents(),

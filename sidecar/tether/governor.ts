@@ -22,6 +22,7 @@ import type { LeaseLog } from "../identity/lease-log.ts";
 import { lifecycleDraft } from "../ledger/lifecycle.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 import { type Report, reportObserving } from "../report.ts";
+import { BeatMemory } from "./beat-memory.ts";
 import { CosignedHeads } from "./cosigned.ts";
 import { heartbeat } from "./heartbeat.ts";
 import { spentUnder } from "./spent.ts";
@@ -60,8 +61,8 @@ export interface GovernorParts {
  */
 export class Governor {
   tether: Tether | null = null;
-  /** The newest note on one of our heads with the control plane's cosignature. */
-  checkpoint: string | null = null;
+  /** What it beat with, and the notes that came back. */
+  readonly memory = new BeatMemory();
   readonly #parts: GovernorParts;
   readonly #firstLease = Promise.withResolvers<"MEASURED" | "DRIFTED">();
   readonly #ids = idGenerator();
@@ -142,6 +143,7 @@ export class Governor {
         keyset: ({ body }) => this.#rekeyed(body.keysetVersion),
         revocation: (revocation) => this.#revoked(revocation),
         directive: (directive) => this.#obey(directive),
+        beaten: (signed) => this.memory.beaten(signed),
         cosigned: (note) => void this.#cosigned(note),
         withheld: (code, detail) => {
           const reason = REASONS[code] ?? String(code);
@@ -298,7 +300,7 @@ export class Governor {
   async #cosigned(note: string): Promise<void> {
     const { authority, report } = this.#parts;
     const complete = await this.#heads.complete(note, authority.keyset.body);
-    if (typeof complete === "string") this.checkpoint = complete;
+    if (typeof complete === "string") this.memory.cosigned(complete);
     else report("rejected", { what: "checkpoint", detail: complete.detail });
   }
 

@@ -65,6 +65,8 @@ export interface TetherEvents {
   /** Adopted already; what it takes back must stop now. */
   revocation(revocation: Verified<RevocationBody>): void;
   directive(directive: Verified<DirectiveBody>): void;
+  /** A heartbeat is on its way, as it was signed. */
+  beaten(signed: SignedBytes): void;
   /** A note on one of our heads with the control plane's cosignature. */
   cosigned(note: string): void;
   withheld(reason: number, detail: string): void;
@@ -477,6 +479,7 @@ class Session {
       const session = { epoch: this.epoch, counter: ++this.#counter, dueInUs, loopLagUs };
       const signed = await signBody(HEARTBEAT, await beat(session), [ledgerSigner]);
       this.#sentUs = clock.monotonicUs();
+      events.beaten(signed);
       this.#out.push({ message: { case: "heartbeat", value: signed } });
     } catch (error) {
       events.rejected("heartbeat", (error as Error).message);

@@ -595,3 +595,7 @@ export const witnessAgainUs = 10 * 60 * 1_000_000;
 export const payloadKeysAhead = 4096;
 /** UTF-8 bytes of what an operator says of a correction or a redaction. */
 export const amendTextMax = 1024;
+/** Heartbeats that a sidecar keeps to show in packs: some hours, at half a kilobyte each. */
+export const beatsRememberedMax = 1024;
+/** Countersigned heads that it keeps for that: a note or two of each. */
+export const notesRememberedMax = 256;

@@ -32,6 +32,7 @@ test("what no scope allows passes and says so, in its receipt and in evidence", 
   expect(facts).toMatchObject({ reason: "SCOPE_NOT_GRANTED" });
   const report = await world.anchored(sidecar);
   expect(report).toMatchObject({ verdict: "ANCHORED", broken: null });
+  expect(report.ledgers[0]?.heartbeats).toBeGreaterThan(0);
   expect(report.flags.find((f) => f.flag === "OBSERVED")).toMatchObject({ count: 1 });
 
   const why = await explainReceipt(sidecar.admin, String(facts.receipt));
