@@ -599,3 +599,6 @@ export const amendTextMax = 1024;
 export const beatsRememberedMax = 1024;
 /** Countersigned heads that it keeps for that: a note or two of each. */
 export const notesRememberedMax = 256;
+
+/** Bytes of a proof that a ledger has two histories: a rewritten root takes every receipt before it, 400 bytes each. */
+export const forkProofMax = 64 * MIB;

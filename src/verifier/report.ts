@@ -217,7 +217,8 @@ function brokenReport(fault: Break, ledger: string): BrokenAt {
     code,
     check,
     index,
-    ledger,
+    // A fault of framing is the file's, whichever section was being read.
+    ledger: check === "FRAMES" ? "" : ledger,
     first_bad: index,
     suspect,
     untrusted_from: index === 0 ? 1 : suspect,

@@ -1,6 +1,7 @@
 import { cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { exportFork, judgeFork } from "../../src/cli/actions/fork.ts";
 import { release } from "../../src/cli/actions/organism.ts";
 import { pages } from "../../src/cli/client.ts";
 import { equal } from "../../src/domain/bytes.ts";
@@ -86,8 +87,18 @@ test("a copied folder, both running: the older session is superseded, the fork i
   expect(one?.size).toBe(other?.size);
   expect(equal(one?.root ?? new Uint8Array(0), other?.root ?? new Uint8Array(0))).toBe(false);
 
-  // No word of an operator makes one history of two.
+  // What was kept is a file that anybody can judge, far from here.
+  const file = join(world.folder, "fork.dragons");
   const { instanceId } = original.ready;
+  await exportFork(world.operator, instanceId, file);
+  expect(await judgeFork(file, world.trust)).toMatchObject({
+    verdict: "FORKED",
+    kind: "HEADS",
+    ledger: original.ready.ledgerId,
+    index: one?.size,
+  });
+
+  // No word of an operator makes one history of two.
   await expect(
     release(world.operator, { instanceId, reason: "never mind", conditions: ["FORK"] }),
   ).rejects.toMatchObject({ code: "FAILED_PRECONDITION" });

@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import type { PayloadField } from "../../domain/payload.ts";
-import { leaf, run } from "../command.ts";
+import { leaf, OPERATOR, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { printOne, say } from "../output.ts";
 import { parseCount, parseInstant } from "../units.ts";
@@ -56,6 +56,24 @@ export function register(program: Command): void {
             next: `dragons verify ${out} --trust ${trust}`,
           },
           data: { file: out, bytes, ...(page && { page: page.file, pageSha256: page.sha256 }) },
+        });
+      }),
+    );
+  leaf(evidence, "fork <instance>", "write the proof that an instance's ledger has two histories", [
+    ...OPERATOR,
+    "trust",
+  ])
+    .option("--out <file>", "where to write it", "fork.dragons")
+    .action(
+      run<{ out: string }>(async (context, options, [instance = ""]) => {
+        const { exportFork } = await import("../actions/fork.ts");
+        const out = resolve(options.out);
+        const { ledger, kind } = await exportFork(await context.control(), instance, out);
+        const trust = context.optional("trust") ?? "FILE";
+        printOne(context.format, {
+          name: out,
+          cells: { proof: out, ledger, kind, next: `dragons verify ${out} --trust ${trust}` },
+          data: { file: out, ledger, kind },
         });
       }),
     );

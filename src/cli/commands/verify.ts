@@ -1,12 +1,13 @@
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { Command } from "commander";
 import { SCOPE_NAME } from "../../domain/manifest.ts";
+import type { ForkReport } from "../../verifier/fork-proof.ts";
 import type { Report } from "../../verifier/report.ts";
 import type { TimelineEntry } from "../../verifier/timeline.ts";
 import type { Supposed } from "../../verifier/what-if.ts";
 import { leaf, run } from "../command.ts";
 import { EXIT, Failure } from "../failure.ts";
-import { type Json, printOne, say } from "../output.ts";
+import { type Format, type Json, printOne, say } from "../output.ts";
 
 export function register(program: Command): void {
   leaf(program, "verify <pack>", "check an evidence pack, offline, against a trust file", ["trust"])
@@ -27,6 +28,9 @@ export function register(program: Command): void {
         const { systemClock } = await import("../../native/clock.ts");
         const file = context.optional("trust");
         const trust = file === null ? null : await readTrust(file);
+        const { judgeFork } = await import("../actions/fork.ts");
+        const fork = await judgeFork(pack, trust);
+        if (fork !== null) return printFork(fork, context.format);
         const meter = progress();
         const lines = timeline(options.timeline);
         const report = await verifyPack(pack, trust, systemClock.nowUs(), {
@@ -61,6 +65,16 @@ function supposed(text: string): Supposed {
     EXIT.usage,
     `--what-if: ${JSON.stringify(odd)} is not a scope's name, such as read:payments`,
   );
+}
+
+/** Nothing of a ledger with two histories may be relied on, nor of a file that does not prove it. */
+function printFork(report: ForkReport, format: Format): void {
+  if (format === "table") process.stdout.write(`${report.findings.join("\n")}\n`);
+  else {
+    const data = report as unknown as Json;
+    printOne(format, { name: report.verdict, cells: {}, data });
+  }
+  process.exitCode = report.pinned ? EXIT.refused : EXIT.config;
 }
 
 function print(report: Report): void {

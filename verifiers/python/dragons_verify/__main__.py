@@ -6,6 +6,7 @@ import json
 import sys
 import time
 
+from . import fork
 from .artifacts import TrustFault, trust_file
 from .verify import exit_code, verify
 
@@ -39,7 +40,7 @@ def one(args):
         return 78
     try:
         with open(args.pack, "rb") as file:
-            report = verify(file, trust, time.time_ns() // 1000)
+            report = judged(file, trust, time.time_ns() // 1000)
     except OSError as fault:
         print(f"dragons_verify: {fault}", file=sys.stderr)
         return 64
@@ -47,11 +48,21 @@ def one(args):
         print(json.dumps(report, indent=2))
     else:
         broken = report["broken"]
-        why = f" {broken['code']} at {broken['index']}: {broken['detail']}" if broken else ""
+        where = f" at {broken['index']}" if broken and "index" in broken else ""
+        why = f" {broken['code']}{where}: {broken['detail']}" if broken else ""
         print(report["verdict"] + why)
-        for flag in report["flags"]:
+        for flag in report.get("flags", []):
             print(f"{flag['flag']} {flag['at'] or ''} {flag['detail']}".rstrip())
     return exit_code(report)
+
+
+def judged(file, trust, now_us):
+    """A pack, or a proof of a fork: they say themselves which they are."""
+    start = file.read(len(fork.MAGIC))
+    if start == fork.MAGIC:
+        return fork.judge(start + file.read(fork.MAX + 1), trust)
+    file.seek(0)
+    return verify(file, trust, now_us)
 
 
 def batch():
@@ -60,7 +71,7 @@ def batch():
         case = json.loads(line)
         trust = case["trust"] and trust_file(json.dumps(case["trust"]).encode())
         pack = io.BytesIO(bytes.fromhex(case["pack"]))
-        print(json.dumps(verify(pack, trust, case["nowUs"])), flush=True)
+        print(json.dumps(judged(pack, trust, case["nowUs"])), flush=True)
     return 0
 
 

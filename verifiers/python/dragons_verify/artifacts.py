@@ -18,7 +18,7 @@ MAX_BODY = 4 * 1024 * 1024
 
 
 def frames(file):
-    """(kind, body) in order; END is checked and not told."""
+    """(kind, body) in order; what END says is asked once it was told, and its ledger judged."""
     magic = file.read(len(MAGIC))
     if not magic:
         raise Broken("E_PACK_EMPTY", "the file is empty")
@@ -40,8 +40,8 @@ def frames(file):
         name, count = KINDS[kind - 1], count + 1
         _in_place(before, kind, name)
         before = kind
+        yield name, body
         if name != "END":
-            yield name, body
             continue
         end = decode("end", body)
         if end.frames != count:

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 from . import crypto
 from .artifacts import checkpoint, key_hash
 from .canonical import Broken, decode
-from .decide import UNLIMITED, manifest_fault
+from .decide import NAME, SCOPE, UNLIMITED, manifest_fault, printable
 
 CONTROL_HAS = ("GENESIS", "KEYSET", "CHECKPOINT", "FRONTIER")
+DAY = 86_400 * 10**6
 UUID7 = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
 OPERATOR_KINDS = ("GRANT", "KEY", "MANIFEST", "INSTANCE", "TENANT", "RESUME")
 ROLES = "OPERATOR_GRANT OPERATOR_LOGIN ISSUER COSIGNER CONTROL_LEDGER WITNESS".split()
@@ -96,8 +97,8 @@ class Keys:
 class Authority:
     """What one section's frames 3 to 9 say, once they hold."""
 
-    def __init__(self, trust, tenant, ledgers, passed):
-        self.trust, self.tenant, self.ledgers, self.passed = trust, tenant, ledgers, passed
+    def __init__(self, trust, tenant, passed):
+        self.trust, self.tenant, self.passed = trust, tenant, passed
         self.manifests, self.grants, self.docks, self.leases = {}, {}, {}, {}
         self.revocations, self.heard = [], set()
 
@@ -163,6 +164,15 @@ class Authority:
         for key in [*(k.key for k in body.keys), body.root_key]:
             if key and crypto.key_fault(key):
                 raise Broken(crypto.key_fault(key))
+        good = good and len(body.keys) <= 256 and (not body.root_key or body.keyset_version > 1)
+        good = good and NAME.fullmatch(body.tenant_id)
+        for k in body.keys:
+            good = good and k.not_before_us < k.not_after_us
+            good = good and bool(k.login_role) == (k.role == "OPERATOR_LOGIN")
+            good = good and printable(k.holder, 63, ("Cc",))
+        roles = [ROLES.index(t.role) for t in body.thresholds if t.role]
+        good = good and all(t.signatures < 2 or t.role == "OPERATOR_GRANT" for t in body.thresholds)
+        good = good and len(roles) == len(body.thresholds) and roles == sorted(set(roles))
         for t in body.thresholds:
             good = good and 0 < t.signatures <= sum(k.role == t.role for k in body.keys)
         if not good:
@@ -207,9 +217,9 @@ class Authority:
             self.keys.judge(g, "OPERATOR_GRANT", g.body.issued_at_us)
             self._common(g)
             self.keys.in_force(g)
-            if not 10**6 <= g.body.lease_ttl_max_us <= 86_400 * 10**6 or len(g.body.purpose) > 512:
+            if not 10**6 <= g.body.lease_ttl_max_us <= DAY or not printable(g.body.purpose):
                 raise Broken("E_GRANT_FIELD")
-            if not g.body.purpose.isprintable() or 0 < g.body.observe_until_us <= g.body.not_before_us:
+            if not _scopes(g.body.scopes) or not _liveness(g.body.liveness) or not _observing(g.body):
                 raise Broken("E_GRANT_FIELD")
             if {s.name for s in g.body.scopes} - {c.name for c in manifest.capabilities}:
                 raise Broken("E_GRANT_MANIFEST")
@@ -228,6 +238,11 @@ class Authority:
             self._common(d)
             for fault in filter(None, (crypto.key_fault(j.key) for j in d.body.join_keys)):
                 raise Broken(fault)
+            keys = [j.key for j in d.body.join_keys]
+            if len(keys) > 256 or keys != sorted(set(keys)) or set(keys) & set(self.keys.of):
+                raise Broken("E_DOCK_FIELD")
+            if not all(j.ledgers_max for j in d.body.join_keys):
+                raise Broken("E_DOCK_FIELD")
             self.keys.in_force(d)
             once(self.docks, d)
             self.docks[d.ref] = d
@@ -244,6 +259,8 @@ class Authority:
         if dock is None:
             raise Broken("E_DOCK_MISSING")
         signed_by(g, {body.join_key, body.ledger_key})
+        if body.ledger_key in [j.key for j in dock.body.join_keys]:
+            raise Broken("E_GENESIS_FIELD")
         if body.join_key not in [j.key for j in dock.body.join_keys]:
             raise Broken("E_GENESIS_SIG")
         if body.version != 1 or body.role != "WORK" or not re.fullmatch(UUID7, body.instance_id):
@@ -281,9 +298,6 @@ class Authority:
         self._new(g)
 
     def _new(self, genesis):
-        if genesis.ref in self.ledgers:
-            raise Broken("E_LEDGER_DUP")
-        self.ledgers.add(genesis.ref)
         self.ledger_id = genesis.ref
         self.record_keys = [k for k, v in self.keys.of.items() if v.role == "CONTROL_LEDGER"]
         own = genesis.body.role == "CONTROL"
@@ -299,6 +313,8 @@ class Authority:
             self.keys.judge(lease, "ISSUER", body.issued_at_us)
             self._common(lease)
             self.keys.in_force(lease)
+            if not _scopes(body.scopes):
+                raise Broken("E_LEASE_FIELD")
             if bool(body.control_size) != bool(body.control_root):
                 raise Broken("E_LEASE_FIELD")
             if body.grant_ref != self.grant.ref:
@@ -328,6 +344,8 @@ class Authority:
             targeted = r.body.kind not in ("TENANT", "RESUME")
             if bool(r.body.target) != targeted or bool(r.body.previous) != (r.body.epoch > 1):
                 raise Broken("E_REVOCATION_FIELD")
+            if not printable(r.body.reason):
+                raise Broken("E_REVOCATION_FIELD")
             once(seen, r)
             self.revocations.append(r)
         for before, r in zip(self.revocations, self.revocations[1:]):
@@ -336,8 +354,12 @@ class Authority:
 
     def heartbeat(self, data):
         h = opened("heartbeat", data)
+        if len(h.bytes) > 1024:
+            raise Broken("E_HEARTBEAT_FIELD")
         signed_by(h, {self.genesis.body.ledger_key})
         self._common(h)
+        if not _beat(h.body):
+            raise Broken("E_HEARTBEAT_FIELD")
         if h.body.ledger_id != self.ledger_id:
             raise Broken("E_HEARTBEAT_LEDGER")
         once(self.heard, h)
@@ -398,6 +420,42 @@ class Authority:
         k = self.keys.of[key]
         sound = not k.compromised_from_us or at < k.compromised_from_us
         return sound and k.not_before_us <= at < k.not_after_us
+
+
+def _scopes(scopes):
+    names = [s.name for s in scopes]
+    good = len(names) <= 64 and names == sorted(set(names))
+    return good and all(SCOPE.fullmatch(n) and len(n) <= 64 for n in names)
+
+
+def _liveness(policy):
+    within = (
+        (policy.heartbeat_interval_us, 250_000, 300 * 10**6),
+        (policy.stall_degraded_us, 10**6, 30 * DAY),
+        (policy.stall_autoheal_us, 10**6, 30 * DAY),
+    )
+    good = all(not us or least <= us <= most for us, least, most in within)
+    heal = policy.stall_autoheal_us
+    return good and (not heal or heal >= policy.stall_degraded_us)
+
+
+def _observing(grant):
+    until, start = grant.observe_until_us, max(grant.issued_at_us, grant.not_before_us)
+    return not until or start < until <= min(grant.not_after_us, start + 14 * DAY)
+
+
+def _beat(b):
+    """What a heartbeat must not say of itself."""
+    scopes, spent = [s.scope for s in b.scopes], [s.scope for s in b.spent]
+    return (
+        b.next_due_us >= b.wall_us
+        and bool(b.child_exit) == (b.child == "EXITED")
+        and (b.in_flight or not b.oldest_in_flight_us)
+        and (b.lease_ref or not b.autonomy_left_us and not b.observe_until_us)
+        and scopes == sorted(set(scopes))
+        and spent == sorted(set(spent))
+        and all(is_id("dir_", r.directive_id) and r.outcome for r in b.directive_results)
+    )
 
 
 def _wider(lease, grant):

@@ -1,6 +1,7 @@
 """Section 11: whether a claim is normal, and what the gate must have said to it."""
 
 import re
+from unicodedata import category
 from functools import lru_cache
 
 from . import conditions
@@ -102,6 +103,11 @@ HEADER = re.compile(r"header(?:\.[a-z0-9_]+|\[\"" + TOKEN + r"\"\])")
 VERSION = re.compile("[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 
 
+def printable(text, most=512, bad=("Cc", "Cf", "Zl", "Zp")):
+    units = len(text.encode("utf-16-le")) // 2
+    return units <= most and not any(category(c) in bad for c in text)
+
+
 def manifest_fault(m):
     """None, or the field that is not as it is recorded."""
     names = [c.name for c in m.capabilities]
@@ -109,7 +115,7 @@ def manifest_fault(m):
         return "name"
     if not VERSION.fullmatch(m.agent_version):
         return "agent_version"
-    if len(m.runtime) > 256 or not m.runtime.isprintable():
+    if not printable(m.runtime, 256):
         return "runtime"
     if any(_unsorted([f.path for f in files]) for files in (m.code, m.config)):
         return "files"

@@ -133,4 +133,8 @@ proof: 1 signed bytes, 2 row bytes, 3 size u64, 4 path [hash]
 openIntent: 1 intent_seq u64, 2 receipt_id str, 3 lease_ref hash, 4 opened_at_us u64,
     5 claim_commitment hash
 end: 1 frames u64
+equivocation: 1 version u32, 2 ledger_id hash, 3 kind RECEIPTS|CHAIN|HEADS|ROOT, 4 first bytes,
+    5 second bytes
+fork: 1 tenant_id str, 2 keysets [bytes], 3 manifests [bytes], 4 grants [bytes], 5 docks [bytes],
+    6 genesis bytes, 7 equivocation equivocation, 8 receipts [bytes]
 """

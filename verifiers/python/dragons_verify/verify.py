@@ -20,6 +20,8 @@ NAMES = {
 BODIES = ("goal", "action", "evidence", "outcome", "claim")
 DECIDABLE = ("SCOPE_NOT_GRANTED", "CONDITION_FALSE", "CONDITION_UNEVALUABLE", "LIMIT_SPENT")
 NUMBERS = ("UNANCHORED_TAIL", "RANGE", "SINGLE")
+VOUCHED = {"HEARTBEAT": 10, "TRANSITION": 11, "CHECKPOINT": 12}
+PREAMBLE = ("KEYSET", "MANIFEST", "GRANT", "DOCK", "LEASE", "REVOCATION", *VOUCHED, "FRONTIER")
 LADDER = ("INTACT", "PROVEN", "ANCHORED", "WITNESSED")
 
 
@@ -60,7 +62,7 @@ class Verifier:
             if kind == "HEADER":
                 header = decode("header", body)
                 self.tenant, expected = header.tenant_id, header.ledgers
-                if self.trust and self.tenant != self.trust.tenant:
+                if not self.tenant or self.trust and self.tenant != self.trust.tenant:
                     raise Broken("E_TENANT_MISMATCH", "", 2)
                 self.passed(2)
             elif kind == "GENESIS":
@@ -68,14 +70,14 @@ class Verifier:
                 if self.ledgers and self.ledgers[-1].control:
                     raise Broken("E_PACK_ORDER", "the control ledger is the last", 1)
                 self.section = Control(self, body) if is_control(body) else Section(self, body)
+            elif kind == "END":
+                self.close()
+                if not self.ledgers:
+                    raise Broken("E_PACK_EMPTY", "no ledger", 1, 0)
+                if len(self.ledgers) != expected:
+                    raise Broken("E_PACK_TRUNCATED", f"{expected} ledgers were promised", 1)
             else:
                 self.section.take(kind, body)
-        self.passed(1)
-        self.close()
-        if not self.ledgers:
-            raise Broken("E_PACK_EMPTY", "no ledger", 1, 0)
-        if len(self.ledgers) != expected:
-            raise Broken("E_PACK_TRUNCATED", f"{expected} ledgers were promised", 1)
         known = self.trust and self.trust.known
         if known and not any(s.known_used for s in self.ledgers):
             self.flag("KNOWN_HEAD_UNUSED", None)
@@ -96,7 +98,7 @@ class Verifier:
             "code": b.code,
             "check": NAMES[check],
             "index": index,
-            "ledger": section.name if section and section.started else "",
+            "ledger": section.name if section and section.started and check != 1 else "",
             "first_bad": index,
             "suspect": first,
             "untrusted_from": max(1, first),
@@ -134,7 +136,7 @@ class Verifier:
 def exit_code(report):
     if not report["pinned"]:
         return 78
-    return {"BROKEN": 2, "INTACT": 3, "PROVEN": 3}.get(report["verdict"], 0)
+    return {"BROKEN": 2, "FORKED": 2, "INTACT": 3, "PROVEN": 3}.get(report["verdict"], 0)
 
 
 def _count(flag, at):
@@ -178,19 +180,11 @@ class Section:
         self.v.flag(name, at, self.name, detail)
 
     def take(self, kind, body):
-        if kind in ("KEYSET", "MANIFEST", "GRANT", "DOCK", "LEASE", "REVOCATION") or (
-            self.control and kind in ("HEARTBEAT", "TRANSITION")
-        ):
+        if kind in PREAMBLE:
             self.stored.setdefault(kind, []).append(body)
             return
         self.settle()
-        if kind in ("HEARTBEAT", "TRANSITION", "CHECKPOINT"):
-            number = {"HEARTBEAT": 10, "TRANSITION": 11, "CHECKPOINT": 12}[kind]
-            self.at(number, self.vouched, kind, body)
-            self.passed(number)
-        elif kind == "FRONTIER":
-            self.at(1, self.frontier, body)
-        elif kind == "RECEIPT":
+        if kind == "RECEIPT":
             self.begin()
             self.receipt(body)
         elif kind == "PROOF" and not self.control:
@@ -218,10 +212,18 @@ class Section:
             return
         self.settled, v = True, self.v
         known = {s.a.ledger_id for s in v.ledgers}
-        self.a = Authority(v.trust, v.tenant, known, v.passed)
+        self.a = Authority(v.trust, v.tenant, v.passed)
         self.a.settle(self.stored, self.control)
         self.name = self.a.ledger_id.hex()
         self.prepare()
+        for kind, number in VOUCHED.items():
+            for body in self.stored.get(kind, []):
+                self.at(number, self.vouched, kind, body)
+                self.passed(number)
+        for body in self.stored.get("FRONTIER", []):
+            self.at(1, self.frontier, body)
+        if self.a.ledger_id in known:
+            raise Broken("E_LEDGER_DUP", "", 7)
 
     def prepare(self):
         self.intents = Intents(self.a.ledger_id)
@@ -279,8 +281,8 @@ class Section:
         self.ready()
         self.head = self.head or self.a.ledger_id
         known = self.v.trust and self.v.trust.known
-        if known and known.ledger == self.a.ledger_id and known.size >= self.last:
-            self.known_used = True
+        self.known_used = bool(known) and known.ledger == self.a.ledger_id
+        if self.known_used and known.size >= self.last:
             self.roots.expect(known.size, known.root, "E_FORK", known.size)
         for claims, low in self.stated():
             for at in [n for n in claims if n < low]:
@@ -699,7 +701,7 @@ class Section:
         self.judge_limits(limited)
 
     def most(self):
-        return max(self.opened, self.intents.heads.largest())
+        return max(self.opened, self.intents.heads.largest(), *self.rows, *self.closed)
 
     def told(self, data):
         if not data or len(data) % 32:
