@@ -4,6 +4,7 @@ import { manifestLabel } from "../domain/manifest.ts";
 import type { Bracket } from "./brackets.ts";
 import { type CosignedHead, isWitnessed } from "./checkpoints.ts";
 import { type Break, CHECKS, type CheckCode, type CheckName } from "./checks.ts";
+import { isRecordedUnder } from "./control-ledger.ts";
 import type { Flag, Flags } from "./flags.ts";
 import { type Inactivity, idleTimes } from "./inactivity.ts";
 import type { WorkLedger } from "./ledger.ts";
@@ -256,14 +257,25 @@ function historyLine(ledgers: readonly LedgerReport[], fault: Break | null): Che
   return { number, name: "HISTORY", says, status, held };
 }
 
-function ledgerReport(ledger: Ledger, { trust, tally, fault, nowUs }: Findings): LedgerReport {
+/** Whether witnesses have seen a head through the control plane's ledger, in which it is recorded. */
+function isWitnessedBeside(head: CosignedHead, id: string, { ledgers, trust }: Findings): boolean {
+  return ledgers.some((control) => {
+    if (control.role !== "CONTROL") return false;
+    const seen = control.heads.filter((h) => h.size <= control.line.tree.size);
+    const sizes = seen.filter((h) => isWitnessed(h, trust)).map((h) => h.size);
+    return isRecordedUnder(control, Math.max(0, ...sizes), id, head);
+  });
+}
+
+function ledgerReport(ledger: Ledger, found: Findings): LedgerReport {
+  const { trust, tally, fault, nowUs } = found;
   const { line, heads, id, role } = ledger;
   const met = heads.filter((h) => h.size >= line.firstSeq && h.size <= line.tree.size);
   const anchor = met.reduce<CosignedHead | null>(
     (a, h) => (h.size >= (a?.size ?? 0) ? h : a),
     null,
   );
-  const witnessed = met.some((h) => isWitnessed(h, trust));
+  const witnessed = met.some((h) => isWitnessed(h, trust) || isWitnessedBeside(h, id, found));
   const whole =
     trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT";
   const singles = ledger.role === "WORK" ? ledger.singles : [];

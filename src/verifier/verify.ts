@@ -195,7 +195,7 @@ class Reading {
     if (isBroken(root)) return root;
     const given = { crypto: this.#crypto, frames: preamble, root, trust: this.#options.trust };
     const ledger = isControl(preamble.GENESIS)
-      ? openControl(given, this.ledgers.flatMap(leasesOf))
+      ? openControl(given, this.ledgers.flatMap(leasesOf), this.ledgers)
       : openLedger(given);
     if (isBroken(ledger)) return ledger;
     if (this.ledgers.some((l) => l.id === ledger.id)) {

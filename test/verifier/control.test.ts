@@ -1,4 +1,5 @@
 import { beforeAll, expect, test } from "vitest";
+import { cosignCheckpoint } from "../../src/domain/checkpoint.ts";
 import { LEASE } from "../../src/domain/lease.ts";
 import { exportPack } from "../../src/verifier/export.ts";
 import { lacks } from "../skips.ts";
@@ -147,6 +148,45 @@ test("receipts whose payload is nowhere shown hold by their headers, and it is s
   expect(["PAYLOAD", "CONTENT", "DECISION", "INTENT_CHAIN"].map(status)).toEqual(
     Array(4).fill("NOT CHECKABLE OFFLINE"),
   );
+});
+
+test("who witnesses this ledger has seen each head that it records, and no other", async () => {
+  const witness = keyOf("witness");
+  const trust = {
+    ...story.trust,
+    witnesses: [{ name: "auditor", key: witness.publicKey }],
+    quorum: 1,
+  };
+  /** A ledger whose newest checkpoint is recorded, or not, before a witness cosigns the control ledger. */
+  const verdict = async (record: (note: string, c: ControlStory) => Promise<unknown>) => {
+    const s = await Story.begin();
+    const c = await ControlStory.begin(s);
+    await s.lifecycle();
+    await c.lease();
+    await s.act();
+    const note = await s.checkpoint();
+    await record(note, c);
+    if (c.checkpoints.length === 0) await c.checkpoint();
+    const name = "witness.example/w1";
+    const own = c.checkpoints.pop() as string;
+    const seconds = Math.floor(s.nowUs / 1_000_000);
+    c.checkpoints.push(await cosignCheckpoint(crypto, own, { name, signer: witness }, seconds));
+    const report = await check(s, await c.pack(), { trust });
+    return report.ledgers.map((l) => l.verdict);
+  };
+  const recorded = (note: string, c: ControlStory) => c.record({ what: "head", artifact: note });
+  expect(await verdict(recorded)).toEqual(["WITNESSED", "WITNESSED"]);
+  expect(await verdict(async () => {})).toEqual(["ANCHORED", "WITNESSED"]);
+  // Recorded once the witness had signed: nobody outside has seen it yet.
+  const late = async (note: string, c: ControlStory) => {
+    await c.checkpoint();
+    await recorded(note, c);
+  };
+  expect(await verdict(late)).toEqual(["ANCHORED", "WITNESSED"]);
+  const other = (note: string, c: ControlStory) => recorded(note.replace(/\n2\n/, "\n3\n"), c);
+  expect(await verdict(other)).toEqual(["ANCHORED", "WITNESSED"]);
+  const odd = (note: string, c: ControlStory) => recorded(note.slice(0, -1), c);
+  expect(await verdict(odd)).toEqual(["ANCHORED", "WITNESSED"]);
 });
 
 test.skipIf(lacks("python3"))(

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from . import crypto, decide, limits
-from .artifacts import frames
+from .artifacts import checkpoint, frames
 from .authority import Authority, is_id
 from .canonical import Broken, decode
 from .chain import Heads, Intents, Tree, included
@@ -76,11 +76,25 @@ class Verifier:
                     raise Broken("E_PACK_EMPTY", "no ledger", 1, 0)
                 if len(self.ledgers) != expected:
                     raise Broken("E_PACK_TRUNCATED", f"{expected} ledgers were promised", 1)
+                self.witnessed_beside()
             else:
                 self.section.take(kind, body)
         known = self.trust and self.trust.known
         if known and not any(s.known_used for s in self.ledgers):
             self.flag("KNOWN_HEAD_UNUSED", None)
+
+    def witnessed_beside(self):
+        """Who witnesses the control ledger has seen every head that is recorded in it."""
+        control = self.ledgers[-1]
+        quorum = self.trust.quorum if self.trust else 0
+        if not control.control or not quorum:
+            return
+        seen = max((c.size for c in control.checkpoints if len(c.witnesses) >= quorum), default=0)
+        noted = {head for seq, head in control.noted if head and seq <= seen}
+        for s in self.ledgers[:-1]:
+            covering = [c for c in s.checkpoints if c.size >= s.first]
+            if s.verdict == "ANCHORED" and any((c.origin, c.size, c.root) in noted for c in covering):
+                s.verdict = "WITNESSED"
 
     def close(self):
         if self.section:
@@ -806,12 +820,22 @@ def is_control(data):
         return False
 
 
+def _head(note):
+    """Origin, size and root of a note that was recorded; None where it is none."""
+    try:
+        c = checkpoint(note)
+    except Broken:
+        return None
+    return c.origin, c.size, c.root
+
+
 class Control(Section):
     """The control plane's own ledger: section 12a."""
 
     control = True
 
     def prepare(self):
+        self.noted = []
         for section in self.v.ledgers:
             for lease in section.a.leases.values():
                 b = lease.body
@@ -855,6 +879,8 @@ class Control(Section):
             self.signers = self.a.record_keys
             return len(data)
         what = decode("record", data["action"]).what
+        if what == "head":
+            self.noted.append((self.due, _head(data.get("outcome") or b"")))
         if what == "keyset":
             self.follow(data.get("outcome"))
         if "outcome" in data and what == "manifest":
