@@ -97,8 +97,8 @@ describe("the note, as in C2SP signed-note and tlog-cosignature", () => {
       checkpoint,
       text: formatCheckpoint(checkpoint),
       signatures: [
-        { signer: ledger, timeSeconds: null },
-        { signer: control, timeSeconds: SECONDS },
+        { signer: ledger, timeSeconds: null, line: 0 },
+        { signer: control, timeSeconds: SECONDS, line: 1 },
       ],
       unknown: [],
     });

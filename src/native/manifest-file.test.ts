@@ -335,7 +335,7 @@ describe("dragon.yaml", () => {
     ],
     [
       "name: a\nversion: v1\ncode: []\nlimits: {}\n",
-      "line 4: the file has the unknown key `limits`; known are name, version, code, config, runtime, capabilities",
+      "line 4: the file has the unknown key `limits`; known are name, version, code, config, runtime, capabilities, servers",
     ],
     ["name: a\nname: b\nversion: v1\ncode: []\n", "line 2: Map keys must be unique"],
     ["name: [a]\nversion: v1\ncode: []\n", "line 1: name is not text"],

@@ -571,7 +571,7 @@ describe("what cannot be done says why, and ends with the code for it", () => {
     ).toMatchInlineSnapshot(`
       "
       $ dragons run --contain off --allow "grpc a.B/Get" -- true
-      dragons: --allow: grpc a.B/Get is neither 'grpc SERVICE/METHOD at HOST:PORT' nor 'http METHOD URL'
+      dragons: --allow: grpc a.B/Get is none of 'grpc SERVICE/METHOD at HOST:PORT', 'http METHOD URL' and 'mcp METHOD [NAME] at SERVER'
       [exit 64]
       $ dragons run --contain off --allow "grpc a.B/Get at host" -- true
       dragons: --allow: grpc a.B/Get at host has no port; write at: host:443
