@@ -401,6 +401,8 @@ export const drainUs = 10 * SECOND_US;
 
 // The keeper of a sealed agent
 
+/** Microseconds that a canary waits for an answer before it says that there is none. */
+export const trialPatienceUs = 5 * SECOND_US;
 /** Microseconds that a sidecar waits for its first lease before it answers the waiting that it has none. */
 export const takeOverUs = 10 * SECOND_US;
 /** Microseconds between two questions whether the sidecar is there. */

@@ -172,3 +172,11 @@ export function execute(
   execve(file, [...argv, null], [...env, null]);
   return errorName(koffi.errno());
 }
+
+const anyCall = library.func("syscall", "long", ["long", "long", "long", "long", "long", "long"]);
+
+/** What a system call is refused with, by the error's name, such as EPERM; null: it is not refused. */
+export function errorOf(number: number, ...given: number[]): string | null {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0] = given;
+  return anyCall(number, a, b, c, d, e) < 0 ? errorName(koffi.errno()) : null;
+}

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { chmod, readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { clockOf, exitOf, node } from "../../src/cli/actions/doctor.ts";
+import { clockOf, exitOf, node, sealing } from "../../src/cli/actions/doctor.ts";
 import { openSigner } from "../../src/cli/actions/keys.ts";
 import { openControl } from "../../src/cli/client.ts";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
@@ -166,4 +166,15 @@ test("dragons --version says what npm knows", async () => {
     await readFile(new URL("../../package.json", import.meta.url), "utf8"),
   ) as { version: string };
   expect(await terminal.dragons("--version")).toMatchObject({ code: 0, out: `${version}\n` });
+});
+
+test("a wall that does not hold fails; a machine without one is told what to type", () => {
+  expect(sealing({ faults: [] }).level).toBe("OK");
+  expect(sealing({ faults: ["files: x can be written to"] })).toMatchObject({
+    level: "FAIL",
+    detail: "files: x can be written to",
+    exit: 78,
+  });
+  const lacking = sealing({ lacking: true, why: "bwrap is not installed", remedy: "install it" });
+  expect(lacking).toMatchObject({ level: "WARN", detail: expect.stringContaining("install it") });
 });

@@ -8,7 +8,8 @@ export function register(program: Command): void {
   leaf(program, "doctor", "look for what would stop a command or a sidecar here", settings).action(
     run(async (context) => {
       const { examine, exitOf } = await import("../actions/doctor.ts");
-      const findings = await examine(context);
+      const { trySealing } = await import("./processes.ts");
+      const findings = await examine(context, trySealing);
       printRows(
         context.format,
         findings.map((f) => ({

@@ -12,6 +12,9 @@ export const keeper = async (args: readonly string[]): Promise<number> =>
 export const sealable = async (cwd: string, writable: readonly string[]): Promise<number | null> =>
   (await import("../../../sidecar/keeper/sealable.ts")).sealable(cwd, writable);
 
+/** Makes a cage with a canary in it; what of its walls does not hold, or why there can be none. */
+export const trySealing = async () => (await import("../../../sidecar/cage/trial.ts")).tryCage();
+
 export const control = async (args: readonly string[]): Promise<number> =>
   (await import("../../control/main.ts")).main(args);
 
