@@ -228,10 +228,11 @@ export async function openRig(
   resolve: Resolve = async () => ["127.0.0.1"],
   real: GateLedger | null = null,
   lease: Verified<LeaseBody> | null = leaseFrom(clock.nowUs()),
+  deciding: Decide = decide,
 ): Promise<Rig> {
   const opaque = new Set<string>();
   const ledger = new MemoryLedger();
-  const authority = new AuthorityHolder(clock, decide);
+  const authority = new AuthorityHolder(clock, deciding);
   const servers = [...(config.servers ?? [])];
   const gate = new Gate(
     real ?? ledger,
