@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { UNLIMITED } from "../../src/domain/grant.ts";
+import { unaryGraceUs } from "../../src/domain/limits.ts";
 import { OutcomeBody } from "../../src/domain/payload.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { type Flow, WALKS, type Way } from "../attacks/cut-flows.ts";
@@ -104,6 +105,8 @@ describe.each(WALKS.map((walk) => [`${walk.carrier} over ${walk.wire}`, walk] as
         const flow = await begin();
         const given = flow.given();
         happen();
+        // What was asked whole may be answered for so long.
+        clock.advance(unaryGraceUs);
         const [told] = await Promise.all([flow.told, flow.gone]);
         // There are no words for it in what nobody reads.
         if (walk.carrier !== "OPAQUE") expect(told.text).toContain(reason);
