@@ -56,7 +56,8 @@ export function proveCheckpoint(
     ...witnesses.flatMap((w) => asCosigner(w.key)),
   ]);
   if (isInvalid(opened)) {
-    if (note.startsWith("dragons/ledger/") && !note.startsWith(`${origin}\n`)) return otherOrigin();
+    // Its form is asked first, then of which ledger it is; whose its lines are comes after.
+    if (opened.code !== "E_ENCODING" && !note.startsWith(`${origin}\n`)) return otherOrigin();
     return broken("CHECKPOINT", codeOf("CP", opened), 0, opened.detail);
   }
   if (!equal(opened.checkpoint.ledgerId, ledgerId)) return otherOrigin();

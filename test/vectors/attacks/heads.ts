@@ -121,6 +121,16 @@ add(
   }),
 );
 add(
+  "of-another-ledger-and-malformed",
+  [15],
+  "a checkpoint of another ledger whose signatures are no lines: its form is asked first",
+  "E_CP_FIELD@0",
+  changed(async (p) => {
+    const theirs = await goodStory({ ledgerName: "second" });
+    only(p, "CHECKPOINT").body = utf8(`${theirs.checkpoints[0]}no line of a note\n`);
+  }),
+);
+add(
   "cosigned-by-a-stranger",
   [16],
   "a checkpoint that nobody who is trusted cosigned",
