@@ -15,23 +15,23 @@ export interface McpAsk {
  * answers, and an answer to nothing goes nowhere.
  */
 export class McpAsks {
-  readonly #waiting = new Map<string, McpAsk>();
+  readonly #sessions = new Map<string, Map<string, McpAsk>>();
 
   /** @param session where the id counts. @returns false: one with this id waits, or too many do. */
   add(session: string, id: McpId, ask: McpAsk): boolean {
-    const key = keyOf(session, id);
-    if (this.#waiting.has(key) || this.#waiting.size >= mcpAsksMax) return false;
-    this.#waiting.set(key, ask);
+    const waiting = this.#sessions.get(session) ?? new Map<string, McpAsk>();
+    if (waiting.has(idKey(id)) || waiting.size >= mcpAsksMax) return false;
+    waiting.set(idKey(id), ask);
+    this.#sessions.set(session, waiting);
     return true;
   }
 
   /** Takes one out; null: nothing waits under this id. Whoever takes it settles its permit. */
   take(session: string, id: McpId): McpAsk | null {
-    const key = keyOf(session, id);
-    const ask = this.#waiting.get(key) ?? null;
-    this.#waiting.delete(key);
+    const waiting = this.#sessions.get(session);
+    const ask = waiting?.get(idKey(id)) ?? null;
+    waiting?.delete(idKey(id));
+    if (waiting?.size === 0) this.#sessions.delete(session);
     return ask;
   }
 }
-
-const keyOf = (session: string, id: McpId): string => `${session}\n${idKey(id)}`;

@@ -1,7 +1,6 @@
 import {
   cutBoundaryUs,
   informationsMax,
-  mcpBodyUs,
   mcpMessageBytesMax,
   unaryGraceUs,
 } from "../../src/domain/limits.ts";
@@ -22,6 +21,7 @@ import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
 import { GONE } from "./http-wire.ts";
 import type { McpAsk, McpAsks } from "./mcp-asks.ts";
+import { isEncoded, isJson, readMcpBody } from "./mcp-body.ts";
 import { type About, aboutOf, HEADER_MISMATCH, mcpDenial } from "./mcp-denial.ts";
 import { LOCAL_ENDING, McpGuard, type McpGuardServices, oneMessage } from "./mcp-guard.ts";
 import { headerMismatch } from "./mcp-headers.ts";
@@ -43,7 +43,6 @@ export interface McpCallServices extends McpGuardServices {
 }
 
 const EMPTY = new Uint8Array(0);
-const JSON_TYPE = /^application\/(?:[a-z0-9.+-]+\+)?json\b/i;
 const EVENTS_TYPE = /^text\/event-stream\b/i;
 
 /** How an answer turned out that was looked into. */
@@ -122,8 +121,12 @@ export class McpCall {
 
   async #post(): Promise<void> {
     const { fields, traceparent } = this.#request;
-    const body = await this.#readBody();
-    if (body === null) return;
+    const body = await readMcpBody(this.#client, fields, this.#services.clock);
+    if ("reason" in body) {
+      const denial = this.#guard.refuse(body, traceparent);
+      if (!body.gone) this.#tell(denial, null, "");
+      return;
+    }
     const message = readMessage(body);
     if ("unsound" in message) {
       this.#tell(this.#guard.refuse(message, traceparent), message.id, "");
@@ -171,48 +174,6 @@ export class McpCall {
   #tell(denial: Denial, id: McpId | null, method: string): void {
     const status = id === null ? RENDERINGS[denial.reason].http : 200;
     this.#client.deny(denial, ownWords(status, mcpDenial(denial, { id, method, modern: false })));
-  }
-
-  /** The whole body; null: it was refused, or the client has gone. */
-  async #readBody(): Promise<Buffer | null> {
-    const client = this.#client;
-    const { fields } = this.#request;
-    const refuse = (reason: Reason, detail: string): null => {
-      this.#tell(this.#guard.refuse({ reason, detail }, this.#request.traceparent), null, "");
-      return null;
-    };
-    if (!JSON_TYPE.test(only(fields, "content-type") ?? "") || isEncoded(fields)) {
-      return refuse("REQUEST_NOT_NORMAL", "its body is not application/json as it is");
-    }
-    if (only(fields, "expect") !== null) {
-      client.inform({ status: 100, phrase: "Continue", minor: 1, fields: [] });
-    }
-    let late = false;
-    const timer = this.#services.clock.after(mcpBodyUs, () => {
-      late = true;
-      client.abort();
-    });
-    try {
-      const body = new Gathered();
-      for (;;) {
-        const piece = await client.read();
-        if (late || piece === GONE) {
-          this.#guard.refuse({ reason: "FRAMING_INVALID", detail: "its body did not come whole" });
-          if (!late) client.abort();
-          return null;
-        }
-        if (piece === null) break;
-        if ("malformed" in piece) return refuse("FRAMING_INVALID", piece.detail);
-        body.push(piece);
-        if (body.length > mcpMessageBytesMax) {
-          return refuse("MESSAGE_TOO_LARGE", `a message has at most ${mcpMessageBytesMax} bytes`);
-        }
-      }
-      if (client.trailers.length > 0) return refuse("REQUEST_NOT_NORMAL", "it has trailers");
-      return body.bytes;
-    } finally {
-      timer.cancel();
-    }
   }
 
   async #carry(permit: Permit, body: Buffer): Promise<void> {
@@ -279,8 +240,8 @@ export class McpCall {
     const type = only(head.fields, "content-type") ?? "";
     const body = up.body(framing);
     const isEvents = EVENTS_TYPE.test(type);
-    const isJson = JSON_TYPE.test(type);
-    if ((isEvents || isJson) && isEncoded(head.fields)) {
+    const json = isJson(head.fields);
+    if ((isEvents || json) && isEncoded(head.fields)) {
       return this.#deny("UPSTREAM_FAILED", "its answer is encoded, and cannot be read");
     }
     if (isEvents) {
@@ -291,7 +252,7 @@ export class McpCall {
         this.#client.respond({ ...head, fields }, { kind: "close" });
       } else this.#client.respond(head, framing);
       if (!(await this.#stream(body, this.#events))) return;
-    } else if (isJson) {
+    } else if (json) {
       const raw = await this.#whole(body);
       if (raw === null || !(await this.#one(head, raw))) return;
     } else if (!(await this.#through(head, body))) {
@@ -648,9 +609,6 @@ const eventOf = (message: Buffer): Buffer =>
 
 const sameId = (a: McpId | null, b: McpId | null): boolean =>
   a !== null && b !== null && idKey(a) === idKey(b);
-
-const isEncoded = (fields: readonly string[]): boolean =>
-  valuesOf(fields, "content-encoding").some((value) => value.toLowerCase() !== "identity");
 
 /** @returns false: the connection takes no request any more, and nothing was sent. */
 function send(

@@ -14,7 +14,7 @@ import {
   scopeNameMax,
   scopesMax,
 } from "./limits.ts";
-import { McpServer, serverAt, serversProblem } from "./mcp-server.ts";
+import { McpServer, sameEndpoint, serverAt, serversProblem } from "./mcp-server.ts";
 import { isPrintable } from "./printable.ts";
 import { inputsOf, Rule, ruleProblem } from "./rule.ts";
 
@@ -82,6 +82,8 @@ export const DRAFT = "draft";
 export function checkRecording(manifest: Manifest): Invalid | null {
   const problem = checkManifest(manifest);
   if (problem !== null) return problem;
+  const same = sameEndpoint(manifest.servers);
+  if (same !== null) return bad("servers", same);
   for (const { name, rules } of manifest.capabilities) {
     const dead = deadRule(rules);
     if (dead !== null) return bad(`capabilities[${show(name)}].rules[${dead.index}]`, dead.why);

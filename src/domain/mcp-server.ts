@@ -37,7 +37,7 @@ export const serverUrl = (server: McpServer): string => `${placeText(server)}${s
 
 const show = (text: string): string => JSON.stringify(text.slice(0, 80));
 
-/** What is wrong with a manifest's servers; null: sorted by name, unique, each with an endpoint of its own. */
+/** What is wrong with a manifest's servers; null: sorted by name, unique, each of them somewhere. */
 export function serversProblem(servers: readonly McpServer[]): string | null {
   for (const [i, server] of servers.entries()) {
     const { name, scheme, target, path } = server;
@@ -47,6 +47,13 @@ export function serversProblem(servers: readonly McpServer[]): string | null {
     if (normaliseAuthority(target, 0) !== target) return `has ${name} at ${show(target)}`;
     const normal = normaliseHttpPath(path);
     if (isInvalid(normal) || normal.path !== path) return `has ${name} with the path ${show(path)}`;
+  }
+  return null;
+}
+
+/** Two servers that some may take for one; null: each has an endpoint of its own. */
+export function sameEndpoint(servers: readonly McpServer[]): string | null {
+  for (const [i, { name, target, path }] of servers.entries()) {
     const same = servers.slice(0, i).find((s) => s.target === target && likePath(s.path, path));
     if (same !== undefined) return `has ${same.name} and ${name} at one endpoint`;
   }
