@@ -1,4 +1,9 @@
-import { cutBoundaryUs, mcpMessageBytesMax, unaryGraceUs } from "../../src/domain/limits.ts";
+import {
+  cutBoundaryUs,
+  mcpMessageBytesMax,
+  mcpUnansweredMax,
+  unaryGraceUs,
+} from "../../src/domain/limits.ts";
 import { PipeFrameReader, pipeFrames, type Side } from "../../src/domain/pipe-frames.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
@@ -42,6 +47,8 @@ export class McpPipe {
   readonly #agent = new LineReader(mcpMessageBytesMax);
   readonly #server = new LineReader(mcpMessageBytesMax);
   readonly #calls = new Map<string, Call>();
+  /** Ids of calls that ended unanswered: an answer that comes late is none to whoever asks by them anew. */
+  readonly #unanswered = new Set<string>();
   /** Requests of the server to the agent. */
   readonly #asks = new McpAsks();
   readonly #asking = new Set<McpId>();
@@ -102,7 +109,8 @@ export class McpPipe {
   /** A request or a notification of the agent. */
   async #asked(message: McpRequest | McpNotification, line: Buffer): Promise<void> {
     const about = message.kind === "request" ? aboutOf(message) : null;
-    const twice = about !== null && this.#calls.has(idKey(message.id as McpId));
+    const key = about === null ? "" : idKey(about.id as McpId);
+    const twice = this.#calls.has(key) || this.#unanswered.has(key);
     const leave = twice
       ? this.#guard.refuse({ reason: "REQUEST_NOT_NORMAL", detail: "its id waits for an answer" })
       : await this.#guard.admit(message, line, "");
@@ -182,7 +190,9 @@ export class McpPipe {
   }
 
   async #result(message: McpResponse, line: Buffer): Promise<void> {
-    const call = message.id === null ? undefined : this.#calls.get(idKey(message.id));
+    const key = message.id === null ? "" : idKey(message.id);
+    const call = this.#calls.get(key);
+    this.#unanswered.delete(key);
     if (call === undefined) return this.#drop("the server answers what nobody waits for");
     const asks = await this.#guard.asksOf(message, line);
     if (!this.#waits(call)) return;
@@ -201,6 +211,8 @@ export class McpPipe {
               remedy: "",
             };
       await this.#refuse(call, "FAILED", fault as Denial);
+      // It was answered, if not well.
+      this.#unanswered.delete(key);
       return;
     }
     const shown = this.#guard.shown(call.about.method, line);
@@ -274,7 +286,9 @@ export class McpPipe {
     status: string,
     answer: Buffer | null,
   ): void {
-    this.#calls.delete(idKey(call.about.id as McpId));
+    const key = idKey(call.about.id as McpId);
+    this.#calls.delete(key);
+    if (answer === null) this.#leaveUnanswered(key);
     this.#settle(call.permit, verdict, reason, status, {
       request: oneMessage(call.asked),
       egressLastUs: call.egressUs,
@@ -282,6 +296,15 @@ export class McpPipe {
         ? {}
         : { response: oneMessage(answer), firstByteUs: this.#services.clock.nowUs() }),
     });
+  }
+
+  #leaveUnanswered(key: string): void {
+    this.#unanswered.add(key);
+    if (this.#unanswered.size <= mcpUnansweredMax) return;
+    for (const oldest of this.#unanswered) {
+      this.#unanswered.delete(oldest);
+      break;
+    }
   }
 
   #settle(

@@ -124,6 +124,8 @@ export const pipeFrameBytesMax = 64 * KIB;
 export const pipeWaitingBytesMax = 16 * MIB;
 /** Microseconds that a wrapper waits for a server's last words, or for its end when it is told to. */
 export const mcpWrapGraceUs = 2 * SECOND_US;
+/** Ids on one pipe whose calls ended unanswered: none is used again before its server has answered it, or so many. */
+export const mcpUnansweredMax = 1024;
 /** Requests in one session of an MCP server to an agent that wait for an answer; beyond it they are refused. */
 export const mcpAsksMax = 64;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */

@@ -87,21 +87,27 @@ export function checkRecording(manifest: Manifest): Invalid | null {
   for (const { name, rules } of manifest.capabilities) {
     const dead = deadRule(rules);
     if (dead !== null) return bad(`capabilities[${show(name)}].rules[${dead.index}]`, dead.why);
-    const index = rules.findIndex((rule) => atServer(manifest, rule) !== null);
-    if (index < 0) continue;
-    const at = atServer(manifest, rules[index] as Rule);
-    return bad(
-      `capabilities[${show(name)}].rules[${index}]`,
-      `is for HTTP at the endpoint of the MCP server ${at}, where rules for MCP alone decide`,
-    );
+    for (const [index, rule] of rules.entries()) {
+      const why = roundServer(manifest, rule);
+      if (why !== null) return bad(`capabilities[${show(name)}].rules[${index}]`, why);
+    }
   }
   return null;
 }
 
-/** The server at whose endpoint a rule for HTTP would decide nothing; null: none, or more than there. */
-function atServer({ servers }: Manifest, rule: Rule): string | null {
+/** Why a rule would lead round those for an MCP server, or seem to; null: it does not. */
+function roundServer({ servers }: Manifest, rule: Rule): string | null {
+  if (rule.protocol === "OPAQUE") {
+    const there = servers.find((server) => server.target === rule.target);
+    return there === undefined
+      ? null
+      : `passes on unread what goes to the MCP server ${there.name}, where rules for MCP decide`;
+  }
   if (rule.protocol !== "HTTP" || /[*{]/.test(rule.path)) return null;
-  return serverAt(servers, rule)?.server.name ?? null;
+  const at = serverAt(servers, rule);
+  return at === null
+    ? null
+    : `is for HTTP at the endpoint of the MCP server ${at.server.name}, where rules for MCP alone decide`;
 }
 
 /** What is wrong with a manifest that nevertheless decoded; null: nothing. */

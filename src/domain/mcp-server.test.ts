@@ -68,6 +68,11 @@ describe("a manifest is not recorded", () => {
     expect(recording([TRACKER], http("/mcp"))).toContain("endpoint of the MCP server tracker");
     expect(recording([TRACKER], http("/v1/*"))).toBeUndefined();
   });
+  test("with a rule that passes on unread what goes to one", () => {
+    const opaque: Rule = { ...http(""), protocol: "OPAQUE", verb: "" };
+    expect(recording([TRACKER], opaque)).toContain("passes on unread what goes to the MCP server");
+    expect(recording([], opaque)).toBeUndefined();
+  });
   test("with two servers at one endpoint", () => {
     const twice = [
       { ...TRACKER, name: "a" },

@@ -171,7 +171,9 @@ test("an answer that is owed may come after its lease, for a moment; then the ag
     id: 2,
     result: { isError: true, _meta: { "dev.dragons/denial": { reason: "LEASE_EXPIRED" } } },
   });
-  // What its server says of it, or of anything, is not heard any more.
+  // Its id is not used again before its server has answered it, which nobody hears any more.
+  pipe.say("AGENT", call(2));
+  expect(await pipe.hears("AGENT")).toMatchObject({ id: 2, error: { code: -31400 } });
   pipe.say("SERVER", done(2));
   pipe.say("SERVER", { method: "notifications/message" });
   pipe.say("AGENT", call(3));
