@@ -271,6 +271,39 @@ describe("an upstream that offers HTTP/2", () => {
   });
 });
 
+test("an MCP server that speaks HTTP/2 is asked by it, and what it asks is answered", async () => {
+  const call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}';
+  const result = '{"jsonrpc":"2.0","id":1,"result":{"content":[]}}';
+  const asks = '{"jsonrpc":"2.0","id":9,"method":"roots/list"}';
+  const heard: string[] = [];
+  let calling: ServerHttp2Stream | null = null;
+  const target = await serve((stream) => {
+    let body = "";
+    stream.on("data", (chunk: Buffer) => {
+      body += chunk.toString();
+    });
+    stream.on("end", () => {
+      heard.push(body);
+      if (body === call) {
+        calling = stream;
+        stream.respond({ ":status": 200, "content-type": "text/event-stream" });
+        stream.write(`data: ${asks}\n\n`);
+      } else {
+        stream.respond({ ":status": 202 }, { endStream: true });
+        calling?.end(`data: ${result}\n\n`);
+      }
+    });
+  });
+  rig.servers.push({ name: "tracker", scheme: "HTTPS", target, path: "/mcp" });
+  const headers = { ":path": "/mcp", ":method": "POST", "content-type": "application/json" };
+  const { head, text } = await ask(await agent(target), headers, call);
+  expect([head[":status"], text]).toEqual([200, `data: ${result}\n\n`]);
+  expect(heard).toEqual([call, expect.stringContaining('"id":9,"error":{"code":-31403')]);
+  expect(sessions).toHaveLength(1);
+  await rig.ledger.receipts(2);
+  expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
+});
+
 test("an upstream without HTTP/2 is asked for it once, and spoken to by HTTP/1.1", async () => {
   let connections = 0;
   server = createServer({ ...(await certificate()), ALPNProtocols: ["http/1.1"] }, (socket) => {
