@@ -14,6 +14,7 @@ export interface Draft {
   readonly folder: string;
   readonly command: readonly string[];
   readonly capabilities?: readonly Capability[];
+  readonly servers?: readonly McpServer[];
 }
 
 /** Lists of what an agent is built from: whoever changes one changes the agent. */
@@ -46,7 +47,7 @@ const PASSED_OVER = /^(?:\..*|node_modules|__pycache__|venv|env|target|coverage|
  * and what usually lies beside. It can do nothing until scopes are added: refusals print the lines.
  */
 export async function draftManifest(draft: Draft): Promise<string> {
-  const { folder, command, capabilities = [] } = draft;
+  const { folder, command, capabilities = [], servers = [] } = draft;
   const code: string[] = [];
   for (const word of command.slice(1)) {
     const script = /^(?:\.\/)?([^/\\{}*?]+)$/.exec(word)?.[1];
@@ -62,7 +63,7 @@ export async function draftManifest(draft: Draft): Promise<string> {
     code: [...new Set(code)],
     config: [],
     capabilities,
-    servers: [],
+    servers,
   });
 }
 

@@ -71,6 +71,16 @@ test("--allow takes HTTP as refusals print it", async () => {
   expect(wrong).toMatchObject({ code: 64, said: expect.stringMatching(/--allow: .*FETCH/) });
 });
 
+test("--mcp-server says where a server is, and refuses what is no URL", async () => {
+  expect((await run("--mcp-server", "tracker=https://Tracker.internal/mcp")).code).toBe(3);
+  const text = await readFile(draft, "utf8");
+  expect(text).toContain("servers:\n  tracker: https://tracker.internal/mcp\n");
+  expect(await run("--mcp-server", "tracker=ftp://x")).toMatchObject({
+    code: 64,
+    said: expect.stringContaining("--mcp-server: tracker=ftp://x is not such as https://"),
+  });
+});
+
 test("--allow adds to it, and holds from then on", async () => {
   expect((await run("--allow", "grpc a.v1.B/Get at h.example:443")).code).toBe(3);
   expect((await run("--allow", "grpc a.v1.B/List at h.example:443")).code).toBe(3);

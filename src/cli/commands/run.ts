@@ -8,6 +8,7 @@ import { ClaimBody } from "../../domain/claim.ts";
 import { isOpaque, NO_LIMITS } from "../../domain/grant.ts";
 import { opaqueBytesOffered, runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
+import { isServerName, type McpServer, readServerUrl, serverUrl } from "../../domain/mcp-server.ts";
 import { scopeLines, suggestScope } from "../../domain/remedy.ts";
 import { RESTARTS, type Restart } from "../../domain/restart.ts";
 import { coversRule, type Rule } from "../../domain/rule.ts";
@@ -35,6 +36,8 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
   --allow RULE      allow this in the drafted manifest, from now on; may repeat:
                     'grpc payments.v1.Payments/{Get,List}* at 127.0.0.1:50051'
                     'http GET https://ledger.internal/v1/entries/*'
+                    'mcp tools/call create_ticket at tracker'
+  --mcp-server N=U  in the drafted manifest, N is the MCP server at the URL U, from now on; may repeat
   --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
   --restart WHEN    start the agent again: never, on-failure or always  [never]
   --rw DIR          let a sealed agent write there, beside where it is started; may repeat
@@ -48,6 +51,8 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
 export interface Wanted {
   readonly manifest: string | null;
   readonly allow: readonly Rule[];
+  /** MCP servers by HTTP, for the drafted manifest. */
+  readonly servers: readonly McpServer[];
   readonly restart: Restart;
   readonly sealed: boolean;
   readonly writable: readonly string[];
@@ -147,6 +152,7 @@ export function parse(
   const wanted = {
     manifest: values.manifest ?? null,
     allow: (values.allow ?? []).map(parseAllow),
+    servers: (values["mcp-server"] ?? []).map(parseServer),
     restart,
     sealed,
     writable: (values.rw ?? []).map(writableFolder),
@@ -167,6 +173,7 @@ const parseFlags = (args: readonly string[], ownFlags: OwnFlags) =>
       ...ownFlags,
       manifest: { type: "string" },
       allow: { type: "string", multiple: true },
+      "mcp-server": { type: "string", multiple: true },
       contain: { type: "string" },
       restart: { type: "string" },
       rw: { type: "string", multiple: true },
@@ -187,6 +194,16 @@ function parseAllow(text: string): Rule {
   const rule = parseRuleLine(text.trim());
   if (typeof rule === "string") throw new Failure(EXIT.usage, `--allow: ${text} ${rule}`);
   return rule;
+}
+
+function parseServer(text: string): McpServer {
+  const [name = "", ...url] = text.split("=");
+  if (!isServerName(name) || url.length === 0) {
+    throw new Failure(EXIT.usage, `--mcp-server: ${text} is not NAME=URL`);
+  }
+  const server = readServerUrl(name, url.join("="));
+  if (typeof server === "string") throw new Failure(EXIT.usage, `--mcp-server: ${text} ${server}`);
+  return server;
 }
 
 /** Everything up to the start: the identity, its grant, a dock for this run. The sidecar's arguments. */
@@ -277,8 +294,9 @@ export async function manifestOf(wanted: Wanted, context: Context) {
   const agents = agentsFolder(context);
   const given = wanted.manifest ?? (existsSync("dragon.yaml") ? "dragon.yaml" : null);
   if (given !== null) {
-    if (wanted.allow.length > 0) {
-      throw new Failure(EXIT.usage, `--allow: there is ${given}; write the rule into it instead`);
+    if (wanted.allow.length + wanted.servers.length > 0) {
+      const flag = wanted.allow.length > 0 ? "--allow" : "--mcp-server";
+      throw new Failure(EXIT.usage, `${flag}: there is ${given}; write it into that instead`);
     }
     const file = resolve(isFolder(given) ? join(given, "dragon.yaml") : given);
     return { file, folder: dirname(file), drafted: false };
@@ -294,8 +312,12 @@ export async function manifestOf(wanted: Wanted, context: Context) {
       wanted.command[0] as string,
       ...(script === undefined ? [] : [basename(script)]),
     ];
-    await writeFile(file, await draftManifest({ name, folder, command, capabilities: allowed }));
-  } else if (allowed.length > 0) await writeFile(file, allowMore(file, allowed));
+    const { servers } = wanted;
+    const draft = { name, folder, command, capabilities: allowed, servers };
+    await writeFile(file, await draftManifest(draft));
+  } else if (allowed.length + wanted.servers.length > 0) {
+    await writeFile(file, allowMore(file, allowed, wanted.servers));
+  }
   return { file, folder, drafted: true };
 }
 
@@ -303,12 +325,20 @@ export async function manifestOf(wanted: Wanted, context: Context) {
  * A draft from an earlier run, with more rules. Whatever else was written into it stays: drafts are
  * there to be worked on.
  */
-function allowMore(file: string, more: readonly Capability[]): string {
+function allowMore(
+  file: string,
+  more: readonly Capability[],
+  servers: readonly McpServer[],
+): string {
   const before = readFileSync(file, "utf8");
   try {
     const text = parseManifestYaml(before);
     const capabilities = addRules(text.capabilities, more);
-    return capabilities === text.capabilities ? before : redraft(text, capabilities);
+    const known = new Map(text.servers.map((server) => [server.name, serverUrl(server)]));
+    const news = servers.filter((server) => known.get(server.name) !== serverUrl(server));
+    if (capabilities === text.capabilities && news.length === 0) return before;
+    const kept = text.servers.filter((server) => !news.some((n) => n.name === server.name));
+    return redraft({ ...text, servers: [...kept, ...news] }, capabilities);
   } catch (error) {
     if (!(error instanceof YamlFileError)) throw error;
     throw new Failure(EXIT.config, `manifest ${file}: ${error.message}`);
