@@ -72,8 +72,8 @@ export function agentEnvironment(
   return {
     ...without(own, EXCEPTIONS),
     ...ours,
-    DRAGONS_SIDECAR: proxy,
-    DRAGONS_SIDECAR_ENV: Object.keys(ours).join(" "),
+    DRAGONS_PROXY: proxy,
+    DRAGONS_PROXY_ENV: Object.keys(ours).join(" "),
   };
 }
 

@@ -70,7 +70,7 @@ afterEach(async () => {
 
 const sidecar = () => {
   const { host, port } = rig.stack.proxyAddress;
-  return { DRAGONS_SIDECAR: `http://agent:${CREDENTIAL}@${host}:${port}` };
+  return { DRAGONS_PROXY: `http://agent:${CREDENTIAL}@${host}:${port}` };
 };
 /** `dragons mcp`, as a client would start it. */
 const wrapped = (name: string, ...server: string[]) => [
@@ -186,7 +186,7 @@ describe("the wrapper is as the server that it wraps:", () => {
 
   test("it finds the sidecar of a process above it, whose client told it nothing", async () => {
     const words = wrapped("tracker", "sh", "-c", "cat >/dev/null; exit 5");
-    const bare = `env -u DRAGONS_SIDECAR ${process.execPath} ${words.map((w) => `'${w}'`).join(" ")}; exit $?`;
+    const bare = `env -u DRAGONS_PROXY ${process.execPath} ${words.map((w) => `'${w}'`).join(" ")}; exit $?`;
     const child = spawn("sh", ["-c", bare], {
       env: { PATH: process.env.PATH ?? "", ...sidecar() },
       stdio: ["pipe", "inherit", "inherit"],
@@ -196,12 +196,7 @@ describe("the wrapper is as the server that it wraps:", () => {
   });
 
   test("without its sidecar nothing starts, and with its sidecar's end it ends", async () => {
-    const away = start(
-      { DRAGONS_SIDECAR: "http://agent:x@127.0.0.1:1" },
-      "sh",
-      "-c",
-      "echo on >&2",
-    );
+    const away = start({ DRAGONS_PROXY: "http://agent:x@127.0.0.1:1" }, "sh", "-c", "echo on >&2");
     expect(await away.ended).toEqual([69, null]);
     expect(away.said.err).toMatch(/the sidecar cannot be reached, so nothing passes/);
 
@@ -214,7 +209,7 @@ describe("the wrapper is as the server that it wraps:", () => {
 
   test("a wrong credential is refused, and so is a name that the manifest gives to a URL", async () => {
     const { host, port } = rig.stack.proxyAddress;
-    const wrong = start({ DRAGONS_SIDECAR: `http://agent:guess@${host}:${port}` }, "cat");
+    const wrong = start({ DRAGONS_PROXY: `http://agent:guess@${host}:${port}` }, "cat");
     expect(await wrong.ended).toEqual([77, null]);
     rig.servers.push({
       name: "tracker",

@@ -27,9 +27,9 @@ export function findSidecar(own: NodeJS.ProcessEnv): FoundSidecar | null {
   let env: NodeJS.ProcessEnv = own;
   let pid = process.pid;
   for (let up = 0; up < ANCESTORS_MAX; up++) {
-    const url = env.DRAGONS_SIDECAR;
+    const url = env.DRAGONS_PROXY;
     if (url !== undefined) {
-      const names = (env.DRAGONS_SIDECAR_ENV ?? "").split(" ").filter((name) => name !== "");
+      const names = (env.DRAGONS_PROXY_ENV ?? "").split(" ").filter((name) => name !== "");
       const kept = names.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]]));
       return { url, env: Object.fromEntries(kept) as Record<string, string> };
     }
@@ -77,7 +77,7 @@ export async function wrapServer(
   command: readonly string[],
 ): Promise<number> {
   const socket = await connectPipe(sidecar, server);
-  const { DRAGONS_SIDECAR: _, DRAGONS_SIDECAR_ENV: __, ...bare } = process.env;
+  const { DRAGONS_PROXY: _, DRAGONS_PROXY_ENV: __, ...bare } = process.env;
   const [file, ...args] = command as [string, ...string[]];
   let started: ChildProcess | null = null;
   // Before it starts: it may be told to end as soon as it runs.
