@@ -1,4 +1,5 @@
 import { rootCertificates } from "node:tls";
+import { PIPE_HOST } from "../../src/domain/pipe-frames.ts";
 
 /** Where the agent finds the proxy, and the authority that its certificates come from. */
 export interface ProxyFacts {
@@ -79,7 +80,8 @@ export function agentEnvironment(
 
 /**
  * The environment of a sealed agent: its own, with no word of a proxy, since the kernel hands over what
- * it dials, and with the authority that stands in for everybody there. Our own settings may name keys.
+ * it dials, and with the authority that stands in for everybody there. Our own settings may name keys;
+ * `dragons mcp` alone is told where we are, by a name that leads here from anywhere in the cage.
  */
 export function sealedEnvironment(
   own: NodeJS.ProcessEnv,
@@ -87,5 +89,6 @@ export function sealedEnvironment(
 ): Record<string, string> {
   const ours = Object.keys(own).filter((name) => name.startsWith("DRAGONS_"));
   const kept = without(own, [...EXCEPTIONS, ...PROXIES, ...ours]);
-  return { ...(kept as Record<string, string>), ...trusting(authority) };
+  const DRAGONS_PROXY = `http://agent@${PIPE_HOST}:80`;
+  return { ...(kept as Record<string, string>), ...trusting(authority), DRAGONS_PROXY };
 }

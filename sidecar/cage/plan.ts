@@ -88,6 +88,6 @@ export const ownFiles = (): string[] => {
   const home = join(import.meta.dirname, "../..");
   return [
     process.execPath,
-    ...["sidecar", "src", "node_modules", "package.json"].map((name) => join(home, name)),
+    ...["bin", "sidecar", "src", "node_modules", "package.json"].map((name) => join(home, name)),
   ];
 };

@@ -79,9 +79,10 @@ function inForeground(): boolean {
 }
 
 /** Ports of this machine's own addresses that the manifest names: they mean the host's, in there, too. */
-function loopbackPorts({ capabilities }: Manifest): number[] {
-  const targets = capabilities.flatMap((c) => c.rules.map((rule) => splitTarget(rule.target)));
-  const ports = targets
+function loopbackPorts({ capabilities, servers }: Manifest): number[] {
+  const named = [...capabilities.flatMap((c) => c.rules), ...servers];
+  const ports = named
+    .map(({ target }) => splitTarget(target))
     .filter(({ host, port }) => (isLoopback(host) || isLocalName(host)) && port > 0)
     .map(({ port }) => port);
   return [...new Set(ports)].sort((a, b) => a - b);

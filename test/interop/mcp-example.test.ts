@@ -8,6 +8,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { systemClock } from "../../src/native/clock.ts";
 import { Terminal } from "../cli/terminal.ts";
+import { lacks } from "../skips.ts";
 
 /** The example of an MCP agent, as its README would have it: under `dragons run`, its configuration rewritten. */
 // It starts six processes, one after the other, on a machine that may be busy.
@@ -21,7 +22,6 @@ let control: RunningControl;
 
 beforeAll(async () => {
   terminal = await Terminal.open();
-  await cp(join(HOME, "examples/tickets"), terminal.folder, { recursive: true });
   // Where the SDK is found.
   await symlink(join(HOME, "node_modules"), terminal.path("node_modules"));
   const listen = { host: "127.0.0.1", port: 0 };
@@ -48,7 +48,8 @@ const start = (...words: string[]) => {
   return { child, said };
 };
 
-test("an unmodified MCP agent writes its tickets, and deletes none", async () => {
+async function runsExample(...contain: string[]): Promise<void> {
+  await cp(join(HOME, "examples/tickets"), terminal.folder, { recursive: true });
   const server = start("server.mjs", "0");
   const [line] = (await once(server.child.stdout, "data")) as [Buffer];
   const url = line.toString().trim();
@@ -59,7 +60,7 @@ test("an unmodified MCP agent writes its tickets, and deletes none", async () =>
   const before = await readFile("mcp.json", "utf8");
   expect((await terminal.dragons("mcp", "install", "mcp.json")).code).toBe(0);
 
-  const words = ["run", "--contain", "off", "--yes", "--", process.execPath, "my_agent.mjs"];
+  const words = ["run", ...contain, "--yes", "--", process.execPath, "my_agent.mjs"];
   const agent = start(LAUNCHER, ...words, "mcp.json");
   const [code] = (await once(agent.child, "close")) as [number];
   server.child.kill();
@@ -80,6 +81,14 @@ test("an unmodified MCP agent writes its tickets, and deletes none", async () =>
   expect(agent.said.err).toContain("mcp: tools/call delete_tickets");
   await terminal.dragons("mcp", "uninstall", "mcp.json");
   expect(await readFile("mcp.json", "utf8")).toBe(before);
+}
+
+test("an unmodified MCP agent writes its tickets, and deletes none", async () => {
+  await runsExample("--contain", "off");
+});
+
+test.skipIf(lacks("cage"))("and in a cage, where dragons mcp finds the sidecar, too", async () => {
+  await runsExample();
 });
 
 test("under no sidecar dragons mcp starts one, by an identity that is drafted from the server", async () => {

@@ -146,7 +146,8 @@ test.skipIf(lacks("cage"))(
     expect(await run.tell("get http://elsewhere.test/")).toBe("403 SCOPE_NOT_GRANTED");
     expect(await run.tell("get http://169.254.169.254/latest/")).toBe("403 SCOPE_NOT_GRANTED");
     expect(await run.tell("list .dragons")).toBe("[]");
-    expect(await run.tell("variables .")).toBe("[]");
+    // `dragons mcp` alone is told anything.
+    expect(await run.tell("variables .")).toBe("['DRAGONS_PROXY']");
 
     const data = terminal.path(".dragons/agents/sealed/1");
     const status = await terminal.dragons("sidecar", "status", "--sidecar", data, "-o", "json");
