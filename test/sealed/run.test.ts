@@ -6,6 +6,7 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { systemClock } from "../../src/native/clock.ts";
@@ -44,6 +45,23 @@ for line in sys.stdin:
         print(sorted(v for v in os.environ if "proxy" in v.lower() or v.startswith("DRAGONS")), flush=True)
 `;
 
+/** Tells of the terminal that it stands at. */
+const AT_TERMINAL = `
+import os, signal, sys
+
+def size(word, *rest):
+    columns, rows = os.get_terminal_size(0)
+    print(word, *rest, rows, columns, flush=True)
+
+signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+signal.signal(signal.SIGWINCH, lambda *_: size("size"))
+size("tty", *(os.isatty(fd) for fd in (0, 1, 2)))
+for line in sys.stdin:
+    print("read", line.strip(), flush=True)
+print("no more", flush=True)
+sys.exit(7)
+`;
+
 let terminal: Terminal;
 let control: RunningControl;
 let upstream: Server;
@@ -67,6 +85,7 @@ beforeAll(async () => {
   );
   await terminal.dragons("tenant", "create", "acme", "--ready", "ready.json", "--operator", "al");
   await writeFile("agent.py", AGENT);
+  await writeFile("tty.py", AT_TERMINAL);
   await writeFile(
     "dragon.yaml",
     [
@@ -177,6 +196,33 @@ test.skipIf(lacks("cage"))(
     run.child.kill("SIGTERM");
     expect(await run.line()).toBe("asked to end");
     expect(await ended).toBe(9);
+  },
+  120_000,
+);
+
+test.skipIf(lacks("cage"))(
+  "at a terminal it is as under `env`: its size, Ctrl-C, Ctrl-Z and fg, the end of what is typed, the exit code",
+  async () => {
+    const command = `${process.execPath} ${LAUNCHER} run --yes -- /usr/bin/python3 tty.py`;
+    const person = spawn(
+      "/usr/bin/python3",
+      [
+        join(import.meta.dirname, "terminal.py"),
+        `${as("nobody").uid ?? process.getuid?.()}`,
+        command,
+      ],
+      { cwd: terminal.folder, env: PLAIN, stdio: ["ignore", "pipe", "inherit"] },
+    );
+    expect((await text(person.stdout)).trim().split("\n")).toEqual([
+      "begins: tty True True True 33 101",
+      "resized: size 40 120",
+      "ctrl-c: interrupted",
+      "ctrl-z: Stopped",
+      "shell: status=148",
+      "fg: read one line",
+      "ctrl-d: no more",
+      "ended: status=7",
+    ]);
   },
   120_000,
 );
