@@ -1,7 +1,7 @@
 // Runs the tests and closes with the runner's own count, on one line: `N passed, N failed[, N skipped]`.
 // What was skipped is told with what it lacks, as test/skips.json has it; a skip that is not in there fails.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
@@ -9,6 +9,8 @@ const HOME = join(import.meta.dirname, "..");
 const wanted = process.argv.slice(2);
 // All that tests make lies in here, and goes with it. Short: unix sockets are in it, whose paths are bounded.
 const folder = mkdtempSync(join(tmpdir(), "dt-"));
+// Some tests, run by root, start programs as somebody without any right, who works in a folder in here.
+chmodSync(folder, 0o711);
 const report = join(folder, "report.json");
 // Tests start our programs hundreds of times: each compiles what the one before has compiled already.
 const NODE_COMPILE_CACHE = join(folder, "compiled");

@@ -131,10 +131,3 @@ test("a process of the story that is killed ends it, by name", async () => {
   expect(await ended).toEqual([1, null]);
   expect(err).toBe("dragons: agent ended with code 137\n");
 }, 90_000);
-
-test("without --contain off nothing is launched: exit 78, and what to type", async () => {
-  const { code, out, err } = await dragons("run", "--", "echo", "hello");
-  expect(code).toBe(78);
-  expect(out).toBe("");
-  expect(err).toContain("--contain off -- echo hello");
-});
