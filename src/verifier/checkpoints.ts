@@ -56,8 +56,7 @@ export function proveCheckpoint(
     ...witnesses.flatMap((w) => asCosigner(w.key)),
   ]);
   if (isInvalid(opened)) {
-    // Its form is asked first, then of which ledger it is; whose its lines are comes after.
-    if (opened.code !== "E_ENCODING" && !note.startsWith(`${origin}\n`)) return otherOrigin();
+    if (isOfAnother(crypto, note, origin)) return otherOrigin();
     return broken("CHECKPOINT", codeOf("CP", opened), 0, opened.detail);
   }
   if (!equal(opened.checkpoint.ledgerId, ledgerId)) return otherOrigin();
@@ -100,6 +99,13 @@ export function proveCheckpoint(
 /** All that ever were: whether one was valid at its cosignature's time is asked later. */
 const everCosigners = ({ keyset }: Vouched): Uint8Array[] =>
   keyset.body.keys.filter((k) => k.role === "COSIGNER").map((k) => k.key);
+
+/** Whether a note is one but for its first line, which names another ledger or none: its form is asked first. */
+function isOfAnother(crypto: Crypto, note: string, origin: string): boolean {
+  if (!note.startsWith("dragons/ledger/") || note.startsWith(`${origin}\n`)) return false;
+  const ours = openNote(crypto, origin + note.slice(note.indexOf("\n")), []);
+  return !isInvalid(ours) || ours.code !== "E_ENCODING";
+}
 
 const otherOrigin = (): Break =>
   broken("CHECKPOINT", "E_CP_ORIGIN", 0, "the checkpoint is of another ledger");
