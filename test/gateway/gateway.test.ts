@@ -85,8 +85,10 @@ describe.skipIf(lacks("netns")).each([
       "HTTP/1.1 200 OK",
     ]);
     await tries(...UDP);
-    const out = ["udp 53", "udp 443", "udp 53", "udp 443"];
-    expect((await heard()).filter((h) => h.startsWith("udp"))).toEqual(out);
+    // Each of the two sockets out there reads when it comes to it.
+    const out: string[] = [];
+    while (out.length < UDP.length) out.push(...(await heard()).filter((h) => h.startsWith("udp")));
+    expect(out.sort()).toEqual(["udp 443", "udp 443", "udp 53", "udp 53"]);
     const options: ChildOptions = {
       port: PORT,
       names: NAMES,
