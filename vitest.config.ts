@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 
-/** The rooms that are pure have nothing to keep apart: their files share a process, which is quicker. */
-const PURE = ["src/{console,domain,verifier}/**/*.test.ts"];
+/** What stands beside its code tests that alone, and keeps nothing: such files share processes, which is quicker. */
+const UNITS = ["{src,sidecar}/**/*.test.ts"];
 
 export default defineConfig({
   test: {
@@ -13,10 +13,10 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     projects: [
-      { extends: true, test: { name: "pure", include: PURE, isolate: false } },
+      { extends: true, test: { name: "units", include: UNITS, isolate: false } },
       {
         extends: true,
-        test: { name: "whole", include: ["{src,sidecar,test}/**/*.test.ts"], exclude: PURE },
+        test: { name: "whole", include: ["test/**/*.test.ts"] },
       },
     ],
   },
