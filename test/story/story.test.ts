@@ -17,7 +17,9 @@ afterAll(async () => {
 
 function dragons(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
   return new Promise((resolve, reject) => {
+    // Where no profile of an earlier story lies, which would name a trust file of its own.
     const child = spawn(process.execPath, [LAUNCHER, ...args], {
+      cwd: folder,
       stdio: ["ignore", "pipe", "pipe"],
     });
     let out = "";
