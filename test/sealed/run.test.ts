@@ -49,16 +49,20 @@ for line in sys.stdin:
 const AT_TERMINAL = `
 import os, signal, sys
 
-def size(word, *rest):
-    columns, rows = os.get_terminal_size(0)
-    print(word, *rest, rows, columns, flush=True)
+# Signals come in the middle of what is being said, where \`print\` may not be entered again.
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
-signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+def size(*words):
+    columns, rows = os.get_terminal_size(0)
+    say(*words, rows, columns)
+
+signal.signal(signal.SIGINT, lambda *_: say("interrupted"))
 signal.signal(signal.SIGWINCH, lambda *_: size("size"))
 size("tty", *(os.isatty(fd) for fd in (0, 1, 2)))
 for line in sys.stdin:
-    print("read", line.strip(), flush=True)
-print("no more", flush=True)
+    say("read", line.strip())
+say("no more")
 sys.exit(7)
 `;
 
