@@ -32,6 +32,7 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "dragons.v1.LeaseService/RevokeLease": "OPERATOR",
   "dragons.v1.AuditService/ListRecords": "VIEWER",
   "dragons.v1.AuditService/GetCheckpoint": "VIEWER",
+  "dragons.v1.AuditService/ExportRecords": "VIEWER",
   "dragons.v1.DockService/Dock": "PROOF",
   "dragons.v1.DockService/Enrol": "PROOF",
   "dragons.v1.DockService/RecordDock": "OPERATOR",

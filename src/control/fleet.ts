@@ -1,3 +1,4 @@
+import type { BlockTree } from "../domain/block-tree.ts";
 import { toHex } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { observeEveryUs } from "../domain/limits.ts";
@@ -6,6 +7,7 @@ import { ARRIVALS, type Arrival, type ArrivalLog, HeldLedger } from "./heads.ts"
 import { Issuer } from "./issuer.ts";
 import { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
+import { treeOf } from "./record-stream.ts";
 import { Remedies } from "./remedies.ts";
 import { Sessions } from "./sessions.ts";
 import type { Tenant } from "./tenant.ts";
@@ -36,6 +38,8 @@ export class TenantFleet {
   readonly remedies: Remedies;
   readonly watch: WatchHub;
   readonly witnesses: TenantWitnesses;
+  /** Of the tenant's own ledger. */
+  readonly tree: BlockTree;
   /** Instances whose pulse changed. */
   readonly pulse = new Signal<string>();
   /** Receipts as they are held. */
@@ -49,9 +53,11 @@ export class TenantFleet {
     { crypto, clock, random }: FleetParts,
     organisms: Organisms,
     witnesses: TenantWitnesses,
+    tree: BlockTree,
     arrivals: number,
   ) {
     this.tenant = tenant;
+    this.tree = tree;
     this.witnesses = witnesses;
     this.organisms = organisms;
     this.#crypto = crypto;
@@ -74,8 +80,9 @@ export class TenantFleet {
 
   static async open(tenant: Tenant, parts: FleetParts): Promise<TenantFleet> {
     const organisms = await Organisms.open(tenant);
-    const witnesses = await TenantWitnesses.open(tenant, { ...parts, ...asked(parts) });
-    return new TenantFleet(tenant, parts, organisms, witnesses, await tenant.size(ARRIVALS));
+    const tree = treeOf(parts.crypto, tenant);
+    const witnesses = await TenantWitnesses.open(tenant, { ...parts, ...asked(parts), tree });
+    return new TenantFleet(tenant, parts, organisms, witnesses, tree, await tenant.size(ARRIVALS));
   }
 
   /** What is held of a ledger of this tenant. */

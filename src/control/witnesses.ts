@@ -1,16 +1,14 @@
-import { BlockTree } from "../domain/block-tree.ts";
+import type { BlockTree } from "../domain/block-tree.ts";
 import { toHex } from "../domain/bytes.ts";
 import { message, str } from "../domain/canonical.ts";
-import { leafHash } from "../domain/chain.ts";
 import { parseCheckpoint } from "../domain/checkpoint.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { witnessAgainUs, witnessEveryUs } from "../domain/limits.ts";
 import type { TreeHead } from "../domain/merkle.ts";
-import { RecordRow } from "../domain/record.ts";
 import { addCheckpoint, readCosignatures, type Witness } from "../domain/witness.ts";
 import type { Clock, Timer } from "../native/clock.ts";
-import { LEDGER_LOG, type Tenant } from "./tenant.ts";
+import type { Tenant } from "./tenant.ts";
 import type { Post } from "./witness-post.ts";
 
 /** What is stored: the newest note that a witness cosigned. */
@@ -20,6 +18,8 @@ const WITNESSED_KEY = "witnessed";
 export interface WitnessParts {
   readonly crypto: Crypto;
   readonly clock: Clock;
+  /** Of the tenant's ledger. */
+  readonly tree: BlockTree;
   readonly witnesses: readonly Witness[];
   readonly post: Post;
   /** Told what a person should know: that a witness saw another history, or does not answer. */
@@ -35,7 +35,6 @@ export interface WitnessParts {
 export class TenantWitnesses {
   readonly #tenant: Tenant;
   readonly #parts: WitnessParts;
-  readonly #tree: BlockTree;
   /** By key: what each witness cosigned last, as far as we know; nobody knows more than it does. */
   readonly #seen = new Map<string, number>();
   /** By key: what was said of each last, so that it is said once. */
@@ -49,7 +48,6 @@ export class TenantWitnesses {
     this.#tenant = tenant;
     this.#parts = parts;
     this.#note = note;
-    this.#tree = new BlockTree(parts.crypto, (from, count) => this.#leaves(from, count));
   }
 
   static async open(tenant: Tenant, parts: WitnessParts): Promise<TenantWitnesses> {
@@ -96,12 +94,12 @@ export class TenantWitnesses {
 
   /** The lines of one witness; empty: it gave none, and whoever looks after this is told why. */
   async #ask(witness: Witness, head: TreeHead, note: string): Promise<string> {
-    const { crypto, post } = this.#parts;
+    const { crypto, post, tree } = this.#parts;
     const key = toHex(witness.key);
     // It may know more than we remember, or less than it told us: each is told once and asked again.
     for (let attempt = 0; attempt < 2; attempt++) {
       const old = this.#seen.get(key) ?? 0;
-      const proof = await this.#tree.consistency(old, head.size);
+      const proof = await tree.consistency(old, head.size);
       let status: number;
       let text: string;
       try {
@@ -135,15 +133,6 @@ export class TenantWitnesses {
     }
     this.#said.set(at, what);
     return "";
-  }
-
-  async #leaves(from: number, count: number): Promise<Uint8Array[]> {
-    const rows = await this.#tenant.read(LEDGER_LOG, from + 1, count);
-    if (rows.length !== count)
-      throw new Error(`the tenant ledger has no records ${from + 1} to ${from + count}`);
-    return rows.map(({ value }) =>
-      leafHash(this.#parts.crypto, RecordRow.decode(value).receipt.body),
-    );
   }
 }
 

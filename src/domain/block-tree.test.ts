@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { BlockTree } from "./block-tree.ts";
 import { toHex, u64be } from "./bytes.ts";
-import { consistencyProof, rootOf, verifyConsistency } from "./merkle.ts";
+import { consistencyProof, Frontier, rootOf, verifyConsistency } from "./merkle.ts";
 import { noble } from "./noble.ts";
 
 const leaves = Array.from({ length: 1100 }, (_, i) => noble.sha256(u64be(i)));
@@ -31,4 +31,14 @@ test("its proofs are those of the whole tree, on either side of every block", as
   expect(reads - before).toBeLessThanOrEqual(3);
   expect(await tree.consistency(0, 1100)).toEqual([]);
   await expect(tree.consistency(2, 1)).rejects.toThrow(RangeError);
+});
+
+test("its frontier is that of the whole tree, at every size", async () => {
+  const tree = new BlockTree(noble, async (from, count) => leaves.slice(from, from + count));
+  const whole = new Frontier(noble);
+  for (let size = 0; size < leaves.length; size++) {
+    if (size < 20 || size % 255 < 3)
+      expect(hex(await tree.frontier(size))).toEqual(hex(whole.nodes()));
+    whole.append(leaves[size] as Uint8Array);
+  }
 });

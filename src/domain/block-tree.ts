@@ -27,6 +27,22 @@ export class BlockTree {
     return oldSize === 0 ? [] : this.#prove(0, size, oldSize, true);
   }
 
+  /** Roots of the full subtrees over the first `size` leaves, largest first: see `Frontier`. */
+  async frontier(size: number): Promise<Uint8Array[]> {
+    const nodes: Uint8Array[] = [];
+    for (let start = 0; start < size; ) {
+      const width = split(size - start + 1);
+      nodes.push(await this.#root(start, start + width));
+      start += width;
+    }
+    return nodes;
+  }
+
+  /** `count` leaves from index `from` on. */
+  leaves(from: number, count: number): Promise<readonly Uint8Array[]> {
+    return this.#read(from, count);
+  }
+
   async #prove(start: number, end: number, m: number, whole: boolean): Promise<Uint8Array[]> {
     const n = end - start;
     if (m === n) return whole ? [] : [await this.#root(start, end)];

@@ -350,6 +350,11 @@ export const externalSignerMsMax = 10_000;
 
 // The control plane as a server
 
+/** Records of a tenant ledger that an export reads at once: each may be a whole manifest. */
+export const recordsAtOnce = 16;
+/** Bytes of records after which an export sends a message. */
+export const recordsChunkBytes = 256 * KIB;
+
 /** Bytes of one message to or from the control plane: a whole manifest, or a page, with room to spare. */
 export const controlMessageBytesMax = 8 * MIB;
 /**

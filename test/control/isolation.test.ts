@@ -176,6 +176,8 @@ const FIELDS = {
     "when",
     "verdict",
     "manifest",
+    "from_seq",
+    "to_seq",
   ],
 } as const;
 

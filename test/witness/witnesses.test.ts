@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { treeOf } from "../../src/control/record-stream.ts";
 import { readWitnesses } from "../../src/control/witness-file.ts";
 import { type Post, postText } from "../../src/control/witness-post.ts";
 import { TenantWitnesses } from "../../src/control/witnesses.ts";
@@ -60,6 +61,7 @@ describe.skipIf(lacks("python3"))(
       TenantWitnesses.open(tenant(), {
         crypto: native,
         clock: world.clock,
+        tree: treeOf(native, tenant()),
         witnesses,
         post,
         say: (line) => said.push(line),
