@@ -20,7 +20,10 @@ export interface Address {
   readonly port: number;
 }
 
-/** A socket that whoever started this process opened, and left open for it. */
+/**
+ * A socket that whoever started this process opened, and left open for it: its number, or Node's own
+ * object for one that was handed over later.
+ */
 export interface Passed {
   readonly fd: number;
 }
@@ -30,8 +33,11 @@ export interface Kept {
   /** The kernel hands over what the agent dials here. */
   readonly listener: Passed;
   /** The agent's look-ups come in here: by IPv4, and by IPv6 where there is any. */
-  readonly dns: readonly { readonly fd: number; readonly type: "udp4" | "udp6" }[];
-  /** pid of the agent, if a sidecar before this one had it started; null: it is yet to be. */
+  readonly dns: readonly { readonly at: Passed; readonly type: "udp4" | "udp6" }[];
+  /**
+   * pid of the agent, if a sidecar before this one had it started, 0 between two starts of it; null: it
+   * is yet to be.
+   */
   readonly running: number | null;
 }
 
@@ -149,7 +155,7 @@ function parseKept({ transparent, dns, dns6, running }: Record<string, string | 
   return {
     listener: parsePassed(transparent ?? "", "--transparent"),
     dns: sockets.flatMap(({ type, text }) =>
-      text === undefined ? [] : [{ type, ...parsePassed(text, "--dns") }],
+      text === undefined ? [] : [{ type, at: parsePassed(text, "--dns") }],
     ),
     running: running === undefined ? null : Number(running),
   };

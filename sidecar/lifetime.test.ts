@@ -5,11 +5,20 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../src/native/clock.ts";
 import { launchAgent } from "./agent/launch.ts";
+import { SupervisedAgent } from "./agent/supervised.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime } from "./lifetime.ts";
 import type { Governor } from "./tether/governor.ts";
 
-const NEVER = { policy: "never", clock: systemClock } as const;
+/** An agent that nothing follows. */
+const agent = (...command: string[]) =>
+  new SupervisedAgent({
+    start: () => launchAgent(command, process.env),
+    policy: "never",
+    clock: systemClock,
+    report: () => {},
+    changed: () => {},
+  });
 
 /** A lifetime over parts that do nothing but be ended. */
 function begun(firstLease: "MEASURED" | "DRIFTED") {
@@ -31,7 +40,7 @@ function begun(firstLease: "MEASURED" | "DRIFTED") {
 test("an agent whose files changed before its start is not started: exit 78, and the centre hears", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lifetime-"));
   const { lifetime, said } = begun("DRIFTED");
-  await lifetime.launch(() => launchAgent(["touch", join(folder, "ran")], process.env), NEVER);
+  await lifetime.launch(() => agent("touch", join(folder, "ran")));
   expect(await lifetime.done).toBe(78);
   expect(said).toEqual(["agent not started", "stack closed", "last word"]);
   expect(existsSync(join(folder, "ran"))).toBe(false);
@@ -40,7 +49,7 @@ test("an agent whose files changed before its start is not started: exit 78, and
 
 test("an agent as measured is started, and its exit code is ours", async () => {
   const { lifetime } = begun("MEASURED");
-  await lifetime.launch(() => launchAgent(["sh", "-c", "exit 7"], process.env), NEVER);
+  await lifetime.launch(() => agent("sh", "-c", "exit 7"));
   expect(await lifetime.done).toBe(7);
 });
 

@@ -1,8 +1,5 @@
 import { drainUs } from "../src/domain/limits.ts";
-import type { Restart } from "../src/domain/restart.ts";
-import type { Clock } from "../src/native/clock.ts";
-import type { Agent } from "./agent/launch.ts";
-import { SupervisedAgent } from "./agent/supervised.ts";
+import type { Attended } from "./agent/launch.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import type { Report } from "./report.ts";
 import type { Stack } from "./stack.ts";
@@ -19,12 +16,6 @@ export interface Sidecar {
   readonly done: Promise<number>;
 }
 
-/** How an agent is started again, and by whose clock. */
-interface Supervision {
-  readonly policy: Restart;
-  readonly clock: Clock;
-}
-
 /** What has to be ended, in order. */
 interface Running {
   readonly stack: Pick<Stack, "close">;
@@ -35,7 +26,7 @@ interface Running {
 
 /** From accepting calls to the exit code: the agent's launch, its end, ours, and a ledger that fails. */
 export class Lifetime implements Sidecar {
-  agent: SupervisedAgent | null = null;
+  agent: Attended | null = null;
   readonly #report: Report;
   /** The agent is another's to end: it outlives us. */
   readonly #kept: boolean;
@@ -59,7 +50,7 @@ export class Lifetime implements Sidecar {
   }
 
   /** Starts the agent once authority is held, and ends as it does. */
-  async launch(start: () => Agent, supervision: Supervision): Promise<void> {
+  async launch(start: () => Attended): Promise<void> {
     const { governor } = this.#running as Running;
     const measured = await governor.firstLease;
     if (this.#stopping) return;
@@ -69,21 +60,15 @@ export class Lifetime implements Sidecar {
       });
       return this.#stop(EXIT_CONFIG);
     }
-    await this.attend(start, supervision);
+    await this.attend(start());
   }
 
   /** Ends as an agent does that may run already. */
-  async attend(start: () => Agent, { policy, clock }: Supervision): Promise<void> {
+  async attend(agent: Attended): Promise<void> {
     const { governor } = this.#running as Running;
-    this.agent = new SupervisedAgent({
-      start,
-      policy,
-      clock,
-      report: this.#report,
-      changed: () => governor.agentChanged(),
-    });
+    this.agent = agent;
     governor.beatNow();
-    await this.#stop(await this.agent.exited);
+    await this.#stop(await agent.exited);
   }
 
   /** Not by the way out that flushes: nothing may be promised on a disk that failed. */

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { toHex } from "../src/domain/bytes.ts";
 import { adminGraceUs, takeOverUs } from "../src/domain/limits.ts";
 import { manifestLabel } from "../src/domain/manifest.ts";
-import type { McpServer } from "../src/domain/mcp-server.ts";
 import { Progress } from "../src/domain/progress.ts";
 import { compileScopes, passesUnread } from "../src/domain/scope.ts";
 import type { Clock } from "../src/native/clock.ts";
@@ -15,7 +14,14 @@ import { agentEnvironment, type ProxyFacts } from "./agent/environment.ts";
 import { AgentFiles } from "./agent/files.ts";
 import { KeptAgent } from "./agent/kept.ts";
 import { launchAgent } from "./agent/launch.ts";
-import { type Address, ConfigError, type SidecarConfig, standingOf } from "./config.ts";
+import { SupervisedAgent } from "./agent/supervised.ts";
+import {
+  type Address,
+  ConfigError,
+  type Passed,
+  type SidecarConfig,
+  standingOf,
+} from "./config.ts";
 import { AuthorityHolder } from "./gate/authority.ts";
 import { authorityDecider } from "./gate/decide.ts";
 import { Gate, type RunFacts } from "./gate/gate.ts";
@@ -26,11 +32,11 @@ import { openWorkLedger } from "./ledger/open-ledger.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime, type Sidecar } from "./lifetime.ts";
 import { openAdmin } from "./listeners/admin.ts";
-import { NameServer } from "./listeners/dns.ts";
+import { NameServer, type PassedDatagrams } from "./listeners/dns.ts";
 import { Names } from "./listeners/names.ts";
 import type { Report } from "./report.ts";
 import { ownedFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
-import { openStack, type Stack, type StackConfig } from "./stack.ts";
+import { openStack, type Stack, type StackConfig, type Transparent } from "./stack.ts";
 import { type ControlClient, controlClient, dockWhenReached } from "./tether/control-client.ts";
 import { Governor } from "./tether/governor.ts";
 import { dnsResolve } from "./upstream/address.ts";
@@ -85,9 +91,12 @@ async function compose(start: Start): Promise<Sidecar> {
   const { gate, holder, progress } = openGate(start, instance, ledger, hash, low);
   const scopes = compileScopes(authority.manifest);
   const held = () => holder.lease?.body.scopes ?? [];
-  const stack = await listen(start, gate, authority.manifest.servers, settings, (target) =>
-    passesUnread(scopes, held(), target),
-  );
+  const handedOver = openHandedOver(start, gate);
+  const stack = await listen(start, gate, settings, {
+    servers: authority.manifest.servers,
+    transparent: handedOver?.transparent ?? null,
+    passesUnread: (target) => passesUnread(scopes, held(), target),
+  });
   const lifetime = new Lifetime(report, config.kept !== null);
   const governor = new Governor({
     client: centre.tether(
@@ -142,8 +151,12 @@ async function compose(start: Start): Promise<Sidecar> {
     manifest: manifestLabel(authority.manifest),
   });
   report("accepting calls", { ...(proxy === "" ? {} : { proxy }), instance: instanceId });
-  attend(start, lifetime, hash, { ...settings, address: proxy });
-  await takeOver(start, stack, governor);
+  const taken = takeOver(start, stack, governor);
+  attend(start, lifetime, governor, hash, { ...settings, address: proxy }, (at, dns) => {
+    handedOver?.lookups.listen(dns);
+    void taken.then(() => stack.takeOver(at));
+  });
+  await taken;
   return lifetime;
 }
 
@@ -163,30 +176,40 @@ async function takeOver(
     await Promise.race([firstLease, enough.promise]);
     late.cancel();
   }
-  if (!stopped.aborted) await stack.takeOver().catch(refuseListening);
+  if (config.kept !== null && !stopped.aborted) {
+    await stack.takeOver(config.kept.listener).catch(refuseListening);
+  }
 }
 
 const shownAddress = ({ host, port }: Address): string => (port === 0 ? "" : `${host}:${port}`);
 
-/** Starts the agent once it may, if there is one to start: here, or by the keeper that holds it. */
+/**
+ * Starts the agent once it may, if there is one to start: here, or by the keeper that holds it.
+ *
+ * @param listen where the next of them comes in that a keeper holds.
+ */
 function attend(
-  { config, clock, opened }: Start,
+  { config, clock, report, opened }: Start,
   lifetime: Lifetime,
+  governor: Governor,
   manifestHash: Uint8Array,
   proxy: ProxyFacts,
+  listen: (at: Passed, dns: readonly PassedDatagrams[]) => void,
 ): void {
-  const { agent, kept } = config;
+  const { agent, kept, restart: policy } = config;
+  const changed = () => governor.agentChanged();
   if (kept !== null) {
-    const held = new KeptAgent(kept.running, () => lifetime.stop("SIGTERM"));
+    const { running } = kept;
+    const gone = () => lifetime.stop("SIGTERM");
+    const held = new KeptAgent({ running, policy, gone, changed, listen });
     opened.defer(() => held.release());
     const { caFile, bundleFile } = proxy;
     const facts = { manifestHash: toHex(manifestHash), caFile, bundleFile };
-    const supervision = { policy: "never", clock } as const;
-    if (kept.running !== null) void lifetime.attend(() => held, supervision);
-    else void lifetime.launch(() => held.launch(facts), supervision);
+    if (running !== null) void lifetime.attend(held);
+    else void lifetime.launch(() => held.launch(facts));
   } else if (agent.length > 0) {
     const start = () => launchAgent(agent, agentEnvironment(process.env, proxy));
-    void lifetime.launch(start, { policy: config.restart, clock });
+    void lifetime.launch(() => new SupervisedAgent({ start, policy, clock, report, changed }));
   }
 }
 
@@ -273,25 +296,21 @@ function openGate(
 async function listen(
   { config, clock, opened }: Start,
   gate: Gate,
-  servers: readonly McpServer[],
   { credential, upstreamCa, ca }: Settings,
-  passesUnread: StackConfig["passesUnread"],
+  facts: Pick<StackConfig, "servers" | "transparent" | "passesUnread">,
 ): Promise<Stack> {
   const { proxy, gateway, routes, leasedLists } = config;
   const agentUid = process.getuid?.() ?? 0;
-  const transparent = openTransparent({ config, clock, opened }, gate);
   const stack = await openStack({
     config: {
       proxy,
       credential,
       routes,
       agentUid,
-      transparent,
       gateway,
-      passesUnread,
-      servers,
       leasedLists,
       upstreamCa,
+      ...facts,
     },
     gate,
     ca,
@@ -302,11 +321,11 @@ async function listen(
   return stack;
 }
 
-/** Where the kernel hands over what the agent dials, and what the names are that it dialled. */
-function openTransparent(
-  { config, clock, opened }: Pick<Start, "config" | "clock" | "opened">,
+/** For who gets what the agent dials from the kernel: what the names are that it dialled. */
+function openHandedOver(
+  { config, clock, opened }: Start,
   gate: Gate,
-): StackConfig["transparent"] {
+): { readonly lookups: NameServer; readonly transparent: Transparent } | null {
   const { kept } = config;
   if (kept === null) return null;
   const names = new Names(join(config.dataFolder, "names"));
@@ -315,12 +334,12 @@ function openTransparent(
     gate.refuse({ claim: null, traceparent: "" }, reason, detail);
   });
   opened.defer(() => lookups.close());
-  for (const socket of kept.dns) lookups.listen(socket);
-  return {
-    at: kept.listener,
+  lookups.listen(kept.dns);
+  const transparent: Transparent = {
     nameOf: (address) => names.nameOf(address),
     onLookup: (socket) => lookups.accept(socket),
   };
+  return { lookups, transparent };
 }
 
 /** Tells each denial once: those counted in one receipt share its id. */

@@ -25,7 +25,6 @@ import { Upstream } from "./upstream/upstream.ts";
 
 /** Where the kernel hands over connections that an agent meant for the world. */
 export interface Transparent {
-  readonly at: Passed;
   readonly nameOf: NameOf;
   /** Connections for look-ups. */
   readonly onLookup: (socket: Socket) => void;
@@ -57,10 +56,10 @@ export interface Stack {
   /** In the order of the configuration. */
   readonly routeAddresses: readonly Address[];
   /**
-   * Begins to accept what the kernel hands over, if it does. Until then it waits in the listener's
-   * queue, where a passed one has been open before us. Rejects as listening does.
+   * Begins to accept what the kernel hands over there, and no more where it did before. Until then it
+   * waits in the listener's queue, which has been open before us. Rejects as listening does.
    */
-  takeOver(): Promise<void>;
+  takeOver(at: Passed): Promise<void>;
   /**
    * Accepts nothing more, lets calls in flight end for `drainMs`, then cuts them (HANDOFF). Every
    * action has been told to the ledger when it resolves.
@@ -110,6 +109,7 @@ export async function openStack(options: {
   });
 
   const listeners: Server[] = [];
+  let handedOver: Server | null = null;
   let closed = false;
   const open = async (
     at: Address | Passed,
@@ -143,10 +143,11 @@ export async function openStack(options: {
   return {
     proxyAddress,
     routeAddresses,
-    async takeOver() {
+    async takeOver(at) {
       if (config.transparent === null || closed) return;
-      const { at, nameOf, onLookup } = config.transparent;
-      await open(at, transparentListener(nameOf, demux, onLookup));
+      const { nameOf, onLookup } = config.transparent;
+      handedOver?.close();
+      handedOver = await open(at, transparentListener(nameOf, demux, onLookup));
     },
     async close(drainMs) {
       closed = true;

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import {
   agentBackoffMaxUs,
   agentBackoffMinUs,
@@ -9,7 +8,7 @@ import {
 import type { Restart } from "../../src/domain/restart.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import type { Report } from "../report.ts";
-import type { Agent } from "./launch.ts";
+import { type Agent, type Attended, isSuspended } from "./launch.ts";
 
 /** Shells' codes for what cannot be run: trying again would not help. */
 const UNRUNNABLE = [126, 127];
@@ -24,10 +23,9 @@ interface Supervision {
 }
 
 /**
- * An agent and those that follow it: started again by its policy, with back-off and a budget, or
- * because the control plane asks for it. To everybody else it is one agent that ends once.
+ * Started again by its policy, with back-off and a budget, or because the control plane asks for it.
  */
-export class SupervisedAgent implements Agent {
+export class SupervisedAgent implements Attended {
   readonly exited: Promise<number>;
   readonly #parts: Supervision;
   readonly #ended = Promise.withResolvers<number>();
@@ -52,30 +50,31 @@ export class SupervisedAgent implements Agent {
     return this.#agent?.pid;
   }
 
-  /** null while it runs, or is about to run again. */
   exitCode(): number | null {
     return this.#code;
   }
 
-  /** ABSENT: between two starts. STOPPED: suspended by a signal, as far as the system tells. */
   state(): "ABSENT" | "RUNNING" | "EXITED" | "STOPPED" {
     if (this.#code !== null) return "EXITED";
     if (this.#agent === null) return "ABSENT";
     return isSuspended(this.#agent.pid) ? "STOPPED" : "RUNNING";
   }
 
-  /** For an end: nothing follows it. */
   signal(name: NodeJS.Signals): void {
-    this.#ending = true;
+    this.over();
     this.#agent?.signal(name);
     // One that is suspended hears nothing before it goes on.
     if (name === "SIGTERM") this.#agent?.signal("SIGCONT");
+  }
+
+  /** Nothing follows the one that runs. */
+  over(): void {
+    this.#ending = true;
     if (this.#waiting === null) return;
     this.#waiting.timer.cancel();
     this.#end(this.#waiting.code);
   }
 
-  /** Ends the one that runs, whatever it takes, and starts another. False: its policy is never to. */
   restart(): boolean {
     const { policy, clock } = this.#parts;
     if (policy === "never" || this.#ending || this.#code !== null) return false;
@@ -95,7 +94,8 @@ export class SupervisedAgent implements Agent {
     this.#startedUs = this.#parts.clock.monotonicUs();
     const agent = this.#parts.start();
     this.#agent = agent;
-    this.#parts.report("agent started", { pid: agent.pid ?? 0 });
+    // Of one without a pid, whoever starts it tells what came of that.
+    if (agent.pid !== undefined) this.#parts.report("agent started", { pid: agent.pid });
     void agent.exited.then((code) => this.#left(code));
   }
 
@@ -127,17 +127,5 @@ export class SupervisedAgent implements Agent {
     this.#waiting = null;
     this.#code = code;
     this.#ended.resolve(code);
-  }
-}
-
-/** Whether a process is suspended, by Linux's own word (proc_pid_stat(5)); elsewhere nobody says so. */
-function isSuspended(pid: number | undefined): boolean {
-  if (pid === undefined) return false;
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    // Its name, in parentheses, may hold anything.
-    return /^[Tt]/.test(stat.slice(stat.lastIndexOf(")") + 2));
-  } catch {
-    return false;
   }
 }

@@ -7,7 +7,7 @@ import { text } from "node:stream/consumers";
 import { cageFilter } from "./filter.ts";
 import { type Lacking, type Means, whyForbidden } from "./means.ts";
 import { mounts, ownFiles, resolverFiles, type View } from "./plan.ts";
-import type { FromInside, Furniture, Prepare, Start } from "./words.ts";
+import type { FromInside, Furniture, Held, Prepare, Start } from "./words.ts";
 
 export interface CageOptions {
   readonly means: Means;
@@ -26,10 +26,10 @@ export type Started = { readonly pid: number } | { readonly exit: number; readon
 
 /** Namespaces with listeners in them, and nobody there yet but the one who opened those. */
 export interface Cage {
-  /** Descriptor of the listener that TPROXY hands connections to. */
-  readonly transparent: number;
+  /** The listener that TPROXY hands connections to. */
+  readonly transparent: Held;
   /** Sockets that look-ups come in by, one for each family. */
-  readonly dns: readonly { readonly fd: number; readonly type: "udp4" | "udp6" }[];
+  readonly dns: readonly { readonly at: Held; readonly type: "udp4" | "udp6" }[];
   /** Once. Resolves when the agent runs, or could not be executed. */
   start(prepare: Prepare, start: Start): Promise<Started>;
   /** As a shell tells it, 128 + n for signal n, once everything in the cage has ended. */
@@ -38,6 +38,8 @@ export interface Cage {
   signal(name: NodeJS.Signals): void;
   /** Ends whatever is in the cage. */
   kill(): void;
+  /** Lets go of the listeners: whoever was handed them may still hold them. */
+  release(): void;
 }
 
 const EXIT_CONFIG = 78;
@@ -105,12 +107,12 @@ async function furnished(child: ChildProcess): Promise<Cage | Lacking> {
       resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
     );
   });
-  const handles: { say: string; handle: Handle }[] = [];
+  const handles: { say: string; handle: Held }[] = [];
   const ready = new Promise<true>((resolve) => {
     child.on("message", (message: FromInside, handle) => {
       if (message.say === "furnished") resolve(true);
-      else if (message.say !== "not started") {
-        handles.push({ say: message.say, handle: handle as unknown as Handle });
+      else if (message.say === "transparent" || message.say === "dns") {
+        handles.push({ say: message.say, handle: handle as unknown as Held });
       }
     });
   });
@@ -118,11 +120,11 @@ async function furnished(child: ChildProcess): Promise<Cage | Lacking> {
     return whyForbidden(`a cage cannot be made: ${(await said).trim() || "bwrap says nothing"}`);
   }
   const { "child-pid": first } = JSON.parse(await info) as { "child-pid": number };
-  const fds = (say: string) => handles.filter((h) => h.say === say).map((h) => h.handle.fd);
+  const held = (say: string) => handles.filter((h) => h.say === say).map((h) => h.handle);
   let pid: number | null = null;
   return {
-    transparent: fds("transparent")[0] as number,
-    dns: fds("dns").map((fd, i) => ({ fd, type: i === 0 ? "udp4" : "udp6" })),
+    transparent: held("transparent")[0] as Held,
+    dns: held("dns").map((at, i) => ({ at, type: i === 0 ? "udp4" : "udp6" })),
     exited,
     async start(prepare, start) {
       const agent = firstChild(first);
@@ -140,6 +142,9 @@ async function furnished(child: ChildProcess): Promise<Cage | Lacking> {
       if (pid !== null) kill(pid, name);
     },
     kill: () => void child.kill("SIGKILL"),
+    release() {
+      for (const { handle } of handles) handle.close();
+    },
   };
 }
 
@@ -151,11 +156,6 @@ function heard(child: ChildProcess, say: FromInside["say"]): Promise<FromInside 
     });
     child.once("disconnect", () => resolve(null));
   });
-}
-
-/** A socket of the cage's, held open and never read here. Node has no name for it. */
-interface Handle {
-  readonly fd: number;
 }
 
 /** What bwrap's own first process started: there is nothing else in the cage yet. */

@@ -77,7 +77,7 @@ export async function tryCage(): Promise<Trial> {
 async function fly(cage: Cage, folder: string, paths: CanaryPaths): Promise<void> {
   const names = new Names(join(folder, "names"));
   const lookups = new NameServer(names, systemClock, () => {});
-  for (const socket of cage.dns) lookups.listen(socket);
+  lookups.listen(cage.dns);
   const server: Server = createServer((socket) => {
     const address = (socket.localAddress as string).replace(/^::ffff:/, "");
     socket.on("error", () => socket.destroy());
@@ -85,7 +85,7 @@ async function fly(cage: Cage, folder: string, paths: CanaryPaths): Promise<void
       socket.end(`${names.nameOf(address) ?? address} ${socket.localPort}`),
     );
   });
-  server.listen({ fd: cage.transparent });
+  server.listen(cage.transparent);
   const late = systemClock.after(2 * trialPatienceUs, () => cage.kill());
   const program = [process.execPath, join(import.meta.dirname, "canary.ts")];
   await cage.start(

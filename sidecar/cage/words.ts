@@ -9,6 +9,12 @@ export const STDERR = 4;
 /** Descriptor of Node's messages. */
 export const MESSAGES = 3;
 
+/** A listening socket of a cage's, held open and not read by its holder. Node has no name for it. */
+export interface Held {
+  readonly fd: number;
+  close(): void;
+}
+
 /** What the cage is furnished with: first of all, and of all that is said. */
 export interface Furniture {
   readonly ip: string;

@@ -1,6 +1,7 @@
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
+import type { Restart } from "../../src/domain/restart.ts";
 
 /** What a keeper is told: by `dragons run`, never by a person. */
 export interface KeeperConfig {
@@ -17,6 +18,8 @@ export interface KeeperConfig {
   /** What it must not see: keys, profiles, what sidecars and control planes keep. Real, and there. */
   readonly hidden: readonly string[];
   readonly allowUnix: boolean;
+  /** When the agent is started again. */
+  readonly restart: Restart;
   /** The agent's. */
   readonly command: readonly string[];
 }
@@ -36,6 +39,7 @@ export function parseKeeperArgs(args: readonly string[]): KeeperConfig {
       rw: { type: "string", multiple: true },
       hide: { type: "string", multiple: true },
       "allow-unix": { type: "boolean" },
+      restart: { type: "string" },
     },
   });
   const needed = (name: "data" | "keys" | "token" | "manifest" | "folder"): string =>
@@ -50,6 +54,7 @@ export function parseKeeperArgs(args: readonly string[]): KeeperConfig {
     writable: (values.rw ?? []).map((path) => realpathSync(path)),
     hidden: (values.hide ?? []).map((path) => realpathSync(path)),
     allowUnix: values["allow-unix"] ?? false,
+    restart: values.restart as Restart,
     command: args.slice(end + 1),
   };
 }

@@ -16,6 +16,8 @@ import { unsealable } from "./sealable.ts";
 import { startSidecarProcess } from "./sidecar-process.ts";
 import { talk } from "./talk.ts";
 
+const ALIVE_MS = 3_600_000;
+
 /** Passed on to the agent. SIGUSR2 is ours: it asks for a hand-over. */
 const PASSED_ON = ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1"] as const;
 
@@ -25,37 +27,50 @@ export async function keeperMain(args: readonly string[]): Promise<number> {
   const means = findMeans(process.env);
   if ("lacking" in means) return unsealable(means);
   const copies = `${config.data}.snapshot`;
+  // There may be neither an agent nor a sidecar for a moment, and a clock holds no process open.
+  const alive = setInterval(() => {}, ALIVE_MS);
   try {
     const measured = await measure(config.folder, readFileSync(config.manifest, "utf8"));
     const snapshot = await takeSnapshot(measured.manifest, config.folder, copies);
-    const cage = await openCage({
-      means,
-      view: {
-        cwd: process.cwd(),
-        writable: config.writable,
-        hidden: config.hidden,
-        shown: [config.folder],
-        snapshot: copies,
-      },
-      outside: loopbackPorts(measured.manifest),
-      allowUnix: config.allowUnix,
-      stdio: ["inherit", "inherit", "inherit"],
-    });
+    const open = () =>
+      openCage({
+        means,
+        view: {
+          cwd: process.cwd(),
+          writable: config.writable,
+          hidden: config.hidden,
+          shown: [config.folder],
+          snapshot: copies,
+        },
+        outside: loopbackPorts(measured.manifest),
+        allowUnix: config.allowUnix,
+        stdio: ["inherit", "inherit", "inherit"],
+      });
+    const cage = await open();
     if ("lacking" in cage) return unsealable(cage);
     const keeper = new Keeper({
       cage,
+      openCage: async () => {
+        // Whoever shares our user may have written to the copies meanwhile.
+        await snapshot.measure();
+        return open();
+      },
+      policy: config.restart,
       clock: systemClock,
       report: talk,
       manifestHash: toHex(measured.hash),
-      snapshot: snapshot.filter((path) => !config.hidden.some((folder) => isWithin(folder, path))),
+      snapshot: snapshot.paths.filter(
+        (path) => !config.hidden.some((folder) => isWithin(folder, path)),
+      ),
       command: config.command,
       environment: (files) => sealedEnvironment(process.env, files),
-      startSidecar: (running, heard) => startSidecarProcess(config, cage, running, heard),
+      startSidecar: (at, running, heard) => startSidecarProcess(config, at, running, heard),
     });
     listen(keeper);
     keeper.begin();
     return await keeper.done;
   } finally {
+    clearInterval(alive);
     rmSync(copies, { recursive: true, force: true });
   }
 }
@@ -64,7 +79,7 @@ function listen(keeper: Keeper): void {
   for (const name of PASSED_ON) {
     process.on(name, () => {
       // What is typed at a terminal reaches everybody in front of it, the agent too.
-      if ((name === "SIGINT" || name === "SIGQUIT") && inForeground()) return;
+      if ((name === "SIGINT" || name === "SIGQUIT") && inForeground()) return keeper.over();
       keeper.signal(name, constants.signals[name]);
     });
   }

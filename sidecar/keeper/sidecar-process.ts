@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import type { Cage } from "../cage/cage.ts";
+import type { Held } from "../cage/words.ts";
 import { SMALL } from "../engine.ts";
 import type { KeeperConfig } from "./config.ts";
 import { isTerminal, relay } from "./talk.ts";
@@ -16,6 +17,8 @@ const PASSED = 4;
 export interface SidecarProcess {
   readonly pid: number;
   tell(message: FromKeeper): void;
+  /** What the next agent dials and looks up comes in by the listeners of that cage. */
+  listen(cage: Cage): void;
   /** As a shell tells it. */
   readonly exited: Promise<number>;
   /** Somebody stopped it on purpose (SIGSTOP, a debugger): that it says nothing is no evidence then. */
@@ -33,7 +36,7 @@ export function startSidecarProcess(
   running: number | null,
   onMessage: (message: FromSidecar) => void,
 ): SidecarProcess {
-  const sockets = [cage.transparent, ...cage.dns.map((d) => d.fd)];
+  const sockets = [cage.transparent, ...cage.dns.map(({ at }) => at)].map(({ fd }) => fd);
   const flags: Record<string, string> = {
     "--data": config.data,
     "--keys": config.keys,
@@ -45,6 +48,7 @@ export function startSidecarProcess(
     ...Object.fromEntries(
       cage.dns.map(({ type }, i) => [type === "udp4" ? "--dns" : "--dns6", `fd:${PASSED + 1 + i}`]),
     ),
+    "--restart": config.restart,
     ...(running === null ? {} : { "--running": `${running}` }),
   };
   const words = [...SMALL.flags, LAUNCHER, "sidecar", "--kept", ...Object.entries(flags).flat()];
@@ -61,10 +65,15 @@ export function startSidecarProcess(
       resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal]),
     );
   });
+  const send = (message: FromKeeper, socket?: Held): void => {
+    if (child.connected) child.send(message, socket as never, {}, () => {});
+  };
   return {
     pid: child.pid ?? 0,
-    tell(message) {
-      if (child.connected) child.send(message, () => {});
+    tell: send,
+    listen({ dns, transparent }) {
+      for (const { at, type } of dns) send({ say: "dns", type }, at);
+      send({ say: "transparent" }, transparent);
     },
     exited,
     isStopped: () => stateOf(child.pid ?? 0) === "T",

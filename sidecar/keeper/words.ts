@@ -1,9 +1,18 @@
-/** What a keeper and the sidecar that it started say to each other, as Node's messages between processes. */
+/**
+ * What a keeper and the sidecar that it started say to each other, as Node's messages between processes;
+ * `dns` and `transparent` come with the socket.
+ */
 
 export type FromKeeper =
   /** The agent was started, with this pid on the host. */
   | { readonly say: "started"; readonly pid: number }
-  /** It has ended, as a shell would tell it. */
+  /** It has ended, and another follows it. */
+  | { readonly say: "left" }
+  /** Another's look-ups will come in there: with what it dials. */
+  | { readonly say: "dns"; readonly type: "udp4" | "udp6" }
+  /** What another dials comes in there, and no more where it did before. */
+  | { readonly say: "transparent" }
+  /** It has ended, as a shell would tell it, and nothing follows. */
   | { readonly say: "ended"; readonly exit: number }
   /** A successor waits: let what is under way end, and go. */
   | { readonly say: "hand over" }
@@ -20,6 +29,8 @@ export type FromSidecar =
       readonly caFile: string;
       readonly bundleFile: string;
     }
-  /** To the agent. */
+  /** To the agent, for an end. */
   | { readonly say: "signal"; readonly name: NodeJS.Signals }
+  /** Another is to follow it, by leave of its policy. */
+  | { readonly say: "restart" }
   | { readonly say: "pong" };

@@ -14,6 +14,12 @@ const LOCALHOST: Record<number, Buffer> = {
   [TYPE.AAAA]: Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
 };
 
+/** A bound socket that look-ups come in by, as `Passed` tells of one. */
+export interface PassedDatagrams {
+  readonly at: { readonly fd: number };
+  readonly type: "udp4" | "udp6";
+}
+
 /** Told of look-ups that are evidence: what nobody asks, and what there is no room for. */
 export type Refused = (reason: Reason, detail: string) => void;
 
@@ -26,7 +32,7 @@ export class NameServer {
   readonly #names: Names;
   readonly #clock: Clock;
   readonly #refused: Refused;
-  readonly #sockets: Datagrams[] = [];
+  #sockets: readonly Datagrams[] = [];
 
   constructor(names: Names, clock: Clock, refused: Refused) {
     this.#names = names;
@@ -34,10 +40,14 @@ export class NameServer {
     this.#refused = refused;
   }
 
-  /** Takes over a bound socket. */
-  listen({ fd, type }: { fd: number; type: "udp4" | "udp6" }): void {
+  /** Takes over bound sockets, in place of those that it had. */
+  listen(passed: readonly PassedDatagrams[]): void {
+    this.close();
+    this.#sockets = passed.map((one) => this.#open(one));
+  }
+
+  #open({ at, type }: PassedDatagrams): Datagrams {
     const socket = createSocket(type);
-    this.#sockets.push(socket);
     socket.on("message", (message, { address, port }) => {
       const answer = this.answer(message);
       // Who asked may be gone; it asks again.
@@ -45,7 +55,8 @@ export class NameServer {
     });
     // What an answer runs into, such as who asked being gone, is of no use to anybody.
     socket.on("error", () => {});
-    socket.bind({ fd });
+    socket.bind(at);
+    return socket;
   }
 
   /** A connection on which look-ups come one after the other, each behind its length (RFC 7766). */

@@ -14,7 +14,7 @@ import { native } from "../../src/native/crypto.ts";
 import { idGenerator } from "../../src/native/ids.ts";
 import type { Jump, SteadyClock } from "../../src/native/steady-clock.ts";
 import { Drift } from "../agent/drift.ts";
-import type { SupervisedAgent } from "../agent/supervised.ts";
+import type { Attended } from "../agent/launch.ts";
 import type { AuthorityHolder } from "../gate/authority.ts";
 import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { Latch } from "../identity/latch.ts";
@@ -48,7 +48,7 @@ export interface GovernorParts {
   readonly manifestHash: Uint8Array;
   /** manifest_hash of the agent's files as they are now. Rejects when they cannot be measured. */
   readonly measure: () => Promise<Uint8Array>;
-  readonly agent: () => SupervisedAgent | null;
+  readonly agent: () => Attended | null;
   /** Whether the agent could go round the sidecar. */
   readonly enforcement: HeartbeatBody["enforcement"];
   /** What must be kept cannot be: nothing more may be promised. */

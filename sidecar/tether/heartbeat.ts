@@ -2,7 +2,7 @@ import type { Infer } from "../../src/domain/canonical.ts";
 import type { HeartbeatBody, Novelty } from "../../src/domain/heartbeat.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import type { Verified } from "../../src/domain/signed.ts";
-import type { SupervisedAgent } from "../agent/supervised.ts";
+import type { Attended } from "../agent/launch.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
 
 /** What a beat is made of, read at one moment. The agent has no part in it. */
@@ -17,7 +17,7 @@ export interface BeatFacts {
   /** Until the next beat. */
   readonly dueInUs: number;
   readonly loopLagUs: number;
-  readonly agent: SupervisedAgent | null;
+  readonly agent: Attended | null;
   readonly enforcement: HeartbeatBody["enforcement"];
   readonly ledger: WorkLedger;
   readonly novelty: Infer<typeof Novelty>;

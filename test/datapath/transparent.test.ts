@@ -30,12 +30,11 @@ beforeEach(async () => {
   const at = listener as unknown as { fd: number };
   names.set("127.0.0.3", "echo.localhost");
   const transparent = {
-    at,
     nameOf: (address: string) => names.get(address) ?? null,
     onLookup() {},
   };
   rig = await openRig({ transparent });
-  await rig.stack.takeOver();
+  await rig.stack.takeOver(at);
 });
 afterEach(async () => {
   await rig.close();

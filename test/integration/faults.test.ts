@@ -1,5 +1,7 @@
+import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import type { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
+import { lacks } from "../skips.ts";
 import { ask } from "./calls.ts";
 import { type RunningSidecar, type SidecarProcess, World } from "./rig.ts";
 
@@ -47,13 +49,13 @@ afterEach(async () => {
 });
 
 /** The pid of the agent that was started last, once there have been so many. */
-async function agentPid(starts = 1): Promise<number> {
+async function agentPid(starts = 1, log = patient.log): Promise<number> {
   let from = 0;
   for (let n = 1; n < starts; n++) {
-    await patient.log.until("agent started", { from });
-    from = patient.log.said.findIndex((s, i) => i >= from && s.event === "agent started") + 1;
+    await log.until("agent started", { from });
+    from = log.said.findIndex((s, i) => i >= from && s.event === "agent started") + 1;
   }
-  const { facts } = await patient.log.until("agent started", { from });
+  const { facts } = await log.until("agent started", { from });
   const pid = Number(facts.pid);
   // A signal to 0 would be one to ourselves.
   if (!(pid > 1)) throw new Error("the agent has no pid");
@@ -61,8 +63,8 @@ async function agentPid(starts = 1): Promise<number> {
 }
 
 /** How its state changed, each following from what it cites. */
-const path = async (): Promise<string[]> => {
-  const all = await world.history(patient.ready.instanceId);
+const path = async (instanceId = patient.ready.instanceId): Promise<string[]> => {
+  const all = await world.history(instanceId);
   return all.map((t) => `${t.to} ${t.condition === "UNSPECIFIED" ? t.cause : t.condition}`);
 };
 const HEALED = [
@@ -82,6 +84,37 @@ test("an agent that was killed is started again, and keeps running; one that han
   expect(await agentPid(3)).not.toBe(hung);
   expect(await path()).toEqual(HEALED);
 });
+
+test.skipIf(lacks("cage"))(
+  "a sealed agent that was killed or hangs is started again, in a cage of its own that the same sidecar serves",
+  async () => {
+    const [data, manifest] = [join(world.folder, "sealed"), join(world.agentFolder, "dragon.yaml")];
+    const own = ["--data", data, "--keys", `${data}.keys`, "--token", await world.token()];
+    const measured = ["--manifest", manifest, "--folder", world.agentFolder];
+    const agent = "echo > /dev/tcp/agent-$RANDOM.test/80; exec sleep 600";
+    const words = [...own, ...measured, "--restart", "always", "--", "/bin/bash", "-c", agent];
+    const { log } = world.dragons("keeper", ...words);
+    const started = async (starts: number): Promise<number> => {
+      const from = log.now;
+      const pid = await agentPid(starts, log);
+      // What it dials by name comes to the sidecar.
+      await log.until("denied", { from });
+      return pid;
+    };
+    const first = await started(1);
+    const { facts } = await log.until("accepting calls");
+    const instanceId = `${facts.instance}`;
+    process.kill(first, "SIGKILL");
+    const hung = await started(2);
+    process.kill(hung, "SIGSTOP");
+    expect(await started(3)).not.toBe(hung);
+    expect(log.said.filter(({ event }) => event === "accepting calls")).toHaveLength(1);
+    const healed = world.watch({ instanceId });
+    await healed.until("recovery", (o) => o.state === "RUNNING");
+    healed.close();
+    expect(await path(instanceId)).toEqual(HEALED);
+  },
+);
 
 test("an agent that does two things by turns for ever is restarted", async () => {
   const looping = await agentPid();

@@ -248,7 +248,7 @@ export class World {
   }
 
   /** The organism's state as operators see it, and every change of it. Closed with the world. */
-  watch({ instanceId }: SidecarReady): OrganismWatch {
+  watch({ instanceId }: Pick<SidecarReady, "instanceId">): OrganismWatch {
     const watch = new OrganismWatch(this.operator, instanceId);
     this.#open.push(() => watch.close());
     return watch;

@@ -102,7 +102,6 @@ const rig = await openRig(
   {
     proxy: null,
     transparent: {
-      at: { fd: cage.transparent },
       nameOf: (address) => names.nameOf(address),
       onLookup: (socket) => lookups.accept(socket),
     },
@@ -113,8 +112,8 @@ const rig = await openRig(
   leaseFrom(systemClock.nowUs()),
   decide,
 );
-await rig.stack.takeOver();
-for (const socket of cage.dns) lookups.listen(socket);
+await rig.stack.takeOver(cage.transparent);
+lookups.listen(cage.dns);
 const told = { canary, planted, keys: scratch, sidecar: process.pid };
 const started = await cage.start(
   { files: {}, snapshot: [] },

@@ -24,7 +24,7 @@ if ("lacking" in means) throw new Error(means.why);
 const { cwd, scratch, yaml } = options;
 const copies = join(scratch, "snapshot");
 const snapshot =
-  yaml === "" ? [] : await takeSnapshot((await measure(cwd, yaml)).manifest, cwd, copies);
+  yaml === "" ? [] : (await takeSnapshot((await measure(cwd, yaml)).manifest, cwd, copies)).paths;
 // Somebody writes to the originals as soon as they were read.
 for (const path of snapshot) appendFileSync(path, "echo written later\n");
 const cage = await openCage({
@@ -44,7 +44,7 @@ if ("lacking" in cage) throw new Error(cage.why);
 
 const names = new Names(join(scratch, "names"));
 const lookups = new NameServer(names, systemClock, () => {});
-for (const socket of cage.dns) lookups.listen(socket);
+lookups.listen(cage.dns);
 const server = createServer((socket) => {
   if (socket.localPort === 53) return lookups.accept(socket);
   const address = (socket.localAddress as string).replace(/^::ffff:/, "");
@@ -56,7 +56,7 @@ const server = createServer((socket) => {
     );
   });
 });
-server.listen({ fd: cage.transparent });
+server.listen(cage.transparent);
 await once(server, "listening");
 const started = await cage.start(
   { files: {}, snapshot },

@@ -143,12 +143,6 @@ export function parse(
   if (restart === undefined) {
     throw new Failure(EXIT.usage, `--restart: ${values.restart} is none of ${RESTARTS.join(", ")}`);
   }
-  if (sealed && restart !== "never") {
-    throw new Failure(
-      EXIT.usage,
-      "--restart: a cage is made for one start of an agent; start the run again, or say --contain off",
-    );
-  }
   const wanted = {
     manifest: values.manifest ?? null,
     allow: (values.allow ?? []).map(parseAllow),
@@ -262,11 +256,10 @@ export async function board(
     "--manifest": file,
     "--folder": folder,
     "--goal": wanted.goal,
+    "--restart": wanted.restart,
   };
   const own = Object.entries(flags).flat();
-  const more = wanted.sealed
-    ? cageFlags(context, wanted)
-    : ["--proxy", "127.0.0.1:0", "--restart", wanted.restart];
+  const more = wanted.sealed ? cageFlags(context, wanted) : ["--proxy", "127.0.0.1:0"];
   return { data: aboard.data, args: [...own, ...more, "--", ...wanted.command] };
 }
 
