@@ -64,6 +64,10 @@ export const CHECKS = {
   OPEN_INTENTS: { number: 41, says: "every intent is closed or listed as open" },
   REFERENCED: { number: 42, says: "everything in the pack is cited by something" },
   HISTORY: { number: 43, says: "each change of state follows from what it cites, decided anew" },
+  RECORDED: {
+    number: 44,
+    says: "each lease and change of state stands in the control plane's own ledger too",
+  },
 } as const;
 export type CheckName = keyof typeof CHECKS;
 

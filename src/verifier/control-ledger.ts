@@ -1,15 +1,14 @@
 import { equal, toHex } from "../domain/bytes.ts";
 import { leafHash } from "../domain/chain.ts";
-import { openNote, parseCheckpoint } from "../domain/checkpoint.ts";
 import { DIRECTIVE } from "../domain/directive.ts";
 import { DOCK } from "../domain/dock.ts";
 import { GENESIS, GenesisBody, verifyControlGenesis } from "../domain/genesis.ts";
 import { GRANT } from "../domain/grant.ts";
+import { HEARTBEAT } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { controlLedgerKey, KEYSET, type KeysetBody } from "../domain/keyset.ts";
-import { LEASE, type LeaseBody } from "../domain/lease.ts";
+import { LEASE } from "../domain/lease.ts";
 import { ManifestBody } from "../domain/manifest.ts";
-import type { TreeHead } from "../domain/merkle.ts";
 import { PAYLOAD_FIELDS } from "../domain/payload.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import { RecordBody } from "../domain/record.ts";
@@ -22,6 +21,7 @@ import { passed, placeProblem, readEntry } from "./entry.ts";
 import { Flags } from "./flags.ts";
 import { ReceiptFrame } from "./pack.ts";
 import { type Disclosed, openPayload } from "./payload.ts";
+import { type Compared, Recorded } from "./recorded.ts";
 import {
   type Given,
   type Preamble,
@@ -37,8 +37,8 @@ export interface ControlLedger extends Section {
   readonly role: "CONTROL";
   readonly keysets: number;
   readonly keyset: KeysetBody;
-  /** Of each head that a checkpoint of another section shows, the seq of the record that has it; 0: none yet. */
-  readonly recorded: Map<string, number>;
+  /** What it has of the sections before it. */
+  readonly recorded: Recorded;
 }
 
 /** One thing that the control plane recorded. */
@@ -49,39 +49,6 @@ export interface ProvenRecord {
   /** null: withheld. */
   readonly record: RecordBody | null;
   readonly artifact: Uint8Array | null;
-}
-
-const headKey = (ledger: string, { size, root }: TreeHead): string =>
-  `${ledger}/${size}/${toHex(root)}`;
-
-/** What is recorded as a head is a note; of one that is none, nothing is remembered. */
-function remember(
-  { recorded, line: { crypto } }: ControlLedger,
-  seq: number,
-  { record, artifact }: Pick<ProvenRecord, "record" | "artifact">,
-): void {
-  if (record?.what !== "head" || artifact === null) return;
-  const note = new TextDecoder().decode(artifact);
-  const head = parseCheckpoint(note.slice(0, note.indexOf("\n\n") + 1));
-  // Nobody's signature counts here: that it is a note at all is what is asked.
-  const opened = openNote(crypto, note, []);
-  if (isInvalid(head) || (isInvalid(opened) && opened.code === "E_ENCODING")) return;
-  const key = headKey(toHex(head.ledgerId), head);
-  if (recorded.get(key) === 0) recorded.set(key, seq);
-}
-
-/**
- * Whether a witnessed head of the control plane's ledger covers the record of another ledger's head: who
- * witnesses that ledger has seen, by its root, every head that was recorded in it.
- */
-export function isRecordedUnder(
-  control: ControlLedger,
-  witnessedSize: number,
-  ledger: string,
-  head: TreeHead,
-): boolean {
-  const seq = control.recorded.get(headKey(ledger, head)) ?? 0;
-  return seq > 0 && seq <= witnessedSize;
 }
 
 /** Whether a genesis says that it is the control plane's. What does not decode is judged as a work ledger's. */
@@ -103,11 +70,7 @@ const FOREIGN = [
 ] as const satisfies readonly (keyof Preamble)[];
 
 /** Checks 3, 7 and 12, and every head pinned: those of checkpoints, and those in the leases of earlier sections. */
-export function openControl(
-  given: Given,
-  leases: readonly Pick<Verified<LeaseBody>, "body">[],
-  others: readonly Section[] = [],
-): ControlLedger | Break {
+export function openControl(given: Given, others: readonly Compared[]): ControlLedger | Break {
   const { crypto, frames, root, trust } = given;
   const keysets = proveKeysets(crypto, frames.KEYSET, root);
   if (isBroken(keysets)) return keysets;
@@ -133,10 +96,10 @@ export function openControl(
     heads,
     keysets: keysets.size,
     keyset: keyset.body,
-    recorded: new Map(others.flatMap((o) => o.heads.map((h) => [headKey(o.id, h), 0]))),
+    recorded: new Recorded(crypto, others),
   };
   if (line.firstSeq > 1) line.signers = everSigner(ledger.keyset);
-  for (const { body } of leases) {
+  for (const { body } of others.flatMap((o) => o.leases)) {
     if (body.controlSize === 0) continue;
     const who = `lease ${body.leaseId}`;
     const pin = { size: body.controlSize, root: body.controlRoot };
@@ -187,7 +150,8 @@ export function proveRecord(ledger: ControlLedger, frame: Uint8Array): ProvenRec
   if (forked !== null) return forked;
   passed(line, entry, hash, disclosed.openMask);
   follow(ledger, contents);
-  remember(ledger, header.seq, contents);
+  const { record, artifact } = contents;
+  if (record !== null && artifact !== null) ledger.recorded.take(header.seq, { record, artifact });
   return { header, hash, disclosed, ...contents };
 }
 
@@ -238,6 +202,7 @@ const KINDS: Partial<Record<RecordBody["what"], SignedKind<unknown>>> = {
   revocation: REVOCATION,
   transition: TRANSITION,
   directive: DIRECTIVE,
+  heartbeat: HEARTBEAT,
 };
 
 /** What was recorded, as far as it is shown: facts in the action, the thing itself in the outcome. */

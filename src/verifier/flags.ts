@@ -26,12 +26,14 @@ export const FLAGS = {
   OTHER_MANIFEST: "a boot or a denial measured another manifest than the ledger was born with",
   REVOCATION_NOT_SHOWN: "not all revocations are shown",
   USED_AFTER_REVOCATION: "acted after a revocation took effect that had not reached it yet",
+  UNRECORDED: "a lease that stands in no open record of the control plane's ledger",
+  STATES_DIFFER: "the changes of state shown are not those that the control plane's ledger has",
   UNKNOWN_SIGNER: "a note carries a line by a key that nobody vouches for",
   KNOWN_HEAD_UNUSED: "the head held by the auditor is of a ledger that is not in the pack",
 } as const;
 export type FlagName = keyof typeof FLAGS;
 
-/** `at` are inclusive ranges of seqs (intent numbers for OPEN_INTENT), ascending; none: the pack. */
+/** `at` are inclusive ranges of seqs (of intents for OPEN_INTENT, of leases for UNRECORDED), ascending; none: the pack. */
 export interface Flag {
   readonly flag: FlagName;
   readonly ledger: string;
@@ -71,6 +73,10 @@ export class Flags {
       if (erased.at(i) !== 0) this.raise("ERASED", firstSeq + i);
       if ((open.at(i) | erased.at(i)) !== ALL_FIELDS) this.raise("WITHHELD", firstSeq + i);
     }
+  }
+
+  has(flag: FlagName): boolean {
+    return this.#open.has(flag);
   }
 
   /** For a flag that is a number and not a place: UNANCHORED_TAIL:n. */

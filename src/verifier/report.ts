@@ -1,12 +1,11 @@
-import { equal, toHex } from "../domain/bytes.ts";
-import { type Agreement, retrace } from "../domain/history.ts";
-import { manifestLabel } from "../domain/manifest.ts";
+import { toHex } from "../domain/bytes.ts";
+import type { Agreement } from "../domain/history.ts";
 import type { Bracket } from "./brackets.ts";
 import { type CosignedHead, isWitnessed } from "./checkpoints.ts";
 import { type Break, CHECKS, type CheckCode, type CheckName } from "./checks.ts";
-import { isRecordedUnder } from "./control-ledger.ts";
+import type { ControlLedger } from "./control-ledger.ts";
 import type { Flag, Flags } from "./flags.ts";
-import { type Inactivity, idleTimes } from "./inactivity.ts";
+import type { Inactivity } from "./inactivity.ts";
 import type { WorkLedger } from "./ledger.ts";
 import type { Salvage } from "./salvage.ts";
 import { saysWhat } from "./sentences.ts";
@@ -14,6 +13,7 @@ import type { Counts, Tally } from "./tally.ts";
 import type { TrustFile } from "./trust-file.ts";
 import type { Ledger } from "./verify.ts";
 import type { Supposition, WhatIf } from "./what-if.ts";
+import { NO_WORK, workReport } from "./work-report.ts";
 
 /** Never a bare "valid": how much is proven is part of the answer. */
 export type Verdict = "BROKEN" | "INTACT" | "PROVEN" | "ANCHORED" | "WITNESSED";
@@ -133,6 +133,8 @@ export interface LeaseReport {
   readonly notBeforeUs: number;
   readonly notAfterUs: number;
   readonly headSize: number;
+  /** The seq at which the control plane's ledger has it; 0: in no open record of this pack. */
+  readonly recordedSeq: number;
 }
 export interface StateReport {
   readonly atUs: number;
@@ -140,6 +142,8 @@ export interface StateReport {
   readonly to: string;
   readonly cause: string;
   readonly condition: string;
+  /** See LeaseReport. */
+  readonly recordedSeq: number;
 }
 
 export interface HistoryReport {
@@ -240,10 +244,15 @@ function checkLines(
     if (name === "HISTORY") return historyLine(reports, fault);
     const held = name === "HEADS" ? heads : name === "INTENT_CHAIN" ? intents : tally.of(name);
     const untouched = fault ? "NOT REACHED" : "NOT CHECKABLE OFFLINE";
-    const status = fault?.check === name ? "FAIL" : held > 0 ? "PASS" : untouched;
+    const failed = fault?.check === name || (name === "RECORDED" && ledgers.some(isUnrecorded));
+    const status = failed ? "FAIL" : held > 0 ? "PASS" : untouched;
     return { number, name, says, status, held };
   });
 }
+
+/** Breaks nothing either: a crash may cost the control plane a record of what it had signed and told. */
+const isUnrecorded = ({ line: { flags } }: Ledger): boolean =>
+  flags.has("UNRECORDED") || flags.has("STATES_DIFFER");
 
 /** The one check that breaks nothing: what a control plane recorded of states is its own word. */
 function historyLine(ledgers: readonly LedgerReport[], fault: Break | null): CheckLine {
@@ -257,25 +266,39 @@ function historyLine(ledgers: readonly LedgerReport[], fault: Break | null): Che
   return { number, name: "HISTORY", says, status, held };
 }
 
-/** Whether witnesses have seen a head through the control plane's ledger, in which it is recorded. */
-function isWitnessedBeside(head: CosignedHead, id: string, { ledgers, trust }: Findings): boolean {
-  return ledgers.some((control) => {
-    if (control.role !== "CONTROL") return false;
-    const seen = control.heads.filter((h) => h.size <= control.line.tree.size);
-    const sizes = seen.filter((h) => isWitnessed(h, trust)).map((h) => h.size);
-    return isRecordedUnder(control, Math.max(0, ...sizes), id, head);
+/** The control plane's own ledger; null: the pack does not show it. */
+const controlOf = ({ ledgers }: Findings): ControlLedger | null =>
+  ledgers.find((l): l is ControlLedger => l.role === "CONTROL") ?? null;
+
+/**
+ * Heads of a ledger that others signed: in checkpoints of its own, or by what the control plane recorded of it
+ * under a checkpoint of the control plane's ledger.
+ */
+function headsOf({ heads, id, role }: Ledger, found: Findings): CosignedHead[] {
+  const control = controlOf(found);
+  if (control === null || role === "CONTROL") return [...heads];
+  const { trust } = found;
+  const under = control.heads.filter((h) => h.size <= control.line.tree.size);
+  const recorded = control.recorded.headsOf(id).flatMap(({ seq, size, root }) => {
+    const over = under.filter((h) => h.size >= seq).sort((a, b) => a.size - b.size);
+    const by = over.find((h) => isWitnessed(h, trust)) ?? over[0];
+    return by === undefined ? [] : [{ ...by, size, root }];
   });
+  // Of two that are alike, the ledger's own tells more: it comes last.
+  return [...recorded, ...heads];
 }
 
 function ledgerReport(ledger: Ledger, found: Findings): LedgerReport {
   const { trust, tally, fault, nowUs } = found;
-  const { line, heads, id, role } = ledger;
-  const met = heads.filter((h) => h.size >= line.firstSeq && h.size <= line.tree.size);
+  const { line, id, role } = ledger;
+  const met = headsOf(ledger, found)
+    .filter((h) => h.size >= line.firstSeq && h.size <= line.tree.size)
+    .filter((h) => h.cosignedAtUs > 0 || isWitnessed(h, trust));
   const anchor = met.reduce<CosignedHead | null>(
     (a, h) => (h.size >= (a?.size ?? 0) ? h : a),
     null,
   );
-  const witnessed = met.some((h) => isWitnessed(h, trust) || isWitnessedBeside(h, id, found));
+  const witnessed = met.some((h) => isWitnessed(h, trust));
   const whole =
     trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT";
   const singles = ledger.role === "WORK" ? ledger.singles : [];
@@ -301,104 +324,8 @@ function ledgerReport(ledger: Ledger, found: Findings): LedgerReport {
     },
     counts: tally.counts(id),
     headsBefore: line.tree.before,
-    ...(ledger.role === "WORK" ? workReport(ledger) : NO_WORK),
+    ...(ledger.role === "WORK" ? workReport(ledger, controlOf(found)) : NO_WORK),
   };
-}
-
-type WorkPart = Pick<
-  LedgerReport,
-  | "instanceId"
-  | "manifest"
-  | "manifestHash"
-  | "openIntents"
-  | "grants"
-  | "leases"
-  | "states"
-  | "heartbeats"
-  | "history"
-  | "idle"
-  | "brackets"
-  | "hiddenAtMostUs"
->;
-
-const NO_WORK: WorkPart = {
-  instanceId: "",
-  manifest: "",
-  manifestHash: "",
-  openIntents: [],
-  grants: [],
-  leases: [],
-  states: [],
-  heartbeats: 0,
-  history: { agreement: "NONE", whole: true, objections: [] },
-  idle: [],
-  brackets: [],
-  hiddenAtMostUs: 0,
-};
-
-function workReport(ledger: WorkLedger): WorkPart {
-  const { genesis, manifest, grants } = ledger.line.authority;
-  const leases = ledger.line.leases.all();
-  return {
-    instanceId: genesis.body.instanceId,
-    manifest: manifestLabel(manifest),
-    manifestHash: toHex(genesis.body.manifestHash),
-    openIntents: ledger.openIntents.map((row) => ({
-      intentSeq: row.intentSeq,
-      receiptId: row.receiptId,
-      openedAtUs: row.openedAtUs,
-      leaseRef: toHex(row.leaseRef),
-      claimCommitment: toHex(row.claimCommitment),
-    })),
-    grants: [...grants.values()].map(({ body, ref, signed }) => ({
-      grantId: body.grantId,
-      ref: toHex(ref),
-      purpose: body.purpose,
-      signedBy: signed.signatures.map((s) => toHex(s.key)),
-    })),
-    leases: leases.map(({ body, ref }) => ({
-      leaseId: body.leaseId,
-      ref: toHex(ref),
-      leaseSeq: body.leaseSeq,
-      grantRef: toHex(body.grantRef),
-      scopes: body.scopes.map((s) => s.name),
-      notBeforeUs: body.notBeforeUs,
-      notAfterUs: body.notAfterUs,
-      headSize: body.headSize,
-    })),
-    states: ledger.transitions.map(({ body }) => ({
-      atUs: body.atUs,
-      from: body.from,
-      to: body.to,
-      cause: body.cause,
-      condition: body.condition,
-    })),
-    heartbeats: ledger.heartbeats.length,
-    history: decidedAgain(ledger),
-    idle: idleTimes(ledger.heartbeats, ledger.heads),
-    brackets: ledger.brackets.all(),
-    hiddenAtMostUs:
-      2 * leases.reduce((t, { body }) => Math.max(t, body.notAfterUs - body.notBeforeUs), 0),
-  };
-}
-
-/** The states once more, from the beats that they cite and the grant of the dock. */
-function decidedAgain({ line, transitions, heartbeats }: WorkLedger): HistoryReport {
-  const { genesis, docks, grants } = line.authority;
-  const beats = new Map(heartbeats.map((h) => [toHex(h.ref), h.body]));
-  const dock = docks.get(toHex(genesis.body.dockRef));
-  const grant = dock && grants.get(toHex(dock.body.grantRef));
-  const { manifestHash } = genesis.body;
-  const { agreement, whole, moments } = retrace({
-    transitions: transitions.map((t) => t.body),
-    beat: (ref) => beats.get(toHex(ref)) ?? null,
-    origin: (id) =>
-      grant && equal(id, genesis.ref) ? { manifestHash, liveness: grant.body.liveness } : null,
-  });
-  const objections = moments
-    .filter((m) => m.agreement !== "AGREES")
-    .map(({ transition, why }) => ({ atUs: transition.atUs, to: transition.to, why }));
-  return { agreement: moments.length === 0 ? "NONE" : agreement, whole, objections };
 }
 
 function raiseTail(

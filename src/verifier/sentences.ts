@@ -62,7 +62,7 @@ function supposed({ whatIf }: Omit<Report, keyof Said>): string[] {
   ];
 }
 
-function stateLines({ history, states, idle, brackets }: LedgerReport): string[] {
+function stateLines({ history, leases, states, idle, brackets }: LedgerReport): string[] {
   const lines: string[] = [];
   const [worst] = history.objections;
   if (history.agreement === "AGREES")
@@ -70,6 +70,11 @@ function stateLines({ history, states, idle, brackets }: LedgerReport): string[]
   else if (worst !== undefined)
     lines.push(
       `${history.objections.length} of its ${states.length} changes of state ${history.agreement === "DIFFERS" ? "do not follow from what they cite" : "cannot be decided anew"}; the first, to ${worst.to} at ${time(worst.atUs)}: ${worst.why}.`,
+    );
+  const noted = [...leases, ...states].filter((x) => x.recordedSeq > 0).length;
+  if (noted > 0 && noted === leases.length + states.length)
+    lines.push(
+      `The control plane's ledger has each of its ${plural(leases.length, "lease")} and ${plural(states.length, "change")} of state.`,
     );
   const [longest] = idle.toSorted((a, b) => b.untilUs - b.fromUs - (a.untilUs - a.fromUs));
   if (longest !== undefined) {

@@ -160,6 +160,7 @@ export class Tally {
   closed(ledger: Ledger): void {
     if (ledger.role === "CONTROL") {
       this.add("TAIL");
+      this.add("RECORDED", ledger.recorded.compare(ledger.line.firstSeq));
       return;
     }
     this.add("REFERENCED");

@@ -14,6 +14,7 @@ import { Flags } from "./flags.ts";
 import { addOpenIntent, closeLedger, openLedger, type WorkLedger } from "./ledger.ts";
 import { decodeFrame, FRAME_KINDS, type Frame, PackError, PackHeader, readFrames } from "./pack.ts";
 import { type Proven, proveReceipt } from "./receipts.ts";
+import type { Compared } from "./recorded.ts";
 import { type Report, writeReport } from "./report.ts";
 import { readOn, type Salvage } from "./salvage.ts";
 import { addLeaves, newPreamble, type Preamble } from "./section.ts";
@@ -195,7 +196,7 @@ class Reading {
     if (isBroken(root)) return root;
     const given = { crypto: this.#crypto, frames: preamble, root, trust: this.#options.trust };
     const ledger = isControl(preamble.GENESIS)
-      ? openControl(given, this.ledgers.flatMap(leasesOf), this.ledgers)
+      ? openControl(given, this.ledgers.flatMap(comparedOf))
       : openLedger(given);
     if (isBroken(ledger)) return ledger;
     if (this.ledgers.some((l) => l.id === ledger.id)) {
@@ -278,7 +279,15 @@ class Reading {
   }
 }
 
-const leasesOf = (ledger: Ledger) => (ledger.role === "WORK" ? ledger.line.leases.all() : []);
+/** What the control plane's ledger is asked about. */
+function comparedOf(ledger: Ledger): Compared[] {
+  if (ledger.role === "CONTROL") return [];
+  const { id, line, transitions, heartbeats } = ledger;
+  const leases = line.leases.all();
+  const pinned = leases.map(({ body }) => ({ size: body.headSize, root: body.headRoot }));
+  const heads = [...ledger.heads, ...pinned, ...heartbeats.map(({ body }) => body)];
+  return [{ id, flags: line.flags, heads, leases, transitions }];
+}
 
 const outOfPlace = ({ kind, offset }: Frame): Break =>
   broken("FRAMES", "E_PACK_ORDER", 0, `byte ${offset}: ${kind} does not belong there`);

@@ -60,7 +60,7 @@ export function keyOf(name: string): Signer & { seed: Uint8Array } {
 
 const hashOf = (name: string): Uint8Array => crypto.sha256(new TextEncoder().encode(name));
 /** A UUIDv7 that counts. */
-const uuid = (n: number): string =>
+export const uuid = (n: number): string =>
   `0193${n.toString(16).padStart(8, "0")}7${"0".repeat(3)}8${n.toString(16).padStart(15, "0")}`;
 
 const receiptIdOf = (n: number): string => `rcp_${uuid(n)}`;

@@ -4,6 +4,7 @@ import { cosignCheckpoint, signCheckpoint } from "../../src/domain/checkpoint.ts
 import { DOCK } from "../../src/domain/dock.ts";
 import { GENESIS, type GenesisBody } from "../../src/domain/genesis.ts";
 import { GRANT } from "../../src/domain/grant.ts";
+import { HEARTBEAT } from "../../src/domain/heartbeat.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { LEASE } from "../../src/domain/lease.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
@@ -65,13 +66,16 @@ export class ControlStory {
     this.rows.push({ seq: chained.seq, signed: encodeSigned(receipt), row });
   }
 
-  /** A lease that pins this ledger as it stands, and its record. */
-  async lease(): Promise<void> {
+  /** A lease that pins this ledger as it stands, and its record; `recorded`: whether it has one. */
+  async lease(recorded = true): Promise<void> {
     const { size, root } = this.ledger.head();
     await this.story.lease((b) => ({ ...b, controlSize: size, controlRoot: root }));
     const { signed } = this.story.leases.at(-1) as { signed: SignedBytes };
-    await this.record({ what: "lease", artifact: verified(LEASE, signed) });
+    if (recorded) await this.record({ what: "lease", artifact: verified(LEASE, signed) });
   }
+
+  recordBeat = (signed: SignedBytes): Promise<void> =>
+    this.record({ what: "heartbeat", artifact: verified(HEARTBEAT, signed) });
 
   recordTransition = (signed: SignedBytes): Promise<void> =>
     this.record({ what: "transition", artifact: verified(TRANSITION, signed) });

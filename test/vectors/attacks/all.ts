@@ -8,6 +8,7 @@ import { KEYS } from "./keys.ts";
 import { KEYSETS } from "./keysets.ts";
 import { LEASES } from "./leases.ts";
 import { LIMITS } from "./limits.ts";
+import { RECORDED } from "./recorded.ts";
 import { SCOPE, TIME } from "./scope.ts";
 import { TENANTS, TRANSITIONS } from "./tenants.ts";
 
@@ -27,4 +28,5 @@ export const ATTACKS: readonly AttackCase[] = [
   ...DISCLOSURE,
   ...TENANTS,
   ...TRANSITIONS,
+  ...RECORDED,
 ];

@@ -53,4 +53,5 @@ export const TABLE: readonly string[] = [
   "more than what it was cut from allows",
   "names that are not in their one normal form",
   "an intent without its end, or an end without its intent",
+  "something that the control plane signed and never recorded, or recorded and is not shown",
 ];

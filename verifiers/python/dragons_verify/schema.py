@@ -55,7 +55,7 @@ receipt: 1 version u32, 2 receipt_id str, 3 tenant_id str, 4 ledger_id hash, 5 s
     21 refers_to hash, 22 redacted_mask u32, 23 would_deny REASONS,
     24 spent_bytes u64
 
-record: 1 version u32, 2 what keyset|manifest|grant|dock|genesis|lease|revocation|transition|directive|head|equivocation|alarm,
+record: 1 version u32, 2 what keyset|manifest|grant|dock|genesis|lease|revocation|transition|directive|head|equivocation|alarm|heartbeat,
     3 actor hash, 4 method str, 5 request_id str
 
 goal: 1 version u32, 2 purpose str, 3 goal str, 4 traceparent str

@@ -3,10 +3,11 @@
 from types import SimpleNamespace
 
 from . import crypto, decide, limits
-from .artifacts import checkpoint, frames
+from .artifacts import frames
 from .authority import Authority, is_id
 from .canonical import Broken, decode
 from .chain import Heads, Intents, Tree, included
+from .recorded import Recorded
 
 NAMES = {
     1: "FRAMES", 2: "TENANT", 3: "KEYSET", 4: "MANIFEST", 5: "GRANT", 6: "DOCK", 7: "GENESIS",
@@ -15,7 +16,7 @@ NAMES = {
     24: "CHAIN", 25: "ID", 26: "TIME", 27: "SHAPE", 28: "RECEIPT_MANIFEST", 29: "COVERAGE",
     30: "PAYLOAD", 31: "CONTENT", 32: "CLAIM", 33: "DECISION", 34: "INTENT", 35: "INTENT_CHAIN",
     36: "REFERENCE", 37: "HEADS", 38: "LIMITS", 39: "INCLUSION", 40: "TAIL", 41: "OPEN_INTENTS", 42: "REFERENCED",
-    43: "HISTORY",
+    43: "HISTORY", 44: "RECORDED",
 }  # fmt: skip
 BODIES = ("goal", "action", "evidence", "outcome", "claim")
 DECIDABLE = ("SCOPE_NOT_GRANTED", "CONDITION_FALSE", "CONDITION_UNEVALUABLE", "LIMIT_SPENT")
@@ -76,25 +77,20 @@ class Verifier:
                     raise Broken("E_PACK_EMPTY", "no ledger", 1, 0)
                 if len(self.ledgers) != expected:
                     raise Broken("E_PACK_TRUNCATED", f"{expected} ledgers were promised", 1)
-                self.witnessed_beside()
+                self.conclude()
             else:
                 self.section.take(kind, body)
         known = self.trust and self.trust.known
         if known and not any(s.known_used for s in self.ledgers):
             self.flag("KNOWN_HEAD_UNUSED", None)
 
-    def witnessed_beside(self):
-        """Who witnesses the control ledger has seen every head that is recorded in it."""
-        control = self.ledgers[-1]
-        quorum = self.trust.quorum if self.trust else 0
-        if not control.control or not quorum:
-            return
-        seen = max((c.size for c in control.checkpoints if len(c.witnesses) >= quorum), default=0)
-        noted = {head for seq, head in control.noted if head and seq <= seen}
-        for s in self.ledgers[:-1]:
-            covering = [c for c in s.checkpoints if c.size >= s.first]
-            if s.verdict == "ANCHORED" and any((c.origin, c.size, c.root) in noted for c in covering):
-                s.verdict = "WITNESSED"
+    def conclude(self):
+        """What only the whole pack tells: the control plane's ledger speaks of the others."""
+        control = self.ledgers[-1] if self.ledgers[-1].control else None
+        if control:
+            self.passed(44, control.recorded.compare(control.first))
+        for s in self.ledgers:
+            s.conclude(control if control is not s else None)
 
     def close(self):
         if self.section:
@@ -140,7 +136,8 @@ class Verifier:
         }
 
     def status(self, name, number, broken):
-        if broken and broken["check"] == name:
+        unrecorded = any(f in ("UNRECORDED", "STATES_DIFFER") for f, _, _ in self.flags)
+        if broken and broken["check"] == name or number == 44 and unrecorded:
             return "FAIL"
         if self.held[number]:
             return "PASS"
@@ -177,7 +174,7 @@ class Section:
         self.name, self.verdict, self.settled, self.known_used = "", "INTACT", False, False
         self.leaves, self.start, self.singles = [], 0, []
         self.tree, self.roots, self.intents, self.ids = Tree(), Heads(), None, set()
-        self.heartbeats, self.checkpoints = [], []
+        self.heartbeats, self.transitions, self.checkpoints = [], [], []
         self.hashes, self.missing, self.shown, self.closed = {}, {}, {}, set()
         self.cited, self.opened, self.head, self.first, self.last = set(), 0, None, 1, 0
         self.rows, self.before, self.begun, self.started = {}, 0, False, False
@@ -263,7 +260,7 @@ class Section:
             place = (b.intents_opened, b.intents_head, "E_HEARTBEAT_HEAD", b.size)
             self.intents.heads.expect(*place)
         elif kind == "TRANSITION":
-            self.a.transition(body)
+            self.transitions.append(self.a.transition(body).ref)
         else:
             c = self.a.checkpoint(body)
             self.checkpoints.append(c)
@@ -734,7 +731,6 @@ class Section:
         if self.singles:
             self.at(42, self.referenced)
             self.passed(42)
-            self.conclude()
             return
         if self.roots.claims:
             raise Broken(
@@ -745,7 +741,6 @@ class Section:
             )
         self.passed(40)
         self.intents_shown()
-        self.conclude()
 
     def intents_shown(self):
         for k in range(self.intents.base + 1, self.most() + 1):
@@ -768,25 +763,28 @@ class Section:
         if stray or set(a.grants) - grants or set(a.manifests) - manifests or len(a.docks) > 1:
             raise Broken("E_UNREFERENCED", "nothing cites it", index=0)
 
-    def conclude(self):
-        trust, covering = self.v.trust, [c for c in self.checkpoints if c.size >= self.first]
+    def conclude(self, control):
+        trust, heads = self.v.trust, self.checkpoints
         quorum = trust.quorum if trust else 0
-        witnessed = [c for c in covering if quorum and len(c.witnesses) >= quorum]
-        anchored = [c for c in covering if c.cosigned_us]
+        if control:
+            heads = control.recorded.heads_of(self, control.checkpoints, quorum) + heads
+        heads = [c for c in heads if self.first <= c.size <= self.tree.size]
+        witnessed = [c for c in heads if quorum and len(c.witnesses) >= quorum]
+        signed = [c for c in heads if c.cosigned_us or c in witnessed]
         if trust:
-            self.verdict = "WITNESSED" if witnessed else "ANCHORED" if anchored else "INTACT"
+            self.verdict = "WITNESSED" if witnessed else "ANCHORED" if signed else "INTACT"
         if self.singles:
             self.verdict = "PROVEN" if trust else "INTACT"
             self.flag("SINGLE", len(self.singles))
             self.hidden()
             return
-        top = max((c.size for c in witnessed + anchored), default=0)
+        anchor = max(reversed(signed), key=lambda c: c.size, default=None)
+        top = anchor.size if anchor else self.first - 1
         if self.first > 1 or self.tree.size > self.last:
             self.flag("RANGE", self.last - self.first + 1)
         if top < self.last:
-            self.flag("UNANCHORED_TAIL", self.last - max(top, self.first - 1))
-        newest = max((c.cosigned_us for c in self.checkpoints), default=0)
-        if trust and trust.max_age_us and newest and self.v.now_us - newest > trust.max_age_us:
+            self.flag("UNANCHORED_TAIL", self.last - top)
+        if anchor and trust and trust.max_age_us and self.v.now_us - anchor.cosigned_us > trust.max_age_us:
             self.flag("STALE_CHECKPOINT", None)
         self.hidden()
 
@@ -820,22 +818,13 @@ def is_control(data):
         return False
 
 
-def _head(note):
-    """Origin, size and root of a note that was recorded; None where it is none."""
-    try:
-        c = checkpoint(note)
-    except Broken:
-        return None
-    return c.origin, c.size, c.root
-
-
 class Control(Section):
     """The control plane's own ledger: section 12a."""
 
     control = True
 
     def prepare(self):
-        self.noted = []
+        self.recorded = Recorded(self.v.ledgers)
         for section in self.v.ledgers:
             for lease in section.a.leases.values():
                 b = lease.body
@@ -879,14 +868,14 @@ class Control(Section):
             self.signers = self.a.record_keys
             return len(data)
         what = decode("record", data["action"]).what
-        if what == "head":
-            self.noted.append((self.due, _head(data.get("outcome") or b"")))
         if what == "keyset":
             self.follow(data.get("outcome"))
         if "outcome" in data and what == "manifest":
             decode("manifest", data["outcome"])
         elif "outcome" in data and what in SIGNED:
             decode(what, decode("signedBytes", data["outcome"]).body)
+        if "outcome" in data:
+            self.recorded.take(self.due, what, data["outcome"])
         return len(data)
 
     def follow(self, keyset):
@@ -911,4 +900,4 @@ class Control(Section):
         pass
 
 
-SIGNED = "keyset grant dock genesis lease revocation transition directive".split()
+SIGNED = "keyset grant dock genesis lease revocation transition directive heartbeat".split()
