@@ -1,3 +1,4 @@
+import { openCage } from "../cage/cage.ts";
 import { findMeans, type Lacking } from "../cage/means.ts";
 import { isReserved } from "../cage/plan.ts";
 import { relay } from "./talk.ts";
@@ -6,10 +7,12 @@ const EXIT_USAGE = 64;
 const EXIT_CONFIG = 78;
 
 /**
- * Looks for what sealing takes, and tries nothing.
+ * Makes a cage with nobody in it, and takes it away again: namespaces may be forbidden although all
+ * that makes them is there, and nothing should be recorded for an agent that cannot be started.
+ *
  * @returns null, or the exit code of who cannot go on; why was said.
  */
-export function sealable(cwd: string, writable: readonly string[]): number | null {
+export async function sealable(cwd: string, writable: readonly string[]): Promise<number | null> {
   const reserved = writable.find(isReserved);
   if (reserved !== undefined) {
     relay(
@@ -23,7 +26,19 @@ export function sealable(cwd: string, writable: readonly string[]): number | nul
     );
   }
   const means = findMeans(process.env);
-  return "lacking" in means ? unsealable(means) : null;
+  if ("lacking" in means) return unsealable(means);
+  const cage = await openCage({
+    means,
+    view: { cwd, writable, hidden: [], shown: [], snapshot: null },
+    outside: [],
+    allowUnix: false,
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  if ("lacking" in cage) return unsealable(cage);
+  cage.kill();
+  await cage.exited;
+  cage.release();
+  return null;
 }
 
 /** What a command line says where an agent cannot be sealed, and its exit code. */

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -65,6 +65,8 @@ for line in sys.stdin:
 say("no more")
 sys.exit(7)
 `;
+
+const CAGED = "name: caged\nversion: v1\ncode: []\nconfig: []\nruntime: sh\ncapabilities: {}\n";
 
 let terminal: Terminal;
 let control: RunningControl;
@@ -238,6 +240,28 @@ test("where it cannot be sealed, nothing is recorded, and it is said what to typ
   expect(run.said).toMatch(/apt-get install .*bubblewrap/);
   expect(run.said).toContain("type --contain off");
 });
+
+test.skipIf(lacks("cage"))(
+  "where namespaces are forbidden it is found out before anything is recorded",
+  async () => {
+    const forbidden = terminal.path("forbidden");
+    await mkdir(forbidden);
+    // What bubblewrap says where it may not, and how it ends.
+    const said = "bwrap: No permissions to create a new namespace";
+    await writeFile(join(forbidden, "bwrap"), `#!/bin/sh\necho "${said}" >&2\nexit 1\n`, {
+      mode: 0o755,
+    });
+    await writeFile(join(forbidden, "dragon.yaml"), CAGED);
+    const words = ["--yes", "--manifest", join(forbidden, "dragon.yaml"), "--", "/bin/true"];
+    const run = new Run(words, { PATH: `${forbidden}:${PLAIN.PATH}` });
+    expect(await run.ended()).toBe(78);
+    expect(run.said).toContain(`a cage cannot be made: ${said}`);
+    const { out } = await terminal.dragons("manifest", "list", "-o", "json");
+    expect(out).not.toContain("caged");
+    expect((await terminal.dragons("grant", "list", "-o", "json")).out).not.toContain("caged");
+  },
+  60_000,
+);
 
 test("--rw takes a folder, and none of the kernel's", async () => {
   const reserved = new Run(["--rw", "/proc", "--", "true"]);

@@ -8,7 +8,7 @@ export const sidecar = async (args: readonly string[]): Promise<number> =>
 export const keeper = async (args: readonly string[]): Promise<number> =>
   (await import("../../../sidecar/keeper/main.ts")).keeperMain(args);
 
-/** null: an agent can be sealed here, as far as can be told without trying. Else why not was said. */
+/** null: an agent can be sealed here, as was tried. Else why not was said. */
 export const sealable = async (cwd: string, writable: readonly string[]): Promise<number | null> =>
   (await import("../../../sidecar/keeper/sealable.ts")).sealable(cwd, writable);
 
