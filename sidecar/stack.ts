@@ -88,7 +88,7 @@ export async function openStack(options: {
   const opaque = { gate, reach, clock };
   const httpUpstream = new HttpUpstream(clock, reach);
   const { servers, leasedLists } = config;
-  const asks = new McpAsks();
+  const asks = new McpAsks(gate);
   const httpServices = { gate, upstream: httpUpstream, clock, servers, leasedLists, asks };
   const http1: Http1Server = new Http1Server(
     httpServices,

@@ -1,15 +1,14 @@
 import {
   connectionsPerUpstreamMax,
-  cutBoundaryUs,
   messageBytesMax,
   replayBytesMax,
   replaysMax,
-  unaryGraceUs,
 } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import { bytesPassed } from "../engine.ts";
-import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
+import { CarriedAction } from "../gate/carried-action.ts";
+import type { Shape } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
 import { ByteQueue } from "../h2/byte-queue.ts";
@@ -41,13 +40,13 @@ export function respondOnly(stream: H2Stream, trailers: RawHeaders): void {
 
 /**
  * One call from its admission to its end. It ends in exactly one of these ways: the upstream's
- * trailers, its reset, our denial in mid-stream, the deadline, the client's reset; `#end` is the only
+ * trailers, its reset, our denial in mid-stream, the deadline, the client's reset; `end` is the only
  * door out, and opens once.
  *
  * Nothing waits here: what one side says is written to the other at once, and given back to the side
  * it came from when it has left. A reader that is slow is thereby felt by whoever writes to it.
  */
-export class GrpcCall implements StreamListener {
+export class GrpcCall extends CarriedAction implements StreamListener {
   readonly #down: H2Stream;
   readonly #raw: RawHeaders;
   /** Fields as they went to the upstream; none did yet. */
@@ -58,7 +57,6 @@ export class GrpcCall implements StreamListener {
   readonly #answered = new BodyMeter();
   readonly #askedMessages: MessageMeter;
   #answeredMessages: MessageMeter | null = null;
-  #permit: Permit | null = null;
   #askedToll: Toll | null = null;
   #answeredToll: Toll | null = null;
   #connection: Connection | null = null;
@@ -80,15 +78,13 @@ export class GrpcCall implements StreamListener {
   #endLeft = false;
   #answer: RawHeaders | null = null;
   #trailers: RawHeaders | null = null;
-  #cutting: Denial | null = null;
   /** A head has been given to the agent's stream. */
   #answering = false;
   #firstByteUs = 0;
-  #egressLastUs = 0;
   #deadline: Timer | null = null;
-  #ended = false;
 
   constructor(down: H2Stream, raw: RawHeaders, request: GrpcRequest, services: CallServices) {
+    super("GRPC", services.clock);
     this.#down = down;
     this.#raw = raw;
     this.#request = request;
@@ -102,24 +98,24 @@ export class GrpcCall implements StreamListener {
     this.#askedAll = noBody;
     const admitted = await gate.admit(this.#request);
     if ("denied" in admitted) {
-      this.#ended = true;
+      this.over = true;
       this.#early?.clear();
       respondOnly(this.#down, denialTrailers(admitted));
       return;
     }
-    this.#permit = admitted;
+    this.permit = admitted;
     this.#askedToll = new Toll(admitted, (chunk) => this.#toUpstream(chunk));
     this.#answeredToll = new Toll(admitted, (chunk) => this.#toAgent(chunk));
     if (this.#down.closed) {
       this.#clientGone();
       return;
     }
-    admitted.onCut((denial) => this.#cut(denial));
+    admitted.onCut((denial) => this.cut(denial));
     const { deadlineUs } = this.#request;
     if (deadlineUs !== 0) {
-      const left = deadlineUs - this.#services.clock.nowUs();
-      this.#deadline = this.#services.clock.after(Math.max(0, left), () =>
-        this.#deny("DEADLINE_EXCEEDED", "the call's own deadline passed"),
+      const left = deadlineUs - this.clock.nowUs();
+      this.#deadline = this.clock.after(Math.max(0, left), () =>
+        this.deny("DEADLINE_EXCEEDED", "the call's own deadline passed"),
       );
     }
     const connected = upstream.connect(admitted, this.#request.address);
@@ -127,16 +123,16 @@ export class GrpcCall implements StreamListener {
   }
 
   #forward(connected: Connection | Unreachable): void {
-    if (this.#ended || this.#cutting !== null) return;
+    if (this.over || this.cutting !== null) return;
     if ("unreachable" in connected) {
-      this.#deny(connected.reason, `${this.#request.claim.target}: ${connected.detail}`);
+      this.deny(connected.reason, `${this.#request.claim.target}: ${connected.detail}`);
       return;
     }
-    const permit = this.#permit as Permit;
+    const permit = this.permit as Permit;
     const fields = requestFields(this.#raw);
     const { deadlineUs, authority } = this.#request;
-    const now = this.#services.clock.nowUs();
-    if (this.#lapsed(now)) return;
+    const now = this.clock.nowUs();
+    if (this.lapsed(now)) return;
     if (deadlineUs !== 0) fields.push("grpc-timeout", formatTimeout(deadlineUs - now));
     this.#sent = fields;
     const bodyless = this.#askedAll && this.#early === null && this.#asked.bytes === 0;
@@ -145,14 +141,14 @@ export class GrpcCall implements StreamListener {
     if (up === null) {
       // Others were quicker; but no connection after the other that takes nothing from anybody.
       if (++this.#missed > connectionsPerUpstreamMax) {
-        this.#deny("UPSTREAM_FAILED", "it takes no call on the connections that it accepts");
+        this.deny("UPSTREAM_FAILED", "it takes no call on the connections that it accepts");
       } else this.#reconnect();
       return;
     }
     attempt.stream = up;
     this.#connection = connected;
     this.#attempt = attempt;
-    this.#egressLastUs = now;
+    this.egressLastUs = now;
     if (!bodyless) this.#sendAsked(up);
   }
 
@@ -165,15 +161,11 @@ export class GrpcCall implements StreamListener {
     if (this.#askedAll) this.#agentEnded();
   }
 
-  /**
-   * Nothing leaves after its lease, also in the moment before anybody is told of the end. It is the
-   * time that the receipt will state, so that no honest one says that bytes left too late.
-   */
-  #lapsed(nowUs: number): boolean {
-    const permit = this.#permit as Permit;
-    if (permit.holds(nowUs)) return false;
-    if (this.#attempt === null && permit.cutBy !== null) this.#endDenied(permit.cutBy);
-    return true;
+  override lapsed(nowUs: number): boolean {
+    const lapsed = super.lapsed(nowUs);
+    const cutBy = (this.permit as Permit).cutBy;
+    if (lapsed && this.#attempt === null && cutBy !== null) this.endDenied(cutBy);
+    return lapsed;
   }
 
   // What the agent's stream tells.
@@ -183,7 +175,7 @@ export class GrpcCall implements StreamListener {
   informational(): void {}
 
   data(chunk: Buffer): void {
-    if (this.#attempt === null && !this.#ended) {
+    if (this.#attempt === null && !this.over) {
       this.#early ??= new ByteQueue();
       this.#early.push(chunk);
     } else this.#fromAgent(chunk);
@@ -196,7 +188,7 @@ export class GrpcCall implements StreamListener {
   }
 
   reset(): void {
-    if (this.#permit !== null) this.#clientGone();
+    if (this.permit !== null) this.#clientGone();
   }
 
   sent(bytes: number): void {
@@ -204,40 +196,40 @@ export class GrpcCall implements StreamListener {
   }
 
   finished(): void {
-    if (this.#cutting === null) this.#finish();
+    if (this.cutting === null) this.#finish();
   }
 
   #agentEnded(): void {
-    if (this.#ended || this.#cutting !== null) return;
-    if (!this.#askedMessages.atBoundary) this.#deny("FRAMING_INVALID", "ends inside a message");
+    if (this.over || this.cutting !== null) return;
+    if (!this.#askedMessages.atBoundary) this.deny("FRAMING_INVALID", "ends inside a message");
     else this.#askedToll?.ended(() => this.#endAsked());
   }
 
   /** The end leaves as all else does: a request that was cut is not to look whole. */
   #endAsked(): void {
-    if (this.#ended || this.#cutting !== null) return;
+    if (this.over || this.cutting !== null) return;
     const up = this.#attempt?.stream ?? null;
-    if (up === null || this.#lapsed(this.#services.clock.nowUs())) return;
+    if (up === null || this.lapsed(this.clock.nowUs())) return;
     up.end();
   }
 
   #fromAgent(chunk: Buffer): void {
-    if (this.#ended || this.#cutting !== null) {
+    if (this.over || this.cutting !== null) {
       this.#down.consumed(chunk.length);
       return;
     }
     const fault = this.#askedMessages.push(chunk);
     if (fault !== null) {
-      this.#deny(fault, `request message ${this.#askedMessages.messages + 1}: ${FAULTS[fault]}`);
+      this.deny(fault, `request message ${this.#askedMessages.messages + 1}: ${FAULTS[fault]}`);
       return;
     }
     this.#askedToll?.push(chunk);
   }
 
   #toUpstream(chunk: Buffer): void {
-    if (this.#ended || this.#cutting !== null) return;
-    const now = this.#services.clock.nowUs();
-    if (this.#lapsed(now)) return;
+    if (this.over || this.cutting !== null) return;
+    const now = this.clock.nowUs();
+    if (this.lapsed(now)) return;
     this.#asked.push(chunk);
     bytesPassed(chunk.length);
     const up = this.#attempt?.stream ?? null;
@@ -251,17 +243,17 @@ export class GrpcCall implements StreamListener {
       this.#down.consumed(chunk.length);
       return;
     }
-    this.#egressLastUs = now;
+    this.egressLastUs = now;
     up.write(chunk);
   }
 
   // What the upstream's stream tells, by the attempt that is current.
 
   upstreamHead(raw: RawHeaders, last: boolean): void {
-    if (this.#ended || this.#cutting !== null) return;
+    if (this.over || this.cutting !== null) return;
     this.#answer = raw;
     this.#replay = null;
-    this.#firstByteUs = this.#services.clock.nowUs();
+    this.#firstByteUs = this.clock.nowUs();
     this.#answering = true;
     if (last) this.#trailers = raw;
     else if (single(raw, ":status") === "200") {
@@ -272,25 +264,25 @@ export class GrpcCall implements StreamListener {
   }
 
   upstreamInformational(raw: RawHeaders): void {
-    if (!this.#ended && this.#cutting === null) this.#down.inform(answerFields(raw));
+    if (!this.over && this.cutting === null) this.#down.inform(answerFields(raw));
   }
 
   fromUpstream(up: H2Stream, chunk: Buffer): void {
     const meter = this.#answeredMessages;
     // At the head of each message leave is looked at again; what that cuts, it cuts here and now.
-    if (!this.#ended && this.#cutting === null && meter?.atBoundary !== false) {
-      (this.#permit as Permit).holds(this.#services.clock.nowUs());
+    if (!this.over && this.cutting === null && meter?.atBoundary !== false) {
+      (this.permit as Permit).holds(this.clock.nowUs());
     }
-    if (this.#ended) {
+    if (this.over) {
       up.consumed(chunk.length);
       return;
     }
     // After a cut the message under way may end, and nothing of the next one comes through.
     const piece =
-      this.#cutting === null || meter === null ? chunk : chunk.subarray(0, meter.rest(chunk));
+      this.cutting === null || meter === null ? chunk : chunk.subarray(0, meter.rest(chunk));
     const fault = meter?.push(piece) ?? null;
     if (fault !== null) {
-      this.#deny(
+      this.deny(
         fault === "FRAMING_INVALID" ? "UPSTREAM_FAILED" : fault,
         `response message: ${FAULTS[fault]}`,
       );
@@ -300,20 +292,20 @@ export class GrpcCall implements StreamListener {
   }
 
   #toAgent(chunk: Buffer): void {
-    if (this.#ended) return;
+    if (this.over) return;
     this.#answered.push(chunk);
     bytesPassed(chunk.length);
     this.#down.write(chunk);
-    if (this.#cutting !== null && this.#answeredMessages?.atBoundary !== false) {
-      this.#endDenied(this.#cutting);
+    if (this.cutting !== null && this.#answeredMessages?.atBoundary !== false) {
+      this.endDenied(this.cutting);
     }
   }
 
   /** The upstream said everything. Without trailers that was no clean end. */
   upstreamEnded(trailers: RawHeaders | null): void {
-    if (this.#ended) return;
+    if (this.over) return;
     this.#trailers = trailers;
-    if (this.#cutting !== null) this.#endDenied(this.#cutting);
+    if (this.cutting !== null) this.endDenied(this.cutting);
     else if (trailers !== null || single(this.#answer ?? [], ":status") !== "200") {
       const told = trailers === null ? null : answerFields(trailers);
       this.#answeredToll?.ended(() => this.#down.end(told));
@@ -321,15 +313,15 @@ export class GrpcCall implements StreamListener {
   }
 
   upstreamReset(code: number, lost: boolean): void {
-    if (this.#ended) return;
+    if (this.over) return;
     const unanswered = this.#answer === null;
-    if (this.#cutting !== null) this.#endDenied(this.#cutting);
+    if (this.cutting !== null) this.endDenied(this.cutting);
     // It said everything before: what it has not read, it does not want.
     else if (this.#attempt?.stream?.peerEnded === true) return;
     else if (code === CODE.REFUSED_STREAM && this.#replay !== null && this.#replays < replaysMax) {
       this.#again();
     } else if (lost || (unanswered && code === CODE.REFUSED_STREAM)) {
-      this.#deny("UPSTREAM_FAILED", lost ? "the connection to it was lost" : "it refused the call");
+      this.deny("UPSTREAM_FAILED", lost ? "the connection to it was lost" : "it refused the call");
     } else this.#mirror(code);
   }
 
@@ -357,7 +349,7 @@ export class GrpcCall implements StreamListener {
 
   #reconnect(): void {
     const { address } = this.#request;
-    const connected = this.#services.upstream.connect(this.#permit as Permit, address);
+    const connected = this.#services.upstream.connect(this.permit as Permit, address);
     void Promise.resolve(connected).then((c) => this.#forward(c));
   }
 
@@ -376,52 +368,27 @@ export class GrpcCall implements StreamListener {
     const http = single(this.#answer ?? [], ":status");
     const text =
       status === null || status === undefined ? `http ${http}` : `grpc-status: ${status}`;
-    if (status === "0") this.#end("COMPLETED", "UNSPECIFIED", text);
-    else this.#end("FAILED", this.#isLate() ? "DEADLINE_EXCEEDED" : "UPSTREAM_FAILED", text);
+    if (status === "0") this.end("COMPLETED", "UNSPECIFIED", text);
+    else this.end("FAILED", this.#isLate() ? "DEADLINE_EXCEEDED" : "UPSTREAM_FAILED", text);
     // The upstream ended early: whatever the agent still sends, nobody wants.
     this.#down.dismiss();
   }
 
-  /** Leave was taken back. */
-  #cut(denial: Denial): void {
-    if (this.#ended || this.#cutting !== null) return;
+  protected override shape(): Shape {
     const answering = this.#endLeft && (this.#answeredMessages?.messages ?? 0) === 0;
-    if (mayFinish(denial.reason, answering ? "answering" : "streaming")) {
-      this.#services.clock.after(unaryGraceUs, () => this.#cutNow(denial));
-    } else {
-      this.#cutNow(denial);
-    }
+    return answering ? "answering" : "streaming";
   }
 
-  #cutNow(denial: Denial): void {
-    if (this.#ended || this.#cutting !== null) return;
-    this.#cutting = denial;
-    // Half a message is of use to nobody: what has begun to arrive may arrive, for a moment.
-    const half = this.#answeredMessages?.atBoundary === false;
-    if (half && mayCompleteMessage(denial.reason, "GRPC")) {
-      this.#attempt?.stream?.hush();
-      this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
-    } else {
-      this.#endDenied(denial);
-    }
+  protected override inMessage(): boolean {
+    return this.#answeredMessages?.atBoundary === false;
   }
 
-  #deny(reason: Reason, detail: string): void {
-    if (this.#ended) return;
-    this.#endDenied(this.#denial(reason, detail));
+  protected override hush(): void {
+    // Whatever is not within a message is reset at once.
+    if (this.inMessage() && !this.#endLeft) this.#attempt?.stream?.hush();
   }
 
-  /** About an admitted action: its own receipt tells the rest. */
-  #denial(reason: Reason, detail: string): Denial {
-    const { receiptId, scope } = (this.#permit as Permit).facts;
-    return { denied: true, reason, message: detail, receiptId, scope, leaseId: "", remedy: "" };
-  }
-
-  #endDenied(denial: Denial): void {
-    if (this.#ended) return;
-    const cut = this.#permit?.cutBy === denial;
-    this.#cutting = denial;
-    this.#end(cut ? "CUT" : "FAILED", denial.reason, denial.message);
+  protected override tell(denial: Denial): void {
     const trailers = denialTrailers(denial);
     if (!this.#answering) respondOnly(this.#down, trailers);
     else {
@@ -432,17 +399,12 @@ export class GrpcCall implements StreamListener {
 
   /** Neither a clean end nor a status: the client must see a broken stream. */
   #abort(reason: Reason, status: string, code: number): void {
-    this.#end("FAILED", reason, status);
+    this.end("FAILED", reason, status);
     this.#down.reset(code);
   }
 
   #clientGone(): void {
-    if (this.#cutting !== null) {
-      this.#end("CUT", this.#cutting.reason, this.#cutting.message);
-      return;
-    }
-    this.#end(
-      "FAILED",
+    this.endUnheard(
       this.#isLate() ? "DEADLINE_EXCEEDED" : "CLIENT_CANCELLED",
       "reset by the client",
     );
@@ -451,13 +413,12 @@ export class GrpcCall implements StreamListener {
   /** Whoever ends a call at its deadline, and by whose clock: that was why. */
   #isLate(): boolean {
     const { deadlineUs } = this.#request;
-    return deadlineUs !== 0 && this.#services.clock.nowUs() >= deadlineUs - DEADLINE_SLACK_US;
+    return deadlineUs !== 0 && this.clock.nowUs() >= deadlineUs - DEADLINE_SLACK_US;
   }
 
-  /** The only way out. */
-  #end(verdict: Ending["verdict"], reason: Reason, status: string): void {
-    if (this.#ended || this.#permit === null) return;
-    this.#ended = true;
+  protected override end(verdict: Ending["verdict"], reason: Reason, status: string): void {
+    if (this.over || this.permit === null) return;
+    this.over = true;
     this.#deadline?.cancel();
     this.#replay = null;
     this.#early = null;
@@ -466,7 +427,7 @@ export class GrpcCall implements StreamListener {
     if (up !== null && !up.peerEnded) up.reset(CODE.CANCEL);
     const answer = this.#answer ?? [];
     const trailersOnly = this.#trailers === this.#answer;
-    this.#services.gate.settle(this.#permit, {
+    this.#services.gate.settle(this.permit, {
       verdict,
       reason,
       status,
@@ -489,7 +450,7 @@ export class GrpcCall implements StreamListener {
       peerCertificate: this.#connection?.peerCertificate ?? EMPTY,
       firstByteUs: this.#firstByteUs,
       // What was taken back before it left was never forwarded.
-      egressLastUs: this.#left ? this.#egressLastUs : 0,
+      egressLastUs: this.#left ? this.egressLastUs : 0,
     });
   }
 }

@@ -1,16 +1,12 @@
 import type { Input } from "../../src/domain/input.ts";
-import {
-  connectionsPerUpstreamMax,
-  cutBoundaryUs,
-  informationsMax,
-  unaryGraceUs,
-} from "../../src/domain/limits.ts";
+import { connectionsPerUpstreamMax, informationsMax } from "../../src/domain/limits.ts";
 import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
 import { bytesPassed } from "../engine.ts";
-import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
+import { CarriedAction } from "../gate/carried-action.ts";
+import type { Shape } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
 import type { HttpUpstream } from "../upstream/http.ts";
@@ -41,16 +37,15 @@ const EMPTY = new Uint8Array(0);
 /**
  * One request from its admission to its end: judged, forwarded as judged, told to the gate once. It
  * ends by the upstream's answer, by its failure, by our denial in the middle, or by the client's going;
- * `#end` is the only door out, and opens once. The loops on both sides see that it did, and stop.
+ * `end` is the only door out, and opens once. The loops on both sides see that it did, and stop.
  */
-export class HttpCall {
+export class HttpCall extends CarriedAction {
   readonly #client: HttpClientSide;
   readonly #request: HttpRequest;
   readonly #services: HttpServices;
   readonly #body: HeldBody;
   readonly #asked = new BodyMeter();
   readonly #answered = new BodyMeter();
-  #permit: Permit | null = null;
   #up: HttpExchange | null = null;
   #webSocket: WebSocketRelay | null = null;
   #events: EventMeter | null = null;
@@ -59,12 +54,10 @@ export class HttpCall {
   #toldToGoOn = false;
   #answer: ResponseHead | null = null;
   #answerTrailers: readonly string[] = [];
-  #cutting: Denial | null = null;
   #firstByteUs = 0;
-  #egressLastUs = 0;
-  #ended = false;
 
   constructor(client: HttpClientSide, request: HttpRequest, services: HttpServices) {
+    super("HTTP_EVENTS", services.clock);
     this.#client = client;
     this.#body = new HeldBody(client);
     this.#request = request;
@@ -79,9 +72,9 @@ export class HttpCall {
       this.#client.deny(admitted);
       return;
     }
-    this.#permit = admitted;
+    this.permit = admitted;
     this.#client.onGone(() => this.#clientGone());
-    admitted.onCut((denial) => this.#cut(denial));
+    admitted.onCut((denial) => this.cut(denial));
     await this.#carry(admitted);
     this.#client.onGone(null);
   }
@@ -95,7 +88,7 @@ export class HttpCall {
       this.#toldToGoOn = true;
       this.#client.inform({ status: 100, phrase: "Continue", minor: 1, fields: [] });
     }
-    const body = await this.#body.hold(this.#services.clock);
+    const body = await this.#body.hold(this.clock);
     return readInputs(needs, { query, fields, body });
   }
 
@@ -105,20 +98,19 @@ export class HttpCall {
     const bodyless = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
     const repeatable = bodyless && IDEMPOTENT.has(method);
     let missed = 0;
-    for (let repeat = repeatable; !this.#ended; repeat = false) {
+    for (let repeat = repeatable; !this.over; repeat = false) {
       const up = await this.#services.upstream.connect(permit, {
         repeatable: repeat,
         http2,
         address,
       });
       if ("unreachable" in up) {
-        this.#deny(up.reason, `${claim.target}: ${up.detail}`);
-        return;
+        return this.deny(up.reason, `${claim.target}: ${up.detail}`);
       }
-      if (this.#ended || this.#lapsed(this.#services.clock.nowUs())) {
+      if (this.over || this.lapsed(this.clock.nowUs())) {
         up.destroy();
         // Nothing is under way that could still be answered.
-        if (permit.cutBy !== null) this.#endDenied(permit.cutBy);
+        if (permit.cutBy !== null) this.endDenied(permit.cutBy);
         return;
       }
       // Whether a kept connection still stood shows only when it is used.
@@ -126,11 +118,13 @@ export class HttpCall {
       if (!up.send(permit, this.#request.query, this.#request.fields, framing)) {
         // Others were quicker; but no connection after the other that takes nothing from anybody.
         if (++missed <= connectionsPerUpstreamMax) continue;
-        this.#deny("UPSTREAM_FAILED", "it takes no request on the connections that it accepts");
-        return;
+        return this.deny(
+          "UPSTREAM_FAILED",
+          "it takes no request on the connections that it accepts",
+        );
       }
       this.#up = up;
-      this.#egressLastUs = this.#services.clock.nowUs();
+      this.egressLastUs = this.clock.nowUs();
       const asking = this.#ask(up);
       const told = await this.#await(up, repeat && kept);
       if (told === "again") {
@@ -148,33 +142,25 @@ export class HttpCall {
     const client = this.#client;
     for (;;) {
       const piece = await this.#body.read();
-      if (this.#ended || piece === GONE) return;
+      if (this.over || piece === GONE) return;
       if (piece === null) break;
       if ("malformed" in piece) {
-        this.#deny("FRAMING_INVALID", piece.detail);
-        return;
+        return this.deny("FRAMING_INVALID", piece.detail);
       }
-      if (!(await this.#mayPass(piece.length))) return;
-      const now = this.#services.clock.nowUs();
-      if (this.#lapsed(now)) return;
+      if (!(await this.mayPass(piece.length))) return;
+      if (!this.mayLeave()) return;
       this.#asked.push(piece);
       bytesPassed(piece.length);
-      this.#egressLastUs = now;
       const wait = up.write(piece);
       if (wait !== null) await wait;
-      if (this.#ended) return;
+      if (this.over) return;
     }
     const repeated = repeatedName(this.#request.fields, client.trailers);
     if (repeated !== null) {
-      this.#deny("FRAMING_INVALID", `the trailer ${repeated} would change what was judged`);
-      return;
+      return this.deny("FRAMING_INVALID", `the trailer ${repeated} would change what was judged`);
     }
-    if (client.framing.kind === "chunked") {
-      // The end leaves, too: a request that was cut is not to look whole.
-      const now = this.#services.clock.nowUs();
-      if (this.#lapsed(now)) return;
-      this.#egressLastUs = now;
-    }
+    // The end leaves, too: a request that was cut is not to look whole.
+    if (client.framing.kind === "chunked" && !this.mayLeave()) return;
     this.#askedAll = true;
     up.end(trailing(client.trailers));
   }
@@ -183,14 +169,14 @@ export class HttpCall {
   async #await(up: HttpExchange, repeatable: boolean): Promise<"told" | "again"> {
     for (let informations = 0; ; informations++) {
       const head = await up.answer();
-      if (this.#ended) return "told";
+      if (this.over) return "told";
       if (head === GONE) {
-        if (repeatable && informations === 0 && this.#cutting === null) return "again";
-        this.#deny("UPSTREAM_FAILED", "it broke off without an answer");
+        if (repeatable && informations === 0 && this.cutting === null) return "again";
+        this.deny("UPSTREAM_FAILED", "it broke off without an answer");
         return "told";
       }
       if ("malformed" in head) {
-        this.#deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${head.detail}`);
+        this.deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${head.detail}`);
         return "told";
       }
       if (head.status >= 200 || head.status === 101) {
@@ -198,7 +184,7 @@ export class HttpCall {
         return "told";
       }
       if (informations >= informationsMax) {
-        this.#deny("UPSTREAM_FAILED", `more than ${informationsMax} informational answers`);
+        this.deny("UPSTREAM_FAILED", `more than ${informationsMax} informational answers`);
         return "told";
       }
       if (head.status !== 100 || !this.#toldToGoOn) this.#client.inform(head);
@@ -207,35 +193,33 @@ export class HttpCall {
 
   async #final(up: HttpExchange, head: ResponseHead): Promise<void> {
     const { method, webSocket } = this.#request;
-    this.#lapsed(this.#services.clock.nowUs());
-    if (this.#ended) return;
+    this.lapsed(this.clock.nowUs());
+    if (this.over) return;
     if (head.status === 101) {
       if (!webSocket || !opensWebSocket(this.#request.fields, head)) {
-        this.#deny("UPSTREAM_FAILED", "it switched protocols, and was not asked to");
-        return;
+        return this.deny("UPSTREAM_FAILED", "it switched protocols, and was not asked to");
       }
       await this.#switch(up, head);
       return;
     }
     const framing = responseFraming(method, head.status, head.fields);
     if ("malformed" in framing) {
-      this.#deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${framing.detail}`);
-      return;
+      return this.deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${framing.detail}`);
     }
     this.#answer = head;
-    this.#firstByteUs = this.#services.clock.nowUs();
+    this.#firstByteUs = this.clock.nowUs();
     if (/^text\/event-stream\b/i.test(only(head.fields, "content-type") ?? "")) {
       this.#events = new EventMeter();
     }
     this.#client.respond(head, framing);
     const body = up.body(framing);
-    if (!(await this.#tell(body))) return;
+    if (!(await this.#passAnswer(body))) return;
     this.#answerTrailers = body.trailers;
     this.#client.end(body.trailers);
     // The head may have said that the connection ends with it, or something was left unread.
     const kept = this.#askedAll && framing.kind !== "close" && up.keeps(head);
     const failed = head.status >= 400;
-    this.#end(
+    this.end(
       failed ? "FAILED" : "COMPLETED",
       failed ? "UPSTREAM_FAILED" : "UNSPECIFIED",
       `http ${head.status}`,
@@ -244,160 +228,103 @@ export class HttpCall {
   }
 
   /** The answer's body, on its way down. @returns whether it was whole. */
-  async #tell(body: AnswerBody): Promise<boolean> {
+  async #passAnswer(body: AnswerBody): Promise<boolean> {
     for (;;) {
       const piece = await body.read();
-      if (this.#ended) return false;
+      if (this.over) return false;
       if (piece === null) return true;
       if (piece === GONE) {
-        this.#fail("UPSTREAM_FAILED", "it broke off within its answer");
+        this.deny("UPSTREAM_FAILED", "it broke off within its answer");
         return false;
       }
       if ("malformed" in piece) {
-        this.#fail("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${piece.detail}`);
+        this.deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${piece.detail}`);
         return false;
       }
       // What that cuts, it cuts here and now.
-      if (this.#events?.atBoundary !== false) this.#lapsed(this.#services.clock.nowUs());
-      if (this.#ended || !(await this.#mayPass(piece.length))) return false;
+      if (this.#events?.atBoundary !== false) this.lapsed(this.clock.nowUs());
+      if (this.over || !(await this.mayPass(piece.length))) return false;
       // After a cut the event under way may end, and nothing of the next one comes through.
-      const taken = this.#events?.push(piece, this.#cutting !== null) ?? piece.length;
+      const taken = this.#events?.push(piece, this.cutting !== null) ?? piece.length;
       const passing = piece.subarray(0, taken);
       this.#answered.push(passing);
       bytesPassed(taken);
       const wait = this.#client.write(passing);
-      if (this.#cutting !== null && this.#events?.atBoundary !== false) {
+      if (this.cutting !== null && this.#events?.atBoundary !== false) {
         // A stream that is reset takes what has not left with it.
         await this.#client.flushed();
-        this.#endDenied(this.#cutting);
+        this.endDenied(this.cutting);
         return false;
       }
       if (wait !== null) await wait;
-      if (this.#ended) return false;
+      if (this.over) return false;
     }
   }
 
   async #switch(up: HttpExchange, head: ResponseHead): Promise<void> {
     // What opens a stream is no answer that is owed.
-    const cutBy = (this.#permit as Permit).cutBy;
+    const cutBy = (this.permit as Permit).cutBy;
     if (cutBy !== null) {
-      this.#cutNow(cutBy);
+      this.cutNow(cutBy);
       return;
     }
     const down = this.#client.switchProtocols(head, "websocket");
     if (down === null || !(up instanceof Http1Connection)) {
-      this.#deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
-      return;
+      return this.deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
     }
     this.#answer = head;
-    this.#firstByteUs = this.#services.clock.nowUs();
+    this.#firstByteUs = this.clock.nowUs();
     this.#askedAll = true;
-    const relay = new WebSocketRelay(down, up, {
-      mayAsk: () => {
-        const now = this.#services.clock.nowUs();
-        if (this.#lapsed(now)) return false;
-        this.#egressLastUs = now;
-        return true;
-      },
-      look: () => void this.#lapsed(this.#services.clock.nowUs()),
-      mayPass: (bytes) => this.#mayPass(bytes),
-      clock: this.#services.clock,
-    });
+    const relay = new WebSocketRelay(down, up, this);
     this.#webSocket = relay;
     const { verdict, reason, detail } = await relay.run();
-    this.#end(verdict, reason, detail);
+    this.end(verdict, reason, detail);
   }
 
-  /** Leave for so many bytes more; false: the call has ended meanwhile, or ends by this. */
-  async #mayPass(bytes: number): Promise<boolean> {
-    const leave = (this.#permit as Permit).spend(bytes);
-    return (leave === true || (await leave)) && !this.#ended;
-  }
-
-  /**
-   * Nothing leaves after its lease, also in the moment before anybody is told of the end. It is the
-   * time that the receipt will state, so that no honest one says that bytes left too late.
-   */
-  #lapsed(nowUs: number): boolean {
-    const permit = this.#permit as Permit;
-    return !permit.holds(nowUs);
-  }
-
-  /** Leave was taken back. */
-  #cut(denial: Denial): void {
-    if (this.#ended || this.#cutting !== null) return;
-    // What waits for the upstream's windows stays here.
-    this.#up?.hush();
+  protected override shape(): Shape {
     const answering = this.#askedAll && this.#up?.left !== false && this.#answer === null;
-    if (mayFinish(denial.reason, answering ? "answering" : "streaming")) {
-      this.#services.clock.after(unaryGraceUs, () => this.#cutNow(denial));
-    } else {
-      this.#cutNow(denial);
-    }
+    return answering ? "answering" : "streaming";
   }
 
-  #cutNow(denial: Denial): void {
-    if (this.#ended || this.#cutting !== null) return;
-    this.#cutting = denial;
-    if (this.#webSocket !== null) {
-      this.#webSocket.cut(denial);
-      return;
-    }
-    // Half an event is of use to nobody: what has begun to arrive may arrive, for a moment.
-    const inEvent =
-      this.#events?.atBoundary === false && mayCompleteMessage(denial.reason, "HTTP_EVENTS");
-    if (inEvent) this.#services.clock.after(cutBoundaryUs, () => this.#endDenied(denial));
-    else this.#endDenied(denial);
+  protected override inMessage(): boolean {
+    return this.#events?.atBoundary === false;
   }
 
-  #deny(reason: Reason, detail: string): void {
-    if (this.#ended) return;
-    const { receiptId, scope } = (this.#permit as Permit).facts;
-    // About an admitted action: its own receipt tells the rest.
-    this.#endDenied({
-      denied: true,
-      reason,
-      message: detail,
-      receiptId,
-      scope,
-      leaseId: "",
-      remedy: "",
-    });
+  protected override hush(): void {
+    this.#up?.hush();
   }
 
-  #endDenied(denial: Denial): void {
-    if (this.#ended) return;
-    const cut = this.#permit?.cutBy === denial;
-    this.#end(cut ? "CUT" : "FAILED", denial.reason, denial.message);
+  override endDenied(denial: Denial): void {
+    // A WebSocket has an end of its own, and `run` tells it.
+    if (this.#webSocket === null) super.endDenied(denial);
+    else this.#webSocket.cut(denial);
+  }
+
+  protected override tell(denial: Denial): void {
     if (this.#client.responded) this.#client.abort();
     else this.#client.deny(denial);
   }
 
-  /** Neither a whole answer nor a denial: the client must see that it was broken off. */
-  #fail(reason: Reason, detail: string): void {
-    if (this.#ended) return;
-    this.#end("FAILED", reason, detail);
-    this.#client.abort();
-  }
-
   #clientGone(): void {
-    if (this.#ended || this.#webSocket !== null) return;
-    if (this.#cutting !== null) this.#end("CUT", this.#cutting.reason, this.#cutting.message);
-    else this.#end("FAILED", "CLIENT_CANCELLED", "the client closed its connection");
+    if (this.over || this.#webSocket !== null) return;
+    this.endUnheard("CLIENT_CANCELLED", "the client closed its connection");
     this.#client.abort();
   }
 
-  /** The only way out. */
-  #end(verdict: Ending["verdict"], reason: Reason, status: string, kept = false): void {
-    if (this.#ended || this.#permit === null) return;
-    this.#ended = true;
+  protected override end(
+    verdict: Ending["verdict"],
+    reason: Reason,
+    status: string,
+    kept = false,
+  ): void {
+    if (this.over || this.permit === null) return;
+    this.over = true;
     const up = this.#up;
     const { query } = this.#request;
-    if (kept && up instanceof Http1Connection) this.#services.upstream.release(up);
-    else if (this.#webSocket === null) up?.destroy();
+    if (up !== null && this.#webSocket === null) this.#services.upstream.release(up, kept);
     const asked = this.#webSocket?.asked ?? this.#asked;
     const answered = this.#webSocket?.answered ?? this.#answered;
-    this.#services.gate.settle(this.#permit, {
+    this.#services.gate.settle(this.permit, {
       verdict,
       reason,
       status,
@@ -419,7 +346,7 @@ export class HttpCall {
       dialled: up?.dialled ?? "",
       peerCertificate: up?.peerCertificate ?? EMPTY,
       firstByteUs: this.#firstByteUs,
-      egressLastUs: this.#egressLastUs,
+      egressLastUs: this.egressLastUs,
     });
   }
 }

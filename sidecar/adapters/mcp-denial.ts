@@ -76,3 +76,10 @@ export function mcpDenial(denial: Denial, { id, method, modern }: About, code?: 
         };
   return Buffer.from(JSON.stringify({ jsonrpc: "2.0", id, ...answer }));
 }
+
+/** How HTTP carries such an answer. */
+export const ownWords = (status: number, body: Buffer) => ({
+  status,
+  type: "application/json",
+  body,
+});

@@ -56,6 +56,12 @@ export const LOCAL_ENDING: Omit<Ending, "verdict" | "reason" | "status"> = {
   egressLastUs: 0,
 };
 
+/** How an answer turned out that was looked into. */
+export type Inspected =
+  | { readonly pass: Buffer }
+  | { readonly denied: Denial }
+  | { readonly fault: string };
+
 /** What the gate says to the messages of one MCP server, whatever carries them. */
 export class McpGuard {
   readonly #server: string;
@@ -108,16 +114,15 @@ export class McpGuard {
     return this.#services.gate.allows(mcpClaim(this.#server, "session/listen"));
   }
 
-  /**
-   * Leave for what a result asks the agent for: one action each, over once it was asked.
-   * @returns why it must not be asked; a fault of the result; null: it may pass.
-   */
-  async asksOf(response: McpResponse, raw: Uint8Array): Promise<Denial | string | null> {
-    const methods = asksIn(response);
-    if (methods === null) return "its result asks for something in a way that cannot be read";
-    for (const method of methods) {
-      const leave = await this.ask({ method });
-      if ("denied" in leave) return leave;
+  /** Judges an answer: whether it may pass, and as what. @param method what it answers; empty: unknown. */
+  async answer(method: string, response: McpResponse, raw: Buffer): Promise<Inspected> {
+    const asks = asksIn(response);
+    if (asks === null)
+      return { fault: "its result asks for something in a way that cannot be read" };
+    // One action each, over once it was asked.
+    for (const ask of asks) {
+      const leave = await this.ask({ method: ask });
+      if ("denied" in leave) return { denied: leave };
       this.#services.gate.settle(leave, {
         ...LOCAL_ENDING,
         verdict: "COMPLETED",
@@ -127,12 +132,8 @@ export class McpGuard {
         firstByteUs: this.#services.clock.nowUs(),
       });
     }
-    return null;
-  }
-
-  /** A list's answer as the agent is to see it. */
-  shown(method: string, answer: Buffer): Buffer {
-    if (!this.#services.leasedLists) return answer;
-    return filterList(this.#server, method, answer, (claim) => this.#services.gate.allows(claim));
+    if (!this.#services.leasedLists) return { pass: raw };
+    const allows = (claim: Claim): boolean => this.#services.gate.allows(claim);
+    return { pass: filterList(this.#server, method, raw, allows) };
   }
 }

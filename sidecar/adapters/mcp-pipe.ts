@@ -6,6 +6,7 @@ import {
 } from "../../src/domain/limits.ts";
 import { PipeFrameReader, pipeFrames, type Side } from "../../src/domain/pipe-frames.ts";
 import type { Reason } from "../../src/domain/reason.ts";
+import { faultOf } from "../gate/carried-action.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Permit } from "../gate/permit.ts";
 import type { Denial, Ending } from "./exchange.ts";
@@ -50,14 +51,14 @@ export class McpPipe {
   /** Ids of calls that ended unanswered: an answer that comes late is none to whoever asks by them anew. */
   readonly #unanswered = new Set<string>();
   /** Requests of the server to the agent. */
-  readonly #asks = new McpAsks();
-  readonly #asking = new Set<McpId>();
+  readonly #asks: McpAsks;
   #over = false;
 
   constructor({ socket, reader }: WebSocketSide, server: string, services: McpGuardServices) {
     this.#socket = socket;
     this.#reader = reader;
     this.#services = services;
+    this.#asks = new McpAsks(services.gate);
     this.#guard = new McpGuard(server, services);
   }
 
@@ -166,7 +167,6 @@ export class McpPipe {
       this.#guard.refuse({ reason: "REQUEST_NOT_NORMAL", detail });
       return;
     }
-    this.#asking.delete(message.id as McpId);
     const egressLastUs = await this.#toServer(ask.permit, line);
     const { status, failed } = outcomeOf(message);
     const passed = { request: oneMessage(line), response: oneMessage(ask.asked), egressLastUs };
@@ -194,28 +194,17 @@ export class McpPipe {
     const call = this.#calls.get(key);
     this.#unanswered.delete(key);
     if (call === undefined) return this.#drop("the server answers what nobody waits for");
-    const asks = await this.#guard.asksOf(message, line);
+    const seen = await this.#guard.answer(call.about.method, message, line);
     if (!this.#waits(call)) return;
-    if (asks !== null) {
-      const { receiptId, scope } = call.permit.facts;
-      const fault: Denial | null =
-        typeof asks !== "string"
-          ? asks
-          : {
-              denied: true,
-              reason: "UPSTREAM_FAILED",
-              message: asks,
-              receiptId,
-              scope,
-              leaseId: "",
-              remedy: "",
-            };
-      await this.#refuse(call, "FAILED", fault as Denial);
+    if (!("pass" in seen)) {
+      const denial =
+        "denied" in seen ? seen.denied : faultOf(call.permit, "UPSTREAM_FAILED", seen.fault);
+      await this.#refuse(call, "FAILED", denial);
       // It was answered, if not well.
       this.#unanswered.delete(key);
       return;
     }
-    const shown = this.#guard.shown(call.about.method, line);
+    const shown = seen.pass;
     // Without leave for its bytes the call is cut, and `#cut` answers it.
     if (!(await call.permit.spend(shown.length)) || !this.#waits(call)) return;
     call.permit.holds(this.#services.clock.nowUs());
@@ -234,21 +223,10 @@ export class McpPipe {
       await this.#say("SERVER", mcpDenial(leave, { id, method, modern: false }));
       return;
     }
-    const left = await leave.spend(line.length);
-    if (!left || !this.#asks.add("", id, { permit: leave, method, asked: line })) {
-      this.#settle(leave, "FAILED", "OVERLOADED", "one with this id waits, or too many do", {});
-      return;
-    }
-    this.#asking.add(id);
-    leave.onCut(({ reason, message: why }) => this.#dropAsk(id, "CUT", reason, why));
+    await leave.spend(line.length);
+    if (!this.#asks.add("", id, { permit: leave, asked: line, by: this })) return;
+    if (this.#over) return this.#settleAll("CLIENT_CANCELLED", "the pipe was closed");
     await this.#say("AGENT", line);
-  }
-
-  #dropAsk(id: McpId, verdict: Ending["verdict"], reason: Reason, status: string): void {
-    this.#asking.delete(id);
-    const ask = this.#asks.take("", id);
-    if (ask === null) return;
-    this.#settle(ask.permit, verdict, reason, status, { response: oneMessage(ask.asked) });
   }
 
   /** What a server says and nobody should hear: it is told in a receipt. */
@@ -323,7 +301,7 @@ export class McpPipe {
       if (cutBy === null) this.#close(call, "FAILED", reason, status, null);
       else this.#close(call, "CUT", cutBy.reason, cutBy.message, null);
     }
-    for (const id of [...this.#asking]) this.#dropAsk(id, "FAILED", reason, status);
+    this.#asks.ended("", this, reason, status);
   }
 
   #say(side: Side, message: Buffer): Promise<void> {

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import { cutBoundaryUs, lingerUs, webSocketMessageBytesMax } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
-import type { Clock } from "../../src/native/clock.ts";
+import type { CarriedAction } from "../gate/carried-action.ts";
 import { mayCompleteMessage } from "../gate/cuts.ts";
 import type { Denial } from "./exchange.ts";
 import { listOf, valuesOf } from "./http-fields.ts";
@@ -16,16 +16,6 @@ import { closeFrame, type FrameMark, FrameMeter } from "./web-socket-framing.ts"
 export interface WebSocketSide {
   readonly reader: HttpReader;
   readonly socket: Socket;
-}
-
-export interface WebSocketHooks {
-  /** Whether what the agent says may still pass. */
-  readonly mayAsk: () => boolean;
-  /** Cuts it here and now, if leave is gone. */
-  readonly look: () => void;
-  /** Asks for leave for so many bytes of either side. */
-  readonly mayPass: (bytes: number) => Promise<boolean>;
-  readonly clock: Clock;
 }
 
 /** How it ended: COMPLETED with a close frame of either side. */
@@ -59,7 +49,7 @@ export class WebSocketRelay {
   readonly answered = new BodyMeter();
   readonly #down: WebSocketSide;
   readonly #up: WebSocketSide;
-  readonly #hooks: WebSocketHooks;
+  readonly #call: CarriedAction;
   readonly #fromAgent = new FrameMeter(true, webSocketMessageBytesMax);
   readonly #fromUpstream = new FrameMeter(false, webSocketMessageBytesMax);
   readonly #end = Promise.withResolvers<WebSocketEnd>();
@@ -69,10 +59,10 @@ export class WebSocketRelay {
   #cutting: Denial | null = null;
   #over = false;
 
-  constructor(down: WebSocketSide, up: WebSocketSide, hooks: WebSocketHooks) {
+  constructor(down: WebSocketSide, up: WebSocketSide, call: CarriedAction) {
     this.#down = down;
     this.#up = up;
-    this.#hooks = hooks;
+    this.#call = call;
   }
 
   get askedMessages(): number {
@@ -103,7 +93,7 @@ export class WebSocketRelay {
         this.#fault("FRAMING_INVALID", `a frame of the agent ${fault}`);
         return;
       }
-      if (!(await this.#mayPass(payload)) || !this.#hooks.mayAsk()) return;
+      if (!(await this.#mayPass(payload)) || !this.#call.mayLeave()) return;
       for (const bytes of payload) this.asked.push(bytes);
       const wait = send(this.#up.socket, chunk);
       this.#sentUp = this.#fromAgent.mark;
@@ -121,7 +111,7 @@ export class WebSocketRelay {
         this.#gone("UPSTREAM_FAILED", "the upstream closed its connection");
         return;
       }
-      if (this.#sentDown.atBoundary) this.#hooks.look();
+      if (this.#sentDown.atBoundary) this.#call.lapsed(this.#call.clock.nowUs());
       if (this.#over) return;
       const cutting = this.#cutting;
       const payload: Uint8Array[] = [];
@@ -154,12 +144,12 @@ export class WebSocketRelay {
 
   async #mayPass(payload: readonly Uint8Array[]): Promise<boolean> {
     const bytes = payload.reduce((sum, piece) => sum + piece.length, 0);
-    return (await this.#hooks.mayPass(bytes)) && !this.#over;
+    return (await this.#call.mayPass(bytes)) && !this.#over;
   }
 
   /** One side said that it ends; the other may answer it, for a moment. */
   #closing(): void {
-    this.#hooks.clock.after(lingerUs, () => this.#gone("CLIENT_CANCELLED", "it did not end"));
+    this.#call.clock.after(lingerUs, () => this.#gone("CLIENT_CANCELLED", "it did not end"));
   }
 
   #gone(reason: Reason, detail: string): void {
@@ -186,7 +176,7 @@ export class WebSocketRelay {
     this.#cutting = denial;
     if (this.#sentDown.atBoundary || !mayCompleteMessage(denial.reason, "WEB_SOCKET"))
       this.#finishCut(denial);
-    else this.#hooks.clock.after(cutBoundaryUs, () => this.#finishCut(denial));
+    else this.#call.clock.after(cutBoundaryUs, () => this.#finishCut(denial));
   }
 
   #finishCut({ reason, receiptId, message }: Denial): void {
@@ -208,7 +198,7 @@ export class WebSocketRelay {
       reader.release();
       socket.end();
       socket.resume();
-      const timer = this.#hooks.clock.after(lingerUs, () => socket.destroy());
+      const timer = this.#call.clock.after(lingerUs, () => socket.destroy());
       socket.once("close", () => timer.cancel());
     }
     this.#end.resolve(end);

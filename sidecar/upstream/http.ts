@@ -3,7 +3,7 @@ import type { Clock } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
 import type { HttpExchange } from "./http-exchange.ts";
 import { Http1Upstream } from "./http1.ts";
-import type { Http1Connection } from "./http1-connection.ts";
+import { Http1Connection } from "./http1-connection.ts";
 import { Http2Exchange } from "./http2-exchange.ts";
 import { inTheClear, type Reach, type Unreachable } from "./reach.ts";
 import { Upstream } from "./upstream.ts";
@@ -57,9 +57,10 @@ export class HttpUpstream {
     this.#onlyHttp1.set(target, this.#clock.monotonicUs() + upstreamHttp1Us);
   }
 
-  /** Keeps a connection whose request and answer were both whole. */
-  release(connection: Http1Connection): void {
-    this.#http1.release(connection);
+  /** Takes back what is done with: its connection is kept if request and answer were both whole. */
+  release(up: HttpExchange, whole: boolean): void {
+    if (whole && up instanceof Http1Connection) this.#http1.release(up);
+    else up.destroy();
   }
 
   close(): void {

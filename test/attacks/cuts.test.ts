@@ -181,15 +181,21 @@ test("every carrier is asked for by the adapter that carries it, and every adapt
   const adapters = readdirSync(join(import.meta.dirname, "../../sidecar/adapters"))
     .filter((name) => name.endsWith(".ts"))
     .map((name) => source(`sidecar/adapters/${name}`));
-  // What is opaque has neither answers nor messages: it is cut where it stands, for every reason.
-  const asking = adapters.filter((a) => a.includes(".onCut(") && !a.includes('protocol: "OPAQUE"'));
+  // What is opaque has neither answers nor messages, and what a server has asked nothing under way: both
+  // are cut where they stand, for every reason.
+  const asking = adapters.filter(
+    (a) => a.includes(".onCut(") && !/protocol: "OPAQUE"|class McpAsks/.test(a),
+  );
   expect(asking.length).toBeGreaterThan(1);
+  const shared = source("sidecar/gate/carried-action.ts");
   for (const adapter of asking) {
-    expect(adapter).toContain("mayFinish(");
-    expect(adapter).toContain("mayCompleteMessage(");
+    const cutting = adapter.includes("extends CarriedAction") ? shared : adapter;
+    expect(cutting).toContain("mayFinish(");
+    expect(cutting).toContain("mayCompleteMessage(");
   }
   for (const [carrier, { boundary }] of Object.entries(CARRIERS)) {
-    const asked = adapters.some((text) => text.includes(`, "${carrier}")`));
+    const asks = [`, "${carrier}")`, `super("${carrier}", `];
+    const asked = adapters.some((text) => asks.some((ask) => text.includes(ask)));
     expect([carrier, asked]).toEqual([carrier, boundary !== null]);
   }
 });
