@@ -14,6 +14,13 @@ export interface Crypto {
   sign(seed: Uint8Array, message: Uint8Array): Uint8Array;
   /** Never throws on bad input: what cannot be verified is false. */
   verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
+  /**
+   * What `verify` says, found out beside what the caller goes on to do; null: there is nowhere to.
+   * None of the bytes may change until it is told.
+   */
+  readonly verifyBeside:
+    | ((publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => Promise<boolean>)
+    | null;
   /** What is wrong with a public key under the strict rule; null: nothing. */
   keyProblem(publicKey: Uint8Array): "E_KEY_NONCANONICAL" | "E_KEY_WEAK" | null;
 }

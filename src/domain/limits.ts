@@ -529,7 +529,7 @@ export const storyShowMsMax = 30_000;
 
 // Evidence
 
-/** Bytes of one frame of a pack: a receipt with all that it commits to fits with room, and a reader holds one at a time. */
+/** Bytes of one frame of a pack: a receipt with all that it commits to fits with room, and a reader holds few at a time. */
 export const packFrameBytesMax = 4 * MIB;
 /** UTF-16 units of a trust file: a hundred witnesses fit. */
 export const trustFileMax = 64 * KIB;

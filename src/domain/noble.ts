@@ -39,6 +39,7 @@ export const noble: Crypto = {
       .add(key.minusTimes(k % ORDER));
     return !wanted.is0() && equal(wanted.toBytes(), r);
   },
+  verifyBeside: null,
   keyProblem(publicKey) {
     if (publicKey.length !== 32) return "E_KEY_NONCANONICAL";
     const { verdict } = keyOf(publicKey);

@@ -264,6 +264,22 @@ describe("both implementations are one", () => {
     );
   });
 
+  test("what is found out beside is what verify says", async () => {
+    const asked: [Uint8Array, Uint8Array, Uint8Array][] = [
+      ...read("speccheck.json").map((c: Record<string, string>) =>
+        [c.pub_key, c.message, c.signature].map((hex) => fromHex(hex as string)),
+      ),
+      ...read("wycheproof.json").testGroups.flatMap(
+        (g: { publicKey: { pk: string }; tests: { msg: string; sig: string }[] }) =>
+          g.tests.map((t) => [g.publicKey.pk, t.msg, t.sig].map(fromHex)),
+      ),
+      [new Uint8Array(0), MESSAGE, new Uint8Array(64)],
+    ];
+    const beside = await Promise.all(asked.map(async (a) => native.verifyBeside?.(...a)));
+    expect(beside).toEqual(asked.map((a) => native.verify(...a)));
+    expect(new Set(beside)).toEqual(new Set([true, false]));
+  });
+
   test("a seed whose bytes change is another key", () => {
     const seed = SEED.slice();
     const before = native.sign(seed, MESSAGE);

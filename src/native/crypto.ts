@@ -46,13 +46,17 @@ export const native: Crypto = {
   },
   sign: (seed, message) => plain(nodeSign(null, message, privateKey(seed))),
   verify(publicKey, message, signature) {
-    if (publicKey.length !== 32 || signature.length !== 64) return false;
-    const key = publicKeys.get(latin1(publicKey), () => openKey(publicKey));
-    if (key === "REFUSED") return false;
-    // OpenSSL recomputes R and compares bytes: given a key of prime order, that alone leaves only
-    // canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
-    if (equal(signature.subarray(0, 32), IDENTITY)) return false;
-    return nodeVerify(null, message, key, signature);
+    const key = keyToAsk(publicKey, signature);
+    return key !== null && nodeVerify(null, message, key, signature);
+  },
+  verifyBeside: (publicKey, message, signature) => {
+    const key = keyToAsk(publicKey, signature);
+    if (key === null) return Promise.resolve(false);
+    return new Promise((resolve, reject) => {
+      nodeVerify(null, message, key, signature, (error, holds) =>
+        error === null ? resolve(holds) : reject(error),
+      );
+    });
   },
   // Rare and once a key, so the portable point arithmetic serves.
   keyProblem: (publicKey) => noble.keyProblem(publicKey),
@@ -72,6 +76,16 @@ const plain = (buffer: Buffer): Uint8Array =>
 
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
+
+/** The key to ask OpenSSL by; null: the strict rule has refused already. */
+function keyToAsk(publicKey: Uint8Array, signature: Uint8Array): KeyObject | null {
+  if (publicKey.length !== 32 || signature.length !== 64) return null;
+  const key = publicKeys.get(latin1(publicKey), () => openKey(publicKey));
+  // OpenSSL refuses S ≥ L, recomputes R and compares bytes: given a key of prime order, that alone leaves
+  // only canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
+  if (key === "REFUSED" || equal(signature.subarray(0, 32), IDENTITY)) return null;
+  return key;
+}
 
 function openKey(publicKey: Uint8Array): KeyObject | "REFUSED" {
   if (noble.keyProblem(publicKey) !== null) return "REFUSED";

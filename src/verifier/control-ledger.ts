@@ -1,4 +1,5 @@
 import { equal, toHex } from "../domain/bytes.ts";
+import type { CodecError } from "../domain/canonical.ts";
 import { leafHash } from "../domain/chain.ts";
 import { DIRECTIVE } from "../domain/directive.ts";
 import { DOCK } from "../domain/dock.ts";
@@ -15,11 +16,11 @@ import { RecordBody } from "../domain/record.ts";
 import { REVOCATION } from "../domain/revocation.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
 import { TRANSITION } from "../domain/transition.ts";
+import type { Parts } from "./ahead.ts";
 import { decodeStrictly, proveKeysets, type Root } from "./authority.ts";
 import { type Break, broken, codeOf, isBroken } from "./checks.ts";
 import { passed, placeProblem, readEntry } from "./entry.ts";
 import { Flags } from "./flags.ts";
-import { ReceiptFrame } from "./pack.ts";
 import { type Disclosed, openPayload } from "./payload.ts";
 import { type Compared, Recorded } from "./recorded.ts";
 import {
@@ -130,18 +131,19 @@ function proveGenesis(
 }
 
 /** Checks 20 to 37 on the next record, as far as a record has what they ask. */
-export function proveRecord(ledger: ControlLedger, frame: Uint8Array): ProvenRecord | Break {
+export function proveRecord(
+  ledger: ControlLedger,
+  parts: Parts | CodecError,
+): ProvenRecord | Break {
   const { line } = ledger;
   const { crypto } = line;
   const due = line.lastSeq + 1;
-  const read = decodeStrictly("RECEIPT_ENCODING", ReceiptFrame, frame, due);
-  if (isBroken(read)) return read;
-  const entry = readEntry(line, read.signed, due);
+  const entry = readEntry(line, parts, due);
   if (isBroken(entry)) return entry;
-  const { header, body } = entry;
+  const { header, body, row } = entry;
   const misplaced = placeProblem(line, header) ?? shapeProblem(line.genesis.ref, header);
   if (misplaced !== null) return misplaced;
-  const disclosed = openPayload(crypto, header, read.row);
+  const disclosed = openPayload(crypto, header, row);
   if (isBroken(disclosed)) return disclosed;
   const contents = readRecord(header.seq, disclosed);
   if (isBroken(contents)) return contents;

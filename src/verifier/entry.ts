@@ -1,9 +1,11 @@
 import { equal, fromHex } from "../domain/bytes.ts";
+import { CodecError } from "../domain/canonical.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import type { GenesisBody } from "../domain/genesis.ts";
 import { isId } from "../domain/ids.ts";
 import { ReceiptHeader } from "../domain/receipt.ts";
-import { pae, SignedBytes, type Verified } from "../domain/signed.ts";
+import type { Verified } from "../domain/signed.ts";
+import { type Parts, verifies } from "./ahead.ts";
 import { decodeStrictly } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
 import type { Flags } from "./flags.ts";
@@ -47,17 +49,21 @@ export const newLine = (
 export interface Entry {
   readonly header: ReceiptHeader;
   readonly body: Uint8Array;
+  /** PayloadRow; empty: none is kept. */
+  readonly row: Uint8Array;
 }
 
 /** Checks 20 to 22, of a receipt wherever it stands. `due` is the index of what does not decode. */
 export function readEntry(
   line: Pick<Line, "crypto" | "tenantId" | "genesis" | "signers">,
-  bytes: Uint8Array,
+  parts: Parts | CodecError,
   due: number,
 ): Entry | Break {
   const { crypto, genesis, signers } = line;
-  const signed = decodeStrictly("RECEIPT_ENCODING", SignedBytes, bytes, due);
-  if (isBroken(signed)) return signed;
+  if (parts instanceof CodecError) {
+    return broken("RECEIPT_ENCODING", parts.code, due, parts.message);
+  }
+  const { signed, row } = parts;
   const header = decodeStrictly("RECEIPT_ENCODING", ReceiptHeader, signed.body, due);
   if (isBroken(header)) return header;
   if (header.tenantId !== line.tenantId) {
@@ -75,8 +81,8 @@ export function readEntry(
   if (!signers.some((key) => equal(key, signature.key))) {
     return bad("E_KEY_UNKNOWN", "signed by a key that is not this ledger's");
   }
-  return crypto.verify(signature.key, pae("receipt", signed.body), signature.value)
-    ? { header, body: signed.body }
+  return verifies(crypto, parts, signature)
+    ? { header, body: signed.body, row }
     : bad("E_RECEIPT_SIG", "its signature does not verify");
 }
 

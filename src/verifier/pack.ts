@@ -153,81 +153,113 @@ class Intake {
     this.#source = source;
   }
 
-  /** Exactly `length` bytes, or fewer at the end of the file. */
-  async take(length: number): Promise<Uint8Array> {
+  /** Exactly `length` bytes, or fewer at the end of the file. A promise only where they have to be waited for. */
+  take(length: number): Uint8Array | Promise<Uint8Array> {
+    return length <= this.#held.length ? this.#cut(length) : this.#gather(length);
+  }
+
+  #cut(length: number): Uint8Array {
+    const part = this.#held.subarray(0, length);
+    this.#held = this.#held.subarray(part.length);
+    this.offset += part.length;
+    return part;
+  }
+
+  async #gather(length: number): Promise<Uint8Array> {
     const parts: Uint8Array[] = [];
-    let have = 0;
-    while (have < length) {
-      if (this.#held.length === 0) {
-        const next = await this.#source.next();
-        if (next.done) break;
-        this.#held = next.value;
-        continue;
-      }
-      const part = this.#held.subarray(0, length - have);
-      this.#held = this.#held.subarray(part.length);
+    for (let left = length; left > 0; ) {
+      const part = this.#cut(left);
+      left -= part.length;
       parts.push(part);
-      have += part.length;
+      if (left === 0) break;
+      const next = await this.#source.next();
+      if (next.done) break;
+      this.#held = next.value;
     }
-    this.offset += have;
-    return parts.length === 1 ? (parts[0] as Uint8Array) : concat(...parts);
+    return concat(...parts);
   }
 }
 
+/** Frames, and bytes of them, that are read before any is looked at: much for a batch, little for a memory. */
+const framesAtOnce = 128;
+const bytesAtOnce = 256 * 1024;
+
 /**
- * Reads frames one by one, holding one at a time.
+ * Reads frames in batches. Those before the place where the file stops being a pack are given before it is told.
  * @throws PackError where the file stops being a pack.
  */
-export async function* readFrames(source: AsyncIterable<Uint8Array>): AsyncGenerator<Frame> {
+export async function* readFrames(
+  source: AsyncIterable<Uint8Array>,
+): AsyncGenerator<readonly Frame[]> {
   const iterator = source[Symbol.asyncIterator]();
   const intake = new Intake(iterator);
+  let count = 0;
   try {
-    const start = await intake.take(magic.length);
-    if (start.length === 0) throw new PackError("E_PACK_EMPTY", "the file is empty");
-    if (!equal(start, magic)) {
-      throw new PackError("E_PACK_MAGIC", "the file does not begin with `dragons evidence 1`");
-    }
-    let count = 0;
+    await readMagic(intake);
     for (;;) {
-      const at = intake.offset;
-      const head = await intake.take(headBytes);
-      if (head.length < headBytes) {
-        throw new PackError("E_PACK_TRUNCATED", `the file ends at byte ${at} without END`);
+      const batch: Frame[] = [];
+      try {
+        await fill(batch, intake);
+      } catch (error) {
+        if (batch.length > 0) yield batch;
+        throw error;
       }
-      const kind = FRAME_KINDS[head[0] as number];
-      if (kind === undefined || kind === "UNSPECIFIED") {
-        throw new PackError("E_PACK_KIND", `byte ${at}: no frame has kind ${head[0]}`);
-      }
-      const length = new DataView(head.buffer, head.byteOffset).getUint32(1);
-      if (length > packFrameBytesMax) {
-        throw new PackError(
-          "E_PACK_FRAME",
-          `byte ${at}: ${length} bytes, the most is ${packFrameBytesMax}`,
-        );
-      }
-      const offset = intake.offset;
-      const body = await intake.take(length);
-      if (body.length < length) {
-        throw new PackError("E_PACK_TRUNCATED", `the file ends inside the frame at byte ${at}`);
-      }
-      count++;
-      yield { kind, body, offset };
-      if (kind === "END") {
-        const { frames } = decodeFrame(EndFrame, body, kind);
-        if (frames !== count) {
-          throw new PackError(
-            "E_PACK_TRUNCATED",
-            `END counts ${frames} frames, the file has ${count}`,
-          );
-        }
-        if ((await intake.take(1)).length > 0) {
-          throw new PackError("E_PACK_TRAILING", "bytes follow END");
-        }
-        return;
-      }
+      count += batch.length;
+      yield batch;
+      const last = batch.at(-1) as Frame;
+      if (last.kind === "END") return await checkEnd(last, count, intake);
     }
   } finally {
     await iterator.return?.();
+  }
+}
+
+async function readMagic(intake: Intake): Promise<void> {
+  const start = await intake.take(magic.length);
+  if (start.length === 0) throw new PackError("E_PACK_EMPTY", "the file is empty");
+  if (equal(start, magic)) return;
+  throw new PackError("E_PACK_MAGIC", "the file does not begin with `dragons evidence 1`");
+}
+
+/** One frame at least; nothing behind END. */
+async function fill(batch: Frame[], intake: Intake): Promise<void> {
+  const from = intake.offset;
+  while (batch.length < framesAtOnce && intake.offset - from < bytesAtOnce) {
+    const at = intake.offset;
+    const taken = intake.take(headBytes);
+    const head = taken instanceof Uint8Array ? taken : await taken;
+    if (head.length < headBytes) {
+      throw new PackError("E_PACK_TRUNCATED", `the file ends at byte ${at} without END`);
+    }
+    const kind = FRAME_KINDS[head[0] as number];
+    if (kind === undefined || kind === "UNSPECIFIED") {
+      throw new PackError("E_PACK_KIND", `byte ${at}: no frame has kind ${head[0]}`);
+    }
+    const length = new DataView(head.buffer, head.byteOffset).getUint32(1);
+    if (length > packFrameBytesMax) {
+      const what = `byte ${at}: ${length} bytes, the most is ${packFrameBytesMax}`;
+      throw new PackError("E_PACK_FRAME", what);
+    }
+    const offset = intake.offset;
+    const content = intake.take(length);
+    const body = content instanceof Uint8Array ? content : await content;
+    if (body.length < length) {
+      throw new PackError("E_PACK_TRUNCATED", `the file ends inside the frame at byte ${at}`);
+    }
+    batch.push({ kind, body, offset });
+    if (kind === "END") return;
+  }
+}
+
+/** It counts every frame, and nothing follows. */
+async function checkEnd({ kind, body }: Frame, count: number, intake: Intake): Promise<void> {
+  const { frames } = decodeFrame(EndFrame, body, kind);
+  if (frames !== count) {
+    const what = `END counts ${frames} frames, the file has ${count}`;
+    throw new PackError("E_PACK_TRUNCATED", what);
+  }
+  if ((await intake.take(1)).length > 0) {
+    throw new PackError("E_PACK_TRAILING", "bytes follow END");
   }
 }
 

@@ -1,17 +1,18 @@
 import { equal, toHex } from "../domain/bytes.ts";
+import type { CodecError } from "../domain/canonical.ts";
 import { leafHash } from "../domain/chain.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import { isLifted, touches } from "../domain/revocation.ts";
 import type { Verified } from "../domain/signed.ts";
-import { type Authority, decodeStrictly } from "./authority.ts";
+import type { Parts } from "./ahead.ts";
+import type { Authority } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
 import { type Decision, decideAgain } from "./decision.ts";
 import { type Line, passed, placeProblem, readEntry } from "./entry.ts";
 import type { Intents } from "./intents.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import type { LimitBook } from "./limit-book.ts";
-import { ReceiptFrame } from "./pack.ts";
 import { type Contents, type Disclosed, openPayload, readContents } from "./payload.ts";
 
 /** Where the walk along one work ledger stands. */
@@ -35,17 +36,15 @@ export interface Proven {
 }
 
 /** Checks 20 to 38 on the next receipt, in their order. */
-export function proveReceipt(walk: Walk, frame: Uint8Array): Proven | Break {
+export function proveReceipt(walk: Walk, parts: Parts | CodecError): Proven | Break {
   const { crypto } = walk;
   const due = walk.lastSeq + 1;
-  const read = decodeStrictly("RECEIPT_ENCODING", ReceiptFrame, frame, due);
-  if (isBroken(read)) return read;
-  const entry = readEntry(walk, read.signed, due);
+  const entry = readEntry(walk, parts, due);
   if (isBroken(entry)) return entry;
-  const { header, body } = entry;
+  const { header, body, row } = entry;
   const misplaced = placeProblem(walk, header) ?? saysProblem(walk, header);
   if (misplaced !== null) return misplaced;
-  const judged = judge(walk, header, read.row);
+  const judged = judge(walk, header, row);
   if (isBroken(judged)) return judged;
   const { lease, disclosed, contents } = judged;
 

@@ -3,9 +3,9 @@ import { CodecError } from "../domain/canonical.ts";
 import { leafHash } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { ReceiptHeader } from "../domain/receipt.ts";
-import { pae, SignedBytes } from "../domain/signed.ts";
+import { type Begun, type Parts, verifies } from "./ahead.ts";
 import type { Break } from "./checks.ts";
-import { type Frame, PackError, ReceiptFrame } from "./pack.ts";
+import { PackError } from "./pack.ts";
 import type { Section } from "./section.ts";
 
 /**
@@ -28,7 +28,7 @@ interface Found {
   readonly seq: number;
   readonly prevHash: Uint8Array;
   readonly hash: Uint8Array;
-  readonly signed: SignedBytes;
+  readonly parts: Parts;
 }
 
 /**
@@ -38,20 +38,20 @@ interface Found {
 export async function readOn(
   crypto: Crypto,
   fault: Break,
-  { kind, body }: Frame,
-  rest: AsyncGenerator<Frame>,
+  { parts }: Begun,
+  rest: AsyncIterable<Begun>,
   section: Section | null,
 ): Promise<{ readonly fault: Break; readonly salvage: Salvage | null }> {
-  if (kind !== "RECEIPT" || section === null || fault.index === 0) return { fault, salvage: null };
-  const failed = readReceipt(crypto, body);
+  if (parts === null || section === null || fault.index === 0) return { fault, salvage: null };
+  const failed = readReceipt(crypto, parts);
   const tally = new Salvaging(crypto, section);
   if (failed !== null) tally.take(failed);
   let differing = fault.differing ?? (failed && asLeaf(section, failed));
   let next = true;
   try {
-    for await (const frame of rest) {
-      if (frame.kind !== "RECEIPT") break;
-      const after = readReceipt(crypto, frame.body);
+    for await (const { parts } of rest) {
+      if (parts === null) break;
+      const after = readReceipt(crypto, parts);
       if (next && failed !== null && after !== null) differing ??= asRemembered(failed, after);
       next = false;
       if (after === null) tally.shown++;
@@ -64,11 +64,12 @@ export async function readOn(
   return { fault: { ...fault, differing }, salvage: tally.report() };
 }
 
-function readReceipt(crypto: Crypto, frame: Uint8Array): Found | null {
+function readReceipt(crypto: Crypto, parts: Parts | CodecError): Found | null {
+  if (parts instanceof CodecError) return null;
   try {
-    const signed = SignedBytes.decode(ReceiptFrame.decode(frame).signed);
-    const { seq, prevHash } = ReceiptHeader.decode(signed.body);
-    return { seq, prevHash, hash: leafHash(crypto, signed.body), signed };
+    const { body } = parts.signed;
+    const { seq, prevHash } = ReceiptHeader.decode(body);
+    return { seq, prevHash, hash: leafHash(crypto, body), parts };
   } catch (error) {
     if (error instanceof CodecError) return null;
     throw error;
@@ -109,16 +110,15 @@ class Salvaging {
     if (this.#proven > 0) this.#seqs.push([firstSeq, last]);
   }
 
-  take({ seq, hash, signed }: Found): void {
+  take({ seq, hash, parts }: Found): void {
     this.shown++;
     const { tree, signers } = this.#section.line;
     const [last] = this.#seqs.slice(-1);
     if (seq > this.#under || seq <= (last?.[1] ?? 0) || !tree.isLeaf(hash, seq)) return;
-    const [signature, ...more] = signed.signatures;
+    const [signature, ...more] = parts.signed.signatures;
     if (signature === undefined || more.length > 0) return;
     const own = signers.some((key) => equal(key, signature.key));
-    const message = pae("receipt", signed.body);
-    if (!own || !this.#crypto.verify(signature.key, message, signature.value)) return;
+    if (!own || !verifies(this.#crypto, parts, signature)) return;
     this.#proven++;
     if (last?.[1] === seq - 1) last[1] = seq;
     else this.#seqs.push([seq, seq]);

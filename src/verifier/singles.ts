@@ -1,5 +1,6 @@
 import { leafHash } from "../domain/chain.ts";
 import { verifyInclusion } from "../domain/merkle.ts";
+import { partsOf } from "./ahead.ts";
 import { decodeStrictly } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
 import { readEntry, singleProblem } from "./entry.ts";
@@ -16,13 +17,17 @@ export function proveSingle(ledger: WorkLedger, frame: Uint8Array): Proven | Bre
   const due = line.lastSeq + 1;
   const proof = decodeStrictly("RECEIPT_ENCODING", ProofFrame, frame, due);
   if (isBroken(proof)) return proof;
-  const entry = readEntry(line, proof.signed, due);
+  const entry = readEntry(
+    line,
+    partsOf(() => proof),
+    due,
+  );
   if (isBroken(entry)) return entry;
   const { header, body } = entry;
   const { seq } = header;
   const misplaced = singleProblem(line, header) ?? saysProblem(line, header);
   if (misplaced !== null) return misplaced;
-  const judged = judge(line, header, proof.row);
+  const judged = judge(line, header, entry.row);
   if (isBroken(judged)) return judged;
 
   const bad = (code: "E_SEQ_DUP" | "E_PROOF_HEAD" | "E_PROOF_PATH", what: string) =>

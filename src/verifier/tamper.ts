@@ -21,12 +21,14 @@ export function tamper(pack: Uint8Array, at: number): Uint8Array {
  * @throws RangeError when the pack shows no such receipt; PackError when it is no pack.
  */
 export async function locateReceiptByte(pack: Uint8Array, seq: number): Promise<number> {
-  for await (const frame of readFrames(once(pack))) {
-    if (frame.kind !== "RECEIPT") continue;
-    const header = ReceiptHeader.decode(
-      SignedBytes.decode(ReceiptFrame.decode(frame.body).signed).body,
-    );
-    if (header.seq === seq) return frame.offset + find(frame.body, header.payloadHash);
+  for await (const frames of readFrames(once(pack))) {
+    for (const { kind, body, offset } of frames) {
+      if (kind !== "RECEIPT") continue;
+      const header = ReceiptHeader.decode(
+        SignedBytes.decode(ReceiptFrame.decode(body).signed).body,
+      );
+      if (header.seq === seq) return offset + find(body, header.payloadHash);
+    }
   }
   throw new RangeError(`the pack shows no receipt ${seq}`);
 }

@@ -1,5 +1,7 @@
+import type { CodecError } from "../domain/canonical.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { SignedBytes } from "../domain/signed.ts";
+import { type Begun, lookAhead, type Parts } from "./ahead.ts";
 import { decodeStrictly, type Root } from "./authority.ts";
 import { type Break, broken, isBroken } from "./checks.ts";
 import {
@@ -44,7 +46,7 @@ export type Ledger = WorkLedger | ControlLedger;
 
 /**
  * Checks a pack in one pass and tells what it found; never throws for what is in the pack. Memory is
- * one frame, what stands before the receipts, and some 60 bytes a receipt.
+ * two batches of frames, what stands before the receipts, and some 60 bytes a receipt.
  */
 export async function verify(
   crypto: Crypto,
@@ -55,13 +57,16 @@ export async function verify(
   let fault: Break | null = null;
   let salvage: Salvage | null = null;
   try {
-    const frames = readFrames(pack);
-    for await (const frame of frames) {
-      options.onFrame?.(frame);
-      fault = reading.take(frame);
-      if (fault === null) continue;
-      ({ fault, salvage } = await readOn(crypto, fault, frame, frames, reading.section));
-      break;
+    const batches = lookAhead(crypto, readFrames(pack));
+    walk: for await (const batch of batches) {
+      for (const [at, begun] of batch.entries()) {
+        options.onFrame?.(begun.frame);
+        fault = reading.take(begun);
+        if (fault === null) continue;
+        const rest = following(batch.slice(at + 1), batches);
+        ({ fault, salvage } = await readOn(crypto, fault, begun, rest, reading.section));
+        break walk;
+      }
     }
   } catch (error) {
     if (!(error instanceof PackError)) throw error;
@@ -79,6 +84,14 @@ export async function verify(
     tally: reading.tally,
     nowUs: options.nowUs,
   });
+}
+
+async function* following(
+  batch: readonly Begun[],
+  batches: AsyncIterable<readonly Begun[]>,
+): AsyncGenerator<Begun> {
+  yield* batch;
+  for await (const next of batches) yield* next;
 }
 
 type Placed = Exclude<keyof Preamble, "GENESIS">;
@@ -124,7 +137,7 @@ class Reading {
     return this.#ledger;
   }
 
-  take(frame: Frame): Break | null {
+  take({ frame, parts }: Begun): Break | null {
     const place = FRAME_KINDS.indexOf(frame.kind);
     const opens = frame.kind === "GENESIS" && this.#last > 0;
     if (!opens && place < this.#last) return outOfPlace(frame);
@@ -138,7 +151,9 @@ class Reading {
       case "GENESIS":
         return this.#close() ?? this.#open(frame);
       case "RECEIPT":
-        return this.#inLedger(frame, (ledger) => this.#receipt(ledger, frame.body));
+        return this.#inLedger(frame, (ledger) =>
+          parts === null ? outOfPlace(frame) : this.#receipt(ledger, parts),
+        );
       case "PROOF":
         return this.#inLedger(frame, (ledger) => this.#single(ledger, frame));
       case "OPEN_INTENT":
@@ -216,15 +231,15 @@ class Reading {
     return isBroken(ledger) ? ledger : step(ledger);
   }
 
-  #receipt(ledger: Ledger, body: Uint8Array): Break | null {
+  #receipt(ledger: Ledger, parts: Parts | CodecError): Break | null {
     if (ledger.role === "CONTROL") {
-      const proven = proveRecord(ledger, body);
+      const proven = proveRecord(ledger, parts);
       if (isBroken(proven)) return proven;
       this.tally.record(ledger, proven);
       this.#options.onRecord?.(ledger.id, proven);
       return null;
     }
-    const proven = proveReceipt(ledger.line, body);
+    const proven = proveReceipt(ledger.line, parts);
     if (isBroken(proven)) return proven;
     this.tally.receipt(ledger, proven);
     ledger.brackets.take(proven.header, proven.lease?.body.issuedAtUs ?? 0);

@@ -16,8 +16,8 @@ export interface Piece {
 /** A pack taken apart, without its END. */
 export async function takeApart(pack: Uint8Array): Promise<Piece[]> {
   const pieces: Piece[] = [];
-  for await (const { kind, body } of readFrames(once(pack))) {
-    if (kind !== "END") pieces.push({ kind, body });
+  for await (const frames of readFrames(once(pack))) {
+    for (const { kind, body } of frames) if (kind !== "END") pieces.push({ kind, body });
   }
   return pieces;
 }
