@@ -59,6 +59,10 @@ export interface SidecarConfig {
   readonly tokenFile: string | null;
   /** The ledger came back shorter than it was: another is to follow it, by the token's leave. */
   readonly succeed: boolean;
+  /** Bring the ledger here to its end, and act no more. */
+  readonly close: boolean;
+  /** A folder of data folders: the ledgers there whose sidecars are gone are to be closed; null: none. */
+  readonly orphans: string | null;
   /** File with a newer keyset, for one that was away when authorities were switched; null: none. */
   readonly keysetFile: string | null;
   /** `dragon.yaml` of the agent. */
@@ -92,7 +96,7 @@ export interface SidecarConfig {
 }
 
 /** How the agent is measured, and whether it could go round: as every receipt says. */
-export const standingOf = ({ gateway, kept }: SidecarConfig) =>
+export const standingOf = ({ gateway, kept }: Pick<SidecarConfig, "gateway" | "kept">) =>
   kept === null
     ? ({ measure: "FILES", enforcement: gateway === null ? "ADVISORY" : "GATEWAY" } as const)
     : ({ measure: "LAUNCHED", enforcement: "SEALED" } as const);
@@ -104,6 +108,9 @@ export const SIDECAR_USAGE = `dragons sidecar --data DIR --manifest FILE [--toke
   --token FILE         join token; needed until the instance has docked
   --succeed            begin a ledger that follows the one here, with a key of its own and a fresh
                        token: it was restored from a backup, or its key is lost, stolen or old
+  --close              close the ledger that a sidecar left here and deliver it, with --data and --keys
+                       alone: no agent is started, and the organism ends
+  --orphans DIR        close so whatever sidecars left in folders of DIR, where nobody lives any more
   --keyset FILE        a newer keyset, by dragons key export: for a sidecar that was away while
                        the control plane's certificate authority was exchanged
   --manifest FILE      dragon.yaml of the agent
@@ -215,12 +222,18 @@ export function parseSidecarArgs(args: readonly string[]): SidecarConfig {
     return value;
   };
   const dataFolder = required("data").replace(/\/+$/, "");
-  const manifestFile = required("manifest");
+  const close = values.close ?? false;
+  if (close && (values.manifest !== undefined || positionals.length > 0)) {
+    throw new UsageError("--close: starts no agent; it takes --data, --keys and --sync alone");
+  }
+  const manifestFile = close ? "" : required("manifest");
   return {
     dataFolder,
     keysFolder: values.keys ?? `${dataFolder}.keys`,
     tokenFile: values.token ?? null,
     succeed: values.succeed ?? false,
+    close,
+    orphans: values.orphans ?? null,
     keysetFile: values.keyset ?? null,
     manifestFile,
     agentFolder: values.folder ?? dirname(manifestFile),
@@ -250,6 +263,8 @@ const parse = (args: readonly string[]) =>
       keys: { type: "string" },
       token: { type: "string" },
       succeed: { type: "boolean" },
+      close: { type: "boolean" },
+      orphans: { type: "string" },
       keyset: { type: "string" },
       manifest: { type: "string" },
       folder: { type: "string" },

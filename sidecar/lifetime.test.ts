@@ -21,12 +21,21 @@ const agent = (...command: string[]) =>
   });
 
 /** A lifetime over parts that do nothing but be ended. */
-function begun(firstLease: "MEASURED" | "DRIFTED") {
+function begun(firstLease: "MEASURED" | "DRIFTED", acknowledgedSeq = 0) {
   const said: string[] = [];
-  const lifetime = new Lifetime((event) => void said.push(event), false);
+  const lifetime = new Lifetime(
+    (event) => void said.push(event),
+    false,
+    () => void said.push("closed"),
+  );
   lifetime.begin({
     stack: { close: async () => void said.push("stack closed") },
-    ledger: { failed: new Promise(() => {}), flushed: async () => {} } as unknown as WorkLedger,
+    ledger: {
+      failed: new Promise(() => {}),
+      flushed: async () => {},
+      head: () => ({ size: 3 }),
+      acknowledgedSeq,
+    } as unknown as WorkLedger,
     governor: {
       firstLease: Promise.resolve(firstLease),
       beatNow: () => {},
@@ -51,6 +60,17 @@ test("an agent as measured is started, and its exit code is ours", async () => {
   const { lifetime } = begun("MEASURED");
   await lifetime.launch(() => agent("sh", "-c", "exit 7"));
   expect(await lifetime.done).toBe(7);
+});
+
+test("a ledger whose agent has ended is closed by that, once all of it is delivered", async () => {
+  const said = [];
+  for (const acknowledged of [2, 3]) {
+    const begins = begun("MEASURED", acknowledged);
+    await begins.lifetime.launch(() => agent("true"));
+    said.push(begins.said);
+  }
+  const end = ["stack closed", "last word"];
+  expect(said).toEqual([end, [...end, "closed"]]);
 });
 
 test("a ledger that fails ends it with 70", async () => {

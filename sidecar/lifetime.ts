@@ -30,13 +30,16 @@ export class Lifetime implements Sidecar {
   readonly #report: Report;
   /** The agent is another's to end: it outlives us. */
   readonly #kept: boolean;
+  /** Nothing of the ledger is owed any more: nobody has to come after us. */
+  readonly #closed: () => void;
   readonly #done = Promise.withResolvers<number>();
   #running: Running | null = null;
   #stopping = false;
 
-  constructor(report: Report, kept: boolean) {
+  constructor(report: Report, kept: boolean, closed: () => void) {
     this.#report = report;
     this.#kept = kept;
+    this.#closed = closed;
   }
 
   get done(): Promise<number> {
@@ -92,6 +95,8 @@ export class Lifetime implements Sidecar {
     // The last word tells what is durable; a ledger that fails now is told of by `failed`.
     await ledger.flushed().catch(() => {});
     await governor.stop();
+    const delivered = ledger.acknowledgedSeq >= ledger.head().size;
+    if (delivered && this.agent?.state() === "EXITED") this.#closed();
     await opened.disposeAsync();
     this.#done.resolve(exit);
   }

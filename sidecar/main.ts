@@ -3,6 +3,7 @@ import { FolderHeld } from "../src/native/hold.ts";
 import { KeyError } from "../src/native/keys.ts";
 import { FormatUnknown } from "../src/storage/format.ts";
 import { StorageFailed } from "../src/storage/store.ts";
+import { closeLedger } from "./closing.ts";
 import {
   ConfigError,
   parseSidecarArgs,
@@ -38,6 +39,12 @@ export async function sidecarMain(args: readonly string[]): Promise<number> {
   try {
     const config = parseSidecarArgs(args);
     const stopped = stopRequest(config);
+    if (config.close) {
+      const { dataFolder, keysFolder, sync: leaving } = config;
+      const means = { clock: systemClock, report: stderrReport, stopped: stopped.signal };
+      await closeLedger({ dataFolder, keysFolder, leaving }, means);
+      return 0;
+    }
     sidecar = await startSidecar(config, systemClock, stderrReport, stopped.signal);
     stopped.onStop((signal) => sidecar.stop(signal));
   } catch (error) {

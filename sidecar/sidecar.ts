@@ -15,6 +15,7 @@ import { AgentFiles } from "./agent/files.ts";
 import { KeptAgent } from "./agent/kept.ts";
 import { launchAgent } from "./agent/launch.ts";
 import { SupervisedAgent } from "./agent/supervised.ts";
+import { closeOrphans, noteClosed, noteOpen } from "./closing.ts";
 import {
   type Address,
   ConfigError,
@@ -26,14 +27,12 @@ import { AuthorityHolder } from "./gate/authority.ts";
 import { authorityDecider } from "./gate/decide.ts";
 import { Gate, type RunFacts } from "./gate/gate.ts";
 import { type Instance, openInstance } from "./identity/instance.ts";
-import { Latch } from "./identity/latch.ts";
-import { LeaseLog } from "./identity/lease-log.ts";
-import { openWorkLedger } from "./ledger/open-ledger.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime, type Sidecar } from "./lifetime.ts";
 import { openAdmin } from "./listeners/admin.ts";
 import { NameServer, type PassedDatagrams } from "./listeners/dns.ts";
 import { Names } from "./listeners/names.ts";
+import { openMemory } from "./memory.ts";
 import type { Report } from "./report.ts";
 import { ownedFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
 import { openStack, type Stack, type StackConfig, type Transparent } from "./stack.ts";
@@ -85,7 +84,9 @@ async function compose(start: Start): Promise<Sidecar> {
   const { instanceId } = authority.genesis.body;
   // Whatever may be wrong with the settings, before the ledger writes that it began again.
   const settings = await readSettings(config, instanceId, clock.nowUs());
-  const { ledger, leases, latch } = await openMemory(start, instance, hash);
+  const { dataFolder } = config;
+  noteOpen(dataFolder);
+  const { ledger, leases, latch } = await openMemory({ dataFolder, opened }, instance, hash);
   // The next slab is asked for before this one is spent.
   const low = () => governor.beatNow();
   const { gate, holder, progress } = openGate(start, instance, ledger, hash, low);
@@ -97,7 +98,7 @@ async function compose(start: Start): Promise<Sidecar> {
     transparent: handedOver?.transparent ?? null,
     passesUnread: (target) => passesUnread(scopes, held(), target),
   });
-  const lifetime = new Lifetime(report, config.kept !== null);
+  const lifetime = new Lifetime(report, config.kept !== null, () => noteClosed(dataFolder));
   const governor = new Governor({
     client: centre.tether(
       {
@@ -157,7 +158,14 @@ async function compose(start: Start): Promise<Sidecar> {
     void taken.then(() => stack.takeOver(at));
   });
   await taken;
+  void governor.firstLease.then(() => closeOthers(start));
   return lifetime;
+}
+
+/** What sidecars before this one left open; behind everything that the agent waits for. */
+async function closeOthers({ config, clock, report, stopped }: Start): Promise<void> {
+  const { orphans, sync: leaving, dataFolder: own } = config;
+  if (orphans !== null) await closeOrphans(orphans, { leaving, own }, { clock, report, stopped });
 }
 
 /**
@@ -243,26 +251,6 @@ async function comeAboard(
   const centre = control;
   opened.defer(() => centre.close());
   return { instance, centre };
-}
-
-/** What it remembers: every lease that it acted under, and every action. */
-async function openMemory(
-  { config, opened }: Start,
-  { authority, seed }: Instance,
-  manifestHash: Uint8Array,
-): Promise<{ ledger: WorkLedger; leases: LeaseLog; latch: Latch }> {
-  const latch = Latch.open(join(config.dataFolder, "latch"));
-  const leases = LeaseLog.open(native, join(config.dataFolder, "leases"));
-  opened.defer(() => leases.close());
-  const ledger = await openWorkLedger({
-    folder: join(config.dataFolder, "ledger"),
-    seed,
-    ledgerId: authority.genesis.ref,
-    tenantId: authority.genesis.body.tenantId,
-    manifestHash,
-  });
-  opened.defer(() => ledger.shutdown());
-  return { ledger, leases, latch };
 }
 
 /** What it may do: nothing, until the tether brings a lease. */

@@ -29,6 +29,19 @@ import { settleKey, succeed } from "./succession.ts";
 /** Asks the control plane to open a ledger; answers with the chain of authority, unbelieved. */
 export type DockCall = (genesis: SignedBytes) => Promise<Omit<ChainOfAuthority, "genesis">>;
 
+/** What of a sidecar's settings says who it is. */
+type InstanceConfig = Pick<
+  SidecarConfig,
+  | "dataFolder"
+  | "keysFolder"
+  | "tokenFile"
+  | "succeed"
+  | "keysetFile"
+  | "manifestFile"
+  | "gateway"
+  | "kept"
+>;
+
 /** One instance: its ledger key, and the authority it stands on. */
 export interface Instance {
   readonly token: JoinToken;
@@ -45,7 +58,7 @@ export interface Instance {
  * @throws ConfigError when the folder, token and manifest do not belong together.
  */
 export async function openInstance(
-  config: SidecarConfig,
+  config: InstanceConfig,
   measuredHash: Uint8Array,
   nowUs: number,
   dock: (token: JoinToken) => DockCall,
@@ -115,6 +128,36 @@ export async function openInstance(
 }
 
 /**
+ * Brings back the instance of a folder that came aboard, whatever has become of its agent's files: its
+ * ledger can be closed, and nothing can be done by it.
+ *
+ * @throws ConfigError when what it docked with does not hold together.
+ */
+export async function reopenInstance(
+  folders: Pick<SidecarConfig, "dataFolder" | "keysFolder">,
+  nowUs: number,
+): Promise<Instance> {
+  const files = new ArtifactFiles(join(folders.dataFolder, "authority"));
+  const config = { ...NOBODY, ...folders };
+  const token = await readToken(config, files);
+  return openInstance(config, token.manifestHash, nowUs, () => {
+    throw new ConfigError(
+      `${files.folder} lacks what it was docked with; restore it from a backup`,
+    );
+  });
+}
+
+/** Who neither docks nor acts. */
+const NOBODY = {
+  tokenFile: null,
+  succeed: false,
+  keysetFile: null,
+  manifestFile: "",
+  gateway: null,
+  kept: null,
+} as const;
+
+/**
  * What a folder has held before it docked anew is no keyset to go back behind, nor is the one that
  * operators knew when they made its token: keys may be given up since.
  */
@@ -150,7 +193,7 @@ async function adoptFile(authority: HeldAuthority, path: string): Promise<void> 
   }
 }
 
-async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<JoinToken> {
+async function readToken(config: InstanceConfig, files: ArtifactFiles): Promise<JoinToken> {
   const stored = await files.read("pin");
   if (stored !== null) {
     const pin = checkedToken(new TextDecoder().decode(stored));
@@ -165,7 +208,7 @@ async function readToken(config: SidecarConfig, files: ArtifactFiles): Promise<J
 }
 
 /** As operators handed it out, with its join key. */
-async function readJoinToken(config: SidecarConfig): Promise<JoinToken> {
+async function readJoinToken(config: InstanceConfig): Promise<JoinToken> {
   if (config.tokenFile === null) {
     throw new UsageError("--token is missing: this instance has not docked yet");
   }

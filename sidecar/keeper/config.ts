@@ -13,6 +13,8 @@ export interface KeeperConfig {
   /** The agent's folder, real. */
   readonly folder: string;
   readonly goal: string;
+  /** Where the data of runs before this one lie. */
+  readonly orphans: string;
   /** Where the agent may write, beside where it works. Real. */
   readonly writable: readonly string[];
   /** What it must not see: keys, profiles, what sidecars and control planes keep. Real, and there. */
@@ -36,13 +38,14 @@ export function parseKeeperArgs(args: readonly string[]): KeeperConfig {
       manifest: { type: "string" },
       folder: { type: "string" },
       goal: { type: "string" },
+      orphans: { type: "string" },
       rw: { type: "string", multiple: true },
       hide: { type: "string", multiple: true },
       "allow-unix": { type: "boolean" },
       restart: { type: "string" },
     },
   });
-  const needed = (name: "data" | "keys" | "token" | "manifest" | "folder"): string =>
+  const needed = (name: "data" | "keys" | "token" | "manifest" | "folder" | "orphans"): string =>
     resolve(values[name] as string);
   return {
     data: needed("data"),
@@ -51,6 +54,7 @@ export function parseKeeperArgs(args: readonly string[]): KeeperConfig {
     manifest: needed("manifest"),
     folder: realpathSync(needed("folder")),
     goal: values.goal ?? "",
+    orphans: needed("orphans"),
     writable: (values.rw ?? []).map((path) => realpathSync(path)),
     hidden: (values.hide ?? []).map((path) => realpathSync(path)),
     allowUnix: values["allow-unix"] ?? false,

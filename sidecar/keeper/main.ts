@@ -1,8 +1,9 @@
-import { readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import { toHex } from "../../src/domain/bytes.ts";
 import type { Manifest } from "../../src/domain/manifest.ts";
 import { systemClock } from "../../src/native/clock.ts";
+import { holdFolder } from "../../src/native/hold.ts";
 import { measure } from "../../src/native/manifest-file.ts";
 import { sealedEnvironment } from "../agent/environment.ts";
 import { openCage } from "../cage/cage.ts";
@@ -15,6 +16,7 @@ import { Keeper } from "./keeper.ts";
 import { unsealable } from "./sealable.ts";
 import { startSidecarProcess } from "./sidecar-process.ts";
 import { talk } from "./talk.ts";
+import { KEEPER_HOLD } from "./words.ts";
 
 const ALIVE_MS = 3_600_000;
 
@@ -29,6 +31,9 @@ export async function keeperMain(args: readonly string[]): Promise<number> {
   const copies = `${config.data}.snapshot`;
   // There may be neither an agent nor a sidecar for a moment, and a clock holds no process open.
   const alive = setInterval(() => {}, ALIVE_MS);
+  mkdirSync(config.data, { recursive: true, mode: 0o700 });
+  // Between two sidecars as well: whoever closes what is left behind must not take it for that.
+  const hold = holdFolder(config.data, KEEPER_HOLD);
   try {
     const measured = await measure(config.folder, readFileSync(config.manifest, "utf8"));
     const snapshot = await takeSnapshot(measured.manifest, config.folder, copies);
@@ -72,6 +77,7 @@ export async function keeperMain(args: readonly string[]): Promise<number> {
   } finally {
     clearInterval(alive);
     rmSync(copies, { recursive: true, force: true });
+    hold.release();
   }
 }
 

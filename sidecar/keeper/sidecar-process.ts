@@ -44,6 +44,7 @@ export function startSidecarProcess(
     "--manifest": config.manifest,
     "--folder": config.folder,
     "--goal": config.goal,
+    "--orphans": config.orphans,
     "--transparent": `fd:${PASSED}`,
     ...Object.fromEntries(
       cage.dns.map(({ type }, i) => [type === "udp4" ? "--dns" : "--dns6", `fd:${PASSED + 1 + i}`]),

@@ -34,3 +34,6 @@ export type FromSidecar =
   /** Another is to follow it, by leave of its policy. */
   | { readonly say: "restart" }
   | { readonly say: "pong" };
+
+/** A keeper holds its instance's data folder by this name, between two sidecars of it as well. */
+export const KEEPER_HOLD = "keeper";

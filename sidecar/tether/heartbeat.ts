@@ -17,7 +17,7 @@ export interface BeatFacts {
   /** Until the next beat. */
   readonly dueInUs: number;
   readonly loopLagUs: number;
-  readonly agent: Attended | null;
+  readonly agent: Pick<Attended, "state" | "exitCode"> | null;
   readonly enforcement: HeartbeatBody["enforcement"];
   readonly ledger: WorkLedger;
   readonly novelty: Infer<typeof Novelty>;

@@ -201,7 +201,7 @@ export class Issuer {
       const detail = `its last lease knew revocations up to ${considered}, which are missing here`;
       return { reason: "NO_LEASE", detail };
     }
-    if (view.state === "STOPPED" || view.desired === "STOP") {
+    if (view.state === "STOPPED" || view.desired === "STOP" || view.facts.exitedUs > 0) {
       return { reason: "STOPPED", detail: "an operator stopped it, or it has ended" };
     }
     if (!mayBeLeased(view)) {

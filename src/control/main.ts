@@ -124,7 +124,7 @@ export async function runControl(
       mounted(KeyService, keyService(tenants, { crypto: native, ca })),
       mounted(ManifestService, manifestService(native)),
       mounted(GrantService, grantService(native)),
-      mounted(DockService, dockService({ tenants, certificates, crypto: native, clock })),
+      mounted(DockService, dockService({ tenants, fleet, certificates, crypto: native, clock })),
       mounted(LeaseService, leaseService(fleet)),
       mounted(AuditService, auditService(fleet)),
       mounted(TetherService, tetherService(fleet, admission)),

@@ -161,17 +161,16 @@ export class Sessions {
   /**
    * Opens a session for a sidecar that proved its key: the next epoch, durable before it is told. An
    * older session of the same instance is told that it is over.
-   * @throws StatusError: stopped, succeeded by another ledger, or shorter than what is held.
+   * A stopped organism gets one as well: to be told so, and to deliver what its ledger still has.
+   * @throws StatusError: succeeded by another ledger, or shorter than what is held.
    */
   async open(attaching: Attaching): Promise<Session> {
     const { ledger, held, headSize } = attaching;
     const { instanceId } = ledger;
     const newest = this.#tenant.instance(instanceId);
     if (newest === null || !equal(newest.ledgerId, ledger.ledgerId)) {
-      throw unfit("STATE_UNFIT", "another ledger has succeeded this one");
-    }
-    if (this.#organisms.view(instanceId).state === "STOPPED") {
-      throw unfit("STOPPED", "this organism has stopped for good");
+      const detail = "another ledger has succeeded this one";
+      throw new StatusError("FAILED_PRECONDITION", "STATE_UNFIT", detail);
     }
     if (headSize < held.size) {
       if (!attaching.regressed) await this.#fault(instanceId, "REGRESS", ledger.ledgerId, []);
@@ -422,11 +421,9 @@ function standingOrder(
   view: ReturnType<Organisms["view"]>,
   knows: Standing | null,
 ): "QUARANTINE" | "STOP" | "RELEASE" | null {
-  if (view.desired === "STOP") return knows?.stopped ? null : "STOP";
+  const ends = view.desired === "STOP" || view.state === "STOPPED";
+  if (ends) return knows?.stopped ? null : "STOP";
   if (view.state === "QUARANTINED") return knows?.quarantined ? null : "QUARANTINE";
   const free = knows !== null && !knows.quarantined && !knows.drifted;
   return view.releasedUs > 0 && !free ? "RELEASE" : null;
 }
-
-const unfit = (reason: "STATE_UNFIT" | "STOPPED", detail: string): StatusError =>
-  new StatusError("FAILED_PRECONDITION", reason, detail);

@@ -407,9 +407,20 @@ describe("the end", () => {
     const s = new Story().running();
     s.beat({ ...exited, childExit: 1 });
     const last = s.view;
-    expect([s.beat(), s.lease(), s.tick(), s.release(["HELD"])]).toEqual(Array(4).fill("STOPPED"));
+    expect([s.lease(), s.tick(), s.release(["HELD"])]).toEqual(Array(3).fill("STOPPED"));
     expect(s.take({ kind: "hold", order: order() })).toBe("STOPPED");
     expect(s.view).toBe(last);
+    expect(holdsAuthority(s.view, s.nowUs)).toBe(false);
+  });
+
+  test("a stopped one's ledger may still be brought to its end: it is known, and nothing follows from it", () => {
+    const s = new Story().running();
+    s.beat({ ...exited, childExit: 1, inFlight: 1, syncLag: 2 });
+    s.wait(FINAL_SYNC_US);
+    s.take({ kind: "session", epoch: 2, attached: true });
+    expect(s.beat({ ...exited, manifestHash: new Uint8Array(32).fill(7) })).toBe("");
+    expect(s.view.state).toBe("STOPPED");
+    expect(s.view.facts).toMatchObject({ attached: true, beat: { inFlight: 0, syncLag: 0 } });
     expect(holdsAuthority(s.view, s.nowUs)).toBe(false);
   });
 });

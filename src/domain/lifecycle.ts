@@ -40,9 +40,12 @@ export function step(view: OrganismView, input: Input, nowUs: number): Step {
   // Whoever listened until then has seen that time.
   const listenedUs = input.kind === "tick" ? (input.up.at(-1)?.untilUs ?? 0) : 0;
   const t = Math.max(nowUs, view.latestUs, listenedUs);
-  if (view.state === "STOPPED") return refuse(view, "STOPPED");
+  if (view.state === "STOPPED" && !delivers(input)) return refuse(view, "STOPPED");
   const taken = take(view, input, t);
   if (typeof taken === "string") return refuse(view, taken);
+  if (view.state === "STOPPED") {
+    return { view: { ...taken, latestUs: t }, transitions: [], refused: null };
+  }
   const policy = policyOf(taken.liveness);
   const silence = input.kind === "tick" ? judge(view.facts.rhythm, input.up) : null;
   const heard = input.kind === "beat" && taken.facts !== view.facts;
@@ -61,6 +64,12 @@ export function step(view: OrganismView, input: Input, nowUs: number): Step {
   if (next === view) return { view, transitions, refused: null };
   return { view: { ...next, latestUs: t }, transitions, refused: null };
 }
+
+/**
+ * What still counts after the end: whoever finds the ledger may bring it to its own. It moves what is
+ * known of the ledger, and nothing else ever again.
+ */
+const delivers = ({ kind }: Input): boolean => kind === "session" || kind === "beat";
 
 const refuse = (view: OrganismView, refused: Refusal): Step => ({ view, transitions: [], refused });
 

@@ -556,6 +556,8 @@ export const clockLookUs = 1 * SECOND_US;
 export const syncEveryUs = SECOND_US / 10;
 /** Microseconds for the last beat and the last receipts when a sidecar ends. */
 export const lastWordUs = 3 * SECOND_US;
+/** Microseconds that the ledger of a sidecar that is gone may take to be closed: the next one waits for it. */
+export const orphanUs = 5 * MINUTE_US;
 /** Heads that we beat with and remember: more than a control plane can owe an answer for. */
 export const headsRememberedMax = 256;
 /** Microseconds: the authority in an agent's tunnels lives as long as its instance should. */

@@ -121,10 +121,14 @@ export const isSilent = ({ conditions }: OrganismView): boolean =>
 export const mayBeLeased = (view: OrganismView): boolean =>
   view.desired === "RUN" && view.state !== "QUARANTINED" && view.state !== "STOPPED";
 
-/**
- * Whether it could still act: it has a session, or a lease that it may believe in. One that does not
- * takes no place among the instances that its grant allows.
- */
+/** Whether it could still act: it has a session, or a lease that it may believe in. */
 export const holdsAuthority = (view: OrganismView, nowUs: number): boolean =>
   view.state !== "STOPPED" &&
   (view.facts.attached || nowUs < view.facts.leaseHorizonUs + clockSkewMaxUs);
+
+/**
+ * Whether it counts among the instances that its grant allows aboard. One that fell silent and can
+ * hold nothing any more does not: machines that are gone must not keep others out.
+ */
+export const takesPlace = (view: OrganismView, nowUs: number): boolean =>
+  view.state !== "STOPPED" && (holdsAuthority(view, nowUs) || !isSilent(view));

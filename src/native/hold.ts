@@ -4,7 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 
 const SQLITE_BUSY = 5;
 
-/** Another process holds the folder. */
+/** Another process holds the folder, by the same name. */
 export class FolderHeld extends Error {
   override readonly name = "FolderHeld";
   /** 0: the holder has not written it down yet. */
@@ -30,11 +30,12 @@ export interface Hold {
  * drops it when the process dies. Nothing is ever written to that file, so nothing can be stale.
  * Beside it `holder` says who it is, for the message alone.
  *
+ * @param name of the hold: a folder may be held for two things at once.
  * @throws FolderHeld at once when another process, or this one, holds it already.
  */
-export function holdFolder(folder: string): Hold {
-  const holder = join(folder, "holder");
-  const lock = new DatabaseSync(join(folder, "lock"), { timeout: 0 });
+export function holdFolder(folder: string, name = "lock"): Hold {
+  const holder = join(folder, name === "lock" ? "holder" : `${name}.holder`);
+  const lock = new DatabaseSync(join(folder, name), { timeout: 0 });
   try {
     lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
   } catch (error) {

@@ -161,6 +161,29 @@ test("the control plane's own absence is never an organism's silence", async () 
   expect((await path()).at(-1)).toBe("STOPPED UNCONFIRMED SILENT");
 });
 
+test("one that is gone keeps no other out of its grant, once it can hold nothing", async () => {
+  berth = await makeBerth(world, house, { instancesMax: 1 });
+  sidecar = await SimSidecar.dock(world, house, berth);
+  a = await sidecar.attach();
+  await pass(1);
+  await running();
+  await a.leave();
+  const another = () => SimSidecar.dock(world, house, berth);
+  const full = { reason: "QUOTA_REACHED" };
+  // Silent, and it may still believe in its lease.
+  await pass(40);
+  expect((await path()).at(-1)).toBe("DEGRADED CONDITION SILENT");
+  expect(await refusalOf(another())).toMatchObject(full);
+  await pass(90);
+  const next = await another();
+  const b = await next.attach();
+  await b.earn();
+  // Should it come back after all, it is aboard, and without authority.
+  a = await sidecar.attach();
+  await a.beat();
+  expect((await a.next("leaseWithheld")).detail).toMatch(/1 instances at once/);
+});
+
 test("while it beats, time alone changes nothing", async () => {
   await running();
   await pass(300, beating);
@@ -303,11 +326,35 @@ test("a stop takes its authority at once, and is final when it is seen to have e
   await a.beat({ child: "EXITED", childExit: 1 });
   await a.next("directive");
   expect((await path()).at(-1)).toBe("STOPPED OPERATOR UNSPECIFIED");
-  expect(await refusalOf(sidecar.attach())).toMatchObject({ reason: "STOPPED" });
   const again = await command();
   expect(await refusalOf(organisms().stop(again.request, operator))).toMatchObject({
     code: "FAILED_PRECONDITION",
   });
+});
+
+test("a stopped one that comes back is told so, delivers what it still has, and is leased nothing", async () => {
+  await running();
+  await a.beat({ child: "EXITED", childExit: 1, inFlight: 1, syncLag: 1 });
+  await a.next("heartbeatAck");
+  await a.leave();
+  await pass(30);
+  expect((await path()).at(-1)).toBe("STOPPED FINISHED UNSPECIFIED");
+  const before = await transitions();
+
+  await sidecar.work(1);
+  await world.restart();
+  a = await sidecar.attach();
+  expect(DirectiveBody.decode((await a.next("directive")).body).kind).toBe("STOP");
+  await a.beat({ child: "RUNNING" });
+  await a.next("heartbeatAck");
+  await a.syncAll();
+  expect((await a.take("leaseWithheld")).detail).toMatch(/ended/);
+  expect((await a.take("cosigned")).note.split("\n")[1]).toBe("1");
+  const { state, pulse } = await get();
+  expect(state).toBe(OrganismState.STOPPED);
+  expect(pulse?.heldSize).toBe(1n);
+  expect(HeartbeatBody.decode(pulse?.heartbeat?.body ?? new Uint8Array(0)).inFlight).toBe(0);
+  expect(await transitions()).toEqual(before);
 });
 
 test("state, conditions and the last beat outlive a restart", async () => {

@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { getOrganism } from "../../src/cli/actions/organism.ts";
+import { listReceipts } from "../../src/cli/actions/receipt.ts";
 import type { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
 import { lacks } from "../skips.ts";
-import { ask } from "./calls.ts";
+import { ask, openChat } from "./calls.ts";
 import { type RunningSidecar, type SidecarProcess, World } from "./rig.ts";
 
 /**
@@ -90,9 +92,20 @@ test.skipIf(lacks("cage"))(
   async () => {
     const [data, manifest] = [join(world.folder, "sealed"), join(world.agentFolder, "dragon.yaml")];
     const own = ["--data", data, "--keys", `${data}.keys`, "--token", await world.token()];
+    const others = ["--orphans", world.folder];
     const measured = ["--manifest", manifest, "--folder", world.agentFolder];
     const agent = "echo > /dev/tcp/agent-$RANDOM.test/80; exec sleep 600";
-    const words = [...own, ...measured, "--restart", "always", "--", "/bin/bash", "-c", agent];
+    const words = [
+      ...own,
+      ...others,
+      ...measured,
+      "--restart",
+      "always",
+      "--",
+      "/bin/bash",
+      "-c",
+      agent,
+    ];
     const { log } = world.dragons("keeper", ...words);
     const started = async (starts: number): Promise<number> => {
       const from = log.now;
@@ -145,6 +158,33 @@ test("a sidecar that was killed runs again by proof; a control plane that restar
   organism = world.watch(patient.ready);
   await patient.log.until("lease", { from });
   expect(await path()).toEqual(healed);
+});
+
+test("a ledger that a crash left open is closed by a sidecar that comes later, and nobody's else", async () => {
+  const chat = await openChat(patient.agent);
+  const orphan = await agentPid();
+  patient.process.kill();
+  process.kill(orphan, "SIGKILL");
+  await Promise.all([chat.ended, patient.process.exited]);
+
+  const more = await world.flags("later", undefined, "--orphans", world.folder);
+  const later = await world.sidecar(more);
+  const { facts } = await later.log.until("ledger closed", {
+    where: (f) => f.instance === patient.ready.instanceId,
+  });
+  await organism.until("closed", (o) => o.state === "STOPPED");
+  expect(await path()).toEqual(["RUNNING FIRST_BEAT", "STOPPED FAILED"]);
+  const { pulse } = await getOrganism(world.operator, patient.ready.instanceId);
+  expect(pulse).toMatchObject({ inFlight: 0, heldSize: Number(facts.receipts) });
+  const { ledgerId } = patient.ready;
+  const left = listReceipts(world.operator, { ledgerId, verdict: "INDETERMINATE" });
+  expect((await left.next()).value).toMatchObject({ reason: "CRASHED" });
+  // Whoever lives was let be, and what is closed is not opened again.
+  expect(later.log.said.filter((s) => s.event === "orphan not closed")).toEqual([]);
+  const again = world.dragons("sidecar", "--close", "--data", join(world.folder, "bystander"));
+  expect(await again.exited).toBe(75);
+  expect(again.said).toMatch(/bystander is held by process/);
+  await later.stop();
 });
 
 test("an agent whose upstream is dead stalls, is restarted, and runs", async () => {

@@ -47,7 +47,15 @@ export class Oracle {
 
   /** `nowUs` never falls. Each state that it passes through on this input, `FROM>TO:CAUSE`; or the refusal. */
   take(input: Input, nowUs: number): string[] | string {
-    if (this.state === "STOPPED") return "STOPPED";
+    if (this.state === "STOPPED") {
+      // Its ledger may still be delivered, and nothing follows from that.
+      if (input.kind !== "session" && input.kind !== "beat") return "STOPPED";
+      this.now = nowUs;
+      const wrong = new Set(this.wrong);
+      const refused = this.#absorb(input);
+      this.wrong = wrong;
+      return refused ?? [];
+    }
     this.now = nowUs;
     const confined = this.state === "QUARANTINED" ? [...this.held] : null;
     const refused = this.#absorb(input);

@@ -145,6 +145,10 @@ class Run {
     return value;
   }
 
+  async hasSaid(pattern: RegExp): Promise<void> {
+    while (!pattern.test(this.said)) await once(this.child.stderr as never, "data");
+  }
+
   async ended(): Promise<number> {
     const [code] = (await once(this.child, "close")) as [number];
     return code;
@@ -188,7 +192,7 @@ test.skipIf(lacks("cage"))(
 
     // Asked to hand over, as when another release was installed.
     run.child.kill("SIGUSR2");
-    await once(run.child.stderr as never, "data");
+    await run.hasSaid(/(?:"accepting calls"[\s\S]*){3}/);
     expect(await run.tell(`get ${url}/d`)).toBe("hello");
     expect(run.sidecar()).not.toBe(second);
 

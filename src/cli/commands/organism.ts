@@ -98,6 +98,7 @@ export function register(program: Command): void {
       };
       const data = { ...(base.data as object), pulse: pulse === null ? null : pulseData(pulse) };
       printOne(context.format, { ...base, cells, data });
+      if (pulse !== null) sayLeftOpen(found, pulse);
     }),
   );
   leaf(organism, "history <instance>", "list its changes of state, each decided again here", [
@@ -163,6 +164,16 @@ function sayAgreement({ transitions, agreement, whole }: HistoryView): void {
   const agree = `${of("AGREES").length} of ${transitions.length} follow from what they cite`;
   say(whole ? agree : `${agree}; it does not begin with its birth`);
   if (agreement === "DIFFERS") throw new Failure(EXIT.refused, "this history was not decided so");
+}
+
+/** What to type where nobody speaks for a ledger that is not at its end. */
+function sayLeftOpen({ instanceId, state, conditions }: OrganismView, pulse: PulseView): void {
+  const owed = pulse.inFlight + Math.max(pulse.size - pulse.heldSize, 0);
+  const gone = state === "STOPPED" || conditions.some((c) => c.type === "SILENT");
+  if (pulse.attached || !gone || owed === 0) return;
+  say("its ledger was left open; where its folder is: dragons sidecar --close --data DIR");
+  if (state === "STOPPED") return;
+  say(`where that is lost: dragons organism stop ${instanceId} --reason TEXT`);
 }
 
 const pulseData = (pulse: PulseView) => ({

@@ -257,6 +257,7 @@ export async function board(
     "--folder": folder,
     "--goal": wanted.goal,
     "--restart": wanted.restart,
+    "--orphans": dirname(aboard.data),
   };
   const own = Object.entries(flags).flat();
   const more = wanted.sealed ? cageFlags(context, wanted) : ["--proxy", "127.0.0.1:0"];

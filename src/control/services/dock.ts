@@ -3,12 +3,15 @@ import { equal, toHex } from "../../domain/bytes.ts";
 import { DockBody, verifyDock } from "../../domain/dock.ts";
 import { GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
 import { dockTtlMaxUs, joinKeyAlarmsMax } from "../../domain/limits.ts";
+import { takesPlace } from "../../domain/organism.ts";
 import type { Verified } from "../../domain/signed.ts";
 import { DockService } from "../../gen/dragons/v1/dock_pb.ts";
 import { fromWire, toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
+import type { Fleet } from "../fleet.ts";
+import type { Organisms } from "../organisms.ts";
 import type { DockRecord, GrantRecord, ManifestRecord } from "../projection.ts";
 import type { Tenant } from "../tenant.ts";
 import type { Tenants } from "../tenants.ts";
@@ -26,9 +29,9 @@ import {
 } from "./requests.ts";
 
 export function dockService(
-  parts: EnrolParts & { readonly tenants: Tenants },
+  parts: EnrolParts & { readonly tenants: Tenants; readonly fleet: Fleet },
 ): Handlers<typeof DockService> {
-  const { tenants, crypto } = parts;
+  const { tenants, fleet, crypto } = parts;
   const { method } = DockService;
   return {
     enrol: enrolment(parts),
@@ -41,12 +44,13 @@ export function dockService(
       if (tenant === null || dock === null) throw notFound("dock");
       const genesis = believed(verifyGenesis(crypto, signed, dock.artifact));
       const berth = berthOf(tenant, dock);
+      const { organisms } = await fleet.of(tenant);
 
       const { done } = await tenant.exclusive(async () => {
         // The same genesis again is the same ledger, whatever has changed since.
         if (tenant.ledger(genesis.ref) !== null) return { done: tenant.settled() };
         if (isSpent(dock, genesis.body)) return { done: alarm(tenant, dock, genesis) };
-        mayOpen(tenant, genesis, berth);
+        mayOpen(tenant, organisms, genesis, berth);
         const entries = [{ what: "genesis", artifact: genesis } as const];
         return {
           done: tenant.record({ entries, asked: { method: "dragons.v1.DockService/Dock" } }),
@@ -174,7 +178,12 @@ async function alarm(
 }
 
 /** Whether a new ledger may be opened now. Throws why not. */
-function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): void {
+function mayOpen(
+  tenant: Tenant,
+  organisms: Organisms,
+  genesis: Verified<GenesisBody>,
+  berth: Berth,
+): void {
   const { body } = genesis;
   const { dock, grant } = berth;
   const nowUs = tenant.nowUs();
@@ -208,12 +217,13 @@ function mayOpen(tenant: Tenant, genesis: Verified<GenesisBody>, berth: Berth): 
   maySucceed(tenant, body);
   const others = tenant
     .instancesUnder(grant.artifact.ref)
-    .filter((l) => l.instanceId !== body.instanceId);
+    .filter((l) => l.instanceId !== body.instanceId)
+    .filter((l) => takesPlace(organisms.view(l.instanceId), nowUs));
   if (others.length >= instancesMax) {
     throw new StatusError(
       "FAILED_PRECONDITION",
       "QUOTA_REACHED",
-      `the grant allows ${instancesMax} instances at once, and as many have not stopped`,
+      `the grant allows ${instancesMax} instances at once, and as many are aboard`,
       { instances_max: `${instancesMax}` },
     );
   }

@@ -548,12 +548,14 @@ export const TetherService: GenService<{
    * the client certificate that Enrol gave for this very ledger.
    *
    * Order: Hello, Challenge, Proof, Attached, then heartbeats from the sidecar and whatever the
-   * control plane has to say. A newer Attach of the same ledger ends the older with Superseded.
+   * control plane has to say. A newer Attach of the same ledger ends the older with Superseded. An
+   * organism that has stopped attaches to deliver what its ledger still has; it is told to stop, and
+   * leased nothing.
    *
    * Errors: UNAUTHENTICATED (no certificate that holds, or the proof does not verify),
    * PERMISSION_DENIED (the certificate is of another ledger), NOT_FOUND (no such ledger was docked),
-   * FAILED_PRECONDITION (head regressed: REGRESS, with `held_size`; organism stopped: STOPPED;
-   * another ledger has succeeded this one: STATE_UNFIT), DEADLINE_EXCEEDED (a step took too long),
+   * FAILED_PRECONDITION (head regressed: REGRESS, with `held_size`; another ledger has succeeded this
+   * one: STATE_UNFIT), DEADLINE_EXCEEDED (a step took too long),
    * RESOURCE_EXHAUSTED (it attaches too often, or the stream is not read), INVALID_ARGUMENT.
    *
    * @generated from rpc dragons.v1.TetherService.Attach
