@@ -17,6 +17,7 @@ import { TetherService } from "../gen/dragons/v1/tether_pb.ts";
 import { writeAtomic } from "../native/atomic-file.ts";
 import { type Clock, systemClock } from "../native/clock.ts";
 import { native } from "../native/crypto.ts";
+import { keepFrugal } from "../native/frugal.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { ownFolder } from "../native/own-folder.ts";
@@ -223,6 +224,16 @@ const say = (line: string): void => {
   process.stderr.write(`dragons control: ${line}\n`);
 };
 
+/**
+ * Thousands of sidecars stay connected. OpenSSL's input of each has 64 KiB, of which a sidecar fills a
+ * few: from that size on memory comes from the kernel, untouched, where the heap would give it
+ * what others have written to.
+ */
+const CROWDED = {
+  youngMb: 16,
+  malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536" },
+};
+
 /** The process. Resolves to its exit code: 0 asked to end, 70 storage failed, 75 held, 78 config. */
 export async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes("--help")) {
@@ -237,6 +248,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       return exitCode(error);
     });
   }
+  keepFrugal(CROWDED);
   let running: RunningControl;
   let config: ControlConfig;
   try {
