@@ -18,7 +18,8 @@ export async function signBody<T>(
   value: T,
   signers: readonly Signer[],
 ): Promise<SignedBytes> {
-  const body = kind.body.encode(value);
+  // Memory of its own: artifacts are kept for long, and would keep the slab that they were written to.
+  const body = kind.body.encode(value).slice();
   const message = pae(kind.name, body);
   const signatures = await Promise.all(
     signers.map(async (s) => ({ key: s.publicKey, value: await s.sign(message) })),
