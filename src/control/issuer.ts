@@ -5,7 +5,7 @@ import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { checkSigners } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody } from "../domain/lease.ts";
-import { leaseTtlDefaultUs } from "../domain/limits.ts";
+import { grantsRememberedMax, leaseTtlDefaultUs } from "../domain/limits.ts";
 import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
@@ -13,6 +13,7 @@ import { EarliestFirst } from "./earliest.ts";
 import { horizonRow } from "./horizon.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
+import { remembering } from "./remembering.ts";
 import { ceilings, handsOutMore, runsLow, type SlabAccount } from "./slabs.ts";
 import type { Tenant } from "./tenant.ts";
 
@@ -81,7 +82,7 @@ export class Issuer {
 
   constructor(tenant: Tenant, crypto: Crypto, organisms: Organisms) {
     this.#tenant = tenant;
-    this.#crypto = crypto;
+    this.#crypto = remembering(crypto, grantsRememberedMax);
     this.#organisms = organisms;
   }
 
@@ -271,6 +272,8 @@ export class Issuer {
       return { reason: "LEASE_REVOKED", detail: `its lease was revoked: ${reason}` };
     }
     const max = tenant.grant(ledger.grantRef)?.artifact.body.instancesMax ?? 0;
+    // Asked at every beat: only where there are too many is it worth knowing who still acts.
+    if (tenant.instancesMost(ledger.grantRef) <= max) return null;
     const others = tenant
       .instancesUnder(ledger.grantRef)
       .filter((l) => l.instanceId !== ledger.instanceId)

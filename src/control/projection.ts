@@ -193,6 +193,11 @@ export class Projection {
     return [...all].filter((l) => l.transition?.body.to !== "STOPPED");
   }
 
+  /** No fewer than those, told without looking at each. */
+  instancesMost(grantRef: Uint8Array): number {
+    return this.#instancesByGrant.get(toHex(grantRef))?.size ?? 0;
+  }
+
   /** Every ledger that an instance has had, oldest first. */
   ledgersOf(instanceId: string): readonly LedgerRecord[] {
     return this.#ledgersByInstance.get(instanceId) ?? [];

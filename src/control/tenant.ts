@@ -343,6 +343,11 @@ export class Tenant {
     return this.#view.instancesUnder(grantRef);
   }
 
+  /** No fewer than those, told without looking at each. */
+  instancesMost(grantRef: Uint8Array): number {
+    return this.#view.instancesMost(grantRef);
+  }
+
   /** The tenant ledger's durable head: what a lease may pin. */
   controlHead(): Head {
     return this.#durableHead;

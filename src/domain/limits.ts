@@ -343,6 +343,8 @@ export const signaturesMax = 16;
 export const noteSignaturesMax = 16;
 /** Public keys whose check and parsed form are kept: first sight costs most of a millisecond. */
 export const keysRememberedMax = 4096;
+/** Signatures on grants that are not computed again at each renewal: about a kilobyte each. */
+export const grantsRememberedMax = 1024;
 /** Tables of a point's multiples, about a megabyte each, for the keys that sign most: ledgers of one pack. */
 export const keyTablesMax = 8;
 /** Milliseconds that an external signer may take: it may ask a person or a distant KMS. */

@@ -250,8 +250,5 @@ function afterPrefix(prefix: Uint8Array): Uint8Array {
   return next;
 }
 
-function mapKey(key: Uint8Array): string {
-  let name = "";
-  for (const byte of key) name += String.fromCharCode(byte);
-  return name;
-}
+/** Flat, where adding one character after the other would make a tree of them. Keys are short. */
+const mapKey = (key: Uint8Array): string => String.fromCharCode(...key);
