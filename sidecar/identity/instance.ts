@@ -6,6 +6,7 @@ import { equal, toHex } from "../../src/domain/bytes.ts";
 import { CodecError } from "../../src/domain/canonical.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { GENESIS } from "../../src/domain/genesis.ts";
+import { MEASURES } from "../../src/domain/grant.ts";
 import { newInstanceId } from "../../src/domain/ids.ts";
 import { type Invalid, invalid, isInvalid } from "../../src/domain/invalid.ts";
 import { formatJoinToken, type JoinToken, parseJoinToken } from "../../src/domain/join-token.ts";
@@ -93,18 +94,20 @@ export async function openInstance(
   const stored = await storedChain(files, genesis);
   const chain = stored ?? { genesis, ...(await dock(token)(genesis)) };
   const rootKey = (await files.read(ROOT_FILE)) ?? token.rootKey;
-  const authority = HeldAuthority.verify(
-    native,
-    rootKey,
-    files,
-    chain,
-    nowUs,
-    standingOf(config).measure,
-  );
+  const { measure } = standingOf(config);
+  const authority = HeldAuthority.verify(native, rootKey, files, chain, nowUs, measure);
   if (isInvalid(authority)) {
     const fix = stored === null ? "" : `; restore ${files.folder} from a backup`;
     throw new ConfigError(
       `the chain of authority does not hold: ${authority.detail} (${authority.code})${fix}`,
+    );
+  }
+  const { measureMin } = authority.grant.body;
+  if (MEASURES.indexOf(measure) < MEASURES.indexOf(measureMin)) {
+    // No lease of this grant would be taken, and the agent would wait for one for ever.
+    throw new ConfigError(
+      `the grant asks for an agent that is measured as ${measureMin}, and this one is as ${measure}: ` +
+        "seal it (dragons run without --contain off), or have a grant with --measure files",
     );
   }
   if (!equal(authority.genesis.body.ledgerKey, ledgerSigner.publicKey)) {

@@ -91,7 +91,9 @@ test.skipIf(lacks("cage"))(
   "a sealed agent that was killed or hangs is started again, in a cage of its own that the same sidecar serves",
   async () => {
     const [data, manifest] = [join(world.folder, "sealed"), join(world.agentFolder, "dragon.yaml")];
-    const own = ["--data", data, "--keys", `${data}.keys`, "--token", await world.token()];
+    // A grant that no other agent could be started by.
+    const token = await world.token(undefined, await world.grant({ measureMin: "LAUNCHED" }));
+    const own = ["--data", data, "--keys", `${data}.keys`, "--token", token];
     const others = ["--orphans", world.folder];
     const measured = ["--manifest", manifest, "--folder", world.agentFolder];
     const agent = "echo > /dev/tcp/agent-$RANDOM.test/80; exec sleep 600";
@@ -126,6 +128,7 @@ test.skipIf(lacks("cage"))(
     await healed.until("recovery", (o) => o.state === "RUNNING");
     healed.close();
     expect(await path(instanceId)).toEqual(HEALED);
+    expect(await world.beat(instanceId)).toMatchObject({ enforcement: "SEALED" });
   },
 );
 

@@ -8,6 +8,7 @@ import { equal } from "../../src/domain/bytes.ts";
 import { EquivocationBody } from "../../src/domain/equivocation.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { fileSigner } from "../../src/native/keys.ts";
+import { lacks } from "../skips.ts";
 import { ask } from "./calls.ts";
 import { World } from "./rig.ts";
 
@@ -198,3 +199,20 @@ async function equivocations() {
   }
   return found;
 }
+
+test("a grant that asks for a launched agent is nothing to one that was not: refused at once, with the reason", async () => {
+  const token = await world.token(undefined, await world.grant({ measureMin: "LAUNCHED" }));
+  await expect(world.sidecar(world.flagsOf("advisory", token))).rejects.toThrow(
+    "the grant asks for an agent that is measured as LAUNCHED, and this one is as FILES: seal it",
+  );
+});
+
+test.skipIf(lacks("netns"))(
+  "the beats of a gateway say that its agent cannot go round",
+  async () => {
+    const flags = await world.flags("gateway", undefined, "--gateway", "127.15.0.1:15001");
+    const { log, ready } = await world.sidecar(flags);
+    await log.until("lease");
+    expect(await world.beat(ready.instanceId)).toMatchObject({ enforcement: "GATEWAY" });
+  },
+);

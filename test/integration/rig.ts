@@ -10,7 +10,7 @@ import type { Report } from "../../sidecar/report.ts";
 import { startSidecar } from "../../sidecar/sidecar.ts";
 import { createDock } from "../../src/cli/actions/dock.ts";
 import { exportEvidence } from "../../src/cli/actions/evidence.ts";
-import { createGrant } from "../../src/cli/actions/grant.ts";
+import { createGrant, type NewGrant } from "../../src/cli/actions/grant.ts";
 import { organismHistory } from "../../src/cli/actions/history.ts";
 import { generateKey } from "../../src/cli/actions/keys.ts";
 import { recordManifest } from "../../src/cli/actions/manifest.ts";
@@ -29,6 +29,7 @@ import type { SidecarReady } from "../../src/cli/dev/rig.ts";
 import { readConfig } from "../../src/control/config.ts";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { type Limits, type LivenessPolicy, NO_LIMITS } from "../../src/domain/grant.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { systemClock } from "../../src/native/clock.ts";
 import { fileSigner } from "../../src/native/keys.ts";
@@ -77,6 +78,7 @@ export class World {
   readonly upstream: string;
   control: RunningControl;
   operator: Control;
+  readonly #granted: NewGrant;
   readonly #open: (() => unknown)[] = [];
   #admitted = 0;
 
@@ -85,6 +87,7 @@ export class World {
     agentFolder: string;
     measured: Measured;
     grantRef: Uint8Array;
+    granted: NewGrant;
     rootKey: Uint8Array;
     upstream: string;
     control: RunningControl;
@@ -95,6 +98,7 @@ export class World {
     this.agentFolder = parts.agentFolder;
     this.measured = parts.measured;
     this.grantRef = parts.grantRef;
+    this.#granted = parts.granted;
     this.rootKey = parts.rootKey;
     this.upstream = parts.upstream;
     this.control = parts.control;
@@ -134,7 +138,7 @@ export class World {
     await writeFile(join(agentFolder, "dragon.yaml"), manifestText(upstream));
     const measured = await measure(agentFolder, manifestText(upstream));
     await recordManifest(operator, measured);
-    const grant = await createGrant(operator, [await fileSigner(join(keys, "grant.key"))], {
+    const granted: NewGrant = {
       manifest: measured.manifest,
       manifestHash: measured.hash,
       scopes: [{ name: SCOPE, limits: { ...NO_LIMITS, ...limits } }],
@@ -144,7 +148,9 @@ export class World {
       instancesMax: 64,
       liveness: { heartbeatIntervalUs: SECOND_US, ...liveness },
       ...(observeForUs === undefined ? {} : { observeForUs }),
-    });
+    };
+    const signers = [await fileSigner(join(keys, "grant.key"))];
+    const grant = await createGrant(operator, signers, granted);
     return new World({
       folder,
       agentFolder,
@@ -153,19 +159,26 @@ export class World {
       control,
       operator,
       grantRef: grant.ref,
+      granted,
       rootKey: root,
       echo,
     });
   }
 
+  /** One more grant of the same, and its reference. */
+  async grant(more: Pick<NewGrant, "measureMin">): Promise<Uint8Array> {
+    const signer = await fileSigner(join(this.folder, "keys", "grant.key"));
+    return (await createGrant(this.operator, [signer], { ...this.#granted, ...more })).ref;
+  }
+
   /** A join token for one more instance, in a file. */
-  async token(door?: Door): Promise<string> {
+  async token(door?: Door, grantRef = this.grantRef): Promise<string> {
     const name = `${++this.#admitted}`;
     const keys = join(this.folder, "keys");
     const joinKeyFile = join(keys, `${name}.join.key`);
     const joinKey = await generateKey(joinKeyFile);
     const dock = await createDock(this.operator, [await fileSigner(join(keys, "grant.key"))], {
-      grantRef: this.grantRef,
+      grantRef,
       joinKey,
       ledgersMax: 1,
       forUs: HOUR_US,
@@ -187,8 +200,12 @@ export class World {
 
   /** What a sidecar is started with; `more` comes last. */
   async flags(name: string, door?: Door, ...more: string[]): Promise<string[]> {
+    return this.flagsOf(name, await this.token(door), ...more);
+  }
+
+  /** The same with a token that is there. */
+  flagsOf(name: string, token: string, ...more: string[]): string[] {
     const folder = join(this.folder, name);
-    const token = await this.token(door);
     const manifest = join(this.agentFolder, "dragon.yaml");
     const ready = `${folder}.ready.json`;
     const own = ["--data", folder, "--token", token, "--manifest", manifest];
@@ -271,6 +288,12 @@ export class World {
     this.control = await startControl(this.folder, port);
     this.operator.close();
     this.operator = await asOperator(this.control, this.folder);
+  }
+
+  /** What its last beat said. */
+  async beat(instanceId: string): Promise<HeartbeatBody> {
+    const { pulse } = await this.operator.organisms.getOrganism({ instanceId });
+    return HeartbeatBody.decode(pulse?.heartbeat?.body as Uint8Array);
   }
 
   /** The changes of its state, oldest first: each must follow from what it cites. */

@@ -3,7 +3,8 @@ import { existsSync } from "node:fs";
 import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { tryCage } from "../../sidecar/cage/trial.ts";
 import { lacks } from "../skips.ts";
 import { as, folderOf, inCage, own, type User } from "./rig.ts";
 
@@ -82,6 +83,8 @@ const MET = {
   exposed: "127.0.0.1 4321",
   quic: "EPERM",
   "other resolver": [0, 1],
+  "other resolver by TCP": [0, 1],
+  "TXT by TCP": [0, 0],
   TXT: [0, 0],
   HTTPS: [0, 0],
   planted: "EAFNOSUPPORT",
@@ -156,4 +159,29 @@ test.skipIf(lacks("cage"))("what was measured is what is seen, and is not writte
   expect(err).toMatch(/agent\.sh: (?:Read-only file system|Permission denied)/);
   expect(await readFile(join(cwd, "agent.sh"), "utf8")).toContain("written later");
   await rm(cwd, { recursive: true });
+});
+
+describe.skipIf(lacks("cage"))("the canary of `dragons doctor`", () => {
+  afterEach(() => void vi.unstubAllEnvs());
+
+  /** One of the programs that make cages is another than it should be. */
+  function broken(wall: string): void {
+    vi.stubEnv("PATH", `${join(import.meta.dirname, "broken", wall)}:${process.env.PATH}`);
+  }
+
+  test("finds every wall of a cage standing", async () => {
+    expect(await tryCage()).toEqual({ faults: [] });
+  });
+
+  test("tells that what is dialled does not arrive, and that datagrams leave", async () => {
+    broken("network");
+    const { faults } = (await tryCage()) as { faults: string[] };
+    expect(faults).toContain("network: a datagram leaves for 192.0.2.1:443");
+    expect(faults.join()).toContain("network: 192.0.2.1:443 does not arrive");
+  });
+
+  test("tells that what is hidden can be seen", async () => {
+    broken("files");
+    expect(await tryCage()).toEqual({ faults: ["files: what is hidden can be seen"] });
+  });
 });

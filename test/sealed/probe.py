@@ -56,6 +56,17 @@ def query(server, kind):
         return [answer[3] & 15, answer[7]]
 
 
+def query_by_stream(server, kind):
+    """The same by TCP (RFC 7766), as resolvers do whose answer was too long."""
+    with socket.create_connection((server, 53), timeout=10) as s:
+        name = b"\x06secret\x04evil\x07example\x00"
+        question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + bytes([0, kind, 0, 1])
+        s.sendall(len(question).to_bytes(2) + question)
+        answer = s.makefile("rb")
+        message = answer.read(int.from_bytes(answer.read(2)))
+        return [message[3] & 15, message[7]]
+
+
 machine = os.uname().machine
 UNSHARE, PTRACE, IO_URING = (272, 101, 425) if machine == "x86_64" else (97, 117, 425)
 print(json.dumps({
@@ -70,6 +81,8 @@ print(json.dumps({
     "exposed": told(lambda: ask(f"http://127.0.0.1:{arguments['exposed']}/")),
     "quic": told(lambda: dial(("203.0.113.7", 443), kind=socket.SOCK_DGRAM)),
     "other resolver": told(lambda: query("8.8.8.8", 1)),
+    "other resolver by TCP": told(lambda: query_by_stream("8.8.8.8", 1)),
+    "TXT by TCP": told(lambda: query_by_stream("127.0.0.53", 16)),
     "TXT": told(lambda: query("127.0.0.53", 16)),
     "HTTPS": told(lambda: query("1.1.1.1", 65)),
     "planted": told(lambda: dial(arguments["planted"], socket.AF_UNIX)),

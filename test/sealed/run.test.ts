@@ -20,7 +20,9 @@ const LAUNCHER = join(import.meta.dirname, "../../bin/dragons");
 
 /** Does what each line of its standard input says, and tells what came of it in one line. */
 const AGENT = `
-import os, signal, subprocess, sys, urllib.error, urllib.request
+import os, signal, socket, subprocess, sys, urllib.error, urllib.request
+
+dialled = []
 
 def get(url):
     try:
@@ -37,6 +39,13 @@ for line in sys.stdin:
     word, argument = line.split()
     if word == "get":
         print(get(argument), flush=True)
+    elif word == "dial":
+        host, port = argument.split(":")
+        dialled.append(socket.create_connection((host, int(port))))
+        dialled[-1].sendall(f"GET /queued HTTP/1.1\\r\\nHost: {argument}\\r\\nConnection: close\\r\\n\\r\\n".encode())
+        print("connected", flush=True)
+    elif word == "answers":
+        print([s.makefile().read().split("\\r\\n")[0].split("\\n")[0].strip() for s in dialled], flush=True)
     elif word == "curl":
         print(subprocess.run(["curl", "-sS", argument], capture_output=True, text=True).stdout, flush=True)
     elif word == "list":
@@ -72,9 +81,14 @@ let terminal: Terminal;
 let control: RunningControl;
 let upstream: Server;
 let url: string;
+/** Every path that the upstream was asked for. */
+const asked: string[] = [];
 
 beforeAll(async () => {
-  upstream = createServer((_, answer) => void answer.end("hello"));
+  upstream = createServer(({ url: path = "" }, answer) => {
+    asked.push(path);
+    answer.end("hello");
+  });
   upstream.listen(0, "127.0.0.1");
   await once(upstream, "listening");
   url = `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`;
@@ -182,10 +196,20 @@ test.skipIf(lacks("cage"))(
     const status = await terminal.dragons("sidecar", "status", "--sidecar", data, "-o", "json");
     expect(JSON.parse(status.out)).toMatchObject({ enforcement: "sealed", measured: "launched" });
 
-    // Killed in the middle: what is dialled meanwhile waits for the next one.
+    // Killed, with nobody to follow it for now: what is dialled waits, and nothing of it gets out.
     const first = run.sidecar();
+    run.child.kill("SIGSTOP");
     process.kill(first, "SIGKILL");
-    expect(await run.tell(`get ${url}/c`)).toBe("hello");
+    const port = new URL(url).port;
+    for (const target of [`127.0.0.1:${port}`, `192.0.2.1:${port}`]) {
+      expect(await run.tell(`dial ${target}`)).toBe("connected");
+    }
+    expect(asked).not.toContain("/queued");
+    run.child.kill("SIGCONT");
+    expect(await run.tell("answers .")).toBe(
+      "['HTTP/1.1 200 OK', 'HTTP/1.1 403 SCOPE_NOT_GRANTED']",
+    );
+    expect(asked.filter((path) => path === "/queued")).toHaveLength(1);
     const second = run.sidecar();
     expect(second).not.toBe(first);
     expect(await run.tell("get http://elsewhere.test/")).toBe("403 SCOPE_NOT_GRANTED");
