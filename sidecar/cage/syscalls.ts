@@ -57,8 +57,6 @@ export const SYSCALLS = {
   setdomainname: [171, 162],
   settimeofday: [164, 170],
   clock_settime: [227, 112],
-  clock_adjtime: [305, 266],
-  adjtimex: [159, 171],
   init_module: [175, 105],
   finit_module: [313, 273],
   delete_module: [176, 106],
