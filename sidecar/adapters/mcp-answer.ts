@@ -1,6 +1,7 @@
 import { mcpMessageBytesMax } from "../../src/domain/limits.ts";
 import { bytesPassed } from "../engine.ts";
 import type { CarriedAction } from "../gate/carried-action.ts";
+import type { Permit } from "../gate/permit.ts";
 import type { AnswerBody } from "../upstream/http-exchange.ts";
 import type { Denial, Passage } from "./exchange.ts";
 import { Gathered } from "./gathered.ts";
@@ -37,6 +38,11 @@ export interface Asked {
   readonly tellServer: (message: Buffer) => void;
 }
 
+/** What the agent is owed an answer to, and as it asked it. */
+interface Owed extends About {
+  readonly asked: Buffer;
+}
+
 const EVENTS_TYPE = /^text\/event-stream\b/i;
 
 /**
@@ -45,7 +51,7 @@ const EVENTS_TYPE = /^text\/event-stream\b/i;
  */
 export class McpAnswer {
   /** What the agent is owed an answer to; null: nothing, or it has it. */
-  owed: About | null = null;
+  owed: Owed | null = null;
   /** 0: no head has come. */
   firstByteUs = 0;
   readonly #to: Asked;
@@ -160,14 +166,15 @@ export class McpAnswer {
   }
 
   async #inspectResponse(message: McpResponse, raw: Buffer): Promise<Inspected> {
-    const { guard, request } = this.#to;
+    const { call, guard, request } = this.#to;
     const { owed } = this;
     const unnamed = message.id === null && message.error !== undefined;
     const resumed = request.method === "GET" && only(request.fields, "last-event-id");
     if (owed === null ? !resumed && !unnamed : !unnamed && !sameId(owed.id, message.id)) {
       return { fault: "it answers what this request did not ask" };
     }
-    const seen = await guard.answer(owed?.method ?? "", message, raw);
+    const to = owed === null ? null : { permit: call.permit as Permit, asked: owed.asked };
+    const seen = await guard.answer(to, message, raw);
     if ("pass" in seen) this.#outcome = outcomeOf(message);
     return seen;
   }

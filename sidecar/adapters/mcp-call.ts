@@ -126,7 +126,7 @@ export class McpCall extends CarriedAction {
       else this.#client.deny(leave, ownWords(200, mcpDenial(leave, about)));
       return;
     }
-    this.#answer.owed = about;
+    this.#answer.owed = about === null ? null : { ...about, asked: body };
     await this.#carry(leave, body);
   }
 

@@ -1,4 +1,5 @@
 import type { Claim } from "../../src/domain/claim.ts";
+import { CONTINUES, type Input } from "../../src/domain/input.ts";
 import { conditionBodyBytesMax } from "../../src/domain/limits.ts";
 import { MCP_ASKS } from "../../src/domain/protocol-methods.ts";
 import { type Needs, readInputs } from "../../src/domain/read-inputs.ts";
@@ -17,12 +18,14 @@ import {
   mcpClaim,
   type Unsound,
 } from "./mcp-message.ts";
+import type { McpTrails } from "./mcp-trails.ts";
 
 export interface McpGuardServices {
   readonly gate: Gate;
   readonly clock: Clock;
   /** Lists show only what the lease in hand allows to ask for. */
   readonly leasedLists: boolean;
+  readonly trails: McpTrails;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -62,6 +65,12 @@ export type Inspected =
   | { readonly denied: Denial }
   | { readonly fault: string };
 
+/** A request that an answer is to, by the permit that let it through. */
+export interface Answered {
+  readonly permit: Permit;
+  readonly asked: Buffer;
+}
+
 /** What the gate says to the messages of one MCP server, whatever carries them. */
 export class McpGuard {
   readonly #server: string;
@@ -80,8 +89,14 @@ export class McpGuard {
   ): Promise<Permit | Denial> | Denial {
     const claim = claimOf(this.#server, message);
     if ("unsound" in claim) return this.refuse(claim, traceparent);
+    const from = this.#services.trails.of(this.#server, claim.path, message);
+    if (from === null) {
+      const detail = `${message.method} goes on from no call that is known here`;
+      return this.refuse({ reason: "REQUEST_NOT_NORMAL", detail }, traceparent);
+    }
+    const inputs: Input[] = from === "" ? [] : [{ name: CONTINUES, type: "STRING", value: from }];
     const readable = body.length > conditionBodyBytesMax ? "TOO_LONG" : body;
-    return this.admitClaim(claim, traceparent, (needs) =>
+    return this.admitClaim({ ...claim, inputs }, traceparent, (needs) =>
       readInputs(needs, { query: "", fields: JSON_FIELDS, body: readable }),
     );
   }
@@ -114,8 +129,8 @@ export class McpGuard {
     return this.#services.gate.allows(mcpClaim(this.#server, "session/listen"));
   }
 
-  /** Judges an answer: whether it may pass, and as what. @param method what it answers; empty: unknown. */
-  async answer(method: string, response: McpResponse, raw: Buffer): Promise<Inspected> {
+  /** Judges an answer: whether it may pass, and as what. @param to what it answers; null: unknown. */
+  async answer(to: Answered | null, response: McpResponse, raw: Buffer): Promise<Inspected> {
     const asks = asksIn(response);
     if (asks === null)
       return { fault: "its result asks for something in a way that cannot be read" };
@@ -132,8 +147,13 @@ export class McpGuard {
         firstByteUs: this.#services.clock.nowUs(),
       });
     }
-    if (!this.#services.leasedLists) return { pass: raw };
+    if (to === null) return { pass: raw };
+    const { claim, receiptId } = to.permit.facts;
+    const first = claim.inputs.find(({ name }) => name === CONTINUES)?.value ?? receiptId;
+    const { trails, leasedLists } = this.#services;
+    trails.note({ ...claim, server: this.#server, asked: to.asked, receiptId: first }, response);
+    if (!leasedLists) return { pass: raw };
     const allows = (claim: Claim): boolean => this.#services.gate.allows(claim);
-    return { pass: filterList(this.#server, method, raw, allows) };
+    return { pass: filterList(this.#server, claim.verb, raw, allows) };
   }
 }

@@ -24,6 +24,7 @@ import {
   outcomeOf,
   readMessage,
 } from "./mcp-message.ts";
+import { McpTrails } from "./mcp-trails.ts";
 import type { WebSocketSide } from "./web-socket.ts";
 
 /** A request of the agent that its server has, and has not answered. */
@@ -43,7 +44,7 @@ const NEWLINE = Buffer.from("\n");
 export class McpPipe {
   readonly #socket: WebSocketSide["socket"];
   readonly #reader: HttpReader;
-  readonly #services: McpGuardServices;
+  readonly #services: Omit<McpGuardServices, "trails">;
   readonly #guard: McpGuard;
   readonly #agent = new LineReader(mcpMessageBytesMax);
   readonly #server = new LineReader(mcpMessageBytesMax);
@@ -54,12 +55,17 @@ export class McpPipe {
   readonly #asks: McpAsks;
   #over = false;
 
-  constructor({ socket, reader }: WebSocketSide, server: string, services: McpGuardServices) {
+  constructor(
+    { socket, reader }: WebSocketSide,
+    server: string,
+    services: Omit<McpGuardServices, "trails">,
+  ) {
     this.#socket = socket;
     this.#reader = reader;
     this.#services = services;
     this.#asks = new McpAsks(services.gate);
-    this.#guard = new McpGuard(server, services);
+    // Of this server alone: another one may have the same name.
+    this.#guard = new McpGuard(server, { ...services, trails: new McpTrails() });
   }
 
   /** Resolves once the wrapper has gone, and everything has its receipt. */
@@ -194,7 +200,7 @@ export class McpPipe {
     const call = this.#calls.get(key);
     this.#unanswered.delete(key);
     if (call === undefined) return this.#drop("the server answers what nobody waits for");
-    const seen = await this.#guard.answer(call.about.method, message, line);
+    const seen = await this.#guard.answer(call, message, line);
     if (!this.#waits(call)) return;
     if (!("pass" in seen)) {
       const denial =

@@ -3,6 +3,7 @@ import { type Claim, ClaimBody, type LimitState } from "../../src/domain/claim.t
 import { mayChange } from "../../src/domain/effect.ts";
 import { type Limits, type Measure, NO_LIMITS, UNLIMITED } from "../../src/domain/grant.ts";
 import type { Enforcement } from "../../src/domain/heartbeat.ts";
+import { byName } from "../../src/domain/input.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { openIntentsMax } from "../../src/domain/limits.ts";
 import { type McpServer, type Place, placeOf } from "../../src/domain/mcp-server.ts";
@@ -462,8 +463,8 @@ const WITHOUT: Pick<Refused, "needs"> = { needs: null };
 
 /** A request with what it shows of the inputs that conditions ask for, in its claim. */
 async function withInputs(request: ActionRequest, needs: Needs): Promise<ActionRequest> {
-  const inputs = await request.inputs(needs);
-  return { ...request, claim: { ...request.claim, inputs: [...inputs] } };
+  const inputs = [...request.claim.inputs, ...(await request.inputs(needs))].sort(byName);
+  return { ...request, claim: { ...request.claim, inputs } };
 }
 
 /** A refusal that is not the domain's. */

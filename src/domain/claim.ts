@@ -41,7 +41,7 @@ export const ClaimBody = message("claim", {
   verb: str(4),
   /** `/payments.v1.Payments/Get` for gRPC; absent for OPAQUE. */
   path: str(5),
-  /** What conditions asked for. Sorted by name, see input.ts. */
+  /** What conditions asked for, and the receipt that it goes on from. Sorted by name, see input.ts. */
   inputs: repeated(nested(6, Input)),
   /** One entry, of the scope that permits it; none: no scope does. */
   limitState: repeated(nested(7, LimitState)),

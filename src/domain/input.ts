@@ -46,6 +46,12 @@ export const Input = message("input", {
 });
 export type Input = ReturnType<typeof Input.decode>;
 
+/**
+ * The input that says which receipt an action goes on from, of MCP: a task's, or that of a call whose
+ * result asked for something. No condition can read it, and it changes no decision.
+ */
+export const CONTINUES = "continues";
+
 /** A key that stands behind a dot; any other stands in `["…"]`. */
 const PLAIN = /^[A-Za-z_][A-Za-z0-9_]*$/;
 /** Words of CEL's own. */

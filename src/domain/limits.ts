@@ -128,6 +128,8 @@ export const mcpWrapGraceUs = 2 * SECOND_US;
 export const mcpUnansweredMax = 1024;
 /** Requests in one session of an MCP server to an agent that wait for an answer; beyond it they are refused. */
 export const mcpAsksMax = 64;
+/** Tasks and questions of MCP servers whose first receipt is remembered, 200 bytes each: what goes on after so many newer ones is refused. */
+export const mcpTrailsMax = 8192;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */
 export const headerListBytesMax = 16 * KIB;
 /** Bytes of one WebSocket message: none of it is kept here, and what sends more means a stream. */

@@ -18,6 +18,12 @@ export function compileWhen(source: string): When | string {
   return when;
 }
 
+/** Whether a rule's condition could read an input by this name, in its one spelling. */
+export function isInputName(name: string): boolean {
+  const when = compileWhen(name);
+  return typeof when !== "string" && when.inputs[0]?.name === name;
+}
+
 /** Where conditions of one kind may read, and how names of each place are written. */
 export interface Vocabulary<S extends string> {
   /** For whoever wrote another name, by source: `reads …; write …`. */

@@ -1,13 +1,15 @@
 import { authorize } from "../domain/authorize.ts";
 import { type Claim, normaliseAuthority, normaliseGrpcPath } from "../domain/claim.ts";
 import { normaliseHttpPath } from "../domain/http-path.ts";
-import { inputsProblem } from "../domain/input.ts";
+import { isId } from "../domain/ids.ts";
+import { CONTINUES, type Input, inputsProblem } from "../domain/input.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
 import { isServerName } from "../domain/mcp-server.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { ReceiptHeader } from "../domain/receipt.ts";
 import type { Verified } from "../domain/signed.ts";
+import { isInputName } from "../domain/when-parser.ts";
 import type { Authority } from "./authority.ts";
 import { type Break, broken } from "./checks.ts";
 import type { Contents, Disclosed } from "./payload.ts";
@@ -92,6 +94,8 @@ function abnormality({ protocol, target, verb, path, scheme, inputs }: Claim): s
   if (protocol === "UNSPECIFIED") return "the claim names no protocol";
   const unsorted = inputsProblem(inputs);
   if (unsorted !== null) return unsorted;
+  const unread = inputs.find((input) => !isInputName(input.name) && !isTrail(protocol, input));
+  if (unread !== undefined) return `nothing reads its input ${JSON.stringify(unread.name)}`;
   if (protocol === "MCP") {
     if (scheme !== "UNSPECIFIED") return "the claim has a scheme, and MCP has none";
     return isServerName(target) ? null : `${JSON.stringify(target)} is not a server's name`;
@@ -107,6 +111,10 @@ function abnormality({ protocol, target, verb, path, scheme, inputs }: Claim): s
   const normal = protocol === "GRPC" ? normaliseGrpcPath(path) === path : isNormalHttpPath(path);
   return normal ? null : `${JSON.stringify(path)} is not a normal path`;
 }
+
+/** Whether an input is the receipt that a message of MCP goes on from. */
+const isTrail = (protocol: Claim["protocol"], { name, type, value }: Input): boolean =>
+  protocol === "MCP" && name === CONTINUES && type === "STRING" && isId("rcp", value);
 
 function isNormalHttpPath(path: string): boolean {
   const normal = normaliseHttpPath(path);

@@ -153,6 +153,7 @@ const mcpRules = (): Rule[] =>
       rule("resources/read", "memo://ok"),
       rule("prompts/get", "hello"),
       rule("subscriptions/listen"),
+      ...["tasks/get", "tasks/result", "tasks/cancel"].map((verb) => rule(verb)),
       ...(target === "friend" ? asks : []),
     ];
   });

@@ -227,3 +227,75 @@ test("an open call has its receipt when the wrapper goes", async () => {
   await rig.ledger.receipts(1);
   expect(rig.ledger.closed).toMatchObject([{ verdict: "FAILED", reason: "CLIENT_CANCELLED" }]);
 });
+
+/** What receipts that were opened say that they go on from. */
+const trail = () =>
+  rig.ledger.opened.map(({ receiptId, claim: { verb, inputs } }) => [
+    `${receiptId} ${verb}`,
+    ...inputs.map(({ name, value }) => `${name} ${value}`),
+  ]);
+
+test("what is said of a task names the receipt of the call that began it", async () => {
+  pipe.say("AGENT", call(1));
+  await pipe.hears("SERVER");
+  pipe.say("SERVER", { id: 1, result: { task: { taskId: "t1", status: "working" } } });
+  await pipe.hears("AGENT");
+  for (const [id, method] of [
+    [2, "tasks/get"],
+    [3, "tasks/result"],
+    [4, "tasks/cancel"],
+  ] as const) {
+    pipe.say("AGENT", { id, method, params: { taskId: "t1" } });
+    expect(await pipe.hears("SERVER")).toMatchObject({ method });
+    pipe.say("SERVER", done(id));
+    await pipe.hears("AGENT");
+  }
+  expect(trail()).toEqual([
+    ["rcp_1 tools/call"],
+    ["rcp_2 tasks/get", "continues rcp_1"],
+    ["rcp_3 tasks/result", "continues rcp_1"],
+    ["rcp_4 tasks/cancel", "continues rcp_1"],
+  ]);
+});
+
+test("a task that no call of this pipe began is another's", async () => {
+  pipe.say("AGENT", { id: 1, method: "tasks/result", params: { taskId: "t1" } });
+  expect(await pipe.hears("AGENT")).toMatchObject({ error: { code: -31400 } });
+  expect(reasons()).toEqual(["REQUEST_NOT_NORMAL"]);
+  expect(rig.ledger.opened).toEqual([]);
+});
+
+test("a call that is asked for again with answers names the first, however often, beside what its condition reads", async () => {
+  pipe.socket.destroy();
+  pipe = await Pipe.open("friend");
+  const pay = { name: "pay", arguments: { amount: 5 } };
+  const asks = { inputRequests: { why: { method: "elicitation/create" } } };
+  pipe.say("AGENT", { id: 1, method: "tools/call", params: pay });
+  await pipe.hears("SERVER");
+  pipe.say("SERVER", { id: 1, result: { ...asks, requestState: "a" } });
+  await pipe.hears("AGENT");
+  for (const [id, requestState, next] of [
+    [2, "a", { ...asks, requestState: "b" }],
+    [3, "b", { content: [] }],
+  ] as const) {
+    const params = { ...pay, requestState, inputResponses: { why: { action: "accept" } } };
+    pipe.say("AGENT", { id, method: "tools/call", params });
+    await pipe.hears("SERVER");
+    pipe.say("SERVER", { id, result: next });
+    await pipe.hears("AGENT");
+  }
+  expect(trail()).toEqual([
+    ["rcp_1 tools/call", "args.amount 5"],
+    ["rcp_2 elicitation/create"],
+    ["rcp_3 tools/call", "args.amount 5", "continues rcp_1"],
+    ["rcp_4 elicitation/create"],
+    ["rcp_5 tools/call", "args.amount 5", "continues rcp_1"],
+  ]);
+});
+
+test("answers to what no result asked go nowhere", async () => {
+  const params = { name: "echo", inputResponses: { why: {} } };
+  pipe.say("AGENT", { id: 1, method: "tools/call", params });
+  expect(await pipe.hears("AGENT")).toMatchObject({ error: { code: -31400 } });
+  expect(rig.ledger.opened).toEqual([]);
+});

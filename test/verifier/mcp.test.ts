@@ -19,6 +19,8 @@ const SERVER: McpServer = {
   path: "/mcp",
 };
 
+const FIRST = "rcp_0189dcd553117d408db09496a2eef37b";
+
 async function told(act: Act, more: Partial<Manifest> = {}) {
   const story = await Story.begin({
     manifest: (manifest) => ({
@@ -69,6 +71,15 @@ describe("a message of MCP", () => {
       "a tool whose arguments are as they must be",
       act("tools/call", "pay", { inputs: [{ name: "args.amount", type: "INT", value: "5" }] }),
     ],
+    [
+      "what goes on from a receipt, by its rule as ever",
+      act("tools/call", "pay", {
+        inputs: [
+          { name: "args.amount", type: "INT", value: "5" },
+          { name: "continues", type: "STRING", value: FIRST },
+        ],
+      }),
+    ],
   ])("was allowed: %s", async (_, given) => {
     expect(await told(given)).toBe("ANCHORED");
   });
@@ -91,6 +102,31 @@ describe("a message of MCP", () => {
   test.each<[string, Act]>([
     ["a target that is no server's name", act("tools/list", "", { target: "tracker:443" })],
     ["a scheme", act("tools/list", "", { scheme: "HTTPS" })],
+    [
+      "an input that nothing reads",
+      act("tools/list", "", { inputs: [{ name: "began", type: "STRING", value: FIRST }] }),
+    ],
+    [
+      "an input that says more than a name",
+      act("tools/list", "", { inputs: [{ name: "!args.ok", type: "BOOL", value: "true" }] }),
+    ],
+    [
+      "what it goes on from, and that is no receipt",
+      act("tools/list", "", { inputs: [{ name: "continues", type: "STRING", value: "rcp_1" }] }),
+    ],
+    [
+      "what it goes on from in another type",
+      act("tools/list", "", { inputs: [{ name: "continues", type: "INT", value: "1" }] }),
+    ],
+    [
+      "what another protocol goes on from",
+      act("POST", "/", {
+        protocol: "HTTP",
+        target: "tracker.internal:443",
+        scheme: "HTTPS",
+        inputs: [{ name: "continues", type: "STRING", value: FIRST }],
+      }),
+    ],
   ])("is not normal with %s", async (_, given) => {
     expect(await told(given)).toBe("E_SCOPE_NOT_NORMAL");
   });

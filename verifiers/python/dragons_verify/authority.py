@@ -6,11 +6,10 @@ from types import SimpleNamespace
 from . import crypto
 from .artifacts import checkpoint, key_hash
 from .canonical import Broken, decode
-from .decide import NAME, SCOPE, UNLIMITED, manifest_fault, printable
+from .decide import NAME, SCOPE, UNLIMITED, is_id, manifest_fault, printable
 
 CONTROL_HAS = ("GENESIS", "KEYSET", "CHECKPOINT", "FRONTIER")
 DAY = 86_400 * 10**6
-UUID7 = r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}"
 OPERATOR_KINDS = ("GRANT", "KEY", "MANIFEST", "INSTANCE", "TENANT", "RESUME")
 ROLES = "OPERATOR_GRANT OPERATOR_LOGIN ISSUER COSIGNER CONTROL_LEDGER WITNESS".split()
 # Fields that may not be absent, beside version 1 and an id of its prefix.
@@ -25,10 +24,6 @@ PRESENT = {
     "transition": ("trn_", "at_us to".split()),
     "revocation": ("", "epoch kind effective_us".split()),
 }
-
-
-def is_id(prefix, text):
-    return re.fullmatch(prefix + UUID7, text) is not None
 
 
 def opened(name, data):
@@ -263,7 +258,7 @@ class Authority:
             raise Broken("E_GENESIS_FIELD")
         if body.join_key not in [j.key for j in dock.body.join_keys]:
             raise Broken("E_GENESIS_SIG")
-        if body.version != 1 or body.role != "WORK" or not re.fullmatch(UUID7, body.instance_id):
+        if body.version != 1 or body.role != "WORK" or not is_id("", body.instance_id):
             raise Broken("E_GENESIS_FIELD")
         if not body.nonce or not body.manifest_hash:
             raise Broken("E_GENESIS_FIELD")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from . import crypto, decide, limits
 from .artifacts import frames
-from .authority import Authority, is_id
+from .authority import Authority
 from .canonical import Broken, decode
 from .chain import Heads, Intents, Tree, included
 from .recorded import Recorded
@@ -419,7 +419,7 @@ class Section:
             raise Broken("E_SEQ_GAP" if h.seq > self.due else "E_SEQ_DUP", f"it says {h.seq}")
 
     def id(self, h):
-        if not is_id("rcp_", h.receipt_id):
+        if not decide.is_id("rcp_", h.receipt_id):
             raise Broken("E_ID_FORMAT", h.receipt_id)
         if h.receipt_id in self.ids:
             raise Broken("E_ID_DUP", h.receipt_id)
