@@ -74,6 +74,12 @@ export class Context {
     return this.#keep(openControl({ ...this.#where(), tenant, login, bootstrap: null }));
   }
 
+  /** The same, for whoever does with less where none is set: null. */
+  async controlIfSet(): Promise<Control | null> {
+    const needed = ["controlCa", "audience", "tenant", "operator", "loginKey"] as const;
+    return needed.every((name) => this.optional(name) !== null) ? this.control() : null;
+  }
+
   /** The control plane, as its owner. */
   async owner(): Promise<Control> {
     const { openControl } = await import("./client.ts");

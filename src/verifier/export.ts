@@ -16,6 +16,7 @@ import { ReceiptHeader } from "../domain/receipt.ts";
 import { SignedBytes, type SignedKind } from "../domain/signed.ts";
 import { refOf } from "../domain/signing.ts";
 import { TRANSITION } from "../domain/transition.ts";
+import { LeafFrames } from "./leaf-frames.ts";
 import { LeaseBook } from "./lease-book.ts";
 import {
   EndFrame,
@@ -68,7 +69,6 @@ export interface ExportChoice {
 }
 
 const pageReceipts = 256;
-const leavesPerFrame = 4096;
 
 /**
  * Writes a pack of one tenant's ledgers as a stream, a receipt at a time. The same evidence gives the
@@ -323,26 +323,6 @@ class Citings {
 
   all(): Citing[] {
     return [...this.#found.values()];
-  }
-}
-
-/** Leaf hashes, end to end, as many in one body as a frame is to have. */
-class LeafFrames {
-  readonly #bodies: Uint8Array[] = [];
-  #in = leavesPerFrame;
-
-  push(leaf: Uint8Array): void {
-    if (this.#in === leavesPerFrame) {
-      this.#bodies.push(new Uint8Array(leavesPerFrame * 32));
-      this.#in = 0;
-    }
-    (this.#bodies.at(-1) as Uint8Array).set(leaf, this.#in * 32);
-    this.#in++;
-  }
-
-  bodies(): Uint8Array[] {
-    const last = this.#bodies.length - 1;
-    return this.#bodies.map((b, i) => (i === last ? b.subarray(0, this.#in * 32) : b));
   }
 }
 

@@ -86,6 +86,8 @@ export interface LedgerReport {
   readonly size: number;
   readonly root: string;
   readonly anchor: AnchorReport | null;
+  /** The largest head that the auditor's quorum of witnesses stands behind; 0: none. */
+  readonly witnessedSize: number;
   readonly counts: Counts;
   readonly openIntents: readonly OpenIntentReport[];
   readonly grants: readonly GrantReport[];
@@ -298,9 +300,9 @@ function ledgerReport(ledger: Ledger, found: Findings): LedgerReport {
     (a, h) => (h.size >= (a?.size ?? 0) ? h : a),
     null,
   );
-  const witnessed = met.some((h) => isWitnessed(h, trust));
-  const whole =
-    trust !== null && witnessed ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT";
+  const seen = met.filter((h) => isWitnessed(h, trust));
+  const witnessedSize = seen.reduce((most, { size }) => Math.max(most, size), 0);
+  const whole = witnessedSize > 0 ? "WITNESSED" : trust !== null && anchor ? "ANCHORED" : "INTACT";
   const singles = ledger.role === "WORK" ? ledger.singles : [];
   if (fault === null) {
     line.flags.payloads(line.firstSeq, line.openFields, line.erasedFields);
@@ -322,6 +324,7 @@ function ledgerReport(ledger: Ledger, found: Findings): LedgerReport {
       cosignedAtUs: anchor.cosignedAtUs,
       witnesses: anchor.witnesses,
     },
+    witnessedSize,
     counts: tally.counts(id),
     headsBefore: line.tree.before,
     ...(ledger.role === "WORK" ? workReport(ledger, controlOf(found)) : NO_WORK),

@@ -62,7 +62,14 @@ function supposed({ whatIf }: Omit<Report, keyof Said>): string[] {
   ];
 }
 
-function stateLines({ history, leases, states, idle, brackets }: LedgerReport): string[] {
+function stateLines({
+  history,
+  leases,
+  states,
+  idle,
+  brackets,
+  witnessedSize,
+}: LedgerReport): string[] {
   const lines: string[] = [];
   const [worst] = history.objections;
   if (history.agreement === "AGREES")
@@ -84,6 +91,8 @@ function stateLines({ history, leases, states, idle, brackets }: LedgerReport): 
       `Nothing was begun in ${plural(idle.length, "time")}; the longest, by ${beats} heartbeats without a gap, from ${time(fromUs)} to ${time(untilUs)}${others}.`,
     );
   }
+  if (witnessedSize > 0)
+    lines.push(`Your witnesses stand behind its receipts up to ${witnessedSize}.`);
   const last = brackets.findLast((b) => b.beforeUs > 0);
   if (last !== undefined)
     lines.push(

@@ -303,12 +303,17 @@ describe("ledger check", () => {
   });
 });
 
+/** No control plane is set here. */
+const LEFT_OUT =
+  "dragons: left out: the control plane's own ledger of the tenant (none is set): changes of state are not shown, and nothing says that leases were recorded";
+
 describe("evidence export", () => {
   test("the pack comes whole, and verifies", async () => {
     const pack = await story.pack();
     exported = { chunks: [pack.subarray(0, 100), pack.subarray(100)], fault: null };
-    const { code } = await ask("evidence", "export", "--out", "whole.dragons");
+    const { code, err } = await ask("evidence", "export", "--out", "whole.dragons");
     expect(code).toBe(0);
+    expect(err).toBe(`${LEFT_OUT}\n`);
     expect(new Uint8Array(await readFile("whole.dragons"))).toEqual(pack);
   });
 
@@ -339,7 +344,7 @@ describe("evidence export", () => {
       .digest("hex");
     expect(published).toContain(`${sha256}  page/auditor.html\n`);
     expect(err).toBe(
-      `dragons: an auditor trusts no page that comes with a pack: theirs is from a release, and its SHA-256 is ${sha256}\n`,
+      `${LEFT_OUT}\ndragons: an auditor trusts no page that comes with a pack: theirs is from a release, and its SHA-256 is ${sha256}\n`,
     );
   });
 

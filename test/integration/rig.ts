@@ -9,7 +9,7 @@ import { parseSidecarArgs } from "../../sidecar/config.ts";
 import type { Report } from "../../sidecar/report.ts";
 import { startSidecar } from "../../sidecar/sidecar.ts";
 import { createDock } from "../../src/cli/actions/dock.ts";
-import { exportEvidence } from "../../src/cli/actions/evidence.ts";
+import { exportEvidence } from "../../src/cli/actions/export.ts";
 import { createGrant, type NewGrant } from "../../src/cli/actions/grant.ts";
 import { organismHistory } from "../../src/cli/actions/history.ts";
 import { generateKey } from "../../src/cli/actions/keys.ts";
@@ -282,10 +282,10 @@ export class World {
     await this.control.close();
   }
 
-  /** The same control plane again: same data, same address. */
-  async startControl(): Promise<void> {
+  /** The same control plane again: same data, same address; with `more` flags. */
+  async startControl(...more: string[]): Promise<void> {
     const port = Number(this.control.ready.control.split(":").at(-1));
-    this.control = await startControl(this.folder, port);
+    this.control = await startControl(this.folder, port, ...more);
     this.operator.close();
     this.operator = await asOperator(this.control, this.folder);
   }
@@ -474,10 +474,10 @@ export class EventLog {
   }
 }
 
-const startControl = (folder: string, port: number): Promise<RunningControl> =>
-  runControl(readConfig(["--data", join(folder, "control"), "--listen", `127.0.0.1:${port}`]), {
-    clock: systemClock,
-  });
+function startControl(folder: string, port: number, ...more: string[]): Promise<RunningControl> {
+  const own = ["--data", join(folder, "control"), "--listen", `127.0.0.1:${port}`];
+  return runControl(readConfig([...own, ...more]), { clock: systemClock });
+}
 
 /** Every receipt that a sidecar has, in order. */
 export async function receiptsOf({ evidence }: SidecarClient): Promise<ReceiptHeader[]> {

@@ -16,11 +16,12 @@ interface Export {
   until?: string;
   receipt?: string[];
   withPage?: boolean;
+  withoutControl?: boolean;
 }
 
 export function register(program: Command): void {
   const evidence = program.command("evidence").description("proof for whoever was not there");
-  leaf(evidence, "export", "write an evidence pack", ["sidecar", "trust"])
+  leaf(evidence, "export", "write an evidence pack", ["sidecar", ...OPERATOR, "trust"])
     .option("--out <file>", "where to write it", "evidence.dragons")
     .option("--from <seq>", "first receipt [1]")
     .option("--to <seq>", "last receipt [the newest]")
@@ -32,30 +33,45 @@ export function register(program: Command): void {
     .option("--until <time>", "receipts opened before then")
     .option("--receipt <id...>", "only these, each by itself: PROVEN, never ANCHORED")
     .option("--disclose <fields>", "of goal,action,evidence,outcome,claim; the rest is withheld")
+    .option(
+      "--without-control",
+      "leave out the control plane's own ledger, which is put beside it where a control plane is set",
+    )
     .option("--with-page", "put the page that an auditor can check it with beside it")
     .action(
       run<Export>(async (context, options) => {
-        const { exportEvidence } = await import("../actions/evidence.ts");
+        const { exportEvidence } = await import("../actions/export.ts");
         const disclose = await fieldsOf(options.disclose);
         const out = resolve(options.out);
         const trust = context.optional("trust") ?? "FILE";
-        const { bytes } = await exportEvidence(await context.sidecar(), {
+        const asked = {
           out,
           disclose,
           ...(await chosen(options)),
           ...(options.from === undefined ? {} : { fromSeq: parseCount(options.from, "--from") }),
           ...(options.to === undefined ? {} : { toSeq: parseCount(options.to, "--to") }),
-        });
+        };
+        const control = options.withoutControl ? null : await context.controlIfSet();
+        const written = await exportEvidence(await context.sidecar(), asked, control);
+        const { bytes, records } = written;
+        if (records === null)
+          leftOut(written.leftOut ?? (options.withoutControl ? null : NONE_SET));
         const page = options.withPage ? await beside(out) : null;
         printOne(context.format, {
           name: out,
           cells: {
             pack: out,
             bytes: `${bytes}`,
+            ...(records && { "control plane": `records ${records.from} to ${records.to}` }),
             ...(page && { page: page.file }),
             next: `dragons verify ${out} --trust ${trust}`,
           },
-          data: { file: out, bytes, ...(page && { page: page.file, pageSha256: page.sha256 }) },
+          data: {
+            file: out,
+            bytes,
+            records,
+            ...(page && { page: page.file, pageSha256: page.sha256 }),
+          },
         });
       }),
     );
@@ -77,6 +93,15 @@ export function register(program: Command): void {
         });
       }),
     );
+}
+
+const NONE_SET = "none is set";
+
+/** Says what a pack without the control plane's ledger lacks; `why`: null where that was asked for. */
+function leftOut(why: string | null): void {
+  say(
+    `dragons: left out: the control plane's own ledger of the tenant${why === null ? "" : ` (${why})`}: changes of state are not shown, and nothing says that leases were recorded`,
+  );
 }
 
 /** The page, and the word that it is not ours to vouch for. */

@@ -3,7 +3,8 @@ import { toHex } from "../../domain/bytes.ts";
 import { storyLeaseMsMax, storyLookMs, storyReceiptMsMax } from "../../domain/limits.ts";
 import { systemClock } from "../../native/clock.ts";
 import { exitCodeOf } from "../../verifier/report.ts";
-import { exportEvidence, sidecarStatus } from "../actions/evidence.ts";
+import { sidecarStatus } from "../actions/evidence.ts";
+import { exportEvidence } from "../actions/export.ts";
 import { revokeLease } from "../actions/lease.ts";
 import { type OrganismView, release } from "../actions/organism.ts";
 import { listEntries } from "../actions/receipt.ts";
@@ -179,7 +180,7 @@ async function evidence(rig: Rig, data: string, tell: Narrator): Promise<void> {
   tell.beat("Who believes all this?");
   const pack = join(data, "evidence.dragons");
   tell.does("anyone: with the evidence pack and a trust file of their own, offline");
-  const { bytes } = await exportEvidence(rig.sidecar, { out: pack });
+  const { bytes } = await exportEvidence(rig.sidecar, { out: pack }, rig.control);
   const trust = await readTrust(rig.trustFile);
   const report = await verifyPack(pack, trust, systemClock.nowUs());
   must(
