@@ -9,6 +9,7 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
  && npm install --no-save --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund \
       "@lmdb/lmdb-linux-$(node -p process.arch)@$(node -p "require('./package-lock.json').packages['node_modules/lmdb'].version")" \
+      "@koromix/koffi-linux-$(node -p process.arch)@$(node -p "require('./package-lock.json').packages['node_modules/koffi'].version")" \
  && mkdir /var/lib/dragons
 
 FROM gcr.io/distroless/nodejs24-debian13:nonroot AS base

@@ -42,6 +42,7 @@ const MEANS = {
   nginx: () => installed("nginx"),
   haproxy: () => installed("haproxy"),
   curl: () => installed("curl"),
+  "systemd-analyze": () => installed("systemd-analyze"),
   git: () => installed("git"),
   npm: () => installed("npm"),
   java: () => installed("java"),
