@@ -9,7 +9,8 @@ export const FLAGS = {
   UNPINNED: "no trust file was given: the pack vouches for itself",
   UNANCHORED_TAIL: "receipts after the newest cosigned head",
   STALE_CHECKPOINT: "the newest cosigned head is older than the trust file allows",
-  RANGE: "only part of the ledger is shown",
+  RANGE:
+    "only part of the ledger is shown: what came after it may have corrected or erased some of it",
   SINGLE: "receipts are shown one by one: what lies between them is not",
   OPEN_INTENT: "an action was begun and its end is not among the receipts shown",
   SCOPE_UNSHOWN: "the claim is withheld, so its decision cannot be repeated",

@@ -175,6 +175,24 @@ add(
   }),
 );
 add(
+  "redacted-after-the-range",
+  [47],
+  "a range that ends before the redaction, with the field open: nothing in it says that it was erased since",
+  "ANCHORED RANGE:2",
+  told(refer("REDACTION", 2, 2), { range: { from: 1, to: 2 } }),
+);
+add(
+  "redacted-after-the-range-and-closed",
+  [47],
+  "the same as an honest keeper writes it, who has the field no more: withheld, not erased",
+  "ANCHORED RANGE:2 WITHHELD:1",
+  told(refer("REDACTION", 2, 2), {
+    range: { from: 1, to: 2 },
+    change: (p) =>
+      rerow(receiptAt(p, 2), (r) => ({ ...r, openings: r.openings.filter((o) => o.field !== 2) })),
+  }),
+);
+add(
   "redacts-nothing",
   [47],
   "a redaction that names no field",
