@@ -9,6 +9,7 @@ import { isGrpc } from "./adapters/grpc-request.ts";
 import { Http1Server } from "./adapters/http.ts";
 import { serveHttp2 } from "./adapters/http2.ts";
 import { McpAsks } from "./adapters/mcp-asks.ts";
+import { McpResumes } from "./adapters/mcp-resumes.ts";
 import { McpTrails } from "./adapters/mcp-trails.ts";
 import { serveOpaque } from "./adapters/opaque.ts";
 import type { Address, Passed } from "./config.ts";
@@ -89,7 +90,12 @@ export async function openStack(options: {
   const opaque = { gate, reach, clock };
   const httpUpstream = new HttpUpstream(clock, reach);
   const { servers, leasedLists } = config;
-  const mcp = { leasedLists, asks: new McpAsks(gate), trails: new McpTrails() };
+  const mcp = {
+    leasedLists,
+    asks: new McpAsks(gate),
+    trails: new McpTrails(),
+    resumes: new McpResumes(clock),
+  };
   const httpServices = { gate, upstream: httpUpstream, clock, servers, ...mcp };
   const http1: Http1Server = new Http1Server(
     httpServices,

@@ -22,6 +22,7 @@ import {
   outcomeOf,
   readMessage,
 } from "./mcp-message.ts";
+import type { McpResumes } from "./mcp-resumes.ts";
 import { BodyMeter } from "./passage.ts";
 import { SseReader } from "./sse-reader.ts";
 
@@ -33,9 +34,12 @@ export interface Asked {
   readonly guard: McpGuard;
   /** Where ids of the server's own requests count. */
   readonly session: string;
-  readonly services: McpGuardServices & { readonly asks: McpAsks };
+  readonly services: McpGuardServices & { readonly asks: McpAsks; readonly resumes: McpResumes };
   /** Says something to the server by the call's own leave. */
   readonly tellServer: (message: Buffer) => void;
+  /** Has the call wait to be taken up again, where it can be. @returns whether it does. */
+  readonly park: () => boolean;
+  readonly isParked: () => boolean;
 }
 
 /** What the agent is owed an answer to, and as it asked it. */
@@ -54,6 +58,8 @@ export class McpAnswer {
   owed: Owed | null = null;
   /** 0: no head has come. */
   firstByteUs = 0;
+  /** An event has passed that another stream can go on from. */
+  resumable = false;
   readonly #to: Asked;
   readonly #passed = new BodyMeter();
   #head: ResponseHead | null = null;
@@ -68,6 +74,12 @@ export class McpAnswer {
   /** An event has begun to arrive, and is not whole. */
   get inEvent(): boolean {
     return this.#events?.atBoundary === false;
+  }
+
+  /** Nothing more passes by this stream. */
+  get #over(): boolean {
+    const { call, isParked } = this.#to;
+    return call.over || isParked();
   }
 
   /** Carries all of it. @returns whether it was whole; else the call has ended by it. */
@@ -92,11 +104,30 @@ export class McpAnswer {
   }
 
   /** What became of the request, once all of the answer has passed. */
-  outcome({ status }: ResponseHead): { readonly status: string; readonly failed: boolean } {
+  outcome(): { readonly status: string; readonly failed: boolean } {
     if (this.#outcome !== null) return this.#outcome;
+    const { status } = this.#head as ResponseHead;
     const failed = status >= 400 || this.owed !== null;
     const unanswered = status < 400 && this.owed !== null;
     return { status: unanswered ? "mcp unanswered" : `http ${status}`, failed };
+  }
+
+  /** Its stream has ended; what of an event had come is of use to nobody. */
+  leave(): void {
+    this.#events = null;
+  }
+
+  /** What may pass of an answer that came by another stream; null: nothing, and the call has ended. */
+  async heard(message: McpResponse, raw: Buffer): Promise<Buffer | null> {
+    const { call, services } = this.#to;
+    const seen = await this.#inspectResponse(message, raw);
+    const pass = call.over ? null : this.#judged(seen);
+    if (pass === null || !(await call.mayPass(pass.length))) return null;
+    if (call.lapsed(services.clock.nowUs())) return null;
+    this.#passed.push(pass);
+    this.#messages++;
+    this.owed = null;
+    return pass;
   }
 
   /** The last word of a call that has ended: a refusal, where it can still be told. */
@@ -129,7 +160,8 @@ export class McpAnswer {
     const { call, client } = this.#to;
     const raw = await this.#whole(body);
     if (raw === null) return false;
-    const pass = this.#judged(await this.#inspect(raw, head.status));
+    const seen = await this.#inspect(raw, head.status);
+    const pass = this.#over ? null : this.#judged(seen);
     if (pass === null || !(await call.mayPass(pass.length))) return false;
     const fields = without(head.fields, (name) =>
       /^(?:content-length|transfer-encoding)$/.test(name),
@@ -144,7 +176,6 @@ export class McpAnswer {
   /** What may pass of what was looked into; null: nothing, and the call has ended. */
   #judged(seen: Inspected): Buffer | null {
     const { call } = this.#to;
-    if (call.over) return null;
     if ("pass" in seen) return seen.pass;
     if ("fault" in seen) call.deny("UPSTREAM_FAILED", seen.fault);
     else call.endDenied(seen.denied);
@@ -166,11 +197,10 @@ export class McpAnswer {
   }
 
   async #inspectResponse(message: McpResponse, raw: Buffer): Promise<Inspected> {
-    const { call, guard, request } = this.#to;
+    const { call, guard } = this.#to;
     const { owed } = this;
     const unnamed = message.id === null && message.error !== undefined;
-    const resumed = request.method === "GET" && only(request.fields, "last-event-id");
-    if (owed === null ? !resumed && !unnamed : !unnamed && !sameId(owed.id, message.id)) {
+    if (!unnamed && !sameId(owed?.id ?? null, message.id)) {
       return { fault: "it answers what this request did not ask" };
     }
     const to = owed === null ? null : { permit: call.permit as Permit, asked: owed.asked };
@@ -197,11 +227,15 @@ export class McpAnswer {
 
   /** The next piece of the answer; END: it is whole; null: the call has ended, or ends by this. */
   async #piece(body: AnswerBody): Promise<Buffer | "END" | null> {
-    const { call } = this.#to;
+    const { call, client, park } = this.#to;
     const piece = await body.read();
-    if (call.over) return null;
+    if (this.#over) return null;
     if (piece === null) return "END";
     if (piece !== GONE && !("malformed" in piece)) return piece;
+    if (piece === GONE && park()) {
+      client.abort();
+      return null;
+    }
     const detail = piece === GONE ? "it closed the connection within its answer" : piece.detail;
     call.deny("UPSTREAM_FAILED", detail);
     return null;
@@ -239,16 +273,17 @@ export class McpAnswer {
         call.deny("MESSAGE_TOO_LARGE", `an event has more than ${mcpMessageBytesMax} bytes`);
         return false;
       }
-      for (const { raw, data } of events) {
+      for (const { raw, data, hasId } of events) {
         const passing = data === null ? raw : await this.#event(data, raw);
         // What that cuts, it cuts here and now; after a cut the event under way is the last.
         if (call.cutting === null) call.lapsed(services.clock.nowUs());
-        if (call.over) return false;
+        if (this.#over) return false;
         if (passing !== null) {
           if (!(await call.mayPass(passing.length))) return false;
           await this.#write(passing);
+          this.resumable ||= hasId;
         }
-        if (call.over) return false;
+        if (this.#over) return false;
         if (call.cutting !== null) {
           // A stream that is reset takes what has not left with it.
           await client.flushed();
@@ -271,9 +306,18 @@ export class McpAnswer {
       return message.method.startsWith("notifications/") ? raw : null;
     }
     if (message.kind === "request") return (await this.#ask(message, data)) ? raw : null;
-    const pass = this.#judged(await this.#inspectResponse(message, data));
+    const { request, session, services } = this.#to;
+    const resuming = request.method === "GET" && only(request.fields, "last-event-id") !== null;
+    const left =
+      resuming && message.id !== null ? services.resumes.take(session, message.id) : null;
+    if (left !== null) {
+      const heard = await left.resumed(message, data);
+      return heard === data ? raw : eventOf(heard);
+    }
+    const seen = await this.#inspectResponse(message, data);
+    const pass = this.#over ? null : this.#judged(seen);
     if (pass === null) return null;
-    if (this.#to.request.method === "POST") this.owed = null;
+    this.owed = null;
     return pass === data ? raw : eventOf(pass);
   }
 

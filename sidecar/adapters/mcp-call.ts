@@ -17,14 +17,16 @@ import { GONE } from "./http-wire.ts";
 import { McpAnswer } from "./mcp-answer.ts";
 import type { McpAsk, McpAsks } from "./mcp-asks.ts";
 import { readMcpBody } from "./mcp-body.ts";
-import { aboutOf, HEADER_MISMATCH, mcpDenial, ownWords } from "./mcp-denial.ts";
+import { type About, aboutOf, HEADER_MISMATCH, mcpDenial, ownWords } from "./mcp-denial.ts";
 import { McpGuard, type McpGuardServices } from "./mcp-guard.ts";
 import { headerMismatch } from "./mcp-headers.ts";
 import { type McpId, type McpResponse, mcpClaim, readMessage } from "./mcp-message.ts";
+import type { McpResumes, Resumable } from "./mcp-resumes.ts";
 import { BodyMeter } from "./passage.ts";
 
 export interface McpCallServices extends McpGuardServices {
   readonly asks: McpAsks;
+  readonly resumes: McpResumes;
   readonly upstream: HttpUpstream;
 }
 
@@ -41,7 +43,7 @@ const OWN_FIELDS = [
  * One HTTP request to an MCP server from its admission to its end: the message in its body is read
  * whole, judged and forwarded byte for byte. `end` is the only door out, and opens once.
  */
-export class McpCall extends CarriedAction {
+export class McpCall extends CarriedAction implements Resumable {
   readonly #client: HttpClientSide;
   readonly #request: HttpRequest;
   readonly #server: McpServer;
@@ -54,6 +56,8 @@ export class McpCall extends CarriedAction {
   #answers: McpAsk | null = null;
   #up: HttpExchange | null = null;
   #askedAll = false;
+  /** Its stream has ended, and its answer is to come by another one. */
+  #parked = false;
 
   constructor(
     client: HttpClientSide,
@@ -76,6 +80,8 @@ export class McpCall extends CarriedAction {
       session: this.#session,
       services,
       tellServer: (message) => void this.#tellServer(message),
+      park: () => this.#park(),
+      isParked: () => this.#parked,
     });
   }
 
@@ -92,8 +98,11 @@ export class McpCall extends CarriedAction {
       this.#client.deny(this.#refuse("REQUEST_NOT_NORMAL", `a ${method} has no body in MCP`));
     } else {
       const leave = await this.#guard.admitClaim(mcpClaim(this.#server.name, verb), traceparent);
-      if ("denied" in leave) this.#client.deny(leave);
-      else await this.#carry(leave, Buffer.alloc(0));
+      if ("denied" in leave) return this.#client.deny(leave);
+      const resuming = only(this.#request.fields, "last-event-id") !== null;
+      const gone = resuming ? this.#services.resumes.listen(this.#session) : null;
+      await this.#carry(leave, Buffer.alloc(0));
+      gone?.();
     }
   }
 
@@ -216,14 +225,36 @@ export class McpCall extends CarriedAction {
     const body = up.body(framing);
     if (!(await this.#answer.pass(head, framing, body))) return;
     this.#client.end(body.trailers);
-    const { status, failed } = this.#answer.outcome(head);
     const kept = framing.kind !== "close" && up.keeps(head);
-    this.end(
-      failed ? "FAILED" : "COMPLETED",
-      failed ? "UPSTREAM_FAILED" : "UNSPECIFIED",
-      status,
-      kept,
-    );
+    if (this.#park()) this.#services.upstream.release(up, kept);
+    else this.#endAnswered(kept);
+  }
+
+  #endAnswered(kept: boolean): void {
+    const { status, failed } = this.#answer.outcome();
+    if (failed) this.end("FAILED", "UPSTREAM_FAILED", status, kept);
+    else this.end("COMPLETED", "UNSPECIFIED", status, kept);
+  }
+
+  /** Keeps its permit beyond its stream, if another stream may bring what it is owed. */
+  #park(): boolean {
+    const { owed, resumable } = this.#answer;
+    if (this.over || this.cutting !== null || owed === null || !resumable) return false;
+    this.#parked = this.#services.resumes.add(this.#session, owed.id as McpId, this);
+    if (this.#parked) this.#answer.leave();
+    return this.#parked;
+  }
+
+  async resumed(message: McpResponse, raw: Buffer): Promise<Buffer> {
+    const owed = this.#answer.owed as About;
+    const pass = this.over ? null : await this.#answer.heard(message, raw);
+    if (pass === null) return mcpDenial(this.cutting as Denial, owed);
+    this.#endAnswered(false);
+    return pass;
+  }
+
+  forsaken(): void {
+    this.end("FAILED", "UPSTREAM_FAILED", "mcp unanswered");
   }
 
   /** Tells the server no, by this call's own leave: else it would wait for an answer. */
@@ -262,12 +293,14 @@ export class McpCall extends CarriedAction {
   }
 
   protected override tell(denial: Denial): void {
-    this.#answer.refuse(denial);
+    // Whoever comes back for it is told then.
+    if (!this.#parked) this.#answer.refuse(denial);
   }
 
   #clientGone(): void {
-    if (this.over) return;
-    this.endUnheard("CLIENT_CANCELLED", "the client closed its connection");
+    if (this.over || this.#parked) return;
+    if (this.#park()) this.#up?.destroy();
+    else this.endUnheard("CLIENT_CANCELLED", "the client closed its connection");
     this.#client.abort();
   }
 
@@ -280,7 +313,7 @@ export class McpCall extends CarriedAction {
     if (this.over || this.permit === null) return;
     this.over = true;
     const up = this.#up;
-    if (up !== null) this.#services.upstream.release(up, kept);
+    if (up !== null && !this.#parked) this.#services.upstream.release(up, kept);
     const { query, method, fields } = this.#request;
     this.#services.gate.settle(this.permit, {
       verdict,

@@ -26,6 +26,12 @@ describe("events are cut out whole, however they come", () => {
     }
   });
 
+  test("and say whether they can be gone on from", () => {
+    const text = "id: 7\ndata: 1\n\ndata: 2\n\nid:\n\nid\ndata: 3\n\nid:x\n\n";
+    const events = new SseReader(1024).push(Buffer.from(text)) ?? [];
+    expect(events.map((e) => e.hasId)).toEqual([true, false, false, false, true]);
+  });
+
   test("and one that is too long is none", () => {
     const reader = new SseReader(16);
     expect(reader.push(Buffer.from("data: 1\n\n"))).toHaveLength(1);

@@ -10,6 +10,8 @@ export interface SseEvent {
   readonly raw: Buffer;
   /** Its data; null: it has none. */
   readonly data: Buffer | null;
+  /** It has an id that a reader can go on from. */
+  readonly hasId: boolean;
 }
 
 /**
@@ -22,6 +24,7 @@ export class SseReader {
   /** Where the last line of what is held begins. */
   #line = 0;
   #data: Buffer[] | null = null;
+  #hasId = false;
   /** A line with something in it has come: without one an empty line ends nothing. */
   #said = false;
   #first = true;
@@ -67,6 +70,7 @@ export class SseReader {
     this.#said = true;
     const colon = text.indexOf(":");
     const field = text.toString("latin1", 0, colon < 0 ? text.length : Math.min(colon, 5));
+    if (field === "id") this.#hasId = text.length > 3;
     if (field !== "data" || (colon >= 0 && colon !== 4)) return false;
     const value = colon < 0 ? EMPTY : text.subarray(text[5] === 0x20 ? 6 : 5);
     // It stands in what is still being gathered, and moves with it.
@@ -78,9 +82,11 @@ export class SseReader {
   #cut(): SseEvent {
     const raw = this.#held.take(this.#held.length);
     const data = this.#data === null ? null : Buffer.concat(this.#data);
+    const hasId = this.#hasId;
+    this.#hasId = false;
     this.#line = 0;
     this.#data = null;
     this.#said = false;
-    return { raw, data: data === null || data.length === 0 ? null : data };
+    return { raw, data: data === null || data.length === 0 ? null : data, hasId };
   }
 }

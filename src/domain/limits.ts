@@ -128,6 +128,10 @@ export const mcpWrapGraceUs = 2 * SECOND_US;
 export const mcpUnansweredMax = 1024;
 /** Requests in one session of an MCP server to an agent that wait for an answer; beyond it they are refused. */
 export const mcpAsksMax = 64;
+/** Calls at MCP servers whose streams ended unanswered and that wait to be taken up again, each with its message; others fail at once. */
+export const mcpResumesMax = 64;
+/** Microseconds that such a call waits while nobody listens: SDKs come back within seconds, or as their server says. */
+export const mcpResumeUs = 5 * MINUTE_US;
 /** Tasks and questions of MCP servers whose first receipt is remembered, 200 bytes each: what goes on after so many newer ones is refused. */
 export const mcpTrailsMax = 8192;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */

@@ -148,7 +148,7 @@ const mcpRules = (): Rule[] =>
     };
     const asks = ["sampling/createMessage", "elicitation/create"].map((verb) => rule(verb));
     return [
-      rule("tools/call", "{echo,count,ask}"),
+      rule("tools/call", "{echo,count,ask,poll}"),
       rule("tools/call", "pay", "args.amount <= 5"),
       rule("resources/read", "memo://ok"),
       rule("prompts/get", "hello"),

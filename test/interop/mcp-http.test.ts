@@ -6,6 +6,7 @@ import { Client as Client2025 } from "@modelcontextprotocol/sdk/client/index.js"
 import { StreamableHTTPClientTransport as Http2025 } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { CreateMessageRequestSchema } from "@modelcontextprotocol/sdk/types.js";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { OutcomeBody } from "../../src/domain/payload.ts";
 import { openRig, type Rig } from "../datapath/harness.ts";
 import { type Gates, type Served, serve2025, serve2026 } from "./mcp/peers.ts";
 
@@ -24,15 +25,17 @@ interface Agent {
   counted(onProgress: (n: number) => void): Promise<unknown>;
   read(uri: string): Promise<unknown>;
   tools(): Promise<string[]>;
+  /** Calls a tool, or goes on with a call from the event that it came to. */
+  from(name: string, event: string | undefined, onEvent: (id: string) => void): Promise<unknown>;
   /** Ends its session, where there are any. */
   end(): Promise<void>;
   close(): Promise<void>;
 }
 
-async function agent2025(url: URL): Promise<Agent> {
+async function agent2025(url: URL, sessionId?: string): Promise<Agent> {
   const client = new Client2025(INFO, { capabilities: { sampling: {} } });
   client.setRequestHandler(CreateMessageRequestSchema, () => ANSWER);
-  const transport = new Http2025(url);
+  const transport = new Http2025(url, sessionId === undefined ? {} : { sessionId });
   await client.connect(transport);
   return {
     session: transport.sessionId,
@@ -43,6 +46,11 @@ async function agent2025(url: URL): Promise<Agent> {
       }),
     read: (uri) => client.readResource({ uri }),
     tools: async () => (await client.listTools()).tools.map((t) => t.name),
+    from: (name, event, onEvent) =>
+      client.callTool({ name, arguments: {} }, undefined, {
+        onresumptiontoken: onEvent,
+        ...(event === undefined ? {} : { resumptionToken: event }),
+      }),
     end: () => transport.terminateSession(),
     close: () => client.close(),
   };
@@ -65,6 +73,7 @@ async function agent2026(url: URL): Promise<Agent> {
       ),
     read: (uri) => client.readResource({ uri }),
     tools: async () => (await client.listTools()).tools.map((t) => t.name),
+    from: () => Promise.reject(new Error("a call is not taken up again")),
     end: async () => {},
     close: () => client.close(),
   };
@@ -80,23 +89,25 @@ describe.each(GENERATIONS)("MCP %s", (version, serve, connect) => {
   let goOn: () => void;
   let served: Served;
   let rig: Rig;
+  let url: URL;
   let closing: (() => unknown)[];
 
   /** The server under this name, through a reverse route; the agent is only pointed at it. */
   const open = async (name: string, leasedLists = false): Promise<Agent> => {
+    url = await route(name, leasedLists);
+    const agent = await connect(url);
+    closing.push(() => agent.close());
+    return agent;
+  };
+  const route = async (name: string, leasedLists: boolean): Promise<URL> => {
     const target = `127.0.0.1:${served.port}`;
     rig = await openRig({
       servers: [{ name, scheme: "HTTP", target, path: "/mcp" }],
       routes: [{ listen: { host: "127.0.0.1", port: 0 }, scheme: "http", target }],
       leasedLists,
     });
-    const port = rig.stack.routeAddresses[0]?.port;
-    const agent = await connect(new URL(`http://127.0.0.1:${port}/mcp`));
-    closing.push(
-      () => rig.close(),
-      () => agent.close(),
-    );
-    return agent;
+    closing.push(() => rig.close());
+    return new URL(`http://127.0.0.1:${rig.stack.routeAddresses[0]?.port}/mcp`);
   };
   /** What receipts tell of what was let in, once all of it has ended. */
   const told = async () => {
@@ -215,6 +226,41 @@ describe.each(GENERATIONS)("MCP %s", (version, serve, connect) => {
   });
 
   if (version === "2025-11-25") {
+    test("a call whose stream its server ends goes on by another, and has one receipt", async () => {
+      const agent = await open("tracker");
+      const events: string[] = [];
+      const came = Promise.withResolvers<void>();
+      const result = agent.from("poll", undefined, (id) => {
+        events.push(id);
+        came.resolve();
+      });
+      await came.promise;
+      goOn();
+      expect(await result).toMatchObject({ content: [{ text: "poll {}" }] });
+      const receipts = await told();
+      expect(receipts.filter((r) => r.startsWith("tools/call"))).toEqual([
+        "tools/call poll COMPLETED",
+      ]);
+      const [call] = rig.ledger.closed.filter((c) => c.draft.claim.verb === "tools/call");
+      const { status, messages } = OutcomeBody.decode(call?.outcome as Uint8Array);
+      expect({ status, messages }).toEqual({ status: "mcp result", messages: 1 });
+    });
+
+    test("an agent that was cut off takes its call up again", async () => {
+      const first = await open("tracker");
+      const came = Promise.withResolvers<string>();
+      const lost = first.from("count", undefined, came.resolve).catch(() => "lost");
+      const event = await came.promise;
+      await first.close();
+      expect(await lost).toBe("lost");
+      const second = await agent2025(url, first.session);
+      closing.push(() => second.close());
+      const result = second.from("count", event, () => {});
+      goOn();
+      expect(await result).toMatchObject({ content: [{ text: "count {}" }] });
+      expect(await told()).toContain("tools/call count COMPLETED");
+    });
+
     test("a session is listened to and ended through the sidecar", async () => {
       const agent = await open("tracker");
       expect(agent.session).toMatch(/^[0-9a-f-]{36}$/);

@@ -4,7 +4,10 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { Server as Server2025 } from "@modelcontextprotocol/sdk/server/index.js";
-import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
+import {
+  type EventStore,
+  StreamableHTTPServerTransport,
+} from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import {
   CallToolRequestSchema,
   CreateMessageResultSchema,
@@ -63,6 +66,10 @@ export function server2025(gates: Gates): Server2025 {
         });
         if (progress === 1) await gates.goOn;
       }
+    }
+    if (params.name === "poll") {
+      extra.closeSSEStream?.();
+      await gates.goOn;
     }
     if (params.name !== "ask") return text(`${params.name} ${JSON.stringify(params.arguments)}`);
     const request = { method: "sampling/createMessage" as const, params: QUESTION };
@@ -137,6 +144,25 @@ async function serve(handle: Handle): Promise<Served> {
   };
 }
 
+/** What was said on each stream, so that it can be gone on with: ids are `<stream>/<number>`. */
+function eventStore(): EventStore {
+  const streams = new Map<string, Parameters<EventStore["storeEvent"]>[1][]>();
+  return {
+    async storeEvent(stream, message) {
+      const said = streams.get(stream) ?? [];
+      streams.set(stream, said);
+      return `${stream}/${said.push(message)}`;
+    },
+    async replayEventsAfter(last, { send }) {
+      const [stream = "", at] = last.split("/");
+      for (const [i, message] of (streams.get(stream) ?? []).entries()) {
+        if (i >= Number(at)) await send(`${stream}/${i + 1}`, message);
+      }
+      return stream;
+    },
+  };
+}
+
 /** 2025-11-25: sessions, a stream by GET, their end by DELETE. */
 export function serve2025(gates: Gates): Promise<Served> {
   const sessions = new Map<string, StreamableHTTPServerTransport>();
@@ -146,6 +172,8 @@ export function serve2025(gates: Gates): Promise<Served> {
       known ??
       new StreamableHTTPServerTransport({
         sessionIdGenerator: randomUUID,
+        eventStore: eventStore(),
+        retryInterval: 1,
         onsessioninitialized: (id) => void sessions.set(id, transport),
       });
     if (known === undefined) await server2025(gates).connect(transport);

@@ -1,6 +1,5 @@
 """Checks 2 to 12: who may say what, from the root down to leases, heartbeats and checkpoints."""
 
-import re
 from types import SimpleNamespace
 
 from . import crypto
