@@ -347,8 +347,11 @@ export const controlKeyBytesMax = 400;
 export const signaturesMax = 16;
 /** Signatures on one note: the ledger's, the control plane's, and a generous row of witnesses. */
 export const noteSignaturesMax = 16;
-/** Public keys whose check and parsed form are kept: first sight costs most of a millisecond. */
-export const keysRememberedMax = 4096;
+/**
+ * Public keys whose check and parsed form are kept, about a kilobyte each: first sight costs a millisecond.
+ * More than sidecars can be connected at once, or each beat would be a first sight.
+ */
+export const keysRememberedMax = 32_768;
 /** Signatures on grants that are not computed again at each renewal: about a kilobyte each. */
 export const grantsRememberedMax = 1024;
 /** Tables of a point's multiples, about a megabyte each, for the keys that sign most: ledgers of one pack. */

@@ -49,6 +49,17 @@ export const noble: Crypto = {
 
 const ORDER = Point.CURVE().n;
 
+/** What the strict rule says of a key; nothing is remembered. */
+export const problemOf = (publicKey: Uint8Array): ReturnType<Crypto["keyProblem"]> => {
+  const verdict = publicKey.length === 32 ? judge(decodePoint(publicKey)) : "E_KEY_NONCANONICAL";
+  return verdict === "OK" ? null : verdict;
+};
+
+function judge(point: Point | null): KeyVerdict {
+  if (point === null) return "E_KEY_NONCANONICAL";
+  return point.is0() || !point.isTorsionFree() ? "E_KEY_WEAK" : "OK";
+}
+
 const keyOf = (publicKey: Uint8Array): Key => keys.get(toHex(publicKey), () => new Key(publicKey));
 
 /** Uses of a key from which on a table of its multiples pays. */
@@ -57,22 +68,21 @@ const TABLE_FROM = 16;
 /** A public key judged by the strict rule, and multiplied faster once it is used much. */
 class Key {
   readonly verdict: KeyVerdict;
-  readonly #name: string;
+  readonly #bytes: Uint8Array;
   readonly #minus: Point;
   #uses = 0;
 
   constructor(publicKey: Uint8Array) {
     const point = decodePoint(publicKey);
-    const weak = point !== null && (point.is0() || !point.isTorsionFree());
-    this.verdict = point === null ? "E_KEY_NONCANONICAL" : weak ? "E_KEY_WEAK" : "OK";
-    this.#name = toHex(publicKey);
+    this.verdict = judge(point);
+    this.#bytes = publicKey.slice();
     this.#minus = (point ?? Point.ZERO).negate();
   }
 
   /** −k times the key; `k` below the order. */
   minusTimes(k: bigint): Point {
     if (++this.#uses < TABLE_FROM) return this.#minus.multiply(k, false);
-    return multiplesOf(this.#name, this.#minus).times(k);
+    return multiplesOf(toHex(this.#bytes), this.#minus).times(k);
   }
 }
 

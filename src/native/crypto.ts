@@ -9,7 +9,7 @@ import {
 import { equal } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { keysRememberedMax } from "../domain/limits.ts";
-import { noble } from "../domain/noble.ts";
+import { problemOf } from "../domain/noble.ts";
 import { Recent } from "../domain/recent.ts";
 
 // DER around a raw Ed25519 key (RFC 8410): SubjectPublicKeyInfo and PKCS #8.
@@ -20,7 +20,7 @@ const IDENTITY = new Uint8Array(32);
 IDENTITY[0] = 1;
 
 /** Making a KeyObject costs as much as using it; these are kept, a few hundred bytes each. */
-const publicKeys = new Recent<KeyObject | "REFUSED">(keysRememberedMax);
+const publicKeys = new Recent<KeyObject | KeyProblem>(keysRememberedMax);
 const privateKeys = new Recent<KeyObject>(64);
 
 /** Small inputs of several parts are joined here and hashed in one call, cheaper than a stream. */
@@ -58,8 +58,10 @@ export const native: Crypto = {
       );
     });
   },
-  // Rare and once a key, so the portable point arithmetic serves.
-  keyProblem: (publicKey) => noble.keyProblem(publicKey),
+  keyProblem(publicKey) {
+    const key = keyOf(publicKey);
+    return typeof key === "string" ? key : null;
+  },
 };
 
 /** Told as text and unpacked: three times as fast as having node make a Buffer for 32 bytes. */
@@ -74,21 +76,29 @@ function digest(data: Uint8Array): Uint8Array {
 const plain = (buffer: Buffer): Uint8Array =>
   new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 
+type KeyProblem = NonNullable<ReturnType<Crypto["keyProblem"]>>;
+
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1");
 
 /** The key to ask OpenSSL by; null: the strict rule has refused already. */
 function keyToAsk(publicKey: Uint8Array, signature: Uint8Array): KeyObject | null {
-  if (publicKey.length !== 32 || signature.length !== 64) return null;
-  const key = publicKeys.get(latin1(publicKey), () => openKey(publicKey));
+  if (signature.length !== 64) return null;
+  const key = keyOf(publicKey);
   // OpenSSL refuses S ≥ L, recomputes R and compares bytes: given a key of prime order, that alone leaves
   // only canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
-  if (key === "REFUSED" || equal(signature.subarray(0, 32), IDENTITY)) return null;
+  if (typeof key === "string" || equal(signature.subarray(0, 32), IDENTITY)) return null;
   return key;
 }
 
-function openKey(publicKey: Uint8Array): KeyObject | "REFUSED" {
-  if (noble.keyProblem(publicKey) !== null) return "REFUSED";
+/** The key as OpenSSL takes it, or why the strict rule refuses it. */
+const keyOf = (publicKey: Uint8Array): KeyObject | KeyProblem =>
+  publicKeys.get(latin1(publicKey), () => openKey(publicKey));
+
+function openKey(publicKey: Uint8Array): KeyObject | KeyProblem {
+  // Rare and once a key, so the portable point arithmetic serves.
+  const problem = problemOf(publicKey);
+  if (problem !== null) return problem;
   return createPublicKey({
     key: Buffer.concat([SPKI, publicKey]),
     format: "der",

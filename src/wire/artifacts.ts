@@ -20,6 +20,12 @@ export function fromWire(wire: Wire | undefined, name: string): SignedBytes | In
   return { body, signatures: signatures.map(({ key, value }) => ({ key, value })) };
 }
 
+/** The same with memory of its own, for what is kept: the message that brought it may lie in a large pool. */
+export const kept = ({ body, signatures }: SignedBytes): SignedBytes => ({
+  body: body.slice(),
+  signatures: signatures.map(({ key, value }) => ({ key: key.slice(), value: value.slice() })),
+});
+
 export function toWire(signed: SignedBytes): MessageInitShape<typeof SignedBytesSchema> {
   const signatures = signed.signatures.map(({ key, value }) => ({ key, value }));
   return { body: signed.body, signatures };

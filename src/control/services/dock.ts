@@ -6,7 +6,7 @@ import { dockTtlMaxUs, joinKeyAlarmsMax } from "../../domain/limits.ts";
 import { takesPlace } from "../../domain/organism.ts";
 import type { Verified } from "../../domain/signed.ts";
 import { DockService } from "../../gen/dragons/v1/dock_pb.ts";
-import { fromWire, toWire } from "../../wire/artifacts.ts";
+import { fromWire, kept, toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
 import { operatorOf } from "../auth.ts";
@@ -37,7 +37,7 @@ export function dockService(
     enrol: enrolment(parts),
 
     async dock(request) {
-      const signed = believed(fromWire(request.genesis, "genesis"));
+      const signed = kept(believed(fromWire(request.genesis, "genesis")));
       const said = peek(GenesisBody, signed, "genesis");
       const tenant = tenants.get(said.tenantId);
       const dock = tenant?.dock(said.dockRef) ?? null;
