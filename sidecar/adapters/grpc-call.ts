@@ -5,16 +5,16 @@ import {
   replaysMax,
 } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
+import { ByteQueue } from "../../src/h2/byte-queue.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import { CODE } from "../../src/h2/frames.ts";
+import type { H2Stream, StreamListener } from "../../src/h2/stream.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
 import { bytesPassed } from "../engine.ts";
 import { CarriedAction } from "../gate/carried-action.ts";
 import type { Shape } from "../gate/cuts.ts";
 import type { Gate } from "../gate/gate.ts";
 import type { Permit } from "../gate/permit.ts";
-import { ByteQueue } from "../h2/byte-queue.ts";
-import type { RawHeaders } from "../h2/fields.ts";
-import { CODE } from "../h2/frames.ts";
-import type { H2Stream, StreamListener } from "../h2/stream.ts";
 import type { Connection } from "../upstream/connection.ts";
 import type { Unreachable } from "../upstream/reach.ts";
 import type { Upstream } from "../upstream/upstream.ts";

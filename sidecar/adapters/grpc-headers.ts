@@ -1,4 +1,4 @@
-import type { RawHeaders } from "../h2/fields.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
 
 /** Fields of one connection, ours alone, or said anew by us. */
 const NOT_FORWARDED = new Set([

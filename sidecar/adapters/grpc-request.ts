@@ -6,7 +6,7 @@ import {
 } from "../../src/domain/claim.ts";
 import { readInputs } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
-import type { RawHeaders } from "../h2/fields.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
 import { splitTarget } from "../upstream/address.ts";
 import { addressOf, isBoundFor, isMeantFor } from "./bound.ts";
 import type { ActionRequest, Ingress } from "./exchange.ts";

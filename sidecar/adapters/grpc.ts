@@ -1,6 +1,6 @@
-import type { RawHeaders } from "../h2/fields.ts";
-import { CODE } from "../h2/frames.ts";
-import type { H2Stream } from "../h2/stream.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import { CODE } from "../../src/h2/frames.ts";
+import type { H2Stream } from "../../src/h2/stream.ts";
 import type { Ingress } from "./exchange.ts";
 import { type CallServices, GrpcCall, respondOnly } from "./grpc-call.ts";
 import { denialTrailers } from "./grpc-denial.ts";

@@ -1,5 +1,5 @@
-import { CODE } from "../h2/frames.ts";
-import type { H2Stream } from "../h2/stream.ts";
+import { CODE } from "../../src/h2/frames.ts";
+import type { H2Stream } from "../../src/h2/stream.ts";
 import type { Denial } from "./exchange.ts";
 import type { HttpClientSide } from "./http-client.ts";
 import type { Framing } from "./http-fields.ts";

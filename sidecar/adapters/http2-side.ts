@@ -1,7 +1,7 @@
 import { streamWindowBytes } from "../../src/domain/limits.ts";
-import { ByteQueue } from "../h2/byte-queue.ts";
-import type { RawHeaders } from "../h2/fields.ts";
-import type { H2Stream, StreamListener } from "../h2/stream.ts";
+import { ByteQueue } from "../../src/h2/byte-queue.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import type { H2Stream, StreamListener } from "../../src/h2/stream.ts";
 import { FRAMING_TRAILER, frames, passedOn, without } from "./http-fields.ts";
 import type { Malformed, RawFields } from "./http-head.ts";
 import { GONE, type Gone } from "./http-wire.ts";

@@ -1,6 +1,6 @@
-import type { RawHeaders } from "../h2/fields.ts";
-import { CODE } from "../h2/frames.ts";
-import type { H2Stream } from "../h2/stream.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import { CODE } from "../../src/h2/frames.ts";
+import type { H2Stream } from "../../src/h2/stream.ts";
 import type { Ingress } from "./exchange.ts";
 import { type CarryServices, carryHttp } from "./http-carry.ts";
 import type { Framing } from "./http-fields.ts";

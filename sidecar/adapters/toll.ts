@@ -1,5 +1,5 @@
+import { ByteQueue } from "../../src/h2/byte-queue.ts";
 import type { Permit } from "../gate/permit.ts";
-import { ByteQueue } from "../h2/byte-queue.ts";
 
 /**
  * One direction of a call's body: each piece passes once leave for its bytes is given, in order, and

@@ -1,9 +1,9 @@
 import type { ChainState } from "../../src/domain/chain.ts";
 import type { Crypto } from "../../src/domain/crypto.ts";
 import { Frontier } from "../../src/domain/merkle.ts";
+import { Numbered } from "../../src/domain/numbered.ts";
 import { type Broken, checkSteps } from "../../src/storage/ledger-check.ts";
 import type { LedgerStore } from "../../src/storage/ledger-store.ts";
-import { Numbered } from "../numbered.ts";
 import type { Intent } from "./intent.ts";
 import type { Receipt } from "./receipt-maker.ts";
 import type { LedgerHead, StoredHeader, StoredReceipt } from "./work-ledger.ts";

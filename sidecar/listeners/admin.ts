@@ -77,7 +77,11 @@ export function adminSocket(dataFolder: string): string {
 export async function openAdmin(path: string, parts: AdminParts): Promise<RpcServer> {
   // Left by a process that was killed; the ledger's lock says that none lives.
   rmSync(path, { force: true });
-  const server = openServer({ transport: null, limits: adminServer, onFault: parts.onFault });
+  const server = openServer({
+    transport: null,
+    limits: adminServer,
+    onFault: parts.onFault,
+  });
   serve(server, EvidenceService, handlers(parts));
   await server.listen(`unix:${path}`);
   return server;

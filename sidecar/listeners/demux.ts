@@ -2,13 +2,13 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { normaliseTarget } from "../../src/domain/claim.ts";
 import { handshakeUs, sniffUs } from "../../src/domain/limits.ts";
+import { H2Connection } from "../../src/h2/connection.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import type { H2Stream } from "../../src/h2/stream.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { type ClientHello, readClientHello } from "../adapters/client-hello.ts";
 import type { Ingress } from "../adapters/exchange.ts";
 import { breakOff } from "../adapters/http-wire.ts";
-import { H2Connection } from "../h2/connection.ts";
-import type { RawHeaders } from "../h2/fields.ts";
-import type { H2Stream } from "../h2/stream.ts";
 import { splitTarget } from "../upstream/address.ts";
 import type { TlsTerminator } from "./tls.ts";
 

@@ -4,7 +4,7 @@ import { enrolMessage } from "../../src/domain/enrolment.ts";
 import { dockRetryUs, sidecarCertificateTtlUs } from "../../src/domain/limits.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { TetherService } from "../../src/gen/dragons/v1/tether_pb.ts";
-import { ManualClock } from "../../src/native/clock.ts";
+import { ManualClock, systemClock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
 import { generateSeed, seedSigner } from "../../src/native/keys.ts";
 import { createCa, ed25519Spki, issueLeaf, issueServer } from "../../src/native/pki.ts";
@@ -51,7 +51,10 @@ beforeEach(async () => {
     handshakeUs: 10_000_000,
   };
   server = openServer({
-    transport: tlsListener({ identity, clientCa: clientCa.certPem, limits }),
+    transport: {
+      listener: tlsListener({ identity, clientCa: clientCa.certPem, limits }),
+      clock: systemClock,
+    },
     limits: {
       messageBytesMax: 1 << 20,
       streamsPerConnectionMax: 100,

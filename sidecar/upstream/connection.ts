@@ -1,10 +1,10 @@
 import { TLSSocket } from "node:tls";
 import { handshakeUs } from "../../src/domain/limits.ts";
+import { H2Connection } from "../../src/h2/connection.ts";
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import type { H2Stream, StreamListener } from "../../src/h2/stream.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import type { Permit } from "../gate/permit.ts";
-import { H2Connection } from "../h2/connection.ts";
-import type { RawHeaders } from "../h2/fields.ts";
-import type { H2Stream, StreamListener } from "../h2/stream.ts";
 import { inTheClear, NotHttp2, type Reached } from "./reach.ts";
 
 /** One HTTP/2 connection to one upstream, proven by its SETTINGS to speak HTTP/2. */

@@ -1,10 +1,10 @@
+import type { RawHeaders } from "../../src/h2/fields.ts";
+import { CODE } from "../../src/h2/frames.ts";
 import { type Framing, listOf, trailing, without } from "../adapters/http-fields.ts";
 import type { RawFields, ResponseHead } from "../adapters/http-head.ts";
 import { GONE, type Gone } from "../adapters/http-wire.ts";
 import { Http2Side, spoken } from "../adapters/http2-side.ts";
 import type { Permit } from "../gate/permit.ts";
-import type { RawHeaders } from "../h2/fields.ts";
-import { CODE } from "../h2/frames.ts";
 import type { Connection } from "./connection.ts";
 import type { AnswerBody, HttpExchange } from "./http-exchange.ts";
 

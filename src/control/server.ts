@@ -77,7 +77,7 @@ export async function controlServer(parts: {
     onFault: (error) => parts.onFault(error, "renewing the server's certificate"),
   });
   const rpc = openServer({
-    transport,
+    transport: { listener: transport, clock: parts.clock },
     limits: {
       messageBytesMax: controlMessageBytesMax,
       streamsPerConnectionMax: controlStreamsMax,

@@ -19,10 +19,14 @@ export interface TlsListenerOptions {
 
 export interface TlsListener {
   /**
-   * `127.0.0.1:0` or `[::1]:7443`. Hands each connection over once TLS is done. Resolves to the port;
-   * rejects when the address cannot be listened on.
+   * `127.0.0.1:0` or `[::1]:7443`. Hands each connection over once TLS is done, with the certificate
+   * (DER) that it showed and that verified. Resolves to the port; rejects when the address cannot be
+   * listened on.
    */
-  listen(address: string, accept: (socket: TLSSocket) => void): Promise<number>;
+  listen(
+    address: string,
+    accept: (socket: TLSSocket, certificate: Uint8Array | null) => void,
+  ): Promise<number>;
   /** Shows this to whoever connects from now on; connections that are open go on. */
   present(identity: ServerIdentity): void;
   /**
@@ -80,8 +84,10 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
           socket.on("error", () => socket.destroy());
           // Gone already: it was counted out, and must not be counted in again.
           const gone = socket.remoteAddress === undefined;
-          if (gone || (isCertified(socket) && !census.certify(nameOf(socket)))) socket.destroy();
-          else accept(socket);
+          const certificate = certificateOf(socket);
+          const full = certificate !== null && !census.certify(nameOf(socket));
+          if (gone || full) socket.destroy();
+          else accept(socket, certificate);
         });
         server.once("error", reject);
         server.listen(hostPort(address), () => {
@@ -101,8 +107,10 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
 /** No two connections that live have the same. */
 const nameOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
 
-const isCertified = (socket: TLSSocket): boolean =>
-  socket.authorized && socket.getPeerX509Certificate() !== undefined;
+function certificateOf(socket: TLSSocket): Uint8Array | null {
+  const shown = socket.authorized ? socket.getPeerX509Certificate() : undefined;
+  return shown === undefined ? null : new Uint8Array(shown.raw);
+}
 
 function hostPort(address: string): { host: string; port: number } {
   const at = address.lastIndexOf(":");

@@ -1,17 +1,7 @@
-import {
-  create,
-  type DescMessage,
-  type DescMethod,
-  type DescService,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod, DescService, MessageInitShape } from "@bufbuild/protobuf";
 import {
   Client,
   type ClientWritableStream,
-  type ConnectionInjector,
   credentials,
   type CallOptions as GrpcCallOptions,
   Metadata,
@@ -27,6 +17,9 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import type { H2Options } from "../h2/connection.ts";
+import { H2Server, type H2Socket } from "./h2-server.ts";
+import { decode, encode, type MountedMethod, pathOf } from "./messages.ts";
 import {
   answersStream,
   type CallContext,
@@ -39,6 +32,7 @@ import {
   sendsStream,
 } from "./rpc.ts";
 import { decodeStatus, encodeStatus, STATUS_CODES, STATUS_DETAILS, StatusError } from "./status.ts";
+import { type CallFault, told } from "./told.ts";
 
 /**
  * The one place that knows grpc-js. Handlers and clients are plain async functions and generators
@@ -51,21 +45,12 @@ import { decodeStatus, encodeStatus, STATUS_CODES, STATUS_DETAILS, StatusError }
 const raw = (bytes: Buffer): Buffer => bytes;
 
 function write<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Buffer {
-  const bytes = toBinary(desc, create(desc, message));
+  const bytes = encode(desc, message);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function read<D extends DescMessage>(desc: D, bytes: Uint8Array): MessageShape<D> {
-  try {
-    // A plain Uint8Array: bytes fields are views of what is read, and must not be Buffers.
-    return fromBinary(desc, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length));
-  } catch {
-    throw new StatusError("INVALID_ARGUMENT", "ARGUMENT_INVALID", `not a ${desc.typeName}`);
-  }
-}
-
 async function* readAll<D extends DescMessage>(desc: D, stream: AsyncIterable<Uint8Array>) {
-  for await (const bytes of stream) yield read(desc, bytes);
+  for await (const bytes of stream) yield decode(desc, bytes);
 }
 
 // ------------------------------------------------------------------------------------------ server
@@ -87,18 +72,19 @@ export interface ServerLimits {
 }
 
 export interface ServerOptions {
-  /** What connections come by; null: plaintext, for loopback and unix sockets. */
-  readonly transport: Transport | null;
+  /** What connections come by, and are timed by; null: plaintext, for loopback and unix sockets. */
+  readonly transport: { readonly listener: Transport; readonly clock: H2Options["clock"] } | null;
   readonly limits: ServerLimits;
-  /** Told what a handler threw that was no StatusError: a bug or broken storage. */
-  readonly onFault: (error: unknown, method: string) => void;
+  readonly onFault: CallFault;
 }
-
-type Connection = Parameters<ConnectionInjector["injectConnection"]>[0];
 
 /** Accepts connections, and hands each over when it may begin with HTTP/2. */
 export interface Transport {
-  listen(address: string, accept: (connection: Connection) => void): Promise<number>;
+  /** @param accept told each connection, with the certificate (DER) that it showed and TLS verified. */
+  listen(
+    address: string,
+    accept: (connection: H2Socket, certificate: Uint8Array | null) => void,
+  ): Promise<number>;
   /** Takes no more. Resolves when all that were handed over are gone. */
   close(): Promise<void>;
 }
@@ -106,9 +92,9 @@ export interface Transport {
 /** A gRPC server, made by `openServer`, filled by `serve`. */
 export interface RpcServer {
   readonly grpc: Server;
-  /** How calls are let in, by the method's path. */
-  readonly entries: Map<string, Entry>;
-  readonly onFault: ServerOptions["onFault"];
+  /** By their paths. */
+  readonly methods: Map<string, MountedMethod>;
+  readonly onFault: CallFault;
   /**
    * `127.0.0.1:0`, `[::1]:7443` or `unix:/path`. Resolves to the port bound (a unix socket: 1), once
    * connections are accepted. Services must be served before.
@@ -120,10 +106,17 @@ export interface RpcServer {
 
 const ms = (us: number): number => Math.ceil(us / 1000);
 
+/**
+ * One server for both kinds of caller: those who showed a certificate come by thousands and stay, and are
+ * carried by our own HTTP/2; all others by grpc-js.
+ */
 export function openServer({ transport, limits, onFault }: ServerOptions): RpcServer {
-  const entries = new Map<string, Entry>();
+  const methods = new Map<string, MountedMethod>();
+  const { messageBytesMax } = limits;
+  const ground = { methods, messageBytesMax, onFault };
+  const certified = transport && new H2Server(ground, limits, transport.clock);
   const grpc = new Server({
-    interceptors: [entering(entries, onFault)],
+    interceptors: [entering(methods, onFault)],
     "grpc.max_receive_message_length": limits.messageBytesMax,
     "grpc.max_send_message_length": limits.messageBytesMax,
     "grpc.max_concurrent_streams": limits.streamsPerConnectionMax,
@@ -139,12 +132,15 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
   const plain = ServerCredentials.createInsecure();
   return {
     grpc,
-    entries,
+    methods,
     onFault,
     listen: (address) => {
-      if (transport !== null) {
+      if (transport !== null && certified !== null) {
         const injector = grpc.createConnectionInjector(plain);
-        return transport.listen(address, (connection) => injector.injectConnection(connection));
+        return transport.listener.listen(address, (connection, certificate) => {
+          if (certificate === null) injector.injectConnection(connection);
+          else certified.accept(connection, certificate);
+        });
       }
       return new Promise((resolve, reject) => {
         grpc.bindAsync(address, plain, (error, port) => (error ? reject(error) : resolve(port)));
@@ -152,9 +148,10 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
     },
     async close(graceUs) {
       const cut = setTimeout(() => grpc.forceShutdown(), ms(graceUs));
+      certified?.close(graceUs);
       const shut = new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
       // Of connections that it did not accept itself, grpc-js says too early that they are gone.
-      await Promise.all([shut, transport?.close()]);
+      await Promise.all([shut, transport?.listener.close()]);
       clearTimeout(cut);
     },
   };
@@ -168,11 +165,11 @@ const entered = new WeakMap<Metadata, CallHead & { readonly caller: unknown }>()
  * stranger sends is held back by flow control, and costs no memory.
  */
 function entering(
-  entries: ReadonlyMap<string, Entry>,
-  onFault: ServerOptions["onFault"],
+  methods: ReadonlyMap<string, MountedMethod>,
+  onFault: CallFault,
 ): ServerInterceptor {
   return ({ path }, call) => {
-    const entry = entries.get(path);
+    const entry = methods.get(path)?.entry;
     if (typeof entry?.messageBytesMax === "number") limitMessages(call, entry.messageBytesMax);
     return new ServerInterceptingCall(call, {
       start: (next) =>
@@ -181,12 +178,12 @@ function entering(
             const head = {
               metadata: metadataOf(metadata),
               peer: call.getPeer(),
-              certificate: certificateOf(call),
+              certificate: null,
             };
             try {
               entered.set(metadata, { ...head, caller: entry?.admit(head) });
             } catch (error) {
-              call.sendStatus(told(error, false, path, onFault));
+              call.sendStatus(wireError(told(error, false, path, onFault)));
               return;
             }
             pass(metadata);
@@ -206,7 +203,7 @@ function limitMessages(call: object, bytesMax: number): void {
   own.decoder.maxReadMessageLength = bytesMax;
 }
 
-type AnyHandlers = Record<string, (request: unknown, context: CallContext) => unknown>;
+type AnyHandlers = Record<string, MountedMethod["handler"]>;
 type UnaryCall = ServerUnaryCall<Buffer, Buffer>;
 type WritableCall = ServerWritableStream<Buffer, Buffer>;
 type DuplexCall = ServerDuplexStream<Buffer, Buffer>;
@@ -234,7 +231,8 @@ export function serve<S extends DescService>(
       responseDeserialize: raw,
     };
     mounted[method.localName] = mount(server, method, handler);
-    if (entryOf !== undefined) server.entries.set(pathOf(method), entryOf(method));
+    const entry = entryOf === undefined ? null : entryOf(method);
+    server.methods.set(pathOf(method), { method, handler, entry });
   }
   server.grpc.addService(
     definition as ServiceDefinition,
@@ -243,13 +241,16 @@ export function serve<S extends DescService>(
 }
 
 function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[string]) {
-  const failed = (error: unknown, { aborted }: AbortSignal) =>
-    told(error, aborted, pathOf(method), server.onFault);
+  const failed = (error: unknown, { aborted }: AbortSignal) => {
+    // Too long a message, or a frame that gRPC itself refuses: the transport's own word.
+    const said = !aborted && isServiceError(error) ? fromGrpc(error) : error;
+    return wireError(told(said, aborted, pathOf(method), server.onFault));
+  };
   const requestOf = (call: UnaryCall | WritableCall | DuplexCall) =>
     sendsStream(method)
       ? // Ending the iteration must leave the stream to answer on: see grpc/grpc-node#1839.
         readAll(method.input, (call as DuplexCall).iterator({ destroyOnReturn: false }))
-      : read(method.input, (call as UnaryCall).request);
+      : decode(method.input, (call as UnaryCall).request);
 
   if (!answersStream(method)) {
     return async (call: UnaryCall, done: (error: unknown, answer?: Buffer) => void) => {
@@ -331,11 +332,6 @@ function contextOf(call: UnaryCall | WritableCall | DuplexCall): CallContext {
   };
 }
 
-function certificateOf(call: Pick<UnaryCall, "getAuthContext">): Uint8Array | null {
-  const raw = call.getAuthContext().sslPeerCertificate?.raw;
-  return raw === undefined ? null : new Uint8Array(raw);
-}
-
 const metadataOf = (metadata: Metadata): CallMetadata => ({
   text(name) {
     const value = metadata.get(name)[0];
@@ -346,24 +342,6 @@ const metadataOf = (metadata: Metadata): CallMetadata => ({
     return value instanceof Buffer ? new Uint8Array(value) : undefined;
   },
 });
-
-/** A call's failure as its caller hears of it. */
-function told(error: unknown, aborted: boolean, path: string, onFault: ServerOptions["onFault"]) {
-  const known = asStatus(error, aborted);
-  if (known === null) onFault(error, path);
-  return wireError(
-    known ?? new StatusError("INTERNAL", "INTERNAL", "the control plane failed at this call"),
-  );
-}
-
-/** null: nothing that a caller should be told. */
-function asStatus(error: unknown, aborted: boolean): StatusError | null {
-  if (error instanceof StatusError) return error;
-  if (aborted) return new StatusError("CANCELLED", "", "cancelled");
-  // Too long a message, or a frame that gRPC itself refuses: the transport's own word.
-  if (isServiceError(error)) return fromGrpc(error);
-  return null;
-}
 
 function wireError(error: StatusError) {
   const metadata = new Metadata();
@@ -502,7 +480,7 @@ function answerOf(
       options.signal?.removeEventListener("abort", cancel);
       if (error) return reject(fromGrpc(error));
       try {
-        resolve(read(method.output, answer as Buffer));
+        resolve(decode(method.output, answer as Buffer));
       } catch (unreadable) {
         reject(unreadable);
       }
@@ -539,8 +517,6 @@ function callOptions(options: CallOptions) {
 }
 
 // ------------------------------------------------------------------------------------------ shared
-
-const pathOf = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
 
 const isServiceError = (error: unknown): error is ServiceError =>
   error instanceof Error && "code" in error && typeof error.code === "number" && "details" in error;

@@ -3,9 +3,9 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Http2Client } from "../../sidecar/adapters/http2-client.ts";
-import { H2Stream, type StreamHost } from "../../sidecar/h2/stream.ts";
 import { connectionsPerUpstreamMax, streamWindowBytes } from "../../src/domain/limits.ts";
 import { OutcomeBody } from "../../src/domain/payload.ts";
+import { H2Stream, type StreamHost } from "../../src/h2/stream.ts";
 import { field, framed, openRig, RawClient, type Rig, rawUpstream } from "../datapath/harness.ts";
 import {
   AUTHORIZATION,

@@ -10,8 +10,9 @@ const HOME = join(import.meta.dirname, "../..");
 const ROOMS: Record<string, { rooms: string[]; packages: string[]; node: boolean }> = {
   "src/domain": { rooms: ["src/domain"], packages: [], node: false },
   "src/gen": { rooms: ["src/gen"], packages: ["@bufbuild/protobuf"], node: false },
+  "src/h2": { rooms: ["src/h2", "src/domain", "src/native"], packages: [], node: true },
   "src/wire": {
-    rooms: ["src/wire", "src/domain", "src/gen"],
+    rooms: ["src/wire", "src/domain", "src/gen", "src/h2"],
     packages: ["@bufbuild/protobuf"],
     node: false,
   },
@@ -53,6 +54,7 @@ const ROOMS: Record<string, { rooms: string[]; packages: string[]; node: boolean
     rooms: [
       "sidecar",
       "src/domain",
+      "src/h2",
       "src/wire",
       "src/gen",
       "src/storage",

@@ -5,17 +5,20 @@ import {
   FieldDescriptorProto_Label as Label,
   FieldDescriptorProto_Type as Type,
 } from "@bufbuild/protobuf/wkt";
-import { afterAll, beforeEach, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import {
   createClient,
   openChannel,
   openServer,
+  type RpcChannel,
+  type RpcServer,
   type ServerLimits,
   serve,
 } from "../../src/wire/grpc.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import type { CallContext, CallOptions } from "../../src/wire/rpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
+import { CARRIERS } from "./carriers.ts";
 
 // A service with each kind of RPC over { text, bytes }; the product has no use for one of them.
 const MESSAGE = {
@@ -95,34 +98,6 @@ const plain: LabHandlers = {
   },
 };
 
-let handlers: LabHandlers = plain;
-const faults: unknown[] = [];
-const server = openServer({ transport: null, limits, onFault: (error) => faults.push(error) });
-serve(server, Lab, {
-  echo: (w: Word, c: CallContext) => handlers.echo(w, c),
-  count: (w: Word, c: CallContext) => handlers.count(w, c),
-  join: (w: AsyncIterable<Word>, c: CallContext) => handlers.join(w, c),
-  upper: (w: AsyncIterable<Word>, c: CallContext) => handlers.upper(w, c),
-} as never);
-const port = await server.listen("127.0.0.1:0");
-const channel = openChannel({
-  address: `127.0.0.1:${port}`,
-  tls: null,
-  messageBytesMax: 1024 * 1024,
-  keepaliveUs: 30e6,
-  keepaliveTimeoutUs: 10e6,
-});
-const client = createClient(Lab, channel) as unknown as LabClient;
-
-beforeEach(() => {
-  handlers = plain;
-  faults.length = 0;
-});
-afterAll(async () => {
-  channel.close();
-  await server.close(0);
-});
-
 async function* of(...texts: string[]): AsyncGenerator<Word> {
   for (const text of texts) yield { text };
 }
@@ -140,288 +115,330 @@ const failure = (work: Promise<unknown>): Promise<StatusError> =>
     },
   );
 
-test("all four kinds of RPC", async () => {
-  expect((await client.echo({ text: "hello" })).text).toBe("hello");
-  expect(await texts(client.count({ text: "3" }))).toEqual(["0", "1", "2"]);
-  expect((await client.join(of("a", "b", "c"))).text).toBe("a b c");
-  expect(await texts(client.upper(of("x", "y")))).toEqual(["X", "Y"]);
-});
+describe.each(CARRIERS)("%s", (_, transport) => {
+  let handlers: LabHandlers = plain;
+  const faults: unknown[] = [];
+  let server: RpcServer;
+  let channel: RpcChannel;
+  let client: LabClient;
+  let port = 0;
 
-test("a bidirectional stream answers while requests still come", async () => {
-  const requests = new Queue<Word>(4);
-  const answers = client.upper(requests)[Symbol.asyncIterator]();
-  requests.push({ text: "one" });
-  expect((await answers.next()).value).toMatchObject({ text: "ONE" });
-  requests.push({ text: "two" });
-  expect((await answers.next()).value).toMatchObject({ text: "TWO" });
-  requests.end();
-  expect((await answers.next()).done).toBe(true);
-});
+  beforeAll(async () => {
+    server = openServer({ transport: transport(), limits, onFault: (error) => faults.push(error) });
+    serve(server, Lab, {
+      echo: (w: Word, c: CallContext) => handlers.echo(w, c),
+      count: (w: Word, c: CallContext) => handlers.count(w, c),
+      join: (w: AsyncIterable<Word>, c: CallContext) => handlers.join(w, c),
+      upper: (w: AsyncIterable<Word>, c: CallContext) => handlers.upper(w, c),
+    } as never);
+    port = await server.listen("127.0.0.1:0");
+    channel = openChannel({
+      address: `127.0.0.1:${port}`,
+      tls: null,
+      messageBytesMax: 1024 * 1024,
+      keepaliveUs: 30e6,
+      keepaliveTimeoutUs: 10e6,
+    });
+    client = createClient(Lab, channel) as unknown as LabClient;
+  });
+  beforeEach(() => {
+    handlers = plain;
+    faults.length = 0;
+  });
+  afterAll(async () => {
+    channel.close();
+    await server.close(0);
+  });
 
-test("a handler that stops reading early still answers, in order, and ends well", async () => {
-  handlers = {
-    ...plain,
-    async *upper(words) {
-      for await (const w of words) {
-        yield { text: w.text ?? "" };
-        break;
-      }
-      yield { text: "enough" };
-    },
-    async join(words) {
-      for await (const w of words) return { text: w.text ?? "" };
-      return {};
-    },
-  };
-  const requests = new Queue<Word>(8);
-  for (const text of ["a", "b", "c"]) requests.push({ text });
-  expect(await texts(client.upper(requests))).toEqual(["a", "enough"]);
-  const more = new Queue<Word>(8);
-  for (const text of ["a", "b", "c"]) more.push({ text });
-  expect((await client.join(more)).text).toBe("a");
-});
+  test("all four kinds of RPC", async () => {
+    expect((await client.echo({ text: "hello" })).text).toBe("hello");
+    expect(await texts(client.count({ text: "3" }))).toEqual(["0", "1", "2"]);
+    expect((await client.join(of("a", "b", "c"))).text).toBe("a b c");
+    expect(await texts(client.upper(of("x", "y")))).toEqual(["X", "Y"]);
+  });
 
-test("bytes arrive as plain Uint8Arrays", async () => {
-  handlers = { ...plain, echo: async (w) => w };
-  const { data } = await client.echo({ data: new Uint8Array([1, 2, 3]) });
-  expect(data).toEqual(new Uint8Array([1, 2, 3]));
-  expect(Object.getPrototypeOf(data)).toBe(Uint8Array.prototype);
-});
+  test("a bidirectional stream answers while requests still come", async () => {
+    const requests = new Queue<Word>(4);
+    const answers = client.upper(requests)[Symbol.asyncIterator]();
+    requests.push({ text: "one" });
+    expect((await answers.next()).value).toMatchObject({ text: "ONE" });
+    requests.push({ text: "two" });
+    expect((await answers.next()).value).toMatchObject({ text: "TWO" });
+    requests.end();
+    expect((await answers.next()).done).toBe(true);
+  });
 
-test.each(["echo", "count", "join", "upper"] as const)(
-  "an error of %s keeps its code, reason, message and metadata",
-  async (kind) => {
-    const thrown = new StatusError(
-      "FAILED_PRECONDITION",
-      "REGRESS",
-      "the ledger came back shorter",
-      {
-        held_size: "7",
+  test("a handler that stops reading early still answers, in order, and ends well", async () => {
+    handlers = {
+      ...plain,
+      async *upper(words) {
+        for await (const w of words) {
+          yield { text: w.text ?? "" };
+          break;
+        }
+        yield { text: "enough" };
       },
-    );
-    const refuse = async () => Promise.reject(thrown);
-    async function* refuseStream(): AsyncGenerator<Word> {
-      yield { text: "before" };
-      throw thrown;
+      async join(words) {
+        for await (const w of words) return { text: w.text ?? "" };
+        return {};
+      },
+    };
+    const requests = new Queue<Word>(8);
+    for (const text of ["a", "b", "c"]) requests.push({ text });
+    expect(await texts(client.upper(requests))).toEqual(["a", "enough"]);
+    const more = new Queue<Word>(8);
+    for (const text of ["a", "b", "c"]) more.push({ text });
+    expect((await client.join(more)).text).toBe("a");
+  });
+
+  test("bytes arrive as plain Uint8Arrays", async () => {
+    handlers = { ...plain, echo: async (w) => w };
+    const { data } = await client.echo({ data: new Uint8Array([1, 2, 3]) });
+    expect(data).toEqual(new Uint8Array([1, 2, 3]));
+    expect(Object.getPrototypeOf(data)).toBe(Uint8Array.prototype);
+  });
+
+  test.each(["echo", "count", "join", "upper"] as const)(
+    "an error of %s keeps its code, reason, message and metadata",
+    async (kind) => {
+      const thrown = new StatusError(
+        "FAILED_PRECONDITION",
+        "REGRESS",
+        "the ledger came back shorter",
+        {
+          held_size: "7",
+        },
+      );
+      const refuse = async () => Promise.reject(thrown);
+      async function* refuseStream(): AsyncGenerator<Word> {
+        yield { text: "before" };
+        throw thrown;
+      }
+      handlers = { echo: refuse, join: refuse, count: refuseStream, upper: refuseStream };
+      const got: string[] = [];
+      const calls = {
+        echo: () => client.echo({}),
+        join: () => client.join(of()),
+        count: async () => {
+          for await (const w of client.count({})) got.push(w.text ?? "");
+        },
+        upper: async () => {
+          for await (const w of client.upper(of())) got.push(w.text ?? "");
+        },
+      };
+      const error = await failure(calls[kind]());
+      expect(error).toMatchObject({
+        code: "FAILED_PRECONDITION",
+        reason: "REGRESS",
+        message: "the ledger came back shorter",
+        metadata: { held_size: "7" },
+      });
+      if (kind === "count" || kind === "upper") expect(got).toEqual(["before"]);
+      expect(faults).toEqual([]);
+    },
+  );
+
+  test("a handler's bug is told as INTERNAL, and what it was to the server alone", async () => {
+    const secret = new Error("the key is 42");
+    handlers = { ...plain, echo: () => Promise.reject(secret) };
+    const error = await failure(client.echo({}));
+    expect(error.code).toBe("INTERNAL");
+    expect(JSON.stringify([error.message, error.metadata])).not.toContain("42");
+    expect(faults).toEqual([secret]);
+  });
+
+  test.each(["unary", "stream"] as const)(
+    "cancelling a %s call aborts its handler",
+    async (kind) => {
+      const entered = Promise.withResolvers<CallContext>();
+      const left = Promise.withResolvers<void>();
+      const wait = (context: CallContext) =>
+        new Promise<void>((resolve) => {
+          context.signal.addEventListener("abort", () => resolve());
+          entered.resolve(context);
+        });
+      handlers = {
+        ...plain,
+        async echo(_, context) {
+          await wait(context);
+          left.resolve();
+          return {};
+        },
+        async *count(_, context) {
+          try {
+            yield { text: "first" };
+            await wait(context);
+          } finally {
+            left.resolve();
+          }
+        },
+      };
+      const abort = new AbortController();
+      const call =
+        kind === "unary"
+          ? client.echo({}, { signal: abort.signal })
+          : texts(client.count({}, { signal: abort.signal }));
+      await entered.promise;
+      abort.abort();
+      expect((await failure(call)).code).toBe("CANCELLED");
+      await left.promise;
+    },
+  );
+
+  test("a reader that leaves its loop cancels the call", async () => {
+    const aborted = Promise.withResolvers<void>();
+    handlers = {
+      ...plain,
+      async *count(_, { signal }) {
+        signal.addEventListener("abort", () => aborted.resolve());
+        for (let i = 0; ; i++) {
+          yield { text: String(i) };
+          await new Promise<void>((resolve) => setImmediate(resolve));
+        }
+      },
+    };
+    for await (const w of client.count({})) if (w.text === "5") break;
+    await aborted.promise;
+  });
+
+  test("a writer that never reads holds the handler back", async () => {
+    let made = 0;
+    const aborted = Promise.withResolvers<void>();
+    handlers = {
+      ...plain,
+      async *count(_, { signal }) {
+        signal.addEventListener("abort", () => aborted.resolve());
+        const data = new Uint8Array(32 * 1024);
+        for (; made < 5_000; made++) yield { data };
+      },
+    };
+    const answers = client.count({})[Symbol.asyncIterator]();
+    await answers.next();
+    // It has stopped when a whole round trip on the same connection finds the count unchanged.
+    for (let before = -1; before !== made; ) {
+      before = made;
+      for (let i = 0; i < 20; i++) await client.echo({ text: "still there?" });
     }
-    handlers = { echo: refuse, join: refuse, count: refuseStream, upper: refuseStream };
-    const got: string[] = [];
-    const calls = {
-      echo: () => client.echo({}),
-      join: () => client.join(of()),
-      count: async () => {
-        for await (const w of client.count({})) got.push(w.text ?? "");
-      },
-      upper: async () => {
-        for await (const w of client.upper(of())) got.push(w.text ?? "");
-      },
-    };
-    const error = await failure(calls[kind]());
-    expect(error).toMatchObject({
-      code: "FAILED_PRECONDITION",
-      reason: "REGRESS",
-      message: "the ledger came back shorter",
-      metadata: { held_size: "7" },
-    });
-    if (kind === "count" || kind === "upper") expect(got).toEqual(["before"]);
-    expect(faults).toEqual([]);
-  },
-);
-
-test("a handler's bug is told as INTERNAL, and what it was to the server alone", async () => {
-  const secret = new Error("the key is 42");
-  handlers = { ...plain, echo: () => Promise.reject(secret) };
-  const error = await failure(client.echo({}));
-  expect(error.code).toBe("INTERNAL");
-  expect(JSON.stringify([error.message, error.metadata])).not.toContain("42");
-  expect(faults).toEqual([secret]);
-});
-
-test.each(["unary", "stream"] as const)("cancelling a %s call aborts its handler", async (kind) => {
-  const entered = Promise.withResolvers<CallContext>();
-  const left = Promise.withResolvers<void>();
-  const wait = (context: CallContext) =>
-    new Promise<void>((resolve) => {
-      context.signal.addEventListener("abort", () => resolve());
-      entered.resolve(context);
-    });
-  handlers = {
-    ...plain,
-    async echo(_, context) {
-      await wait(context);
-      left.resolve();
-      return {};
-    },
-    async *count(_, context) {
-      try {
-        yield { text: "first" };
-        await wait(context);
-      } finally {
-        left.resolve();
-      }
-    },
-  };
-  const abort = new AbortController();
-  const call =
-    kind === "unary"
-      ? client.echo({}, { signal: abort.signal })
-      : texts(client.count({}, { signal: abort.signal }));
-  await entered.promise;
-  abort.abort();
-  expect((await failure(call)).code).toBe("CANCELLED");
-  await left.promise;
-});
-
-test("a reader that leaves its loop cancels the call", async () => {
-  const aborted = Promise.withResolvers<void>();
-  handlers = {
-    ...plain,
-    async *count(_, { signal }) {
-      signal.addEventListener("abort", () => aborted.resolve());
-      for (let i = 0; ; i++) {
-        yield { text: String(i) };
-        await new Promise<void>((resolve) => setImmediate(resolve));
-      }
-    },
-  };
-  for await (const w of client.count({})) if (w.text === "5") break;
-  await aborted.promise;
-});
-
-test("a writer that never reads holds the handler back", async () => {
-  let made = 0;
-  const aborted = Promise.withResolvers<void>();
-  handlers = {
-    ...plain,
-    async *count(_, { signal }) {
-      signal.addEventListener("abort", () => aborted.resolve());
-      const data = new Uint8Array(32 * 1024);
-      for (; made < 5_000; made++) yield { data };
-    },
-  };
-  const answers = client.count({})[Symbol.asyncIterator]();
-  await answers.next();
-  // It has stopped when a whole round trip on the same connection finds the count unchanged.
-  for (let before = -1; before !== made; ) {
-    before = made;
-    for (let i = 0; i < 20; i++) await client.echo({ text: "still there?" });
-  }
-  expect(made).toBeLessThan(500);
-  await answers.return?.(undefined);
-  await aborted.promise;
-});
-
-test("a deadline reaches the handler, and ends the call on both sides", async () => {
-  const seen = Promise.withResolvers<number>();
-  const aborted = Promise.withResolvers<void>();
-  handlers = {
-    ...plain,
-    echo: (_, { signal, deadlineUs }) => {
-      seen.resolve(deadlineUs);
-      signal.addEventListener("abort", () => aborted.resolve());
-      return new Promise(() => {});
-    },
-  };
-  const error = await failure(client.echo({}, { timeoutUs: 100_000 }));
-  expect(error.code).toBe("DEADLINE_EXCEEDED");
-  expect(Math.abs((await seen.promise) / 1000 - Date.now())).toBeLessThan(10_000);
-  await aborted.promise;
-});
-
-test("metadata: text, bytes, and a deadline that was not given", async () => {
-  const seen = Promise.withResolvers<CallContext>();
-  handlers = {
-    ...plain,
-    async echo(_, context) {
-      seen.resolve(context);
-      return {};
-    },
-  };
-  const token = new Uint8Array([0, 255, 7]);
-  await client.echo({}, { metadata: { authorization: "Bearer x", "dragons-session-bin": token } });
-  const { metadata, deadlineUs, peer } = await seen.promise;
-  expect(metadata.text("authorization")).toBe("Bearer x");
-  expect(metadata.binary("dragons-session-bin")).toEqual(token);
-  expect(metadata.text("absent")).toBeUndefined();
-  expect(deadlineUs).toBe(Infinity);
-  expect(peer).toMatch(/^127\.0\.0\.1:\d+$/);
-});
-
-test("a message above the limit is refused, unary and streamed, and the server goes on", async () => {
-  const data = new Uint8Array(limits.messageBytesMax + 1);
-  expect((await failure(client.echo({ data }))).code).toBe("RESOURCE_EXHAUSTED");
-  async function* large() {
-    yield { data };
-  }
-  expect((await failure(texts(client.upper(large())))).code).toBe("RESOURCE_EXHAUSTED");
-  expect((await client.echo({ text: "well" })).text).toBe("well");
-});
-
-/** One call in raw HTTP/2, with whatever bytes. Resolves to its grpc-status, or how it broke off. */
-function rawCall(path: string, body: Uint8Array): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const session = connect(`http://127.0.0.1:${port}`);
-    session.on("error", reject);
-    const stream = session.request({
-      ":method": "POST",
-      ":path": path,
-      "content-type": "application/grpc",
-      te: "trailers",
-    });
-    let status = "";
-    const read = (h: Record<string, unknown>) => {
-      if (typeof h["grpc-status"] === "string") status = h["grpc-status"];
-    };
-    stream.on("response", read);
-    stream.on("trailers", read);
-    stream.on("error", () => {});
-    stream.resume();
-    stream.on("close", () => {
-      session.close();
-      resolve(status || `reset ${stream.rstCode}`);
-    });
-    stream.end(body);
+    expect(made).toBeLessThan(500);
+    await answers.return?.(undefined);
+    await aborted.promise;
   });
-}
-const frame = (...bytes: number[]): Uint8Array =>
-  new Uint8Array([0, 0, 0, 0, bytes.length, ...bytes]);
 
-test.each(["/lab.Lab/Echo", "/lab.Lab/Count", "/lab.Lab/Join", "/lab.Lab/Upper"])(
-  "malformed bytes at %s are an answer to their sender",
-  async (path) => {
-    // Not a message: a length that runs past the end; text that is no UTF-8.
-    expect(await rawCall(path, frame(0x0a, 0x7f, 0x41))).toBe("3");
-    expect(await rawCall(path, frame(0x0a, 0x02, 0xc3, 0x28))).toBe("3");
-    // Not a frame: compressed by nothing, one cut off in the middle, and one that promises 4 GB.
-    expect(await rawCall(path, new Uint8Array([1, 0, 0, 0, 1, 9]))).not.toBe("0");
-    await rawCall(path, new Uint8Array([0, 0, 0, 0, 9, 1]));
-    expect(await rawCall(path, new Uint8Array([0, 255, 255, 255, 255, 1]))).not.toBe("0");
+  test("a deadline reaches the handler, and ends the call on both sides", async () => {
+    const seen = Promise.withResolvers<number>();
+    const aborted = Promise.withResolvers<void>();
+    handlers = {
+      ...plain,
+      echo: (_, { signal, deadlineUs }) => {
+        seen.resolve(deadlineUs);
+        signal.addEventListener("abort", () => aborted.resolve());
+        return new Promise(() => {});
+      },
+    };
+    const error = await failure(client.echo({}, { timeoutUs: 100_000 }));
+    expect(error.code).toBe("DEADLINE_EXCEEDED");
+    expect(Math.abs((await seen.promise) / 1000 - Date.now())).toBeLessThan(10_000);
+    await aborted.promise;
+  });
+
+  test("metadata: text, bytes, and a deadline that was not given", async () => {
+    const seen = Promise.withResolvers<CallContext>();
+    handlers = {
+      ...plain,
+      async echo(_, context) {
+        seen.resolve(context);
+        return {};
+      },
+    };
+    const token = new Uint8Array([0, 255, 7]);
+    await client.echo(
+      {},
+      { metadata: { authorization: "Bearer x", "dragons-session-bin": token } },
+    );
+    const { metadata, deadlineUs, peer } = await seen.promise;
+    expect(metadata.text("authorization")).toBe("Bearer x");
+    expect(metadata.binary("dragons-session-bin")).toEqual(token);
+    expect(metadata.text("absent")).toBeUndefined();
+    expect(deadlineUs).toBe(Infinity);
+    expect(peer).toMatch(/^127\.0\.0\.1:\d+$/);
+  });
+
+  test("a message above the limit is refused, unary and streamed, and the server goes on", async () => {
+    const data = new Uint8Array(limits.messageBytesMax + 1);
+    expect((await failure(client.echo({ data }))).code).toBe("RESOURCE_EXHAUSTED");
+    async function* large() {
+      yield { data };
+    }
+    expect((await failure(texts(client.upper(large())))).code).toBe("RESOURCE_EXHAUSTED");
     expect((await client.echo({ text: "well" })).text).toBe("well");
-    expect(faults).toEqual([]);
-  },
-);
-
-test("a method that is not there", async () => {
-  expect(await rawCall("/lab.Lab/Nothing", frame())).toBe("12");
-});
-
-test("a source of requests that fails cancels the call", async () => {
-  async function* source(): AsyncGenerator<Word> {
-    yield { text: "a" };
-    throw new Error("no more");
-  }
-  expect((await failure(client.join(source()))).code).toBe("CANCELLED");
-});
-
-test("nobody at the other end is UNAVAILABLE", async () => {
-  const nobody = openChannel({
-    address: "127.0.0.1:1",
-    tls: null,
-    messageBytesMax: 1024,
-    keepaliveUs: 30e6,
-    keepaliveTimeoutUs: 10e6,
   });
-  const error = await failure((createClient(Lab, nobody) as unknown as LabClient).echo({}));
-  nobody.close();
-  expect(error).toMatchObject({ code: "UNAVAILABLE", reason: "" });
+
+  /** One call in raw HTTP/2, with whatever bytes. Resolves to its grpc-status, or how it broke off. */
+  function rawCall(path: string, body: Uint8Array): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const session = connect(`http://127.0.0.1:${port}`);
+      session.on("error", reject);
+      const stream = session.request({
+        ":method": "POST",
+        ":path": path,
+        "content-type": "application/grpc",
+        te: "trailers",
+      });
+      let status = "";
+      const read = (h: Record<string, unknown>) => {
+        if (typeof h["grpc-status"] === "string") status = h["grpc-status"];
+      };
+      stream.on("response", read);
+      stream.on("trailers", read);
+      stream.on("error", () => {});
+      stream.resume();
+      stream.on("close", () => {
+        session.close();
+        resolve(status || `reset ${stream.rstCode}`);
+      });
+      stream.end(body);
+    });
+  }
+  const frame = (...bytes: number[]): Uint8Array =>
+    new Uint8Array([0, 0, 0, 0, bytes.length, ...bytes]);
+
+  test.each(["/lab.Lab/Echo", "/lab.Lab/Count", "/lab.Lab/Join", "/lab.Lab/Upper"])(
+    "malformed bytes at %s are an answer to their sender",
+    async (path) => {
+      // Not a message: a length that runs past the end; text that is no UTF-8.
+      expect(await rawCall(path, frame(0x0a, 0x7f, 0x41))).toBe("3");
+      expect(await rawCall(path, frame(0x0a, 0x02, 0xc3, 0x28))).toBe("3");
+      // Not a frame: compressed by nothing, one cut off in the middle, and one that promises 4 GB.
+      expect(await rawCall(path, new Uint8Array([1, 0, 0, 0, 1, 9]))).not.toBe("0");
+      await rawCall(path, new Uint8Array([0, 0, 0, 0, 9, 1]));
+      expect(await rawCall(path, new Uint8Array([0, 255, 255, 255, 255, 1]))).not.toBe("0");
+      expect((await client.echo({ text: "well" })).text).toBe("well");
+      expect(faults).toEqual([]);
+    },
+  );
+
+  test("a method that is not there", async () => {
+    expect(await rawCall("/lab.Lab/Nothing", frame())).toBe("12");
+  });
+
+  test("a source of requests that fails cancels the call", async () => {
+    async function* source(): AsyncGenerator<Word> {
+      yield { text: "a" };
+      throw new Error("no more");
+    }
+    expect((await failure(client.join(source()))).code).toBe("CANCELLED");
+  });
+
+  test("nobody at the other end is UNAVAILABLE", async () => {
+    const nobody = openChannel({
+      address: "127.0.0.1:1",
+      tls: null,
+      messageBytesMax: 1024,
+      keepaliveUs: 30e6,
+      keepaliveTimeoutUs: 10e6,
+    });
+    const error = await failure((createClient(Lab, nobody) as unknown as LabClient).echo({}));
+    nobody.close();
+    expect(error).toMatchObject({ code: "UNAVAILABLE", reason: "" });
+  });
 });

@@ -2,7 +2,7 @@ import {
   headerListBytesMax,
   streamsPerConnectionMax,
   streamWindowBytes,
-} from "../../src/domain/limits.ts";
+} from "../domain/limits.ts";
 import { CODE, type Fault, fault, PAYLOAD_BYTES, WINDOW_DEFAULT, WINDOW_MAX } from "./frames.ts";
 
 const HEADER_TABLE_SIZE = 1;

@@ -1,5 +1,5 @@
 import type { Duplex } from "node:stream";
-import { outboundBytesMax } from "../../src/domain/limits.ts";
+import { outboundBytesMax } from "../domain/limits.ts";
 import type { RawHeaders } from "./fields.ts";
 import { FLAG, FRAME, HEAD_BYTES, PAYLOAD_BYTES, WINDOW_DEFAULT, writeHead } from "./frames.ts";
 import { encodedMax, encodeFields, TABLE_SIZE_0 } from "./hpack.ts";
@@ -7,7 +7,7 @@ import { type H2Stream, TURN } from "./stream.ts";
 
 /** Bytes of memory that small frames are written into, one after the other. */
 const SLAB = 16 * 1024;
-/** Of a connection that may never say more than a greeting. */
+/** Of a connection that may never say more than a greeting; what follows is twice as large each time. */
 const SLAB_FIRST = 256;
 /** Bytes from which on a payload is handed on as it is, not copied. */
 const COPY_MAX = 2 * 1024;
@@ -144,6 +144,14 @@ export class Sender {
     this.#schedule();
   }
 
+  /** Lets go of the slab, and begins small again. */
+  rest(): void {
+    this.#cutPart();
+    this.#slab = NOTHING;
+    this.#from = 0;
+    this.#at = 0;
+  }
+
   close(): void {
     this.#closed = true;
     this.#ready = [];
@@ -216,7 +224,8 @@ export class Sender {
   #reserve(bytes: number): void {
     if (this.#slab.length - this.#at >= bytes) return;
     this.#cutPart();
-    this.#slab = Buffer.allocUnsafeSlow(Math.max(SLAB, bytes));
+    const grown = Math.max(SLAB_FIRST, Math.min(this.#slab.length * 2, SLAB));
+    this.#slab = Buffer.allocUnsafeSlow(Math.max(grown, bytes));
     this.#from = 0;
     this.#at = 0;
   }
@@ -226,6 +235,8 @@ export class Sender {
     this.#pending += bytes;
   }
 }
+
+const NOTHING = Buffer.alloc(0);
 
 function remove(streams: H2Stream[], stream: H2Stream): void {
   const at = streams.indexOf(stream);

@@ -10,9 +10,9 @@ import {
   streamResetRate,
   streamsPerConnectionMax,
   streamWindowBytes,
-} from "../../src/domain/limits.ts";
-import type { Clock } from "../../src/native/clock.ts";
-import { Numbered } from "../numbered.ts";
+} from "../domain/limits.ts";
+import { Numbered } from "../domain/numbered.ts";
+import type { Clock } from "../native/clock.ts";
 import { Bucket } from "./bucket.ts";
 import { ClosedStreams } from "./closed-streams.ts";
 import { answerHead, type Declared, type RawHeaders, requestHead, trailers } from "./fields.ts";
@@ -51,7 +51,11 @@ const CREDIT_STREAM = streamWindowBytes / 4;
 const CREDIT_CONNECTION = RECEIVE_WINDOW / 16;
 /** The last stream that a client opens, with room for those that have no id yet. */
 const STREAM_ID_LAST = STREAM_ID_MAX - 2 * streamsPerConnectionMax;
+/** Odd, since all ids of one side are. */
+const STREAM_BUCKETS = 63;
 const EMPTY = Buffer.alloc(0);
+/** What a PING of ours says. */
+const NO_WORD = Buffer.alloc(8);
 
 /**
  * One HTTP/2 connection (RFC 9113) over a socket, as its server or its client. It takes nothing that
@@ -67,7 +71,7 @@ export class H2Connection implements StreamHost {
   readonly #reader: FrameReader;
   readonly #decoder = new HpackDecoder();
   readonly #settings = new PeerSettings();
-  readonly #streams = new Numbered<H2Stream>();
+  readonly #streams = new Numbered<H2Stream>(STREAM_BUCKETS);
   /** A client's streams that the peer has not heard of. */
   readonly #unborn: H2Stream[] = [];
   readonly #closedStreams = new ClosedStreams();
@@ -77,6 +81,8 @@ export class H2Connection implements StreamHost {
   readonly #resets: Bucket;
   readonly #noise: Bucket;
   readonly #settingsTold: Bucket;
+  /** Grows with whatever comes. */
+  heard = 0;
   #greeted = false;
   #acknowledged = false;
   #receiveWindow = RECEIVE_WINDOW;
@@ -167,6 +173,16 @@ export class H2Connection implements StreamHost {
     this.#endIfIdle();
   }
 
+  /** Asks for a sign of life. */
+  ping(): void {
+    if (!this.#closed) this.#sender.control(FRAME.PING, 0, 0, NO_WORD);
+  }
+
+  /** Lets go of memory that the next frames would be written to: of one of thousands that say little. */
+  rest(): void {
+    this.#sender.rest();
+  }
+
   destroy(): void {
     this.#socket.destroy();
     this.#lost();
@@ -214,6 +230,7 @@ export class H2Connection implements StreamHost {
 
   #read(chunk: Buffer): void {
     if (this.#closed) return;
+    this.heard++;
     const wrong = this.#reader.push(chunk);
     if (wrong !== null) this.#fail(wrong);
   }

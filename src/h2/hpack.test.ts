@@ -3,7 +3,7 @@ import http2 from "node:http2";
 import { duplexPair } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { headerListBytesMax, headerPairsMax } from "../../src/domain/limits.ts";
+import { headerListBytesMax, headerPairsMax } from "../domain/limits.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { FLAG, FRAME } from "./frames.ts";
 import { encodedMax, encodeFields, HpackDecoder } from "./hpack.ts";

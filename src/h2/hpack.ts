@@ -1,4 +1,4 @@
-import { headerListBytesMax, headerPairsMax } from "../../src/domain/limits.ts";
+import { headerListBytesMax, headerPairsMax } from "../domain/limits.ts";
 import { EXPANSION, huffmanDecode } from "./huffman.ts";
 import { STATIC_TABLE } from "./static-table.ts";
 

@@ -1,3 +1,4 @@
+/** For hundreds that come and go; whoever has thousands of these takes fewer. */
 const BUCKETS = 512;
 
 interface Entry<T> {
@@ -19,19 +20,23 @@ interface Entry<T> {
  */
 export class Numbered<T> {
   size = 0;
-  readonly #buckets: (Entry<T> | null)[] = Array.from({ length: BUCKETS }, () => null);
+  readonly #buckets: (Entry<T> | null)[];
   #first: Entry<T> | null = null;
   #last: Entry<T> | null = null;
 
+  constructor(buckets = BUCKETS) {
+    this.#buckets = Array.from({ length: buckets }, () => null);
+  }
+
   get(number: number): T | undefined {
-    let entry = this.#buckets[number % BUCKETS] ?? null;
+    let entry = this.#buckets[number % this.#buckets.length] ?? null;
     while (entry !== null && entry.number !== number) entry = entry.next;
     return entry?.value;
   }
 
   /** The number must not be there already. It is a whole one from 0. */
   add(number: number, value: T): void {
-    const bucket = number % BUCKETS;
+    const bucket = number % this.#buckets.length;
     const next = this.#buckets[bucket] ?? null;
     const entry: Entry<T> = { number, value, next, earlier: this.#last, later: null };
     this.#buckets[bucket] = entry;
@@ -43,7 +48,7 @@ export class Numbered<T> {
 
   /** @returns whether it was there. */
   delete(number: number): boolean {
-    const bucket = number % BUCKETS;
+    const bucket = number % this.#buckets.length;
     let before: Entry<T> | null = null;
     let entry = this.#buckets[bucket] ?? null;
     while (entry !== null && entry.number !== number) {

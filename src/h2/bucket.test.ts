@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ManualClock } from "../../src/native/clock.ts";
+import { ManualClock } from "../native/clock.ts";
 import { Bucket } from "./bucket.ts";
 
 test("a bucket lets its burst through, and after it its rate", () => {

@@ -1,4 +1,4 @@
-import { forgivenStreamsMax } from "../../src/domain/limits.ts";
+import { forgivenStreamsMax } from "../domain/limits.ts";
 
 /** Streams that we reset while their peer was still sending: what was under way then is no fault of it. */
 export class ClosedStreams {

@@ -1,6 +1,7 @@
 import { type Duplex, duplexPair } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { block, frame, headers, PREFACE, SETTINGS } from "../../test/attacks/h2-frames.ts";
 import {
   continuationsMax,
   goodbyeUs,
@@ -10,9 +11,8 @@ import {
   streamResetBurst,
   streamsPerConnectionMax,
   streamWindowBytes,
-} from "../../src/domain/limits.ts";
-import { ManualClock } from "../../src/native/clock.ts";
-import { block, frame, headers, PREFACE, SETTINGS } from "../../test/attacks/h2-frames.ts";
+} from "../domain/limits.ts";
+import { ManualClock } from "../native/clock.ts";
 import { H2Connection } from "./connection.ts";
 import type { RawHeaders } from "./fields.ts";
 import { FrameReader } from "./frame-reader.ts";

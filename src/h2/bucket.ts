@@ -1,4 +1,4 @@
-import type { Clock } from "../../src/native/clock.ts";
+import type { Clock } from "../native/clock.ts";
 
 /** Lets a burst of events through, and after it so many a second. */
 export class Bucket {

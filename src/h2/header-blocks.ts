@@ -1,4 +1,4 @@
-import { continuationsMax, headerListBytesMax } from "../../src/domain/limits.ts";
+import { continuationsMax, headerListBytesMax } from "../domain/limits.ts";
 import { CODE, type Fault, FLAG, FRAME, fault } from "./frames.ts";
 
 /** Bytes of a header block as it comes: room for lists that are coded badly. */

@@ -1,4 +1,4 @@
-import { streamWindowBytes } from "../../src/domain/limits.ts";
+import { streamWindowBytes } from "../domain/limits.ts";
 import { ByteQueue } from "./byte-queue.ts";
 import type { RawHeaders } from "./fields.ts";
 import { CODE, PAYLOAD_BYTES } from "./frames.ts";

@@ -1,0 +1,63 @@
+/** Before each message (gRPC over HTTP/2): one byte, 0 for uncompressed, and four of length. */
+const PREFIX_BYTES = 5;
+
+/** A message as a stream carries it. */
+export function framed(message: Uint8Array): Buffer {
+  const out = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
+  out[0] = 0;
+  out.writeUInt32BE(message.length, 1);
+  out.set(message, PREFIX_BYTES);
+  return out;
+}
+
+/** What a stream may not carry. */
+export type FrameFlaw = "COMPRESSED" | "TOO_LONG";
+
+/** Finds messages in chunks that were cut anywhere. It holds less than one message. */
+export class MessageReader {
+  readonly #bytesMax: number;
+  readonly #take: (message: Uint8Array) => void;
+  #parts: Buffer[] = [];
+  #held = 0;
+  /** Bytes that the next message needs, as far as they are known. */
+  #wanted = PREFIX_BYTES;
+
+  /** @param take told each message; a view of the chunk that it came in, where it came in one. */
+  constructor(bytesMax: number, take: (message: Uint8Array) => void) {
+    this.#bytesMax = bytesMax;
+    this.#take = take;
+  }
+
+  /** Bytes of a message that is not whole. */
+  get held(): number {
+    return this.#held;
+  }
+
+  /** @returns why the stream cannot go on; null: it can. */
+  push(chunk: Buffer): FrameFlaw | null {
+    this.#parts.push(chunk);
+    this.#held += chunk.length;
+    // A long message that comes in many pieces is put together once.
+    if (this.#held < this.#wanted) return null;
+    const bytes = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#held);
+    this.#parts = [];
+    this.#wanted = PREFIX_BYTES;
+    let at = 0;
+    while (bytes.length - at >= PREFIX_BYTES) {
+      if (bytes[at] !== 0) return "COMPRESSED";
+      const length = bytes.readUInt32BE(at + 1);
+      if (length > this.#bytesMax) return "TOO_LONG";
+      const start = at + PREFIX_BYTES;
+      if (bytes.length < start + length) {
+        this.#wanted = PREFIX_BYTES + length;
+        break;
+      }
+      this.#take(bytes.subarray(start, start + length));
+      at = start + length;
+    }
+    this.#held = bytes.length - at;
+    // What waits must not hold the whole chunk in memory.
+    if (this.#held > 0) this.#parts.push(at === 0 ? bytes : Buffer.from(bytes.subarray(at)));
+    return null;
+  }
+}
