@@ -5,8 +5,8 @@
  *
  *     npm run bench:detector -- [--days 1000] [--kills 2000] [--seed 1] [-o results.json]
  *
- * `--days` organism-days of the normal trace, a hundredth of it of each other one. Ends with 1 where a
- * pass mark is missed. Docs: docs/performance.md.
+ * `--days` organism-days of the normal trace, a tenth of it of each other one. Ends with 1 where a pass
+ * mark is missed. Docs: docs/liveness.md.
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -68,8 +68,8 @@ const TRACES: Readonly<Record<string, Trace>> = {
 
 interface Detector {
   readonly name: string;
-  /** A beat arrived, that declares the next one. */
-  heard(atUs: number, declaredUs: number): void;
+  /** A beat arrived, that declares the next one; as many before it never did. */
+  heard(atUs: number, declaredUs: number, missed: number): void;
   /** When silence is judged to be one, if nothing more arrives. */
   silentUs(): number;
 }
@@ -77,8 +77,8 @@ interface Detector {
 class Ours implements Detector {
   readonly name = "ours";
   #rhythm = Rhythm.empty();
-  heard(receivedUs: number, declaredUs: number): void {
-    this.#rhythm = heard(this.#rhythm, { receivedUs, declaredUs, sameSession: true });
+  heard(receivedUs: number, declaredUs: number, missed: number): void {
+    this.#rhythm = heard(this.#rhythm, { receivedUs, declaredUs, sameSession: true, missed });
   }
   silentUs(): number {
     return dueUs(this.#rhythm) + barUs(this.#rhythm);
@@ -147,12 +147,15 @@ interface Measured {
 function live(trace: Trace, beats: number, watching: readonly Watching[]): void {
   let sentUs = SECOND;
   let arrivedUs = 0;
+  let missed = 0;
   for (let n = 0; n < beats; n++) {
     const declaredUs = pace(heartbeatIntervalUs, 0, chance());
     const late = trace();
-    if (late !== null) {
+    if (late === null) missed++;
+    else {
       arrivedUs = Math.max(arrivedUs, Math.floor(sentUs + late));
-      for (const w of watching) w.arrival(arrivedUs, declaredUs);
+      for (const w of watching) w.arrival(arrivedUs, declaredUs, missed);
+      missed = 0;
     }
     sentUs += declaredUs;
   }
@@ -170,7 +173,7 @@ class Watching {
   constructor(detector: Detector) {
     this.detector = detector;
   }
-  arrival(atUs: number, declaredUs: number): void {
+  arrival(atUs: number, declaredUs: number, missed: number): void {
     if (!this.#first) {
       const silentUs = this.detector.silentUs() + chance() * observeEveryUs;
       if (atUs > silentUs) {
@@ -179,7 +182,7 @@ class Watching {
       }
     }
     this.#first = false;
-    this.detector.heard(atUs, declaredUs);
+    this.detector.heard(atUs, declaredUs, missed);
   }
   death(diedUs: number): void {
     const silentUs = this.detector.silentUs() + chance() * observeEveryUs;
@@ -225,7 +228,7 @@ function measure(name: string, trace: Trace, days: number, kills: number): Measu
 }
 
 const results = Object.entries(TRACES).flatMap(([name, trace]) => {
-  const days = Number(values.days) * (name === "normal" ? 1 : 1 / 100);
+  const days = Number(values.days) * (name === "normal" ? 1 : 1 / 10);
   return measure(name, trace, days, Number(values.kills));
 });
 console.table(
@@ -239,12 +242,14 @@ console.table(
     "p99 s": r.detectedP99.toFixed(1),
   })),
 );
-const [ours] = results as [Measured];
-const mistakes = (ours.mistakes / ours.days) * 10_000;
-const passed = ours.detectedP99 * SECOND <= DETECTED_US && mistakes <= MISTAKES_PER_10_000_DAYS;
+const ours = results.filter((r) => r.detector === "ours");
+const [normally] = ours as [Measured];
+const mistakes = (normally.mistakes / normally.days) * 10_000;
+const slowest = Math.max(...ours.map((r) => r.detectedP99));
+const passed = slowest * SECOND <= DETECTED_US && mistakes <= MISTAKES_PER_10_000_DAYS;
 console.log(
-  `normal: ${mistakes} mistakes in 10,000 organism-days (at most ${MISTAKES_PER_10_000_DAYS}), ` +
-    `found in ${ours.detectedP99.toFixed(1)} s at p99 (at most ${DETECTED_US / SECOND}): ${passed ? "passed" : "MISSED"}`,
+  `normal: ${mistakes} mistakes in 10,000 organism-days (at most ${MISTAKES_PER_10_000_DAYS}); ` +
+    `any: found in ${slowest.toFixed(1)} s at p99 (at most ${DETECTED_US / SECOND}): ${passed ? "passed" : "MISSED"}`,
 );
 if (values.output !== undefined) writeFileSync(values.output, JSON.stringify(results, null, 2));
 process.exit(passed ? 0 : 1);

@@ -104,6 +104,7 @@ export function hear(facts: Facts, beat: Verified<HeartbeatBody>, nowUs: number)
       receivedUs: nowUs,
       declaredUs: body.nextDueUs - body.wallUs,
       sameSession: body.sessionEpoch === last.sessionEpoch,
+      missed: Math.max(body.counter - last.counter - 1, 0),
     }),
     beat: body,
     beatRef: beat.ref,

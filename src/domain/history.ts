@@ -132,6 +132,8 @@ function viewOf(
         declaredUs: Math.max(t.dueUs - t.lastBeatUs, 0),
         latenessUs: basis.latenessUs,
         deviationUs: basis.deviationUs,
+        usualUs: basis.usualUs,
+        missedPpm: basis.missedPpm,
       },
       beat,
       beatRef: basis.beat,

@@ -14,7 +14,17 @@ const SECOND = 1_000_000;
 const T = 1_790_000_000 * SECOND;
 const never = Rhythm.empty();
 const beat = (rhythm: Rhythm, receivedUs: number, declaredUs = 10 * SECOND, sameSession = true) =>
-  heard(rhythm, { receivedUs, declaredUs, sameSession });
+  heard(rhythm, { receivedUs, declaredUs, sameSession, missed: 0 });
+/** A beat in time, after `missed` others that never came. */
+const beatAfter = (rhythm: Rhythm, missed: number, sameSession = true) => {
+  const declaredUs = 10 * SECOND;
+  return heard(rhythm, {
+    receivedUs: dueUs(rhythm) + missed * declaredUs,
+    declaredUs,
+    sameSession,
+    missed,
+  });
+};
 /** Beats at the given lateness, in microseconds, each 10 s after it was due. */
 const beats = (late: readonly number[]) =>
   late.reduce((r, l) => beat(r, dueUs(r) + l), beat(never, T));
@@ -47,6 +57,28 @@ describe("the bar", () => {
     expect(barUs(after)).toBe(barUs(before));
   });
 
+  test("grows by one beat where one was lost, which says nothing of lateness, for three quarters of an hour", () => {
+    let lossy = beatAfter(beats([0, 0, 0]), 1);
+    expect(lossy).toMatchObject({ latenessUs: 0, deviationUs: 0 });
+    for (let i = 0; i < 269; i++) {
+      // However far the next beat is declared: it is the usual that lies between those after it.
+      expect(barUs(lossy)).toBe(21 * SECOND);
+      lossy = beatAfter(lossy, 0);
+    }
+    expect(barUs(lossy)).toBe(11 * SECOND);
+  });
+
+  test("grows by no more than that, whatever is lost: a death shows in three intervals and two seconds", () => {
+    let lossy = beats([0, 0, 0]);
+    for (let i = 0; i < 1000; i++) lossy = beatAfter(lossy, 1_000_000);
+    expect(dueUs(lossy) + barUs(lossy) - lossy.heardUs).toBe(31 * SECOND);
+    expect(lossy.missedPpm).toBeLessThanOrEqual(1_000_000);
+  });
+
+  test("no gap between two sessions is a loss: they count anew", () => {
+    expect(barUs(beatAfter(beats([0]), 5, false))).toBe(11 * SECOND);
+  });
+
   test("an early beat is not late", () => {
     const r = beats([0]);
     expect(barUs(beat(r, T + 11 * SECOND))).toBe(11 * SECOND);
@@ -68,6 +100,7 @@ describe("the bar", () => {
       receivedUs: fc.maxSafeNat(),
       declaredUs: fc.maxSafeInteger(),
       sameSession: fc.boolean(),
+      missed: fc.maxSafeNat(),
     });
     fc.assert(
       fc.property(fc.array(arrival), (arrivals) => {

@@ -79,6 +79,8 @@ function basisOf(view: OrganismView, { kind }: Input, before: Condition[]): Tran
     beat: facts.beatRef,
     latenessUs: facts.rhythm.latenessUs,
     deviationUs: facts.rhythm.deviationUs,
+    usualUs: facts.rhythm.usualUs,
+    missedPpm: facts.rhythm.missedPpm,
     attached: facts.attached ? 1 : 0,
     sessionEpoch: facts.sessionEpoch,
     lease: facts.leaseRef,

@@ -157,6 +157,9 @@ export const TransitionBasis = message("transitionBasis", {
   holds: repeated(nested(20, Condition)),
   /** The passing conditions that stood before: one that stands is measured by its lower bar. */
   before: repeated(nested(21, Condition)),
+  /** The declared time, smoothed, and which part of its beats never arrived: of the threshold, too. */
+  usualUs: u64(22),
+  missedPpm: u64(23),
 });
 export type TransitionBasis = ReturnType<typeof TransitionBasis.decode>;
 

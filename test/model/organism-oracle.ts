@@ -1,7 +1,7 @@
 import { equal } from "../../src/domain/bytes.ts";
 import type { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import type { Input } from "../../src/domain/organism.ts";
-import { heard, type Rhythm, silence } from "../../src/domain/suspicion.ts";
+import { heard, Rhythm, silence } from "../../src/domain/suspicion.ts";
 import type { ConditionType } from "../../src/domain/transition.ts";
 import { MANIFEST, MINUTE, SECOND, START } from "./organism-histories.ts";
 
@@ -19,7 +19,7 @@ export class Oracle {
   held = new Set<ConditionType>();
   silencePolicy: string;
   stallQuarantines: boolean;
-  rhythm: Rhythm = { heardUs: 0, declaredUs: 0, latenessUs: 0, deviationUs: 0 };
+  rhythm: Rhythm = Rhythm.empty();
   beat: HeartbeatBody | null = null;
   epoch = 0;
   attached = false;
@@ -185,6 +185,7 @@ export class Oracle {
       receivedUs: this.now,
       declaredUs: b.nextDueUs - b.wallUs,
       sameSession: a?.sessionEpoch === b.sessionEpoch,
+      missed: Math.max(0, b.counter - (a?.counter ?? b.counter) - 1),
     });
     this.beat = b;
     this.epoch = b.sessionEpoch;
