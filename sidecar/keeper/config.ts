@@ -13,6 +13,8 @@ export interface KeeperConfig {
   /** The agent's folder, real. */
   readonly folder: string;
   readonly goal: string;
+  /** The sidecar's `--mcp-lists`. */
+  readonly mcpLists: string;
   /** Where the data of runs before this one lie. */
   readonly orphans: string;
   /** Where the agent may write, beside where it works. Real. */
@@ -38,6 +40,7 @@ export function parseKeeperArgs(args: readonly string[]): KeeperConfig {
       manifest: { type: "string" },
       folder: { type: "string" },
       goal: { type: "string" },
+      "mcp-lists": { type: "string" },
       orphans: { type: "string" },
       rw: { type: "string", multiple: true },
       hide: { type: "string", multiple: true },
@@ -54,6 +57,7 @@ export function parseKeeperArgs(args: readonly string[]): KeeperConfig {
     manifest: needed("manifest"),
     folder: realpathSync(needed("folder")),
     goal: values.goal ?? "",
+    mcpLists: values["mcp-lists"] as string,
     orphans: needed("orphans"),
     writable: (values.rw ?? []).map((path) => realpathSync(path)),
     hidden: (values.hide ?? []).map((path) => realpathSync(path)),

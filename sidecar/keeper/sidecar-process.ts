@@ -44,6 +44,7 @@ export function startSidecarProcess(
     "--manifest": config.manifest,
     "--folder": config.folder,
     "--goal": config.goal,
+    "--mcp-lists": config.mcpLists,
     "--orphans": config.orphans,
     "--transparent": `fd:${PASSED}`,
     ...Object.fromEntries(

@@ -81,6 +81,13 @@ test("--mcp-server says where a server is, and refuses what is no URL", async ()
   });
 });
 
+test("--mcp-lists is all or leased", async () => {
+  expect(await run("--mcp-lists", "some")).toMatchObject({
+    code: 64,
+    said: expect.stringContaining("--mcp-lists: some is neither all nor leased"),
+  });
+});
+
 test("--allow adds to it, and holds from then on", async () => {
   expect((await run("--allow", "grpc a.v1.B/Get at h.example:443")).code).toBe(3);
   expect((await run("--allow", "grpc a.v1.B/List at h.example:443")).code).toBe(3);

@@ -91,13 +91,15 @@ test.skipIf(lacks("cage"))("and in a cage, where dragons mcp finds the sidecar, 
   await runsExample();
 });
 
-test("under no sidecar dragons mcp starts one, by an identity that is drafted from the server", async () => {
-  // Where no manifest is.
-  await mkdir("bare");
-  await cp("server.mjs", "bare/server.mjs");
+/** The server alone, in a folder without a manifest: its agent is whoever types this. */
+async function alone(folder: string, ...flags: string[]): Promise<string> {
+  await mkdir(folder);
+  await cp(join(HOME, "examples/tickets/server.mjs"), `${folder}/server.mjs`);
+  // In a cage nothing above its folder is seen.
+  await symlink(join(HOME, "node_modules"), `${folder}/node_modules`);
   const profile = ["--profile", terminal.path(".dragons/profile.json")];
   const allow = ["--allow", "mcp tools/call create_ticket at notes"];
-  const words = ["mcp", "--server", "notes", "--contain", "off", ...profile, ...allow, "--"];
+  const words = ["mcp", "--server", "notes", ...flags, ...profile, ...allow, "--"];
   const client = new Client(
     { name: "agent", version: "1" },
     { versionNegotiation: { mode: { pin: "2026-07-28" } } },
@@ -105,11 +107,16 @@ test("under no sidecar dragons mcp starts one, by an identity that is drafted fr
   const transport = new StdioClientTransport({
     command: process.execPath,
     args: [LAUNCHER, ...words, process.execPath, "server.mjs"],
-    cwd: terminal.path("bare"),
-    stderr: "ignore",
+    cwd: terminal.path(folder),
+    stderr: "pipe",
+  });
+  let said = "";
+  transport.stderr?.on("data", (chunk: Buffer) => {
+    said += chunk.toString();
   });
   await client.connect(transport);
   const call = (name: string) => client.callTool({ name, arguments: { title: "bug" } });
+  expect((await client.listTools()).tools.map((t) => t.name)).toEqual(["create_ticket"]);
   expect(await call("create_ticket")).toMatchObject({ content: [{ text: "1 tickets" }] });
   expect(await call("delete_tickets")).toMatchObject({
     isError: true,
@@ -121,4 +128,14 @@ test("under no sidecar dragons mcp starts one, by an identity that is drafted fr
   });
   await client.close();
   expect(await readFile(".dragons/agents/server/dragon.yaml", "utf8")).toContain("server: notes");
+  return said;
+}
+
+test("under no sidecar dragons mcp starts one, by an identity that is drafted from the server", async () => {
+  const said = await alone("bare", "--contain", "off", "--mcp-lists", "leased");
+  expect(said).toContain("runs advisory");
+});
+
+test.skipIf(lacks("cage"))("and seals the server under it, if not told otherwise", async () => {
+  expect(await alone("sealed", "--mcp-lists", "leased")).toContain("runs sealed");
 });

@@ -13,7 +13,8 @@ const USAGE = `dragons mcp [--server NAME] [options of dragons run] -- SERVER...
 
 Stands between an MCP client and a server on pipes: the client starts this instead of the server. What
 passes is judged by rules such as  mcp: tools/call create_ticket, server: NAME  and has receipts. Under
-dragons run, it is that sidecar that judges; else a sidecar of its own is started, as dragons run does.
+dragons run, it is that sidecar that judges; else a sidecar of its own is started, and the server sealed
+under it, as dragons run does.
 
   --server NAME   what rules call the server  [from its command]
 
@@ -46,13 +47,6 @@ export async function mcp(args: readonly string[]): Promise<number> {
   await (await import("./processes.ts")).beforeSidecar();
   const { launch, parse } = await import("./run.ts");
   const { wanted } = parse("mcp", args, { server: { type: "string" } });
-  if (wanted?.sealed) {
-    const typed = ["dragons mcp --contain off", ...rest, "--", ...command].join(" ");
-    throw new Failure(
-      EXIT.config,
-      `a wrapped server is not sealed in this version; to run it advisory, type: ${typed}`,
-    );
-  }
   const again = [process.execPath, LAUNCHER, "mcp", "--server", server];
   return launch(wanted as NonNullable<typeof wanted>, [...again, "--", ...command]);
 }

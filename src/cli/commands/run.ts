@@ -39,6 +39,7 @@ Launches an unmodified agent under a sidecar of its own, and ends as it does: it
                     'mcp tools/call create_ticket at tracker'
   --mcp-server N=U  in the drafted manifest, N is the MCP server at the URL U, from now on; may repeat
   --contain MODE    require: the agent cannot go round the sidecar; off: it could  [require]
+  --mcp-lists WHICH all: the agent sees what MCP servers list; leased: only what it may ask for  [all]
   --restart WHEN    start the agent again: never, on-failure or always  [never]
   --rw DIR          let a sealed agent write there, beside where it is started; may repeat
   --allow-unix      let a sealed agent use unix sockets by path, the host's in sight too
@@ -53,6 +54,8 @@ export interface Wanted {
   readonly allow: readonly Rule[];
   /** MCP servers by HTTP, for the drafted manifest. */
   readonly servers: readonly McpServer[];
+  /** Which entries of MCP servers' lists the agent sees. */
+  readonly mcpLists: "all" | "leased";
   readonly restart: Restart;
   readonly sealed: boolean;
   readonly writable: readonly string[];
@@ -143,10 +146,15 @@ export function parse(
   if (restart === undefined) {
     throw new Failure(EXIT.usage, `--restart: ${values.restart} is none of ${RESTARTS.join(", ")}`);
   }
-  const wanted = {
+  const mcpLists = values["mcp-lists"] ?? "all";
+  if (mcpLists !== "all" && mcpLists !== "leased") {
+    throw new Failure(EXIT.usage, `--mcp-lists: ${mcpLists} is neither all nor leased`);
+  }
+  const wanted: Wanted = {
     manifest: values.manifest ?? null,
     allow: (values.allow ?? []).map(parseAllow),
     servers: (values["mcp-server"] ?? []).map(parseServer),
+    mcpLists,
     restart,
     sealed,
     writable: (values.rw ?? []).map(writableFolder),
@@ -168,6 +176,7 @@ const parseFlags = (args: readonly string[], ownFlags: OwnFlags) =>
       manifest: { type: "string" },
       allow: { type: "string", multiple: true },
       "mcp-server": { type: "string", multiple: true },
+      "mcp-lists": { type: "string" },
       contain: { type: "string" },
       restart: { type: "string" },
       rw: { type: "string", multiple: true },
@@ -256,6 +265,7 @@ export async function board(
     "--manifest": file,
     "--folder": folder,
     "--goal": wanted.goal,
+    "--mcp-lists": wanted.mcpLists,
     "--restart": wanted.restart,
     "--orphans": dirname(aboard.data),
   };
