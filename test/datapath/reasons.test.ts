@@ -2,6 +2,9 @@ import type { ServerHttp2Stream } from "node:http2";
 import { fromBinary } from "@bufbuild/protobuf";
 import { anyUnpack } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Denial } from "../../sidecar/adapters/exchange.ts";
+import { mcpDenial } from "../../sidecar/adapters/mcp-denial.ts";
+import { mcpClaim } from "../../sidecar/adapters/mcp-message.ts";
 import { LedgerUnavailable } from "../../sidecar/ledger/work-ledger.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
 import { mcpCode, REASONS, RENDERINGS, type Reason } from "../../src/domain/reason.ts";
@@ -20,6 +23,7 @@ import {
   type Rig,
   rawUpstream,
   type Seen,
+  tunnel,
 } from "./harness.ts";
 import { AUTHORIZATION, type SocketUpstream, socketUpstream, Wire } from "./http-client.ts";
 
@@ -267,4 +271,53 @@ describe("MCP", () => {
       error: { code: mcpCode(reason), data: told },
     });
   });
+
+  test("AUTHORITY_MISMATCH is told as of HTTP: whose server it is for is not known", async () => {
+    const target = `127.0.0.1:${plain.port}`;
+    rig.servers.splice(0, 1, { name: "tracker", scheme: "HTTP", target, path: "/mcp" });
+    const wire = kept(new Wire(await tunnel(rig.stack.proxyAddress.port, target)));
+    wire.say("POST /mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n");
+    expect(await wire.hears(/\}$/)).toContain("HTTP/1.1 403 AUTHORITY_MISMATCH\r\n");
+    expect(rig.ledger.recorded.map((r) => r.reason)).toEqual(["AUTHORITY_MISMATCH"]);
+    expect(plain.heard.join("")).toBe("");
+  });
+
+  test("CRASHED is told by the receipt of a call that was open", async () => {
+    const { ledger, store } = await start();
+    await ledger.open(draft({ claim: mcpClaim("tracker", "tools/call", "pay") }));
+    const next = await start({ store });
+    expect(headersIn(next.ledger)).toContainEqual(
+      expect.objectContaining({ verdict: "INDETERMINATE", reason: "CRASHED" }),
+    );
+  });
+
+  // MCP names no deadline, so DEADLINE_EXCEEDED is walked to by none of its calls.
+  test.each(REASONS.filter((r) => r !== "UNSPECIFIED"))(
+    "%s has one look for each method",
+    (reason) => {
+      const denial: Denial = {
+        denied: true,
+        reason,
+        message: "why",
+        receiptId: "rcp_1",
+        leaseId: "",
+        scope: "use:echo",
+        remedy: "",
+      };
+      const about = { id: 1, modern: true };
+      const told = { "dev.dragons/denial": { reason, receipt_id: "rcp_1", scope: "use:echo" } };
+      const said = expect.stringContaining(`why (${reason}, receipt rcp_1)`);
+      const error = { error: { code: mcpCode(reason), message: said, data: told } };
+      const look = (method: string): unknown =>
+        JSON.parse(mcpDenial(denial, { ...about, method }).toString());
+      expect(look("resources/read")).toEqual({ jsonrpc: "2.0", id: 1, ...error });
+      const content = [{ type: "text", text: said }];
+      const result = { content, isError: true, resultType: "complete", _meta: told };
+      expect(look("tools/call")).toEqual({
+        jsonrpc: "2.0",
+        id: 1,
+        ...(RENDERINGS[reason].mcp === "RESULT" ? { result } : error),
+      });
+    },
+  );
 });
