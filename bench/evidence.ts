@@ -1,141 +1,162 @@
 /**
  * What evidence costs: writing a pack, and verifying it.
  *
- *     node bench/evidence.ts [receipts] [by Python] [streamed]
+ *     node bench/evidence.ts [receipts] [by the portable ways]
  *
- * Receipts a second of processor time on one core, beside what one Ed25519 check takes on the same machine at
- * the same moment: ratios hold where rates do not. By node:crypto as `dragons verify` does it, by the portable
- * cryptography that browsers run, and, where there is a python3, by the second verifier. Then resident memory
- * while packs of growing size are written and read.
+ * Each part runs in a process of its own, as sidecars and `dragons verify` keep theirs, and tells processor time a
+ * receipt: of all threads, and of the one that judges, which is what more cores do not shorten. Beside it stands
+ * what one Ed25519 check of OpenSSL takes in that process at that moment: ratios hold where rates do not. Then the
+ * same receipts, fewer of them, by the cryptography that browsers run and, where there is a python3, by the second verifier.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { toHex } from "../src/domain/bytes.ts";
+import { SMALL } from "../sidecar/engine.ts";
+import { AUDIT, verifyPack } from "../src/cli/actions/verify.ts";
+import type { Crypto } from "../src/domain/crypto.ts";
 import { noble } from "../src/domain/noble.ts";
 import { native } from "../src/native/crypto.ts";
-import { exportPack, type LedgerEvidence } from "../src/verifier/export.ts";
+import { startedFrugal } from "../src/native/frugal.ts";
+import { exportPack } from "../src/verifier/export.ts";
 import { once } from "../src/verifier/pack.ts";
+import type { Report } from "../src/verifier/report.ts";
+import { isTrustFault, parseTrustFile, type TrustFile } from "../src/verifier/trust-file.ts";
 import { verify } from "../src/verifier/verify.ts";
-import { collect, Story } from "../test/verifier/build.ts";
+import { readLedger, writeLedger } from "./evidence-ledger.ts";
 
-const receipts = Number(process.argv[2] ?? 100_000);
-const byPython = Number(process.argv[3] ?? 300);
-const streamed = Number(process.argv[4] ?? 1_000_000);
-
-/** Processor seconds of this process, all threads. */
-function processorSeconds(): number {
-  const { user, system } = process.cpuUsage();
-  return (user + system) / 1e6;
+/** Microseconds of processor time since `from` a receipt. */
+interface Cost {
+  readonly all: number;
+  readonly judging: number;
+  readonly wall: number;
+  /** One Ed25519 check. */
+  readonly check: number;
+  /** MiB, the most that was resident. */
+  readonly resident: number;
 }
 
-async function measured<T>(work: () => Promise<T>): Promise<{ seconds: number; value: T }> {
-  const from = processorSeconds();
-  const value = await work();
-  return { seconds: processorSeconds() - from, value };
+const packOf = (folder: string): string => join(folder, "pack");
+
+function trustOf(folder: string): TrustFile {
+  const trust = parseTrustFile(native, readFileSync(join(folder, "trust"), "utf8"));
+  if (isTrustFault(trust)) throw new Error(`${trust.field}: ${trust.fix}`);
+  return trust;
 }
 
-const rate = (count: number, seconds: number): string =>
-  `${Math.round(count / seconds).toLocaleString("en")} receipts/s, ${((seconds / count) * 1e6).toFixed(1)} µs each`;
-const mib = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
+/** What a part does, after its folder was filled. */
+const PARTS = {
+  async ledger(folder: string, count: number): Promise<void> {
+    await writeLedger(folder, count);
+  },
+  async write(folder: string): Promise<void> {
+    const { tenantId, evidence } = readLedger(folder);
+    const file = openSync(packOf(folder), "w");
+    for await (const chunk of exportPack(native, tenantId, [evidence])) writeSync(file, chunk);
+    closeSync(file);
+  },
+  async node(folder: string): Promise<void> {
+    anchored(await verifyPack(packOf(folder), trustOf(folder), Date.now() * 1000));
+  },
+  async portable(folder: string): Promise<void> {
+    const options = { trust: trustOf(folder), nowUs: Date.now() * 1000 };
+    anchored(await verify(noble, once(readFileSync(packOf(folder))), options));
+  },
+} as const;
+type Part = keyof typeof PARTS;
 
-/** A ledger with so many receipts, its head countersigned. A lease lasts a minute, and time stands still. */
-async function ledgerOf(count: number): Promise<Story> {
-  const story = await Story.begin();
-  await story.lifecycle();
-  await story.lease();
-  for (let i = 1; i < count; i++) await story.act({ openedAtUs: story.nowUs + i });
-  story.tick(5_000_000);
-  await story.beat();
-  await story.checkpoint();
-  return story;
+function anchored({ verdict, findings }: Report): void {
+  if (verdict !== "ANCHORED") throw new Error(`${verdict}: ${findings[0]}`);
 }
 
-async function signatureCheck(): Promise<number> {
+const microseconds = ({ user, system }: NodeJS.CpuUsage): number => user + system;
+
+/** Of a check, right after the part: the machine is then what it was. */
+function checkUs(crypto: Crypto): number {
   const seed = new Uint8Array(32).fill(1);
-  const [key, message] = [native.publicKey(seed), new Uint8Array(600)];
-  const signature = native.sign(seed, message);
+  const [key, message] = [crypto.publicKey(seed), new Uint8Array(600)];
+  const signature = crypto.sign(seed, message);
   const count = 2000;
-  const { seconds } = await measured(async () => {
-    for (let i = 0; i < count; i++) native.verify(key, message, signature);
-  });
-  return seconds / count;
+  const from = process.cpuUsage();
+  for (let i = 0; i < count; i++) crypto.verify(key, message, signature);
+  return microseconds(process.cpuUsage(from)) / count;
 }
 
-/** Pages as they come, the same two receipts again and again: the writer reads, hashes and forgets them. */
-function endless(story: Story, size: number): LedgerEvidence {
-  const evidence = story.evidence();
-  const [first, second] = evidence.read(1, 2) as {
-    signed: Uint8Array;
-    row: Uint8Array;
-    seq: number;
-  }[];
+async function part(name: Part, folder: string, count: number): Promise<Cost> {
+  const [all, judging, wall] = [process.cpuUsage(), process.threadCpuUsage(), performance.now()];
+  await PARTS[name](folder, count);
   return {
-    ...evidence,
-    head: { size, intentsOpened: size },
-    checkpoints: [],
-    heartbeats: [],
-    read: (from, limit) =>
-      Array.from({ length: Math.min(limit, size - from + 1) }, (_, i) => {
-        const row = from + i === 1 ? first : second;
-        return { signed: row?.signed as Uint8Array, row: row?.row as Uint8Array, seq: from + i };
-      }),
-    openIntents: [],
+    all: microseconds(process.cpuUsage(all)) / count,
+    judging: microseconds(process.threadCpuUsage(judging)) / count,
+    wall: ((performance.now() - wall) * 1000) / count,
+    resident: process.resourceUsage().maxRSS / 1024,
+    check: checkUs(native),
   };
 }
 
-const small = await ledgerOf(byPython);
-const story = await ledgerOf(receipts);
-const evidence = story.evidence();
-const one = await signatureCheck();
-console.log(`${receipts} receipts; one signature check takes ${(one * 1e6).toFixed(1)} µs`);
-
-const written = await measured(() => collect(exportPack(native, story.tenantId, [evidence])));
-console.log(`write:            ${rate(receipts, written.seconds)}; ${mib(written.value.length)}`);
-
-for (const [name, crypto, count] of [
-  ["verify, node", native, receipts],
-  ["verify, portable", noble, Math.min(receipts, 1000)],
-] as const) {
-  const of = count === receipts ? story : await ledgerOf(count);
-  const pack = count === receipts ? written.value : await of.pack();
-  const { seconds, value } = await measured(() =>
-    verify(crypto, once(pack), { trust: of.trust, nowUs: of.nowUs }),
-  );
-  if (value.verdict !== "ANCHORED") throw new Error(`${name}: ${value.findings[0]}`);
-  const times = (seconds / count / one).toFixed(2);
-  console.log(`${`${name}:`.padEnd(18)}${rate(count, seconds)}; ${times} × one check`);
-}
-
-const folder = mkdtempSync(join(tmpdir(), "dragons-bench-"));
-try {
-  writeFileSync(join(folder, "pack"), await small.pack());
-  const trust = { format: "dragons trust 0", tenant: "acme", rootKey: toHex(small.root.publicKey) };
-  writeFileSync(join(folder, "trust"), JSON.stringify(trust));
-  const began = performance.now();
-  const args = ["-m", "dragons_verify", join(folder, "pack"), "--trust", join(folder, "trust")];
-  const cwd = join(import.meta.dirname, "../verifiers/python");
-  const { status, error } = spawnSync("python3", args, { cwd });
-  const seconds = (performance.now() - began) / 1000;
-  console.log(
-    `verify, python:   ${error ? "there is no python3" : `${rate(byPython, seconds)} of the clock, exit ${status}`}`,
-  );
-} finally {
-  rmSync(folder, { recursive: true });
-}
-
-for (const size of [streamed / 10, streamed]) {
-  let [bytes, peak] = [0, 0];
-  const { seconds } = await measured(async () => {
-    for await (const chunk of exportPack(native, story.tenantId, [endless(small, size)], {
-      range: { from: 1, to: size - 1 },
-    })) {
-      bytes += chunk.length;
-      if (bytes % 64 === 0) peak = Math.max(peak, process.memoryUsage.rss());
-    }
+/** The part in a process of its own, started as those who do it for a living are. */
+function apart(name: Part, folder: string, count: number): Cost {
+  const { flags, env } = name === "write" ? SMALL : startedFrugal(AUDIT);
+  const args = [...flags, import.meta.filename, "part", name, folder, String(count)];
+  const { status, stdout } = spawnSync(process.execPath, args, {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "inherit"],
   });
+  if (status !== 0) throw new Error(`${name}: exit ${status}`);
+  return JSON.parse(stdout.toString()) as Cost;
+}
+
+function tell(what: string, { all, judging, wall, check, resident }: Cost): void {
+  const rate = (us: number): string => `${Math.round(1e6 / us).toLocaleString("en")}/s`;
   console.log(
-    `write ${size}: ${rate(size, seconds)}; ${mib(bytes)}, resident at most ${mib(peak)}`,
+    `${`${what}:`.padEnd(18)}${all.toFixed(1)} µs (${rate(all)} a core), ${(all / check).toFixed(2)} of one check (${check.toFixed(1)} µs); ` +
+      `judging alone ${judging.toFixed(1)} µs (${rate(judging)}); ${rate(wall)} of the clock; resident ${Math.round(resident)} MiB`,
   );
 }
+
+function main(receipts: number, few: number): void {
+  const folder = mkdtempSync(join(tmpdir(), "dragons-bench-"));
+  const [large, small] = [join(folder, "large"), join(folder, "small")];
+  try {
+    for (const [where, count] of [
+      [large, receipts],
+      [small, few],
+    ] as const) {
+      mkdirSync(where);
+      apart("ledger", where, count);
+    }
+    console.log(`${receipts.toLocaleString("en")} receipts; by the portable ways ${few}`);
+    tell("write", apart("write", large, receipts));
+    tell("verify, node", apart("node", large, receipts));
+    apart("write", small, few);
+    tell("verify, portable", apart("portable", small, few));
+    python(small, few);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function python(folder: string, count: number): void {
+  const args = ["-m", "dragons_verify", packOf(folder), "--trust", join(folder, "trust")];
+  const cwd = join(import.meta.dirname, "../verifiers/python");
+  const began = performance.now();
+  const { status, error } = spawnSync("python3", args, { cwd });
+  const us = ((performance.now() - began) * 1000) / count;
+  if (error) console.log("verify, python:   there is no python3");
+  else if (status !== 0) throw new Error(`python: exit ${status}`);
+  else console.log(`verify, python:   ${us.toFixed(0)} µs of the clock, ${Math.round(1e6 / us)}/s`);
+}
+
+const [first = "100000", ...rest] = process.argv.slice(2);
+if (first === "part") {
+  const [name, folder, count] = rest as [Part, string, string];
+  console.log(JSON.stringify(await part(name, folder, Number(count))));
+} else main(Number(first), Number(rest[0] ?? 1000));

@@ -76,6 +76,11 @@ export interface Codec<T> {
   encode(value: T): Uint8Array;
   /** @throws CodecError when the bytes are not the one encoding of a value. */
   decode(bytes: Uint8Array): T;
+  /**
+   * As `decode`, but what is bytes in the value are views of `bytes`: for what is looked at and let go. What is
+   * kept would keep all of `bytes`, and whatever else lies in the same memory.
+   */
+  view(bytes: Uint8Array): T;
 }
 export type Infer<C> = C extends Codec<infer T> ? T : never;
 
@@ -194,9 +199,11 @@ class Reader {
   readonly bytes: Uint8Array;
   end: number;
   at = 0;
-  constructor(bytes: Uint8Array) {
+  readonly #copies: boolean;
+  constructor(bytes: Uint8Array, copies: boolean) {
     this.bytes = bytes;
     this.end = bytes.length;
+    this.#copies = copies;
   }
 
   varint(): number {
@@ -231,12 +238,12 @@ class Reader {
     return this.at + length;
   }
 
-  /** A copy: what was decoded must not change when the buffer that carried it does. */
+  /** A copy, unless views are wanted: what was decoded must not change when the buffer that carried it does. */
   block(): Uint8Array {
     const end = this.blockEnd();
-    const copy = this.bytes.slice(this.at, end);
+    const from = this.at;
     this.at = end;
-    return copy;
+    return this.#copies ? this.bytes.slice(from, end) : this.bytes.subarray(from, end);
   }
 
   text(): string {
@@ -477,6 +484,19 @@ export function message<F extends Fields>(name: string, fields: F): MessageCodec
     return value;
   }
 
+  function open(input: Uint8Array, copies: boolean): T {
+    // A Buffer's slice is a view, ours must be copies; so look at its bytes as plain ones.
+    const plain =
+      input.constructor === Uint8Array
+        ? input
+        : new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
+    try {
+      return read(new Reader(plain, copies)) as T;
+    } catch (error) {
+      throw asCodecError(name, error);
+    }
+  }
+
   return {
     name,
     empty: () => empty() as T,
@@ -499,18 +519,8 @@ export function message<F extends Fields>(name: string, fields: F): MessageCodec
       }
       return writer.finish();
     },
-    decode(input) {
-      // A Buffer's slice is a view, ours must be copies; so look at its bytes as plain ones.
-      const plain =
-        input.constructor === Uint8Array
-          ? input
-          : new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
-      try {
-        return read(new Reader(plain)) as T;
-      } catch (error) {
-        throw asCodecError(name, error);
-      }
-    },
+    decode: (input) => open(input, true),
+    view: (input) => open(input, false),
   };
 }
 

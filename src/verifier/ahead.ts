@@ -5,7 +5,7 @@ import { GenesisBody } from "../domain/genesis.ts";
 import { pae, type Signature, SignedBytes } from "../domain/signed.ts";
 import { type Frame, ReceiptFrame } from "./pack.ts";
 
-/** A receipt taken apart, before anything in it is believed. */
+/** A receipt taken apart, before anything in it is believed: views of its frame. */
 export interface Parts {
   readonly signed: SignedBytes;
   /** PayloadRow; empty: none is kept. */
@@ -38,7 +38,7 @@ export async function* lookAhead(
       const due: Promise<Begun[]> | null = held;
       held =
         next.status === "fulfilled" && !next.value.done
-          ? Promise.all(next.value.value.map((frame) => beginning.begin(frame)))
+          ? beginning.beginAll(next.value.value)
           : null;
       if (due !== null) yield await due;
       if (next.status === "rejected") throw next.reason;
@@ -52,6 +52,9 @@ export async function* lookAhead(
 const settled = async <T>(promise: Promise<T>): Promise<PromiseSettledResult<T>> =>
   (await Promise.allSettled([promise]))[0];
 
+/** Fewer signatures are checked before another thread has woken for them. */
+const besideMin = 16;
+
 class Beginning {
   readonly #crypto: Crypto;
   /** Of the section being read, by its own word: no other key is asked about before it is known to count. */
@@ -61,11 +64,17 @@ class Beginning {
     this.#crypto = crypto;
   }
 
-  async begin(frame: Frame): Promise<Begun> {
+  beginAll(batch: readonly Frame[]): Promise<Begun[]> {
+    const receipts = batch.filter((frame) => frame.kind === "RECEIPT").length;
+    return Promise.all(batch.map((frame) => this.#begin(frame, receipts >= besideMin)));
+  }
+
+  async #begin(frame: Frame, beside: boolean): Promise<Begun> {
     if (frame.kind === "GENESIS") this.#ledgerKey = ledgerKeyOf(frame.body);
     if (frame.kind !== "RECEIPT") return { frame, parts: null };
-    const parts = partsOf(() => ReceiptFrame.decode(frame.body));
+    const parts = partsOf(() => ReceiptFrame.view(frame.body));
     if (parts instanceof CodecError) return { frame, parts };
+    if (!beside) return { frame, parts };
     // What cannot be told ahead is asked again when it is due, and fails there.
     const verifies = await this.#ask(parts).catch(() => null);
     return { frame, parts: { ...parts, verifies } };
@@ -87,7 +96,7 @@ export function partsOf(
 ): Parts | CodecError {
   try {
     const { signed, row } = decode();
-    return { signed: SignedBytes.decode(signed), row, verifies: null };
+    return { signed: SignedBytes.view(signed), row, verifies: null };
   } catch (error) {
     if (error instanceof CodecError) return error;
     throw error;

@@ -297,7 +297,7 @@ export function each<T>(
 /** A value, or the codec's own code as the break of `check`. */
 export function decodeStrictly<T>(
   check: CheckName,
-  codec: Codec<T>,
+  codec: Pick<Codec<T>, "decode">,
   bytes: Uint8Array,
   index = 0,
 ): T | Break {

@@ -181,7 +181,7 @@ class Intake {
 }
 
 /** Frames, and bytes of them, that are read before any is looked at: much for a batch, little for a memory. */
-const framesAtOnce = 128;
+const framesAtOnce = 64;
 const bytesAtOnce = 256 * 1024;
 
 /**

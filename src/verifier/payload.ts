@@ -22,6 +22,7 @@ export interface Disclosed {
   readonly claimCommitment: Uint8Array | null;
   /** Bit f−1: field f is open. */
   readonly openMask: number;
+  /** Views of the row. */
   readonly data: Readonly<Record<PayloadField, Uint8Array | null>>;
 }
 
@@ -49,7 +50,7 @@ export function openPayload(
 ): Disclosed | Break {
   const at = header.seq;
   if (rowBytes.length === 0) return { claimCommitment: null, openMask: 0, data: nothingShown() };
-  const row = decodeStrictly("PAYLOAD", PayloadRow, rowBytes, at);
+  const row = decodeStrictly("PAYLOAD", { decode: (b) => PayloadRow.view(b) }, rowBytes, at);
   if (isBroken(row)) return row;
   if (
     row.commitments.length !== PAYLOAD_FIELDS.length ||
@@ -98,7 +99,8 @@ export function openPayload(
     data[name] = opened;
     openMask |= 1 << (field - 1);
   }
-  return { claimCommitment: row.commitments[4] as Uint8Array, openMask, data };
+  // It outlives the frame, where its intent closes before others do.
+  return { claimCommitment: (row.commitments[4] as Uint8Array).slice(), openMask, data };
 }
 
 /** Reads what is open. An action that completed must say what for, what, how and with what outcome. */

@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { readFile, stat, writeFile } from "node:fs/promises";
 import { native } from "../../native/crypto.ts";
+import { keepFrugal } from "../../native/frugal.ts";
 import { PackError } from "../../verifier/pack.ts";
 import type { Report } from "../../verifier/report.ts";
 import { locateReceiptByte, tamper } from "../../verifier/tamper.ts";
@@ -20,6 +21,27 @@ export interface Told {
   readonly whatIf?: Supposed;
 }
 
+/** How a verifier of large packs is started: receipts leave much that dies young, and checks on other threads what each of their arenas keeps. */
+export const AUDIT = {
+  youngMb: 8,
+  malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536" },
+};
+
+/** Bytes of a pack that takes many times as long to verify as a process to begin anew. */
+const largePackBytes = 64 * 2 ** 20;
+
+/** A large pack is verified by a process that keeps its memory small: this one may begin anew in place. */
+export async function keepSmallFor(path: string): Promise<void> {
+  if ((await sizeOf(path)) > largePackBytes) keepFrugal(AUDIT);
+}
+
+async function sizeOf(path: string): Promise<number> {
+  const { size } = await stat(path).catch((error: Error) => {
+    throw unreadable(error);
+  });
+  return size;
+}
+
 /**
  * Verifies a pack in one pass over its file.
  * @throws Failure, usage, when the file cannot be read.
@@ -30,9 +52,7 @@ export async function verifyPack(
   nowUs: number,
   told: Told = {},
 ): Promise<Report> {
-  const { size } = await stat(path).catch((error: Error) => {
-    throw unreadable(error);
-  });
+  const size = await sizeOf(path);
   const { onProgress = () => {}, onReceipt = () => {} } = told;
   return verify(native, chunks(path, size, onProgress), {
     trust,

@@ -23,7 +23,7 @@ export function register(program: Command): void {
     .action(
       run<{ timeline?: string; whatIf?: string }>(async (context, options, [pack = ""]) => {
         const { readTrust } = await import("../actions/trust.ts");
-        const { verifyPack } = await import("../actions/verify.ts");
+        const { keepSmallFor, verifyPack } = await import("../actions/verify.ts");
         const { exitCodeOf } = await import("../../verifier/report.ts");
         const { systemClock } = await import("../../native/clock.ts");
         const file = context.optional("trust");
@@ -31,6 +31,7 @@ export function register(program: Command): void {
         const { judgeFork } = await import("../actions/fork.ts");
         const fork = await judgeFork(pack, trust);
         if (fork !== null) return printFork(fork, context.format);
+        await keepSmallFor(pack);
         const meter = progress();
         const lines = timeline(options.timeline);
         const report = await verifyPack(pack, trust, systemClock.nowUs(), {
