@@ -1,13 +1,15 @@
 import { spawn, spawnSync } from "node:child_process";
-import { copyFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { buffer, text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { systemClock } from "../../src/native/clock.ts";
-import { createCa, issueServer } from "../../src/native/pki.ts";
+import { createCa, type Issued, issueServer } from "../../src/native/pki.ts";
 import { Terminal } from "../cli/terminal.ts";
 import { CASES, SERVICE } from "../interop/cases.ts";
+import { gitBackend, npmRegistry, pipIndex, type Served, serve } from "../interop/http/programs.ts";
 import { type HttpPeers, startPeers } from "../interop/http/server.ts";
 import { openService, type Service } from "../interop/service.ts";
 import { lacks } from "../skips.ts";
@@ -30,6 +32,7 @@ const CALLS = CASES.map(([one]) => one).filter(
 let terminal: Terminal;
 let control: RunningControl;
 let peers: HttpPeers;
+let programs: Served;
 let service: Service;
 let words: string[];
 
@@ -51,14 +54,26 @@ beforeAll(async () => {
     { clock: systemClock },
   );
   await terminal.dragons("tenant", "create", "acme", "--ready", "ready.json", "--operator", "al");
+  programs = await openPrograms(leaf);
   const { http, https, http2 } = peers;
   const bases = [
     `http://127.0.0.1:${http}`,
     `https://127.0.0.1:${https}`,
     `https://127.0.0.1:${http2}`,
+    `http://127.0.0.1:${programs.http}`,
+    `https://127.0.0.1:${programs.https}`,
   ];
   const methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"];
-  const rules = bases.flatMap((base) => methods.map((m) => `    - http: ${m} ${base}/*`));
+  const rules = [
+    ...bases.flatMap((base) => methods.map((m) => `    - http: ${m} ${base}/*`)),
+    ...bases
+      .slice(3)
+      .flatMap((base) => [
+        ...[2, 3, 4, 5].map((deep) => `    - http: GET ${base}${"/*".repeat(deep)}`),
+        `    - http: GET ${base}/npm/*%2F*`,
+        `    - http: POST ${base}/served.git/git-upload-pack`,
+      ]),
+  ];
   const place = `127.0.0.1:${service.port}`;
   const manifest = [
     ...["name: clients", "version: v1", "code: [clients.sh]", "runtime: sh", "capabilities:"],
@@ -85,8 +100,44 @@ afterAll(async () => {
   await control.close();
   await terminal.close();
   peers.close();
+  programs.close();
   service.close();
 });
+
+/** One server for git, npm and pip, each under a path of its own. */
+async function openPrograms(leaf: Issued): Promise<Served> {
+  const folder = mkdtempSync(join(tmpdir(), "dragons-programs-"));
+  const sh = `
+    mkdir package work plain plain-1.0.dist-info && echo '{"name":"package","version":"1.0.0"}' >package/package.json
+    tar czf package.tgz package
+    if command -v git >/dev/null; then
+      head -c 200000 /dev/urandom >work/file && git init -q -b main work && git -C work add file
+      git -C work -c user.name=a -c user.email=a@example.com commit -q -m file
+      git clone -q --bare work served.git
+    fi
+    echo 'x = 1' >plain/__init__.py && : >plain-1.0.dist-info/RECORD
+    printf 'Metadata-Version: 2.1\\nName: plain\\nVersion: 1.0\\n' >plain-1.0.dist-info/METADATA
+    printf 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n' >plain-1.0.dist-info/WHEEL
+    /usr/bin/python3 -m zipfile -c plain.whl plain plain-1.0.dist-info`;
+  const { status, stderr } = spawnSync("sh", ["-ec", sh], { cwd: folder, encoding: "utf8" });
+  expect([status, stderr]).toEqual([0, ""]);
+  const git = gitBackend(folder);
+  const npm = npmRegistry(readFileSync(join(folder, "package.tgz")));
+  const pip = pipIndex(readFileSync(join(folder, "plain.whl")));
+  const served = await serve(leaf, () => (request, response, base) => {
+    const [, first] = (request.url ?? "").split("/");
+    const handle = first === "npm" ? npm : first === "pip" ? pip : git;
+    if (handle !== git) request.url = request.url?.slice(1 + (first as string).length);
+    handle(request, response, handle === git ? base : `${base}/${first}`);
+  });
+  return {
+    ...served,
+    close() {
+      served.close();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
 
 /** What a program prints, section by section. */
 async function printed(command: string, args: string[], env: Record<string, string>) {
@@ -118,15 +169,24 @@ test.skipIf(lacks("cage"))(
   "every client sees in a cage what it sees outside of it, to the byte",
   async () => {
     const trust = terminal.path("upstreams.pem");
-    const trusting = { SSL_CERT_FILE: trust, CURL_CA_BUNDLE: trust, NODE_EXTRA_CA_CERTS: trust };
-    const outside = await printed("sh", words, trusting);
+    const trusting = {
+      SSL_CERT_FILE: trust,
+      CURL_CA_BUNDLE: trust,
+      NODE_EXTRA_CA_CERTS: trust,
+      GIT_SSL_CAINFO: trust,
+      PIP_CERT: trust,
+      npm_config_cafile: trust,
+    };
     // The sidecar believes what its own system believes.
     const sealed = ["run", "--yes", "--", "sh", ...words];
-    const inside = await printed(process.execPath, [LAUNCHER, ...sealed], { SSL_CERT_FILE: trust });
+    const [outside, inside] = await Promise.all([
+      printed("sh", words, trusting),
+      printed(process.execPath, [LAUNCHER, ...sealed], { SSL_CERT_FILE: trust }),
+    ]);
     expect([...inside.keys()]).toEqual([...outside.keys()]);
-    expect(outside.size).toBeGreaterThanOrEqual(6);
+    expect(outside.size).toBeGreaterThanOrEqual(8);
     for (const [name, seen] of outside) {
-      expect(seen.length, name).toBeGreaterThan(200);
+      expect(seen.length, name).toBeGreaterThan(60);
       expect(inside.get(name), name).toBe(seen);
     }
     const list = await terminal.dragons("receipt", "list", "--limit", "1000", "-o", "json");
