@@ -14,6 +14,7 @@ import type { AnswerBody, HttpExchange } from "../upstream/http-exchange.ts";
 import { Http1Connection } from "../upstream/http1-connection.ts";
 import { EventMeter } from "./event-stream.ts";
 import type { Denial, Ending } from "./exchange.ts";
+import { GenAiReader } from "./gen-ai.ts";
 import { HeldBody } from "./held-body.ts";
 import type { HttpClientSide } from "./http-client.ts";
 import { fieldNames, repeatedName, responseFraming, trailing } from "./http-fields.ts";
@@ -49,6 +50,7 @@ export class HttpCall extends CarriedAction {
   #up: HttpExchange | null = null;
   #webSocket: WebSocketRelay | null = null;
   #events: EventMeter | null = null;
+  #genAi: GenAiReader | null = null;
   #askedAll = false;
   /** The client has had its 100 from us. */
   #toldToGoOn = false;
@@ -211,6 +213,7 @@ export class HttpCall extends CarriedAction {
     if (/^text\/event-stream\b/i.test(only(head.fields, "content-type") ?? "")) {
       this.#events = new EventMeter();
     }
+    this.#genAi = GenAiReader.of(method, this.#request.claim.path, head.fields);
     this.#client.respond(head, framing);
     const body = up.body(framing);
     if (!(await this.#passAnswer(body))) return;
@@ -218,13 +221,10 @@ export class HttpCall extends CarriedAction {
     this.#client.end(body.trailers);
     // The head may have said that the connection ends with it, or something was left unread.
     const kept = this.#askedAll && framing.kind !== "close" && up.keeps(head);
-    const failed = head.status >= 400;
-    this.end(
-      failed ? "FAILED" : "COMPLETED",
-      failed ? "UPSTREAM_FAILED" : "UNSPECIFIED",
-      `http ${head.status}`,
-      kept,
-    );
+    const told = this.#genAi?.told() ?? "";
+    const status = told === "" ? `http ${head.status}` : `http ${head.status}; ${told}`;
+    if (head.status >= 400) this.end("FAILED", "UPSTREAM_FAILED", status, kept);
+    else this.end("COMPLETED", "UNSPECIFIED", status, kept);
   }
 
   /** The answer's body, on its way down. @returns whether it was whole. */
@@ -248,6 +248,7 @@ export class HttpCall extends CarriedAction {
       const taken = this.#events?.push(piece, this.cutting !== null) ?? piece.length;
       const passing = piece.subarray(0, taken);
       this.#answered.push(passing);
+      this.#genAi?.push(passing);
       bytesPassed(taken);
       const wait = this.#client.write(passing);
       if (this.cutting !== null && this.#events?.atBoundary !== false) {

@@ -132,6 +132,8 @@ export const mcpAsksMax = 64;
 export const mcpResumesMax = 64;
 /** Microseconds that such a call waits while nobody listens: SDKs come back within seconds, or as their server says. */
 export const mcpResumeUs = 5 * MINUTE_US;
+/** Bytes of a language model's answer, or of one event of it, that is read for its model and tokens; longer ones are not. */
+export const genAiBytesMax = 1 * MIB;
 /** Tasks and questions of MCP servers whose first receipt is remembered, 200 bytes each: what goes on after so many newer ones is refused. */
 export const mcpTrailsMax = 8192;
 /** Bytes of one header list: what grpc-go and nghttp2 accept by default is 8–16 KiB. */

@@ -62,6 +62,34 @@ describe("a request through the forward proxy", () => {
     ]);
   });
 
+  test.each<[string, string, string]>([
+    [
+      "as JSON",
+      "application/json",
+      '{"model":"m-1","content":[{"text":"a secret"}],"usage":{"input_tokens":12,"output_tokens":3}}',
+    ],
+    [
+      "as events",
+      "text/event-stream",
+      'data: {"message":{"model":"m-1","usage":{"input_tokens":12}}}\n\ndata: {"delta":"a secret"}\n\ndata: {"usage":{"output_tokens":3}}\n\n',
+    ],
+  ])(
+    "to a language model tells, %s, which it was and what it counted, and no word",
+    async (_, type, body) => {
+      const head = `HTTP/1.1 200 OK\r\nContent-Type: ${type}\r\nContent-Length: ${body.length}\r\n\r\n`;
+      answer = onHead((socket) => socket.write(`${head}${body}`));
+      wire.say(get("/ok/v1/messages", "Content-Length: 0\r\n").replace("GET", "POST"));
+      expect(await wire.hears({ test: (t) => t.endsWith(body) })).toContain("a secret");
+      await rig.ledger.receipts(1);
+      expect(passed()[0]?.told.status).toBe(
+        "http 200; gen_ai model=m-1 input_tokens=12 output_tokens=3",
+      );
+      expect(Buffer.from(rig.ledger.closed[0]?.outcome as Uint8Array).toString()).not.toContain(
+        "secret",
+      );
+    },
+  );
+
   test("goes nowhere without a scope, and says what would allow it", async () => {
     wire.say(get("/secret"));
     const text = await wire.hears(/}$/);
