@@ -44,6 +44,9 @@ export async function coveringRange(
     }
     await new Promise((resolve) => setImmediate(resolve));
   }
-  if (to === 0) throw none("lease_id, since_us, until_us: no receipt is of that");
+  if (to === 0)
+    throw none(
+      "lease_id, since_us, until_us: no receipt was opened in that time, or under that lease",
+    );
   return { from, to };
 }

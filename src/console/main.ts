@@ -125,10 +125,11 @@ function chooser(
 ): HTMLElement {
   const options = told.map(({ course }, i) => {
     const of = ledgers.find((l) => l.ledger === course.ledger);
+    const short = course.ledger.slice(0, 16);
     const name =
       of === undefined
-        ? course.ledger.slice(0, 16)
-        : `${of.manifest}, ${of.instanceId}, ${of.verdict}`;
+        ? short
+        : `${of.role === "CONTROL" ? `the control plane's own, ${short}` : `${of.manifest}, ${of.instanceId}`}, ${of.verdict}`;
     return el("option", { value: i }, said(name, 200).textContent ?? "");
   });
   const select = el("select", { id: "ledger-choice" }, ...options);

@@ -39,6 +39,12 @@ export interface Added {
   readonly transitions: readonly Uint8Array[];
 }
 
+/**
+ * Which records are open. THEIRS: those of the ledgers beside, and of what their authority rests on. ALL: but for
+ * changes of state that rest on what is later than the pack.
+ */
+export type OpenRecords = "THEIRS" | "ALL";
+
 interface Follower extends Surveyed {
   readonly id: string;
   readonly heartbeats: Uint8Array[];
@@ -54,19 +60,21 @@ const OUTCOME = PAYLOAD_FIELDS.indexOf("outcome") + 1;
 
 /**
  * Writes the section of the control plane's ledger beside sections of others, a record at a time, and gathers
- * what it has for those: changes of state, and the heartbeats that they rest on. Open are records of
- * these ledgers and of what their authority rests on; of all others the headers and commitments are shown.
+ * what it has for those: changes of state, and the heartbeats that they rest on. Of records that are not
+ * open, headers and commitments are shown.
  * Memory is 32 bytes a record, and what is gathered.
  */
 export class ControlSection {
   readonly #crypto: Crypto;
   readonly #head: ControlHead;
+  readonly #open: OpenRecords;
   readonly #followers: ReadonlyMap<string, Follower>;
   readonly #leaves = new LeafFrames();
   #records = 0;
 
-  constructor(crypto: Crypto, head: ControlHead, beside: readonly Surveyed[]) {
+  constructor(crypto: Crypto, head: ControlHead, beside: readonly Surveyed[], open: OpenRecords) {
     this.#crypto = crypto;
+    this.#open = open;
     this.#head = head;
     this.#followers = new Map(
       beside.map((s) => {
@@ -97,10 +105,11 @@ export class ControlSection {
     const data = (field: number) =>
       openings.find((o) => o.field === field)?.data ?? new Uint8Array(0);
     const { what } = RecordBody.decode(data(ACTION));
+    const theirs = this.#isTheirs(what, data(OUTCOME));
+    const shown = theirs || (this.#open === "ALL" && what !== "transition");
     const open = ReceiptFrame.encode({ signed, row });
     // A manifest may be as large as a frame: then it is shown where it is cited alone.
-    if (this.#isOurs(what, data(OUTCOME)) && open.length <= packFrameBytesMax)
-      return frame("RECEIPT", open);
+    if (shown && open.length <= packFrameBytesMax) return frame("RECEIPT", open);
     const closed = PayloadRow.encode({ commitments, openings: [] });
     return frame("RECEIPT", ReceiptFrame.encode({ signed, row: closed }));
   }
@@ -132,7 +141,7 @@ export class ControlSection {
   }
 
   /** Whether a record is of the sections beside; gathers it where it is for them. */
-  #isOurs(what: RecordBody["what"], artifact: Uint8Array): boolean {
+  #isTheirs(what: RecordBody["what"], artifact: Uint8Array): boolean {
     const body = () => SignedBytes.decode(artifact).body;
     const cited = (name: SignedName) => toHex(refOf(this.#crypto, name, body()));
     switch (what) {
@@ -154,7 +163,7 @@ export class ControlSection {
       case "equivocation":
         return this.#of(EquivocationBody.decode(artifact)) !== null;
       case "head":
-        return this.#isHeadOfOurs(artifact);
+        return this.#isHeadOfTheirs(artifact);
       case "heartbeat":
         return this.#beat(artifact);
       case "transition":
@@ -172,7 +181,7 @@ export class ControlSection {
     return this.#followers.get(toHex(ledgerId)) ?? null;
   }
 
-  #isHeadOfOurs(artifact: Uint8Array): boolean {
+  #isHeadOfTheirs(artifact: Uint8Array): boolean {
     const note = new TextDecoder().decode(artifact);
     const head = parseCheckpoint(note.slice(0, note.indexOf("\n\n") + 1));
     return !isInvalid(head) && this.#of(head) !== null;
@@ -195,7 +204,8 @@ export class ControlSection {
   #moved(artifact: Uint8Array): boolean {
     const body = TransitionBody.decode(SignedBytes.decode(artifact).body);
     const follower = this.#of(body);
-    if (follower === null) return false;
+    // Of a ledger that is not shown nothing is compared.
+    if (follower === null) return this.#open === "ALL";
     if (follower.beyond.has(toHex(body.basis.beat))) follower.later = true;
     if (follower.later) return false;
     follower.transitions.push(artifact);

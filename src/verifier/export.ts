@@ -56,6 +56,9 @@ export interface LedgerEvidence {
   readonly openIntents: readonly Uint8Array[];
 }
 
+/** A ledger that is taken up when its turn comes: of a whole tenant, one at a time is in memory. */
+export type LaterEvidence = () => Promise<LedgerEvidence>;
+
 /** `signed`: SignedBytes; `row`: PayloadRow, empty where none is kept. */
 type Page = readonly { seq: number; signed: Uint8Array; row: Uint8Array }[];
 
@@ -79,7 +82,7 @@ const gatheredBytes = 64 * 1024;
 export async function* exportPack(
   crypto: Crypto,
   tenantId: string,
-  ledgers: readonly LedgerEvidence[],
+  ledgers: readonly (LedgerEvidence | LaterEvidence)[],
   choice: ExportChoice = {},
 ): AsyncGenerator<Uint8Array> {
   let frames = 0;
@@ -89,7 +92,10 @@ export async function* exportPack(
   };
   yield packStart();
   yield put("HEADER", PackHeader.encode({ tenantId, ledgers: ledgers.length }));
-  for (const evidence of ledgers) yield* section(crypto, evidence, choice, put);
+  for (const ledger of ledgers) {
+    const evidence = typeof ledger === "function" ? await ledger() : ledger;
+    yield* section(crypto, evidence, choice, put);
+  }
   yield put("END", EndFrame.encode({ frames: frames + 1 }));
 }
 

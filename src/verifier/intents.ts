@@ -1,6 +1,7 @@
 import { equal } from "../domain/bytes.ts";
 import { type IntentLink, nextIntentsHead } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
+import { openIntentsMax } from "../domain/limits.ts";
 import { type Break, broken, type CheckCode } from "./checks.ts";
 import type { Flags } from "./flags.ts";
 
@@ -36,6 +37,9 @@ export class Intents {
   #lastId = "";
   #lastOpenedUs = 0;
   #lastLease: Uint8Array = new Uint8Array(0);
+  /** Receipts that came with their payload's row, and without it. */
+  #rows = 0;
+  #bare = 0;
 
   /** `opened` and `head`: where the chain stood before the first receipt that is shown. */
   constructor(crypto: Crypto, flags: Flags, opened: number, head: Uint8Array) {
@@ -57,6 +61,12 @@ export class Intents {
       this.#stated.set(opened, [...list, stated]);
     }
     return true;
+  }
+
+  /** Of each receipt: whether its payload's row came with it. */
+  came(withRow: boolean): void {
+    if (withRow) this.#rows++;
+    else this.#bare++;
   }
 
   /** An intent's link, from the receipt that closes it or from the row of one still open. */
@@ -132,5 +142,21 @@ export class Intents {
   /** The lowest intent that something states or that stands beyond a gap; null: none is missing. */
   missing(): number | null {
     return this.#waiting.size > 0 || this.#stated.size > 0 ? this.#known + 1 : null;
+  }
+
+  /**
+   * Of a ledger that is shown without its payloads' rows: intents that were opened, up to `opened` and to what
+   * is stated, and have no end here. null: rows are shown, so those of open intents are owed; or there are
+   * more than can be open at once.
+   */
+  unclosed(opened: number): number[] | null {
+    if (this.#rows > 0 || this.#bare === 0) return null;
+    let most = opened;
+    for (const k of this.#stated.keys()) most = Math.max(most, k);
+    for (const k of this.#waiting.keys()) most = Math.max(most, k);
+    if (most - this.#known - this.#waiting.size > openIntentsMax) return null;
+    const open: number[] = [];
+    for (let k = this.#known + 1; k <= most; k++) if (!this.#waiting.has(k)) open.push(k);
+    return open;
   }
 }

@@ -174,7 +174,9 @@ export function closeLedger(ledger: WorkLedger): Break | null {
   // A cut tail loses intents too, and the tail is the reason: it is told first.
   const cut = tailProblem(ledger);
   if (cut !== null) return cut;
-  if (missing !== null) {
+  const unclosed = intents.unclosed(line.intentsOpened);
+  for (const intent of unclosed ?? []) line.flags.raise("OPEN_INTENT", intent);
+  if (missing !== null && unclosed === null) {
     return broken(
       "OPEN_INTENTS",
       "E_INTENT_MISSING",

@@ -205,6 +205,7 @@ function revocationProblem(
 
 function intentProblem(walk: Walk, header: ReceiptHeader, disclosed: Disclosed): Break | null {
   const { seq, intentSeq, intentsOpened, intentsHead, receiptId, leaseRef, openedAtUs } = header;
+  walk.intents.came(disclosed.claimCommitment !== null);
   walk.intents.state(intentsOpened, {
     head: intentsHead,
     code: "E_INTENT_CHAIN",

@@ -11,7 +11,7 @@ export function saysWhat(report: Omit<Report, keyof Said>): Said {
       verdictLine(report),
       ...salvaged(report),
       ...report.ledgers.flatMap(ledgerLines),
-      ...report.flags.map(flagLine),
+      ...report.flags.map((flag) => flagLine(flag, report.ledgers.length > 1)),
       ...supposed(report),
     ],
     proves: report.verdict === "BROKEN" ? [] : provenBy(report),
@@ -30,8 +30,11 @@ function verdictLine({ verdict, broken, pinned, ledgers }: Omit<Report, keyof Sa
     const { number, says } = CHECKS[broken.check];
     return `BROKEN(${broken.code}, ${broken.index}) ${where}: ${broken.detail}. Check ${number} says: ${says}.${from}${word}`;
   }
-  const receipts = ledgers.reduce((n, l) => n + l.counts.receipts, 0);
-  return `${verdict}: ${receipts} receipts in ${plural(ledgers.length, "ledger")}, ${MEANS[verdict]}.${word}`;
+  const records = ledgers.reduce((n, l) => n + l.counts.records, 0);
+  const receipts = ledgers.reduce((n, l) => n + l.counts.receipts, 0) - records;
+  const shown =
+    records === 0 ? `${receipts} receipts` : `${receipts} receipts and ${records} records`;
+  return `${verdict}: ${shown} in ${plural(ledgers.length, "ledger")}, ${MEANS[verdict]}.${word}`;
 }
 
 const MEANS = {
@@ -110,7 +113,7 @@ function ledgerLines(ledger: LedgerReport): string[] {
   const head = anchor
     ? `head ${anchor.size} countersigned ${time(anchor.cosignedAtUs)}`
     : "no countersigned head";
-  const shown = `Ledger ${ledger.ledger.slice(0, 16)} (${who}): receipts ${ledger.from} to ${ledger.to}, ${head}.`;
+  const shown = `Ledger ${ledger.ledger.slice(0, 16)} (${who}): ${ledger.role === "CONTROL" ? "records" : "receipts"} ${ledger.from} to ${ledger.to}, ${head}.`;
   if (ledger.role === "CONTROL") return [shown];
   return [
     shown,
@@ -125,10 +128,12 @@ function ledgerLines(ledger: LedgerReport): string[] {
   ];
 }
 
-function flagLine({ flag, count, at, detail }: Flag): string {
+/** `named`: whether to say of which ledger it is. */
+function flagLine({ flag, count, at, detail, ledger }: Flag, named: boolean): string {
   const where =
     at.length > 0 ? `@${places(at)}` : count > 1 || flag === "UNANCHORED_TAIL" ? `:${count}` : "";
-  return `${flag}${where}: ${FLAGS[flag]}${detail === "" ? "" : ` (${detail})`}.`;
+  const of = named && ledger !== "" ? ` of ledger ${ledger.slice(0, 16)}` : "";
+  return `${flag}${where}${of}: ${FLAGS[flag]}${detail === "" ? "" : ` (${detail})`}.`;
 }
 
 function provenBy({ ledgers, pinned }: Omit<Report, keyof Said>): string[] {

@@ -354,6 +354,19 @@ describe("evidence export", () => {
     expect(err).toMatch(/^dragons: --out: ENOENT.*\n$/);
   });
 
+  test("64 where a view of the control plane is asked for what only a sidecar has", async () => {
+    const part = await ask("evidence", "export", "--whole-tenant", "--disclose", "claim");
+    expect([part.code, part.err]).toEqual([
+      64,
+      "dragons: --organism, --whole-tenant: the control plane holds whole ledgers and no payloads; a part, or a payload, is exported from the sidecar\n",
+    ]);
+    const both = await ask("evidence", "export", "--whole-tenant", "--organism", "reconciler");
+    expect([both.code, both.err]).toEqual([
+      64,
+      "dragons: --organism or --whole-tenant: one of them\n",
+    ]);
+  });
+
   test("64 for a field that no receipt has", async () => {
     const { code, err } = await ask("evidence", "export", "--disclose", "goal,secret");
     expect(code).toBe(64);

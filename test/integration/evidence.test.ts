@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Export, exportEvidence } from "../../src/cli/actions/export.ts";
+import { exportHeld } from "../../src/cli/actions/export-held.ts";
 import { quarantine, release } from "../../src/cli/actions/organism.ts";
 import { verifyPack } from "../../src/cli/actions/verify.ts";
 import type { Control } from "../../src/cli/client.ts";
@@ -22,7 +23,7 @@ import { owed } from "../vectors/corpus.ts";
 import { keyOf } from "../verifier/build.ts";
 import { python } from "../verifier/second.ts";
 import { trustJson } from "../verifier/trust-json.ts";
-import { ask } from "./calls.ts";
+import { ask, openChat } from "./calls.ts";
 import { type RunningSidecar, World } from "./rig.ts";
 
 /** From an auditor's chair: what two agents did, and what their control plane recorded of one of them. */
@@ -35,7 +36,7 @@ let files = 0;
 let witness: Server | null = null;
 
 beforeAll(async () => {
-  world = await World.open({ leaseTtlUs: 6_000_000 });
+  world = await World.open({ leaseTtlUs: 4_000_000 });
   sidecar = await world.sidecar(await world.flags("one"));
   // Another's records lie between this one's, and stay closed.
   const other = await world.sidecar(await world.flags("other"));
@@ -200,11 +201,60 @@ test("who witnesses the tenant's ledger has seen the agent's, by its heads that 
   );
 });
 
+async function held(organism: string | null) {
+  const out = join(world.folder, `${++files}.dragons`);
+  const written = await exportHeld(world.operator, { out, organism });
+  const report = await verifyPack(out, world.trust, systemClock.nowUs());
+  packs.set(`held ${organism}`, { out, trust: world.trust, report });
+  return { written, report };
+}
+
+test("what the control plane holds is evidence too: of one organism, of all of a name, and of the tenant", async () => {
+  const chat = await openChat(sidecar.agent);
+  expect(await ask(sidecar.agent, "held")).toMatchObject({ code: 0 });
+  const { size } = await sidecar.admin.evidence.getStatus({});
+  await world.anchored(sidecar);
+  const { instanceId, ledgerId } = sidecar.ready;
+  const one = await held(instanceId);
+  expect(one.report).toMatchObject({ verdict: "ANCHORED", broken: null });
+  const [work, control] = one.report.ledgers;
+  expect(work).toMatchObject({
+    ledger: ledgerId,
+    role: "WORK",
+    history: { agreement: "AGREES", whole: true },
+  });
+  expect(work?.counts.completed).toBeGreaterThan(2);
+  expect(recorded(one.report)?.status).toBe("PASS");
+  // What was done until then is under a head that the control plane recorded since.
+  expect(work?.anchor?.size).toBeGreaterThanOrEqual(Number(size));
+  expect(names(one.report)).toEqual(expect.arrayContaining(["WITHHELD", "SCOPE_UNSHOWN"]));
+  // What is under way is told by its number: only its sidecar has its row.
+  expect(names(one.report)).toContain("OPEN_INTENT");
+  expect(control?.from).toBe(one.written.records?.from);
+  chat.close();
+  await chat.ended;
+
+  const all = await held(null);
+  expect(all.report).toMatchObject({ verdict: "ANCHORED", broken: null });
+  expect(all.report.ledgers.map((l) => l.role)).toEqual(["WORK", "WORK", "CONTROL"]);
+  const own = all.report.ledgers.at(-1);
+  expect(own).toMatchObject({ from: 1, to: all.written.records?.to });
+  // Every record is open; of receipts, no payload is.
+  const withheld = all.report.flags.filter((f) => f.flag === "WITHHELD").map((f) => f.ledger);
+  expect(withheld).not.toContain(own?.ledger);
+  expect(recorded(all.report)?.status).toBe("PASS");
+
+  const named = await held(work?.manifest.split("@")[0] ?? "");
+  expect(named.written).toMatchObject({ ledgers: 2, unheld: [] });
+  await expect(held("nobody")).rejects.toThrow(/--organism: control plane .* has none nobody/);
+});
+
 test.skipIf(lacks("python3"))(
   "the Python verifier says the same of each of these packs",
   async () => {
-    expect(packs.size).toBe(5);
-    for (const { out, trust, report } of packs.values()) {
+    const asked = ["[{},0]", "[{},1]", "held null"].map((name) => packs.get(name));
+    for (const pack of asked) {
+      const { out, trust, report } = pack as { out: string; trust: TrustFile; report: Report };
       const file = `${out}.trust.json`;
       await writeFile(file, JSON.stringify(trustJson(trust)));
       const said = python(["-m", "dragons_verify", out, "--trust", file, "-o", "json"]);
@@ -212,4 +262,5 @@ test.skipIf(lacks("python3"))(
       expect(owed(JSON.parse(said.stdout) as Report)).toEqual(owed(report));
     }
   },
+  120_000,
 );

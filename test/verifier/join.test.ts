@@ -37,6 +37,7 @@ async function joined(pack: Uint8Array, control: ControlStory, fromSeq = 1) {
       lastHash: leaves.at(-1) ?? new Uint8Array(0),
     },
     sections,
+    "THEIRS",
   );
   const frames = control.rows.slice(fromSeq - 1).map((r) => section.take(r.signed, r.row));
   const beside = {

@@ -3,7 +3,11 @@ import { SignedBytes } from "../../domain/signed.ts";
 import { encodeSigned } from "../../domain/signing.ts";
 import type { ExportRecordsResponse, RecordsHead } from "../../gen/dragons/v1/authority_pb.ts";
 import { native } from "../../native/crypto.ts";
-import { type ControlHead, ControlSection } from "../../verifier/control-section.ts";
+import {
+  type ControlHead,
+  ControlSection,
+  type OpenRecords,
+} from "../../verifier/control-section.ts";
 import type { Surveyed } from "../../verifier/survey.ts";
 import type { Control } from "../client.ts";
 import { EXIT, Failure, Unreachable } from "../failure.ts";
@@ -13,6 +17,12 @@ const attemptsMax = 3;
 
 /** From where on: a record, or the one of a ledger's genesis. */
 export type From = { readonly fromSeq: number } | { readonly ledgerId: Uint8Array };
+
+/** What the records are put beside, and which of them are laid open. */
+export interface Beside {
+  readonly sections: readonly Surveyed[];
+  readonly open: OpenRecords;
+}
 
 /** What was spooled of the control plane's ledger. */
 export interface Spooled {
@@ -30,7 +40,7 @@ export interface Spooled {
 export async function spoolRecords(
   control: Control,
   from: From,
-  beside: readonly Surveyed[],
+  beside: Beside,
   path: string,
 ): Promise<Spooled> {
   const file = await open(path, "wx", 0o600);
@@ -38,7 +48,7 @@ export async function spoolRecords(
     let spooled: Spooled | null = null;
     for await (const { head, records } of answers(control, from)) {
       if (spooled === null && head !== undefined) {
-        const section = new ControlSection(native, headOf(head), beside);
+        const section = new ControlSection(native, headOf(head), beside.sections, beside.open);
         spooled = { section, fromSeq: Number(head.fromSeq), size: Number(head.size) };
       }
       const frames = records.map(({ receipt, payload }) => {
@@ -51,6 +61,16 @@ export async function spoolRecords(
     return spooled;
   } finally {
     await file.close();
+  }
+}
+
+/** Each record from there on, with its PayloadRow. See `answers`. */
+export async function* openRecords(
+  control: Control,
+  from: From,
+): AsyncGenerator<{ readonly seq: number; readonly row: Uint8Array }> {
+  for await (const { records } of answers(control, from)) {
+    for (const { seq, payload } of records) yield { seq: Number(seq), row: payload };
   }
 }
 

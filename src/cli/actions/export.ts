@@ -7,7 +7,7 @@ import { type Surveyed, surveyPack } from "../../verifier/survey.ts";
 import { StatusError } from "../../wire/status.ts";
 import type { Control, SidecarClient } from "../client.ts";
 import { EXIT, Failure, Unreachable } from "../failure.ts";
-import { type From, spoolRecords } from "./control-records.ts";
+import { type Beside, type From, spoolRecords } from "./control-records.ts";
 import { type Aside, bytesOf, made, writeStream } from "./pack-file.ts";
 
 export interface Export {
@@ -52,7 +52,13 @@ export async function exportEvidence(
     const alone = (leftOut: string | null) => ({ bytes, records: null, leftOut });
     if (control === null) return { path: pack, result: alone(null) };
     try {
-      return await joined(control, pack, aside);
+      const { sections } = await surveyPack(native, bytesOf(pack));
+      const [shown] = sections;
+      if (shown === undefined) throw new Error("a sidecar exports one ledger");
+      const beside = { sections, open: "THEIRS" } as const;
+      return await joined(control, pack, firstRecord(shown), beside, aside).catch((error) => {
+        throw unknownLedger(error, control, shown);
+      });
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
       return { path: pack, result: alone(error.message) };
@@ -74,24 +80,16 @@ async function* packOf({ evidence }: SidecarClient, asked: Export): AsyncGenerat
   for await (const { chunk } of evidence.export(request)) yield chunk;
 }
 
-/** The pack with the control plane's ledger beside it. */
-async function joined(
+/** The pack with the control plane's ledger beside it, from a record of it on. */
+export async function joined(
   control: Control,
   pack: string,
+  from: From,
+  beside: Beside,
   aside: Aside,
 ): Promise<{ path: string; result: Exported }> {
-  const { sections } = await surveyPack(native, bytesOf(pack));
-  const [shown] = sections;
-  if (shown === undefined) throw new Error("a sidecar exports one ledger");
   const spool = aside("records");
-  const { section, fromSeq, size } = await spoolRecords(
-    control,
-    firstRecord(shown),
-    sections,
-    spool,
-  ).catch((error: unknown) => {
-    throw unknownLedger(error, control, shown);
-  });
+  const { section, fromSeq, size } = await spoolRecords(control, from, beside, spool);
   const path = aside("joined");
   const bytes = await writeStream(
     path,

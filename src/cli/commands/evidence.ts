@@ -2,6 +2,7 @@ import { dirname, resolve } from "node:path";
 import type { Command } from "commander";
 import type { PayloadField } from "../../domain/payload.ts";
 import { leaf, OPERATOR, run } from "../command.ts";
+import type { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { printOne, say } from "../output.ts";
 import { parseCount, parseInstant } from "../units.ts";
@@ -17,6 +18,8 @@ interface Export {
   receipt?: string[];
   withPage?: boolean;
   withoutControl?: boolean;
+  organism?: string;
+  wholeTenant?: boolean;
 }
 
 export function register(program: Command): void {
@@ -37,9 +40,21 @@ export function register(program: Command): void {
       "--without-control",
       "leave out the control plane's own ledger, which is put beside it where a control plane is set",
     )
+    .option(
+      "--organism <name>",
+      "not from a sidecar: what the control plane holds of NAME, INSTANCE or NAME/INSTANCE, which is receipt headers, never payloads",
+    )
+    .option(
+      "--whole-tenant",
+      "the same of every organism, with all that was recorded in the tenant",
+    )
     .option("--with-page", "put the page that an auditor can check it with beside it")
     .action(
       run<Export>(async (context, options) => {
+        if (options.organism !== undefined || options.wholeTenant) {
+          await exportFromControl(context, options);
+          return;
+        }
         const { exportEvidence } = await import("../actions/export.ts");
         const disclose = await fieldsOf(options.disclose);
         const out = resolve(options.out);
@@ -102,6 +117,51 @@ function leftOut(why: string | null): void {
   say(
     `dragons: left out: the control plane's own ledger of the tenant${why === null ? "" : ` (${why})`}: changes of state are not shown, and nothing says that leases were recorded`,
   );
+}
+
+/** A view of what the control plane holds. @throws Failure, usage, for what only a sidecar has. */
+async function exportFromControl(context: Context, options: Export): Promise<void> {
+  const { organism, wholeTenant, out, withPage } = options;
+  if (organism !== undefined && wholeTenant)
+    throw new Failure(EXIT.usage, "--organism or --whole-tenant: one of them");
+  const { from, to, lease, since, until, receipt, disclose, withoutControl } = options;
+  const chosen = { from, to, lease, since, until, receipt, disclose, withoutControl };
+  if (Object.values(chosen).some((x) => x !== undefined))
+    throw new Failure(
+      EXIT.usage,
+      "--organism, --whole-tenant: the control plane holds whole ledgers and no payloads; a part, or a payload, is exported from the sidecar",
+    );
+  const { exportHeld } = await import("../actions/export-held.ts");
+  const file = resolve(out);
+  const written = await exportHeld(await context.control(), {
+    out: file,
+    organism: organism ?? null,
+  });
+  const { bytes, records, ledgers, unheld } = written;
+  if (unheld.length > 0)
+    say(
+      `dragons: left out: ${unheld.length} of whose receipts the control plane holds none, or hashes alone: ${unheld.map((id) => id.slice(0, 16)).join(", ")}`,
+    );
+  const page = withPage ? await beside(file) : null;
+  printOne(context.format, {
+    name: file,
+    cells: {
+      pack: file,
+      bytes: `${bytes}`,
+      ledgers: `${ledgers}`,
+      ...(records && { "control plane": `records ${records.from} to ${records.to}` }),
+      ...(page && { page: page.file }),
+      next: `dragons verify ${file} --trust ${context.optional("trust") ?? "FILE"}`,
+    },
+    data: {
+      file,
+      bytes,
+      records,
+      ledgers,
+      unheld: [...unheld],
+      ...(page && { page: page.file, pageSha256: page.sha256 }),
+    },
+  });
 }
 
 /** The page, and the word that it is not ours to vouch for. */

@@ -72,7 +72,9 @@ function ladder(headline: Headline): HTMLElement {
 
 function facts(report: Report, pack: Named): HTMLElement {
   const { ledgers, tenant, flags } = report;
-  const receipts = ledgers.reduce((n, l) => n + l.counts.receipts, 0);
+  const records = ledgers.reduce((n, l) => n + l.counts.records, 0);
+  const receipts = ledgers.reduce((n, l) => n + l.counts.receipts, 0) - records;
+  const further = records === 0 ? "" : `, and ${plural(records, "record")} of the control plane's`;
   const anchors = ledgers.map((l) => l.anchor).filter((a) => a !== null);
   const anchor = anchors.length === ledgers.length ? anchors[0] : undefined;
   const hidden = ledgers.reduce((us, l) => Math.max(us, l.hiddenAtMostUs), 0);
@@ -80,7 +82,7 @@ function facts(report: Report, pack: Named): HTMLElement {
     "dl",
     { class: "facts" },
     ...fact("Tenant", tenant === "" ? "not told" : said(tenant, 200)),
-    ...fact("Receipts that hold", `${count(receipts)} in ${plural(ledgers.length, "ledger")}`),
+    ...fact("Receipts that hold", `${count(receipts)}${further}`),
     ...fact(
       "Newest countersigned head",
       anchor === undefined

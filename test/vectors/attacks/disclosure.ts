@@ -1,5 +1,7 @@
 import { concat } from "../../../src/domain/bytes.ts";
 import { PayloadRow } from "../../../src/domain/payload.ts";
+import { ReceiptHeader } from "../../../src/domain/receipt.ts";
+import { SignedBytes } from "../../../src/domain/signed.ts";
 import { OpenIntentFrame, ReceiptFrame } from "../../../src/verifier/pack.ts";
 import { SECOND, START_US, type Story } from "../../verifier/build.ts";
 import { nth, type Piece } from "../../verifier/frames.ts";
@@ -230,6 +232,31 @@ open(
   "the row of an open intent is left out",
   "E_INTENT_MISSING@6",
   story(opening, { change: (p) => drop(p, "OPEN_INTENT") }),
+);
+/** Receipts without their rows, as a control plane holds them; all but those of `kept`. */
+const bare = (kept: readonly number[] = []) => ({
+  change: (p: Piece[]) => {
+    drop(p, "OPEN_INTENT");
+    for (const piece of p.filter((x) => x.kind === "RECEIPT")) {
+      const { signed } = ReceiptFrame.decode(piece.body);
+      const { seq } = ReceiptHeader.decode(SignedBytes.decode(signed).body);
+      if (!kept.includes(seq)) piece.body = ReceiptFrame.encode({ signed, row: new Uint8Array(0) });
+    }
+  },
+});
+open(
+  "rows-nowhere",
+  [47, 53],
+  "headers alone, as a control plane holds them: what is open there is told by its number",
+  "ANCHORED OPEN_INTENT:1 SCOPE_UNSHOWN:3 WITHHELD:6",
+  story(opening, bare()),
+);
+open(
+  "rows-but-one",
+  [47, 53],
+  "one row is shown: then the open intent's is owed",
+  "E_INTENT_MISSING@6",
+  story(opening, bare([1])),
 );
 open(
   "row-twice",

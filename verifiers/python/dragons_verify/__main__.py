@@ -52,7 +52,8 @@ def one(args):
         why = f" {broken['code']}{where}: {broken['detail']}" if broken else ""
         print(report["verdict"] + why)
         for flag in report.get("flags", []):
-            print(f"{flag['flag']} {flag['at'] or ''} {flag['detail']}".rstrip())
+            said = (flag["flag"], flag["at"] or flag["count"], flag["ledger"][:16], flag["detail"])
+            print(*(str(x) for x in said if x))
     return exit_code(report)
 
 
