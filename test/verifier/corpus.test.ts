@@ -33,7 +33,7 @@ test("what is committed is what `npm run vectors` writes, to the byte", async ()
       true,
     );
   }
-});
+}, 120_000);
 
 describe("the corpus", () => {
   test("has each attack of the table, more than once in all, and no name twice", () => {
