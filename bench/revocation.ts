@@ -5,8 +5,9 @@
  *
  *     node bench/revocation.ts [--sidecars 50] [--revocations 200] [-o results.json]
  *
- * Every revocation goes to every sidecar of the tenant. Exits with 1 when the p99 is above a second,
- * which is what design and docs promise. Docs: docs/keys.md.
+ * Every revocation goes to every sidecar of the tenant; each of them is quarantined once, before that.
+ * Exits with 1 when a p99 is above a second, which is what design and docs promise. Docs: docs/keys.md,
+ * docs/liveness.md.
  */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +19,9 @@ import { isInvalid } from "../src/domain/invalid.ts";
 import { REVOCATION, type RevocationBody } from "../src/domain/revocation.ts";
 import { refOf, signBody } from "../src/domain/signing.ts";
 import { GrantService } from "../src/gen/dragons/v1/authority_pb.ts";
+import { OrganismService } from "../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../src/native/crypto.ts";
+import { fromWire } from "../src/wire/artifacts.ts";
 import { type Attachment, makeBerth, SimSidecar } from "../test/control/sidecar.ts";
 import {
   type House,
@@ -50,7 +53,8 @@ try {
   const results = await measure();
   console.log(JSON.stringify(results, null, 2));
   if (values.output !== undefined) writeFileSync(values.output, `${JSON.stringify(results)}\n`);
-  if (results.deniedMs.p99 > P99_MAX) process.exitCode = 1;
+  const slowest = Math.max(results.deniedMs.p99, results.quarantinedMs.p99);
+  if (slowest > P99_MAX) process.exitCode = 1;
 } finally {
   await world.end();
   rmSync(folder, { recursive: true, force: true });
@@ -61,6 +65,7 @@ async function measure() {
   const berth = await makeBerth(world, house, { instancesMax: sidecars });
   const attached: Attached[] = [];
   for (let i = 0; i < sidecars; i++) attached.push(await attach(world, house, berth, i));
+  const quarantinedMs = percentiles(await quarantines(house, attached));
   const answered: number[] = [];
   const denied: number[] = [];
   let previous: Uint8Array = new Uint8Array(0);
@@ -88,8 +93,29 @@ async function measure() {
     deliveries: denied.length,
     answeredMs: percentiles(answered),
     deniedMs: percentiles(denied),
+    quarantinedMs,
     promisedP99Ms: P99_MAX,
   };
+}
+
+/** Milliseconds from an operator's quarantine to the verified word of it, one organism at a time. */
+async function quarantines(house: House, attached: readonly Attached[]): Promise<number[]> {
+  const organisms = world.client(OrganismService);
+  const took: number[] = [];
+  for (const { tether, authority } of attached) {
+    const operator = await house.as("OPERATOR");
+    const request = { instanceId: tether.sidecar.instanceId, reason: "bench" };
+    const from = performance.now();
+    const answer = organisms.quarantine({ ...request, requestId: requestId() }, operator);
+    const signed = fromWire(await tether.next("directive"), "directive");
+    const word = isInvalid(signed)
+      ? signed
+      : authority.verifyDirective(signed, tether.epoch, world.clock.nowUs());
+    took.push(performance.now() - from);
+    if (isInvalid(word)) throw new Error(word.detail);
+    await answer;
+  }
+  return took;
 }
 
 interface Attached {

@@ -1,6 +1,7 @@
 import type { Allowed, Authority, Refused } from "../../src/domain/authorize.ts";
 import type { Claim } from "../../src/domain/claim.ts";
 import type { LeaseBody } from "../../src/domain/lease.ts";
+import type { Reason } from "../../src/domain/reason.ts";
 import type { Verified } from "../../src/domain/signed.ts";
 import type { Clock, Timer } from "../../src/native/clock.ts";
 
@@ -14,6 +15,9 @@ export type Standing = Pick<
 export type Held = Omit<Authority, "subject">;
 
 export type Decide = (held: Held, claim: Claim, nowUs: number) => Allowed | Refused;
+
+/** What a directive says. */
+const TOLD: readonly Reason[] = ["QUARANTINED", "STOPPED"];
 
 /** How often the end of a lease, or of its observing, is looked for: clocks are set, too. */
 const LOOK_US = 1_000_000;
@@ -35,6 +39,8 @@ export class AuthorityHolder {
     stopped: false,
     revoked: false,
   };
+  /** The directive that quarantined or stopped it last; empty: none, or not known any more. */
+  #toldBy = "";
   #timer: Timer | null = null;
   #listeners: (() => void)[] = [];
 
@@ -103,13 +109,22 @@ export class AuthorityHolder {
     this.#changed();
   }
 
+  /** Takes all authority away, by the word of a directive, `dir_…`: whatever is refused or cut names it. */
+  obey(standing: "quarantined" | "stopped", directiveId: string): void {
+    this.#toldBy = directiveId;
+    this.set({ [standing]: true });
+  }
+
   decide(claim: Claim): Allowed | Refused {
     const held: Held = {
       ...this.#standing,
       lease: this.#lease,
       overdue: this.#clock.monotonicUs() >= this.#deadlineMonotonicUs,
     };
-    return this.#decide(held, claim, this.#clock.nowUs());
+    const decision = this.#decide(held, claim, this.#clock.nowUs());
+    if (decision.allowed || this.#toldBy === "" || !TOLD.includes(decision.reason)) return decision;
+    // Its record names the operator, or the proof, behind it.
+    return { ...decision, detail: `${decision.detail}; by ${this.#toldBy}` };
   }
 
   /** Decides anew about everything in flight: time may have gone on otherwise than timers tell. */

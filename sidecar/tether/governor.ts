@@ -311,14 +311,14 @@ export class Governor {
     let detail = "";
     switch (body.kind) {
       case "QUARANTINE":
-        holder.set({ quarantined: true });
+        holder.obey("quarantined", body.directiveId);
         break;
       case "RELEASE":
         holder.set({ quarantined: false });
         void this.#drift.forgive();
         break;
       case "STOP":
-        holder.set({ stopped: true });
+        holder.obey("stopped", body.directiveId);
         agent()?.signal("SIGTERM");
         break;
       case "RESYNC":

@@ -286,8 +286,9 @@ export class Organisms {
   }
 
   /**
-   * Takes back the lease that it holds, if any, and tells the sidecar. What is about to be recorded
-   * with it counts already: of one lease, and under one epoch, there is one revocation.
+   * Tells the sidecar, and takes back the lease that it holds, if any. In this order: what is cut is cut
+   * by the word that says why. What is about to be recorded with it counts already: of one lease, and
+   * under one epoch, there is one revocation.
    */
   async #takeAuthority(
     organism: Organism,
@@ -295,7 +296,7 @@ export class Organisms {
     reason: string,
     before: readonly Recordable[],
   ): Promise<Recordable[]> {
-    const entries: Recordable[] = [];
+    const entries: Recordable[] = [await this.#directive(organism, kind, reason)];
     const { lease } = this.#ledger(organism.instanceId);
     const isTaken = before.some((e) => e.what === "revocation");
     const holds = !isTaken && lease !== null && lease.revokedEpoch === 0;
@@ -304,7 +305,7 @@ export class Organisms {
       const artifact = await this.#tenant.issueRevocation({ target, reason });
       entries.push({ what: "revocation", artifact });
     }
-    return [...entries, await this.#directive(organism, kind, reason)];
+    return entries;
   }
 
   async #directive(

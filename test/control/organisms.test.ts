@@ -227,12 +227,13 @@ test("an operator's quarantine takes the lease back and tells the sidecar; a rel
   const { request, operator } = await command();
   const held = await organisms().quarantine(request, operator);
   expect(held.organism).toMatchObject({ state: OrganismState.QUARANTINED });
-  await a.next("revocation");
+  // In this order: what is cut is cut by the word that says why.
   expect(DirectiveBody.decode((await a.next("directive")).body)).toMatchObject({
     kind: "QUARANTINE",
     sessionEpoch: 1,
     reason: "looks odd",
   });
+  await a.next("revocation");
   // The same request again is the same answer, and no second transition.
   expect((await organisms().quarantine(request, operator)).organism).toEqual(held.organism);
   expect((await get()).revision).toBe(held.organism?.revision);
@@ -321,8 +322,8 @@ test("a stop takes its authority at once, and is final when it is seen to have e
   await running();
   const { request, operator } = await command({ reason: "done with it" });
   await organisms().stop(request, operator);
-  await a.next("revocation");
   expect(DirectiveBody.decode((await a.next("directive")).body).kind).toBe("STOP");
+  await a.next("revocation");
   await a.beat({ child: "EXITED", childExit: 1 });
   await a.next("directive");
   expect((await path()).at(-1)).toBe("STOPPED OPERATOR UNSPECIFIED");
@@ -387,8 +388,8 @@ test("everything decided stands in the tenant ledger, in the order in which it w
     "heartbeat",
     "transition",
     "transition",
-    "revocation",
     "directive",
+    "revocation",
   ]);
 });
 

@@ -241,11 +241,6 @@ test("drift earns no lease, and quarantines", async () => {
   await a.syncAll();
   await a.earn();
   await a.beat({ manifestHash: random32() });
-  const revocation = await a.next("revocation");
-  expect(RevocationBody.decode(revocation.body)).toMatchObject({
-    kind: "LEASE",
-    target: sidecar.leaseRef,
-  });
   const tenant = world.running.tenants.get(house.tenantId);
   const record = tenant?.ledger(sidecar.ledgerId);
   if (!tenant || !record) throw new Error("no ledger");
@@ -257,6 +252,11 @@ test("drift earns no lease, and quarantines", async () => {
   });
   if (isInvalid(directive)) throw new Error(directive.detail);
   expect(directive.body.kind).toBe("QUARANTINE");
+  const revocation = await a.next("revocation");
+  expect(RevocationBody.decode(revocation.body)).toMatchObject({
+    kind: "LEASE",
+    target: sidecar.leaseRef,
+  });
   expect((await organism()).state).toBe(OrganismState.QUARANTINED);
   await a.beat();
   expect((await a.next("leaseWithheld")).reason).toBe(REASONS.indexOf("QUARANTINED"));

@@ -4,9 +4,13 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { sidecarStatus } from "../../src/cli/actions/evidence.ts";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
 import { quarantine, release, stop } from "../../src/cli/actions/organism.ts";
+import { listEntries } from "../../src/cli/actions/receipt.ts";
 import type { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
 import { equal } from "../../src/domain/bytes.ts";
+import { DirectiveBody } from "../../src/domain/directive.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { SignedBytes } from "../../src/domain/signed.ts";
+import { fileSigner } from "../../src/native/keys.ts";
 import { ask, openChat } from "./calls.ts";
 import { type RunningSidecar, World } from "./rig.ts";
 
@@ -47,11 +51,17 @@ test("a revoked lease is pushed: streams are cut, and no other comes by itself",
 });
 
 test("a quarantine denies everything and cuts streams; a release with a reason gives authority back", async () => {
+  // Nothing is asked of the agent, and it does nothing: its stream is cut where it stands.
   const chat = await openChat(sidecar.agent);
   await quarantine(world.operator, { instanceId, reason: "odd hours" });
-  expect((await chat.ended).code).toBe(7);
-  await sidecar.log.until("directive", { where: (f) => f.kind === "QUARANTINE" });
+  const { code, reason, receipt, details } = await chat.ended;
+  expect({ code, reason }).toEqual({ code: 7, reason: "QUARANTINED" });
   await denied("QUARANTINED");
+  const directiveId = await cutBy(receipt, "QUARANTINED");
+  expect(details).toContain(directiveId);
+  const { publicKey: actor } = await fileSigner(join(world.folder, "keys", "login.key"));
+  const said = { kind: "QUARANTINE", reason: "odd hours", instanceId, actor };
+  expect(await recorded(directiveId)).toMatchObject(said);
   await organism.until("quarantined", (o) => o.state === "QUARANTINED");
   expect((await sidecarStatus(sidecar.admin)).standing).toBe("QUARANTINED");
 
@@ -84,8 +94,10 @@ test("a quarantine that came while the sidecar was away is told it when it comes
 test("a stop ends it for good, here and at the centre", async () => {
   const chat = await openChat(sidecar.agent);
   await stop(world.operator, { instanceId, reason: "no longer needed" });
-  expect((await chat.ended).code).toBe(7);
-  await sidecar.log.until("directive", { where: (f) => f.kind === "STOP" });
+  const { code, receipt } = await chat.ended;
+  expect(code).toBe(7);
+  const said = { kind: "STOP", reason: "no longer needed", instanceId };
+  expect(await recorded(await cutBy(receipt, "STOPPED"))).toMatchObject(said);
   await denied("STOPPED");
   await organism.until("stopped", (o) => o.state === "STOPPED");
   await expect(
@@ -122,6 +134,30 @@ test("a file that changed denies at once and quarantines; put back and released,
   await organism.until("running again", (o) => o.state === "RUNNING");
   await allowed();
 });
+
+/** The directive that a receipt says its action was cut by, in flight. */
+async function cutBy(receiptId: string, reason: string): Promise<string> {
+  // It is durable a moment after the agent was told: by the next beat at the latest.
+  for await (const _ of world.operator.organisms.watchPulse({ instanceId })) {
+    for await (const { header, contents } of listEntries(sidecar.admin)) {
+      if (header.receiptId !== receiptId) continue;
+      expect(header).toMatchObject({ kind: "ACTION", verdict: "CUT", reason });
+      return /dir_[0-9a-f]{32}/.exec(contents.outcome?.status ?? "")?.[0] ?? "";
+    }
+  }
+  throw new Error(`no receipt ${receiptId}`);
+}
+
+/** A directive as the tenant's ledger has it, and the login key of the operator who asked for it. */
+async function recorded(directiveId: string) {
+  const { records } = await world.operator.audit.listRecords({ pageSize: 1000 });
+  for (const { what, artifact, actor } of records) {
+    if (what !== "directive") continue;
+    const body = DirectiveBody.decode(SignedBytes.decode(artifact).body);
+    if (body.directiveId === directiveId) return { ...body, actor };
+  }
+  throw new Error(`no directive ${directiveId}`);
+}
 
 /** Resolves when the centre has heard a beat by which this is what runs. */
 async function heardOf(manifestHash: Uint8Array): Promise<void> {
