@@ -1,3 +1,4 @@
+import { type Alarm, AlarmBody } from "../domain/alarm.ts";
 import { equal, toHex } from "../domain/bytes.ts";
 import { message, nested, repeated } from "../domain/canonical.ts";
 import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
@@ -8,7 +9,7 @@ import { directiveTtlUs, observedStoredUs } from "../domain/limits.ts";
 import { born, type Input, OrganismView } from "../domain/organism.ts";
 import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { observing } from "../domain/suspicion.ts";
-import { Interval, TRANSITION } from "../domain/transition.ts";
+import { Interval, TRANSITION, type TransitionBody } from "../domain/transition.ts";
 import type { TransitionDraft } from "../domain/transition-draft.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
 import { readHorizon } from "./horizon.ts";
@@ -270,7 +271,8 @@ export class Organisms {
         instanceId,
         ledgerId: this.#ledger(instanceId).ledgerId,
       };
-      entries.push({ what: "transition", artifact: await this.#tenant.issue(TRANSITION, body) });
+      const transition = await this.#tenant.issue(TRANSITION, body);
+      entries.push({ what: "transition", artifact: transition });
       const { cause, condition } = pending;
       const why =
         pending.reason || (condition === "UNSPECIFIED" ? cause : `${cause}: ${condition}`);
@@ -281,6 +283,7 @@ export class Organisms {
       } else if (pending.from === "QUARANTINED") {
         entries.push(await this.#directive(organism, "RELEASE", why));
       }
+      if (cause === "REMEDIES_SPENT") entries.push({ what: "alarm", artifact: callOf(transition) });
     }
     return entries;
   }
@@ -341,6 +344,14 @@ export class Organisms {
     return ledger;
   }
 }
+
+/** A call to operators, whatever they watch: this one needs them. */
+const callOf = ({ signed }: Verified<TransitionBody>): Alarm => ({
+  ...AlarmBody.empty(),
+  version: 1,
+  kind: "REMEDIES_SPENT",
+  transition: signed,
+});
 
 /** What may have been leased before we ended, and was not recorded. */
 function upTo(view: OrganismView, horizonUs: number): OrganismView {

@@ -163,7 +163,8 @@ export class Projection {
         return;
       }
       case "alarm": {
-        const { dockRef, joinKey, genesis } = entry.artifact;
+        const { kind, dockRef, joinKey, genesis } = entry.artifact;
+        if (kind !== "JOIN_KEY_SPENT") return;
         const refused = this.docks.get(toHex(dockRef))?.refused;
         const known = refused?.get(toHex(joinKey)) ?? new Set<string>();
         refused?.set(toHex(joinKey), known.add(toHex(genesis.body)));

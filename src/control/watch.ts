@@ -259,12 +259,16 @@ export class WatchHub {
   /** What a watcher is told of an entry: a change that it wants, an alarm in any case, or nothing. */
   *#said(entry: Recordable, seq: number, filter: OrganismFilter): Generator<WatchResponse> {
     if (entry.what === "alarm") {
-      const { kind, ...alarm } = entry.artifact;
+      const { kind, genesis, transition, ...alarm } = entry.artifact;
+      const carried =
+        kind === "REMEDIES_SPENT"
+          ? { transition: toWire(transition) }
+          : { genesis: toWire(genesis) };
       yield {
         event: WatchEvent.ALARM,
         revision: BigInt(seq),
         resumeToken: this.tokenAt(seq),
-        alarm: { ...alarm, kind: alarmToWire(kind), genesis: toWire(alarm.genesis) },
+        alarm: { ...alarm, kind: alarmToWire(kind), ...carried },
       };
       return;
     }

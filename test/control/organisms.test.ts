@@ -10,9 +10,9 @@ import { retrace } from "../../src/domain/history.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import { refOf } from "../../src/domain/signing.ts";
 import { TransitionBody, verifyTransition } from "../../src/domain/transition.ts";
-import { ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
+import { AlarmKind, ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
-import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
+import { OrganismService, WatchEvent } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { fromWire } from "../../src/wire/artifacts.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
@@ -215,11 +215,25 @@ test("what persists is treated; what then works brings it back", async () => {
 
 test("what no remedy cures, and is unsafe to leave, is quarantined", async () => {
   await running();
+  // Whoever watches something else is called all the same, once, and by a token that resumes behind it.
+  const elsewhere = organisms().watch({ name: "somebody else" }, await house.as("VIEWER"));
+  const told = elsewhere[Symbol.asyncIterator]();
+  await told.next();
   await pass(170, faulty());
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("RESYNC");
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("REATTACH");
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("QUARANTINE");
   expect((await path()).at(-1)).toBe("QUARANTINED REMEDIES_SPENT LEDGER_FAULT");
+  let call = (await told.next()).value;
+  while (call?.event === WatchEvent.BOOKMARK) call = (await told.next()).value;
+  expect(call).toMatchObject({ event: WatchEvent.ALARM, alarm: { version: 1 } });
+  expect(call?.alarm?.kind).toBe(AlarmKind.REMEDIES_SPENT);
+  expect(call?.alarm?.transition).toEqual((await get()).transition);
+  const resumed = organisms().watch(
+    { name: "somebody else", resumeToken: call?.resumeToken ?? "" },
+    await house.as("VIEWER"),
+  );
+  expect((await resumed[Symbol.asyncIterator]().next()).value?.event).toBe(WatchEvent.SYNCED);
 });
 
 test("an operator's quarantine takes the lease back and tells the sidecar; a release gives it back", async () => {

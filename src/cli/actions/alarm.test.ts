@@ -1,8 +1,10 @@
 import { expect, test } from "vitest";
 import { AlarmBody } from "../../domain/alarm.ts";
 import { RECEIPT } from "../../domain/receipt.ts";
+import { TransitionBody } from "../../domain/transition.ts";
 import { WatchEvent } from "../../gen/dragons/v1/organism_pb.ts";
 import type { Control } from "../client.ts";
+import { alarmText } from "./alarm.ts";
 import { listRecords } from "./audit.ts";
 import { watchOrganisms } from "./organism.ts";
 
@@ -13,6 +15,7 @@ const alarm = AlarmBody.encode({
   dockRef: new Uint8Array(32).fill(1),
   joinKey: new Uint8Array(32).fill(0xab),
   genesis: { body: NONE, signatures: [] },
+  transition: { body: NONE, signatures: [] },
 });
 const SENTENCE = /^join key abababababababab was used again after it was spent: .*revoke/;
 
@@ -48,4 +51,21 @@ test("a watch tells an alarm as it comes, among the organisms", async () => {
     return;
   }
   throw new Error("nothing was told");
+});
+
+test("an organism that no remedy helps is named, with what is wrong and what to type", () => {
+  const transition = (to: "DEGRADED" | "QUARANTINED") => ({
+    body: TransitionBody.encode({
+      ...TransitionBody.empty(),
+      instanceId: "0189dcd553117d408db09496a2eef37b",
+      to,
+      condition: "LEDGER_FAULT",
+    }),
+  });
+  const told = (to: "DEGRADED" | "QUARANTINED") =>
+    alarmText({ joinKey: NONE, transition: transition(to) });
+  expect(told("QUARANTINED")).toMatch(
+    /^no remedy helped 0189dc.* against LEDGER_FAULT: it is quarantined; .*dragons organism show 0189dc.*release or stop it$/,
+  );
+  expect(told("DEGRADED")).toMatch(/it is degraded; .*mend or stop it$/);
 });

@@ -13,7 +13,7 @@ import { RevocationBody } from "../../domain/revocation.ts";
 import { SignedBytes } from "../../domain/signed.ts";
 import { TransitionBody } from "../../domain/transition.ts";
 import { type Control, pages } from "../client.ts";
-import { joinKeySpent } from "./alarm.ts";
+import { alarmText } from "./alarm.ts";
 
 /** One record of the tenant ledger, as it is shown. */
 export interface RecordView {
@@ -61,7 +61,7 @@ export async function* listRecords(control: Control): AsyncGenerator<RecordView>
 function summaryOf(what: string, artifact: Uint8Array): string {
   if (what === "manifest") return manifestLabel(ManifestBody.decode(artifact));
   if (what === "head") return headOf(artifact);
-  if (what === "alarm") return joinKeySpent(AlarmBody.decode(artifact));
+  if (what === "alarm") return alarmText(AlarmBody.decode(artifact));
   const summarise = SUMMARIES[what];
   return summarise === undefined ? "" : summarise(SignedBytes.decode(artifact).body);
 }

@@ -19,7 +19,7 @@ import { type Organism, type Pulse, WatchEvent } from "../../gen/dragons/v1/orga
 import { StatusError } from "../../wire/status.ts";
 import { type Control, pages, requestId } from "../client.ts";
 import { Unreachable } from "../failure.ts";
-import { joinKeySpent } from "./alarm.ts";
+import { alarmText } from "./alarm.ts";
 import { type LeftView, leftBy } from "./left.ts";
 
 export interface ConditionView {
@@ -125,7 +125,7 @@ export async function* watchOrganisms(
         if (m.organism !== undefined) {
           yield { event: "ORGANISM", revision, organism: organismView(m.organism) };
         } else if (m.alarm !== undefined) {
-          yield { event: "ALARM", revision, alarm: joinKeySpent(m.alarm) };
+          yield { event: "ALARM", revision, alarm: alarmText(m.alarm) };
         } else yield { event: m.event === WatchEvent.SYNCED ? "SYNCED" : "BOOKMARK", revision };
         resumeToken = m.resumeToken;
       }

@@ -4,7 +4,7 @@ import { DockBody, verifyDock } from "../../domain/dock.ts";
 import { GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
 import { dockTtlMaxUs, joinKeyAlarmsMax } from "../../domain/limits.ts";
 import { takesPlace } from "../../domain/organism.ts";
-import type { Verified } from "../../domain/signed.ts";
+import { SignedBytes, type Verified } from "../../domain/signed.ts";
 import { DockService } from "../../gen/dragons/v1/dock_pb.ts";
 import { fromWire, kept, toWire } from "../../wire/artifacts.ts";
 import type { Handlers } from "../../wire/rpc.ts";
@@ -167,6 +167,7 @@ async function alarm(
       dockRef,
       joinKey,
       genesis: signed,
+      transition: SignedBytes.empty(),
     };
     const entries = [{ what: "alarm", artifact } as const];
     await tenant.record({ entries, asked: { method: "dragons.v1.DockService/Dock" } });

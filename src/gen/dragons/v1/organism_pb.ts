@@ -759,7 +759,7 @@ export const WatchEvent = {
   BOOKMARK: 3,
 
   /**
-   * Something was refused that people should look into, whichever organisms are watched.
+   * A call to operators, whichever organisms are watched.
    *
    * @generated from enum value: WATCH_EVENT_ALARM = 4;
    */
