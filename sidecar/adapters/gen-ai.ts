@@ -2,14 +2,12 @@ import { genAiBytesMax } from "../../src/domain/limits.ts";
 import { type Json, parseStrictJson } from "../../src/domain/strict-json.ts";
 import { Gathered } from "./gathered.ts";
 import type { RawFields } from "./http-head.ts";
-import { only } from "./http-request.ts";
-import { isEncoded, isJson } from "./mcp-body.ts";
+import { isEncoded, isEvents, isJson } from "./mcp-body.ts";
 import { SseReader } from "./sse-reader.ts";
 
 /** Where services of language models answer, as OpenAI, Anthropic and Google have it, and whoever is like them. */
 const PATHS =
   /(?:\/(?:chat\/completions|completions|responses|embeddings|messages)|:(?:generateContent|streamGenerateContent))$/;
-const EVENTS_TYPE = /^text\/event-stream\b/i;
 /** A name and nothing else: it comes from outside, and stands in receipts. */
 const MODEL = /^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$/;
 
@@ -28,15 +26,15 @@ export class GenAiReader {
   #input: bigint | null = null;
   #output: bigint | null = null;
 
-  private constructor(isEvents: boolean) {
-    this.#events = isEvents ? new SseReader(genAiBytesMax) : null;
+  private constructor(events: boolean) {
+    this.#events = events ? new SseReader(genAiBytesMax) : null;
   }
 
   /** null: it is no answer that would be read. */
   static of(method: string, path: string, fields: RawFields): GenAiReader | null {
     if (method !== "POST" || !PATHS.test(path) || isEncoded(fields)) return null;
-    const isEvents = EVENTS_TYPE.test(only(fields, "content-type") ?? "");
-    return isEvents || isJson(fields) ? new GenAiReader(isEvents) : null;
+    const events = isEvents(fields);
+    return events || isJson(fields) ? new GenAiReader(events) : null;
   }
 
   push(chunk: Buffer): void {

@@ -11,7 +11,7 @@ import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
 import { GONE } from "./http-wire.ts";
 import type { McpAsk, McpAsks } from "./mcp-asks.ts";
-import { isEncoded, isJson } from "./mcp-body.ts";
+import { isEncoded, isEvents, isJson } from "./mcp-body.ts";
 import { type About, mcpDenial, ownWords } from "./mcp-denial.ts";
 import type { Inspected, McpGuard, McpGuardServices } from "./mcp-guard.ts";
 import {
@@ -46,8 +46,6 @@ export interface Asked {
 interface Owed extends About {
   readonly asked: Buffer;
 }
-
-const EVENTS_TYPE = /^text\/event-stream\b/i;
 
 /**
  * What a server says to one HTTP request, on its way to the agent: read message by message, since a
@@ -87,13 +85,13 @@ export class McpAnswer {
     const { call, client, services } = this.#to;
     this.#head = head;
     this.firstByteUs = services.clock.nowUs();
-    const isEvents = EVENTS_TYPE.test(only(head.fields, "content-type") ?? "");
+    const events = isEvents(head.fields);
     const json = isJson(head.fields);
-    if ((isEvents || json) && isEncoded(head.fields)) {
+    if ((events || json) && isEncoded(head.fields)) {
       call.deny("UPSTREAM_FAILED", "its answer is encoded, and cannot be read");
       return false;
     }
-    if (!isEvents) return json ? this.#json(head, body) : this.#through(head, framing, body);
+    if (!events) return json ? this.#json(head, body) : this.#through(head, framing, body);
     this.#events = new SseReader(mcpMessageBytesMax);
     // Its end is told by itself, whatever its server says: more may have to be said in it, or less.
     if (framing.kind === "length") {

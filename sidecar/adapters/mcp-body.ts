@@ -1,4 +1,5 @@
 import { mcpBodyUs, mcpMessageBytesMax } from "../../src/domain/limits.ts";
+import { isJsonType } from "../../src/domain/read-inputs.ts";
 import type { Reason } from "../../src/domain/reason.ts";
 import type { Clock } from "../../src/native/clock.ts";
 import { Gathered } from "./gathered.ts";
@@ -9,7 +10,13 @@ import { only } from "./http-request.ts";
 import { GONE } from "./http-wire.ts";
 
 export const isJson = (fields: RawFields): boolean =>
-  /^application\/(?:[a-z0-9.+-]+\+)?json\b/i.test(only(fields, "content-type") ?? "");
+  isJsonType(only(fields, "content-type") ?? "");
+
+/** Events are UTF-8, whatever else some would make of them. */
+export const isEvents = (fields: RawFields): boolean =>
+  /^text\/event-stream(?:[ \t]*;[ \t]*charset="?utf-8"?)?$/i.test(
+    only(fields, "content-type") ?? "",
+  );
 
 /** Its bytes are not what they say they are. */
 export const isEncoded = (fields: RawFields): boolean =>

@@ -1,4 +1,4 @@
-import { informationsMax } from "../../src/domain/limits.ts";
+import { informationsMax, mcpAsksMax } from "../../src/domain/limits.ts";
 import type { McpServer } from "../../src/domain/mcp-server.ts";
 import { RENDERINGS, type Reason } from "../../src/domain/reason.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -56,6 +56,8 @@ export class McpCall extends CarriedAction implements Resumable {
   #answers: McpAsk | null = null;
   #up: HttpExchange | null = null;
   #askedAll = false;
+  /** Refusals on their way to the server, which its own requests have earned. */
+  readonly #telling = new Set<{ up: HttpExchange | null }>();
   /** Its stream has ended, and its answer is to come by another one. */
   #parked = false;
 
@@ -259,24 +261,31 @@ export class McpCall extends CarriedAction implements Resumable {
 
   /** Tells the server no, by this call's own leave: else it would wait for an answer. */
   async #tellServer(message: Buffer): Promise<void> {
-    const permit = this.permit as Permit;
-    const up = await this.#connect(permit);
-    if ("unreachable" in up) return;
-    if (this.over || !(await this.mayPass(message.length)) || this.lapsed(this.clock.nowUs())) {
-      up.destroy();
-      return;
+    if (this.#telling.size >= mcpAsksMax) {
+      return this.deny("UPSTREAM_FAILED", "it asks, and does not listen to the answers");
     }
+    const telling: { up: HttpExchange | null } = { up: null };
+    this.#telling.add(telling);
+    const up = await this.#connect(this.permit as Permit);
+    if (!("unreachable" in up)) {
+      telling.up = up;
+      this.#services.upstream.release(up, await this.#tellBy(up, message));
+    }
+    this.#telling.delete(telling);
+  }
+
+  /** @returns whether its connection can be kept. */
+  async #tellBy(up: HttpExchange, message: Buffer): Promise<boolean> {
+    if (this.over || !(await this.mayPass(message.length)) || !this.mayLeave()) return false;
     const fields = without(this.#fieldsUp(message), (name) =>
       /^(?:content-length|content-type|accept|last-event-id|mcp-method|mcp-name)$/.test(name),
     );
     fields.push(...OWN_FIELDS, "Content-Length", String(message.length));
-    this.egressLastUs = this.clock.nowUs();
     this.#asked.push(message);
-    if (!send(up, permit, this.#request, fields, message, "POST")) return;
+    if (!send(up, this.permit as Permit, this.#request, fields, message, "POST")) return false;
     const head = await up.answer();
-    const none =
-      head !== GONE && !("malformed" in head) && valuesOf(head.fields, "content-length")[0] === "0";
-    this.#services.upstream.release(up, none);
+    if (head === GONE || "malformed" in head) return false;
+    return up.keeps(head) && valuesOf(head.fields, "content-length")[0] === "0";
   }
 
   protected override shape(): Shape {
@@ -314,6 +323,7 @@ export class McpCall extends CarriedAction implements Resumable {
     this.over = true;
     const up = this.#up;
     if (up !== null && !this.#parked) this.#services.upstream.release(up, kept);
+    for (const telling of this.#telling) telling.up?.destroy();
     const { query, method, fields } = this.#request;
     this.#services.gate.settle(this.permit, {
       verdict,

@@ -9,7 +9,10 @@ import {
 
 /** The first version whose fields must say what the body says. Versions are dates. */
 const MIRRORED = "2026-07-28";
-const FIELDS = ["mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"];
+const FIELDS = [
+  ...["mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"],
+  ...["content-type", "content-encoding"],
+];
 const NAMED: Readonly<Record<string, string>> = {
   "tools/call": "name",
   "prompts/get": "name",

@@ -160,10 +160,13 @@ function readBody({ body, fields }: Readable): Json | { readonly why: Unreadable
   if (body.length === 0) return undefined;
   const type = fromFields("content-type", fields);
   const encoding = fromFields("content-encoding", fields);
-  const isJson = typeof type === "string" && JSON_TYPE.test(type);
+  const isJson = typeof type === "string" && isJsonType(type);
   if (!isJson || (encoding !== undefined && encoding !== "identity")) return { why: "NOT_JSON" };
   return parseStrictJson(body) ?? { why: "BAD_JSON" };
 }
+
+/** Whether a content-type says JSON, in UTF-8: in another charset the same bytes may say something else. */
+export const isJsonType = (type: string): boolean => JSON_TYPE.test(type);
 
 const JSON_TYPE = /^application\/(?:[a-z0-9.+-]+\+)?json(?:[ \t]*;[ \t]*charset="?utf-8"?)?$/i;
 

@@ -1,7 +1,8 @@
+import { once } from "node:events";
 import type { Socket } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { mcpMessageBytesMax } from "../../src/domain/limits.ts";
+import { mcpAsksMax, mcpMessageBytesMax } from "../../src/domain/limits.ts";
 import { openRig, type Rig } from "./harness.ts";
 import { AUTHORIZATION, type SocketUpstream, socketUpstream, Wire } from "./http-client.ts";
 
@@ -97,6 +98,28 @@ describe("an agent cannot say", () => {
     ["a URI that is none", rpc("resources/read", { uri: "MEMO://ok" }), 200, "-31400"],
     ["an answer to nothing", '{"jsonrpc":"2.0","id":1,"result":{}}', 400, "-31400"],
     ["a body that is no JSON", CALL, 400, "-31400", "Content-Type: text/plain\r\n"],
+    // `+ACI-` is a quote in UTF-7, as servers read it that go by the charset.
+    [
+      "what another charset reads otherwise",
+      CALL.replace('"echo"', '"echo","x":"+ACI-,+ACI-name+ACI-:+ACI-pay"'),
+      400,
+      "-31400",
+      "Content-Type: application/json; charset=utf-7\r\n",
+    ],
+    [
+      "a type that is no JSON to all",
+      CALL,
+      400,
+      "-31400",
+      "Content-Type: application/json-seq\r\n",
+    ],
+    [
+      "another charset in a field that CGI reads",
+      CALL,
+      400,
+      "-32020",
+      `${JSON_TYPE}Content_Type: application/json; charset=utf-7\r\n`,
+    ],
     ["an encoded body", gzipSync(CALL), 400, "-31400", `${JSON_TYPE}Content-Encoding: gzip\r\n`],
     ["more than a message holds", `${CALL}${" ".repeat(mcpMessageBytesMax)}`, 413, "-31413"],
     ["another method in a field", CALL, 400, "-32020", METHOD("ping")],
@@ -191,6 +214,8 @@ describe("a server cannot answer", () => {
       "UPSTREAM_FAILED",
       "Content-Encoding: gzip\r\n",
     ],
+    ["in another charset", OK, "application/json; charset=utf-7", "UPSTREAM_FAILED"],
+    ["by events in another charset", events(OK), `${SSE}; charset=utf-16`, "UPSTREAM_FAILED"],
     ["another request's event", events(OK.replace('"id":1', '"id":2')), SSE, "UPSTREAM_FAILED"],
     ["with an event that is no message", "data: {\n\n", SSE, "UPSTREAM_FAILED"],
     [
@@ -269,5 +294,38 @@ describe("a server cannot answer", () => {
     expect(text).not.toContain("sampling");
     expect(text).not.toContain('"id":8');
     expect(upstream.heard.join("")).toContain('"code":-31403');
+  });
+
+  const ask = (id: number) => `data: ${SAMPLE.replace('"id":9', `"id":${id}`)}\n\n`;
+  const HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+  test("by listening to no refusal: none keeps a connection beyond the call", async () => {
+    const told: Promise<unknown>[] = [];
+    let asked: Socket | null = null;
+    answer = (socket, said) => {
+      if (said.includes("tools/call")) {
+        asked = socket;
+        socket.write(`${HEAD}${ask(8)}${ask(9)}`);
+      } else if (/"error":/.test(said)) {
+        told.push(once(socket, "close"));
+        if (told.length === 2) asked?.end(`data: ${OK}\n\n`);
+      }
+    };
+    post(CALL);
+    await wire.hears({ test: (t) => t.includes(OK) });
+    await Promise.all(told);
+    await rig.ledger.receipts(2);
+    expect(rig.ledger.closed).toMatchObject([{ verdict: "COMPLETED" }]);
+  });
+
+  test("by asking without end, and listening to no refusal", async () => {
+    answer = (socket, said) => {
+      if (!said.includes("tools/call")) return;
+      socket.write(HEAD + Array.from({ length: mcpAsksMax + 1 }, (_, id) => ask(id)).join(""));
+    };
+    post(CALL);
+    expect(await wire.hears({ test: (t) => t.includes("dev.dragons") })).toContain(
+      "it asks, and does not listen to the answers",
+    );
   });
 });
