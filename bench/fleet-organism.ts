@@ -6,9 +6,9 @@ import type { SignedBytes } from "../src/gen/dragons/v1/artifacts_pb.ts";
 import { LedgerService, type SyncRequestSchema } from "../src/gen/dragons/v1/ledger_pb.ts";
 import { type AttachRequestSchema, TetherService } from "../src/gen/dragons/v1/tether_pb.ts";
 import { native } from "../src/native/crypto.ts";
-import { createClient, type RpcChannel } from "../src/wire/grpc.ts";
 import { Queue } from "../src/wire/queue.ts";
 import type { SimSidecar } from "../test/control/sidecar.ts";
+import { type FleetConnection, Refused } from "./fleet-connection.ts";
 
 /** What a fleet counts together. Times in milliseconds. */
 export interface Tally {
@@ -21,7 +21,12 @@ export interface Tally {
   lapsed: number;
   attached: number;
   broken: number;
+  /** Of those, by the control plane's word, by gRPC status: none but UNAVAILABLE while it stops. */
+  refused: Map<string, number>;
 }
+
+/** The control plane stops, and said so. */
+const UNAVAILABLE = "14";
 
 const BEAT_MS = 10_000;
 const RECEIPT_MS = 60_000;
@@ -33,10 +38,10 @@ export class FleetOrganism {
   readonly sidecar: SimSidecar;
   /** Of its manifest. */
   readonly #hash: Uint8Array;
-  readonly #open: () => RpcChannel;
+  readonly #open: () => Promise<FleetConnection>;
   readonly #tally: Tally;
   readonly #timers: NodeJS.Timeout[] = [];
-  #channel: RpcChannel | null = null;
+  #connection: FleetConnection | null = null;
   #lease: SignedBytes | null = null;
   #untilUs = 0;
   #ended = false;
@@ -44,7 +49,12 @@ export class FleetOrganism {
   attachedAt = 0;
   renewedAt = 0;
 
-  constructor(sidecar: SimSidecar, hash: Uint8Array, open: () => RpcChannel, tally: Tally) {
+  constructor(
+    sidecar: SimSidecar,
+    hash: Uint8Array,
+    open: () => Promise<FleetConnection>,
+    tally: Tally,
+  ) {
     this.sidecar = sidecar;
     this.#hash = hash;
     this.#open = open;
@@ -56,8 +66,12 @@ export class FleetOrganism {
     while (!this.#ended) {
       try {
         await this.#session();
-      } catch {
+      } catch (error) {
         this.#tally.broken++;
+        if (error instanceof Refused && error.status !== UNAVAILABLE) {
+          const { refused } = this.#tally;
+          refused.set(error.message, (refused.get(error.message) ?? 0) + 1);
+        }
       }
       this.#stop();
       if (this.#ended) return;
@@ -67,7 +81,7 @@ export class FleetOrganism {
 
   /** Its connection is gone, as when a network breaks. */
   cut(): void {
-    this.#channel?.close();
+    this.#connection?.cut();
   }
 
   end(): void {
@@ -77,16 +91,16 @@ export class FleetOrganism {
 
   #stop(): void {
     for (const timer of this.#timers.splice(0)) clearTimeout(timer);
-    this.#channel?.close();
-    this.#channel = null;
+    this.#connection?.cut();
+    this.#connection = null;
   }
 
   async #session(): Promise<void> {
     const { sidecar } = this;
-    const channel = this.#open();
-    this.#channel = channel;
+    const connection = await this.#open();
+    this.#connection = connection;
     const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(64);
-    const down = createClient(TetherService, channel).attach(up);
+    const down = connection.stream(TetherService.method.attach, up);
     up.push({ message: { case: "hello", value: { ledgerId: sidecar.ledgerId } } });
     let epoch = 0;
     let counter = 0;
@@ -107,7 +121,7 @@ export class FleetOrganism {
           this.attachedAt = performance.now();
           await beat();
           this.#every(BEAT_MS, () => void beat());
-          this.#sync(channel, message.value.sessionToken);
+          this.#sync(connection, message.value.sessionToken);
           break;
         case "heartbeatAck": {
           const at = Number(message.value.counter);
@@ -143,11 +157,11 @@ export class FleetOrganism {
   }
 
   /** A receipt a minute, sent as soon as it is there. */
-  #sync(channel: RpcChannel, token: Uint8Array): void {
+  #sync(connection: FleetConnection, token: Uint8Array): void {
     const { sidecar } = this;
     const requests = new Queue<MessageInitShape<typeof SyncRequestSchema>>(64);
-    const metadata = { "dragons-session-bin": token };
-    const answers = createClient(LedgerService, channel).sync(requests, { metadata });
+    const metadata = ["dragons-session-bin", Buffer.from(token).toString("base64")];
+    const answers = connection.stream(LedgerService.method.sync, requests, metadata);
     let held = -1;
     const send = (): void => {
       const receipts = sidecar.receipts.slice(held, held + 64);

@@ -5,6 +5,7 @@ import { systemClock } from "../src/native/clock.ts";
 import { createClient, openChannel, type RpcChannel } from "../src/wire/grpc.ts";
 import type { CallOptions } from "../src/wire/rpc.ts";
 import type { ClientCertificate, World } from "../test/control/world.ts";
+import { FleetConnection } from "./fleet-connection.ts";
 import { Process } from "./process.ts";
 
 const DRAGONS = join(import.meta.dirname, "../bin/dragons");
@@ -53,11 +54,16 @@ export class ControlProcess {
   cpuUs = (): number => this.#process.cpuUs();
   memoryMb = () => this.#process.memoryMb();
 
-  /** A connection of its own. */
-  open(certificate?: ClientCertificate): RpcChannel {
+  /** A sidecar's connection, from an address of its own. */
+  dial(certificate: ClientCertificate, from: string): Promise<FleetConnection> {
+    return FleetConnection.open({ port: this.#port, ca: this.#ca }, certificate, from);
+  }
+
+  /** An operator's connection. */
+  open(): RpcChannel {
     return openChannel({
       address: this.#ready.control,
-      tls: { ca: this.#ca, ...(certificate && { certificate }) },
+      tls: { ca: this.#ca },
       messageBytesMax: 8 * 1024 * 1024,
       keepaliveUs: 600_000_000,
       keepaliveTimeoutUs: 10_000_000,

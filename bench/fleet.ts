@@ -46,7 +46,11 @@ const SECONDS = Number(values.seconds);
 const WATCHERS = Number(values.watchers);
 /** Organisms of one name: what one watcher watches. */
 const PER_NAME = 100;
+/** Room for those whose docking was answered after the connection was lost. */
+const SPARE = 20;
 const DOCKING_AT_ONCE = 32;
+/** Organisms after which memory is told while they dock: whether it grows with them. */
+const TOLD_EACH = 1000;
 const WATCHERS_PER_CONNECTION = 100;
 const SETTLE_MS_MAX = 180_000;
 
@@ -63,6 +67,7 @@ const tally: Tally = {
   lapsed: 0,
   attached: 0,
   broken: 0,
+  refused: new Map(),
 };
 const fleet: FleetOrganism[] = [];
 const lives: Promise<void>[] = [];
@@ -108,9 +113,14 @@ async function dockAll(): Promise<void> {
         SimSidecar.dock(world, house, berth, { manifestHash: hash }),
       );
       const certificate = await patiently(() => enrol(sidecar));
-      const organism = new FleetOrganism(sidecar, hash, () => control.open(certificate), tally);
+      const from = addressOf(fleet.length);
+      const dial = () => control.dial(certificate, from);
+      const organism = new FleetOrganism(sidecar, hash, dial, tally);
       fleet.push(organism);
       lives.push(organism.live());
+      if (fleet.length % TOLD_EACH === 0) {
+        say(`  with ${fleet.length}: control plane ${Math.round(control.memoryMb().resident)} MB`);
+      }
     }
   };
   await Promise.all(Array.from({ length: DOCKING_AT_ONCE }, worker));
@@ -127,16 +137,23 @@ async function berthOf(i: number): Promise<{ berth: Berth; hash: Uint8Array }> {
   await world
     .client(ManifestService)
     .recordManifest({ requestId: requestId(), manifest: manifestBytes(mine) }, operator);
-  const body = grantBody(world, house, { manifestHash: hash, instancesMax: PER_NAME });
+  const body = grantBody(world, house, { manifestHash: hash, instancesMax: PER_NAME + SPARE });
   const { grantRef, grantId } = await world
     .client(GrantService)
     .recordGrant({ requestId: requestId(), grant: await signGrant(house, body) }, operator);
   const join = newSigner();
-  const dock = dockBody(world, house, grantRef, [{ key: join.publicKey, ledgersMax: PER_NAME }]);
+  const dock = dockBody(world, house, grantRef, [
+    { key: join.publicKey, ledgersMax: PER_NAME + SPARE },
+  ]);
   const { dockRef } = await world
     .client(DockService)
     .recordDock({ requestId: requestId(), dock: await signDock(house, dock) }, operator);
   return { berth: { dockRef, grantRef, grantId, join }, hash };
+}
+
+/** Loopback has many: strangers are counted by address, until they have shown who they are. */
+function addressOf(i: number): string {
+  return `127.1.${(i >> 8) & 255}.${1 + (i % 254)}`;
 }
 
 function nameOf(i: number): string {
@@ -153,13 +170,14 @@ async function enrol({ ledgerId, ledgerKey }: SimSidecar) {
   return { certPem, keyPem };
 }
 
-/** Strangers are admitted at a rate, and are told when they come too fast. */
+/** Strangers are admitted at a rate, and are told when they come too fast; a connection may be lost. */
 async function patiently<T>(call: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await call();
     } catch (error) {
-      if ((error as { code?: string }).code !== "RESOURCE_EXHAUSTED") throw error;
+      const { code = "" } = error as { code?: string };
+      if (!["RESOURCE_EXHAUSTED", "UNAVAILABLE"].includes(code)) throw error;
       await after(200 + Math.random() * 300);
     }
   }
