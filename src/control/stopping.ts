@@ -27,28 +27,47 @@ export class Stopping {
     return Object.fromEntries(wrapped) as unknown as Handlers<S>;
   }
 
-  async *#upTo<T>(answers: AsyncIterable<T>): AsyncGenerator<T> {
+  /** Plain objects, and no generator more: there is one of these for each stream of each sidecar. */
+  #upTo<T>(answers: AsyncIterable<T>): AsyncIterable<T> {
     const iterator = answers[Symbol.asyncIterator]();
-    try {
-      for (;;) {
-        const step = await this.#orStopped(iterator.next());
-        if (step.done) return;
-        yield step.value;
-      }
-    } finally {
-      // Not awaited: it may be waiting for something that never comes.
+    // Not awaited: it may be waiting for something that never comes.
+    const leave = (): void => {
       Promise.resolve(iterator.return?.()).catch(() => {});
-    }
+    };
+    const ended: IteratorReturnResult<undefined> = { done: true, value: undefined };
+    return {
+      [Symbol.asyncIterator]: () => ({
+        next: () => this.#orStopped(iterator, leave),
+        return: () => {
+          leave();
+          return Promise.resolve(ended);
+        },
+      }),
+    };
   }
 
   /** Leaves nothing behind: a stream may live for weeks. */
-  #orStopped<T>(work: Promise<T>): Promise<T> {
+  #orStopped<T>(iterator: AsyncIterator<T>, leave: () => void): Promise<IteratorResult<T>> {
     return new Promise((resolve, reject) => {
-      const end = (): void =>
+      const end = (): void => {
         reject(new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "this control plane stops"));
+        leave();
+      };
+      if (this.#stopped) {
+        end();
+        return;
+      }
       this.#waiting.add(end);
-      work.then(resolve, reject).finally(() => this.#waiting.delete(end));
-      if (this.#stopped) end();
+      iterator.next().then(
+        (step) => {
+          this.#waiting.delete(end);
+          resolve(step);
+        },
+        (error: unknown) => {
+          this.#waiting.delete(end);
+          reject(error);
+        },
+      );
     });
   }
 }

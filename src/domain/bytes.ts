@@ -33,13 +33,23 @@ export function compare(a: Uint8Array, b: Uint8Array): number {
   return a.length - b.length;
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+const HEX = Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
+/** Bytes told at once: what is put together from single ones is a tree of them until it is read. */
+const HEX_PIECE = 512;
 
 /** Lower case. */
 export function toHex(bytes: Uint8Array): string {
   let out = "";
-  for (const byte of bytes) out += HEX[byte];
+  for (let at = 0; at < bytes.length; at += HEX_PIECE) {
+    out += hexPiece(bytes.subarray(at, at + HEX_PIECE));
+  }
   return out;
+}
+
+function hexPiece(bytes: Uint8Array): string {
+  const digits: number[] = [];
+  for (const byte of bytes) digits.push(HEX[byte >> 4] as number, HEX[byte & 15] as number);
+  return String.fromCharCode(...digits);
 }
 
 /** @throws TypeError unless the text is pairs of lower-case hex digits and nothing else. */

@@ -32,8 +32,8 @@ interface Watched {
   /** Since when it is seen to say nothing, and to carry no call. */
   quietUs: number;
   idleUs: number;
-  /** When it was pinged; 0: it has spoken since. */
-  pingedUs: number;
+  /** Looks since it was pinged; 0: it has spoken since. Not a time, which a stall of ours would run out. */
+  unheard: number;
   /** When it was told that it takes no more calls; 0: it does. */
   drainedUs: number;
 }
@@ -46,14 +46,16 @@ export class H2Server {
   readonly #ground: Served;
   readonly #times: ConnectionTimes;
   readonly #clock: Clock;
+  /** How often connections are looked at. */
+  readonly #lookUs: number;
   readonly #connections = new Map<H2Connection, Watched>();
   #looking: { cancel(): void } | null = null;
 
   constructor(ground: Served, times: ConnectionTimes, clock: Clock) {
     const { idleUs, ageUs, ageGraceUs, keepaliveUs, keepaliveTimeoutUs } = times;
     this.#ground = ground;
-    // Of these alone the shortest says how often connections are looked at.
-    this.#times = { idleUs, ageUs, ageGraceUs, keepaliveUs, keepaliveTimeoutUs };
+    this.#times = times;
+    this.#lookUs = Math.min(idleUs, ageUs, ageGraceUs, keepaliveUs, keepaliveTimeoutUs) / 2;
     this.#clock = clock;
   }
 
@@ -75,7 +77,7 @@ export class H2Server {
       bornUs: nowUs,
       quietUs: nowUs,
       idleUs: nowUs,
-      pingedUs: 0,
+      unheard: 0,
       drainedUs: 0,
     });
     if (this.#looking === null) this.#lookLater();
@@ -90,7 +92,7 @@ export class H2Server {
   }
 
   #lookLater(): void {
-    this.#looking = this.#clock.after(Math.min(...Object.values(this.#times)) / 2, () => {
+    this.#looking = this.#clock.after(this.#lookUs, () => {
       this.#looking = null;
       const nowUs = this.#clock.monotonicUs();
       for (const [connection, watched] of this.#connections) this.#look(connection, watched, nowUs);
@@ -111,11 +113,11 @@ export class H2Server {
     if (watched.heard !== connection.heard) {
       watched.heard = connection.heard;
       watched.quietUs = nowUs;
-      watched.pingedUs = 0;
-    } else if (watched.pingedUs > 0) {
-      if (nowUs - watched.pingedUs >= keepaliveTimeoutUs) connection.destroy();
+      watched.unheard = 0;
+    } else if (watched.unheard > 0) {
+      if (watched.unheard++ * this.#lookUs >= keepaliveTimeoutUs) connection.destroy();
     } else if (nowUs - watched.quietUs >= keepaliveUs) {
-      watched.pingedUs = nowUs;
+      watched.unheard = 1;
       connection.ping();
     }
   }
