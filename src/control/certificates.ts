@@ -3,7 +3,13 @@ import { equal } from "../domain/bytes.ts";
 import { formatSidecarName, parseSidecarName } from "../domain/enrolment.ts";
 import { sidecarCertificateTtlUs } from "../domain/limits.ts";
 import type { Clock } from "../native/clock.ts";
-import { ed25519Spki, type Issued, issueLeaf, readClientLeaf } from "../native/pki.ts";
+import {
+  ed25519Spki,
+  type Issued,
+  issueLeaf,
+  type ReadLeaf,
+  readClientLeaf,
+} from "../native/pki.ts";
 import type { Cas } from "./identity.ts";
 import type { LedgerRecord } from "./projection.ts";
 import type { Tenant } from "./tenant.ts";
@@ -27,6 +33,8 @@ export class SidecarCertificates {
   readonly #ca: Cas[0];
   /** With the time, in microseconds, from which on nothing of it is read any more. */
   readonly #roots: readonly { readonly root: X509Certificate; readonly untilUs: number }[];
+  /** What was read of certificates, and when it holds, while their connections live. */
+  readonly #shown = new WeakMap<Uint8Array, { leaf: ReadLeaf; fromUs: number; untilUs: number }>();
   readonly #tenants: Pick<Tenants, "get">;
   /** TLS goes by the machine's clock on both sides, and so do these. */
   readonly #machine: Pick<Clock, "nowUs">;
@@ -59,13 +67,13 @@ export class SidecarCertificates {
     return issueLeaf(this.#ca, subject, ed25519Spki(tlsKey), options);
   }
 
-  /** Whose certificate (DER) this is; null: nobody's, or it does not hold now. */
+  /**
+   * Whose certificate (DER) this is; null: nobody's, or it does not hold now. The bytes must not change:
+   * a connection shows the same ones at each call, and they are parsed and verified at the first.
+   */
   read(der: Uint8Array): SidecarCaller | null {
     const nowUs = this.#machine.nowUs();
-    const leaf = this.#roots
-      .filter(({ untilUs }) => nowUs < untilUs)
-      .map(({ root }) => readClientLeaf(root, der, nowUs))
-      .find((found) => found !== null);
+    const leaf = this.#leaf(der, nowUs);
     const [uri, ...more] = leaf?.uris ?? [];
     const name = uri === undefined || more.length > 0 ? null : parseSidecarName(uri);
     const tenant = name === null ? null : this.#tenants.get(name.tenantId);
@@ -73,5 +81,20 @@ export class SidecarCertificates {
     if (name === null || tenant === null || ledger === null) return null;
     const agrees = ledger.instanceId === name.instanceId && equal(ledger.ledgerId, name.ledgerId);
     return agrees ? { tenant, ledger } : null;
+  }
+
+  #leaf(der: Uint8Array, nowUs: number): ReadLeaf | null {
+    const known = this.#shown.get(der);
+    if (known !== undefined)
+      return nowUs >= known.fromUs && nowUs < known.untilUs ? known.leaf : null;
+    for (const { root, untilUs } of this.#roots) {
+      const leaf = nowUs < untilUs ? readClientLeaf(root, der, nowUs) : null;
+      if (leaf === null) continue;
+      const { notBeforeUs, notAfterUs } = leaf;
+      const shown = { leaf, fromUs: notBeforeUs, untilUs: Math.min(notAfterUs, untilUs) };
+      this.#shown.set(der, shown);
+      return leaf;
+    }
+    return null;
   }
 }

@@ -161,6 +161,7 @@ export function generateTlsKey(): { publicKey: Uint8Array; keyPem: string } {
 export interface ReadLeaf {
   /** Alternative names that are URIs. */
   readonly uris: readonly string[];
+  readonly notBeforeUs: number;
   readonly notAfterUs: number;
 }
 
@@ -181,7 +182,7 @@ export function readClientLeaf(
   if (nowUs < begins || nowUs >= ends) return null;
   const names = (leaf.subjectAltName ?? "").split(", ");
   const uris = names.flatMap((n) => (n.startsWith("URI:") ? [n.slice(4)] : []));
-  return { uris, notAfterUs: ends };
+  return { uris, notBeforeUs: begins, notAfterUs: ends };
 }
 
 /** RFC 5280, id-kp-clientAuth. */
