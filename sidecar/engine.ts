@@ -6,7 +6,7 @@ import { keepFrugal, startedFrugal } from "../src/native/frugal.ts";
  * A sidecar is a guest beside every agent. What a call leaves behind dies young, so that halves of 16 MB
  * would save an eighth of the time, for 15 MB more.
  */
-const GUEST = { youngMb: 8, malloc: { MALLOC_ARENA_MAX: "2" } };
+const GUEST = { youngMb: 8, growthPercent: 100, malloc: { MALLOC_ARENA_MAX: "2" } };
 
 /** Keeps the memory of this process small; it may begin anew in place. */
 export const keepSmall = (): void => keepFrugal(GUEST);

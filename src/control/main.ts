@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { access, constants } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
+import { mappedForgottenUs } from "../domain/limits.ts";
 import {
   AuditService,
   GrantService,
@@ -40,6 +41,7 @@ import {
 } from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
+import { forgetMappedEach } from "./mapped.ts";
 import { controlServer, mounted } from "./server.ts";
 import { auditService } from "./services/audit.ts";
 import { dockService } from "./services/dock.ts";
@@ -116,6 +118,7 @@ export async function runControl(
     const fault = Promise.withResolvers<Error>();
     const witnesses = config.witnesses == null ? [] : await readWitnesses(native, config.witnesses);
     const witnessing = { witnesses, post: postText, say };
+    const mapped = forgetMappedEach(mappedForgottenUs, join(files.store, "data.mdb"), systemClock);
     const fleet = await Fleet.open({ tenants, crypto: native, clock, random, witnessing });
     const admission = new Admission(clock, rates);
     const certificates = new SidecarCertificates(identity.sidecarCas, tenants, systemClock);
@@ -166,6 +169,7 @@ export async function runControl(
     }
     const stop = async (): Promise<void> => {
       fleet.close();
+      mapped.cancel();
       await server.close();
       // If that fails, whoever waits for `failed` hears of it.
       await tenants.settled().catch(() => {});
@@ -231,6 +235,8 @@ const say = (line: string): void => {
  */
 const CROWDED = {
   youngMb: 16,
+  // What lives is sessions, for hours: little is added to them, and a quarter more is found soon enough.
+  growthPercent: 25,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
 };
 

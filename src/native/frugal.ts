@@ -4,26 +4,27 @@ import { setFlagsFromString } from "node:v8";
 export interface Frugal {
   /** Megabytes of one half of V8's young generation. */
   readonly youngMb: number;
+  /** Garbage in the old generation is looked for when so much was added to what lives, percent. */
+  readonly growthPercent: number;
   /** Told to glibc alone, by the names of mallopt(3). */
   readonly malloc: Readonly<Record<`MALLOC_${string}`, string>>;
 }
 
 /** How a process is started that is to be frugal from its first line on. */
-export const startedFrugal = ({ youngMb, malloc }: Frugal) => ({
+export const startedFrugal = ({ youngMb, malloc }: Pick<Frugal, "youngMb" | "malloc">) => ({
   flags: [`--max-semi-space-size=${youngMb}`],
   env: malloc,
 });
 
 /**
- * Keeps the memory of this process small: garbage in the old generation is looked for at twice what
- * lives, not four times, and the rest is as `frugal` says.
+ * Keeps the memory of this process small, as `frugal` says.
  *
  * The young generation's size, and what glibc does, are fixed before the first line of a program runs,
  * so the process begins anew in place: same pid, same files, same terminal. Where that cannot be, it
  * goes on as it is.
  */
 export function keepFrugal(frugal: Frugal): void {
-  setFlagsFromString("--heap-growing-percent=100");
+  setFlagsFromString(`--heap-growing-percent=${frugal.growthPercent}`);
   const { flags, env } = startedFrugal(frugal);
   if (flags.every((flag) => process.execArgv.includes(flag))) {
     // Ours: whom we launch is to have the memory it would have without us.

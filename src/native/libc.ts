@@ -173,6 +173,15 @@ export function execute(
   return errorName(koffi.errno());
 }
 
+const madvise = library.func("int madvise(uintptr_t, size_t, int)");
+/** From <sys/mman.h>. */
+const MADV_DONTNEED = 4;
+
+/** Lets go of what is mapped from one address to another. @throws SystemCallFailed */
+export function forgetPages(from: bigint, to: bigint): void {
+  must("madvise", madvise(from, to - from, MADV_DONTNEED));
+}
+
 const anyCall = library.func("syscall", "long", ["long", "long", "long", "long", "long", "long"]);
 
 /** What a system call is refused with, by the error's name, such as EPERM; null: it is not refused. */

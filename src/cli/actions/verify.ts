@@ -24,6 +24,7 @@ export interface Told {
 /** How a verifier of large packs is started: receipts leave much that dies young, and checks on other threads what each of their arenas keeps. */
 export const AUDIT = {
   youngMb: 8,
+  growthPercent: 100,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536" },
 };
 

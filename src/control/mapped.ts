@@ -1,0 +1,33 @@
+import { readFileSync, realpathSync } from "node:fs";
+import type { Clock, Timer } from "../native/clock.ts";
+import { forgetPages } from "../native/libc.ts";
+
+/** A line of /proc/self/maps: `7f00aa000000-7f00ab000000 r--s 00000000 08:01 42   /data/store/data.mdb`. */
+const MAPPING = /^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ +(.*)$/;
+
+/**
+ * Lets go of the pages of a mapped file that this process has looked at: the kernel keeps them while nobody
+ * else wants the memory, so that in time the whole of a database counts as ours. What is read again comes
+ * out of the kernel's cache. Of a file that is written by other ways than the mapping. Linux alone.
+ */
+export function forgetMapped(path: string): void {
+  if (process.platform !== "linux") return;
+  const real = realpathSync(path);
+  for (const line of readFileSync("/proc/self/maps", "latin1").split("\n")) {
+    const [, from, to, name] = MAPPING.exec(line) ?? [];
+    if (from !== undefined && name === real) forgetPages(BigInt(`0x${from}`), BigInt(`0x${to}`));
+  }
+}
+
+/** The same each `everyUs`, until it is cancelled. */
+export function forgetMappedEach(everyUs: number, path: string, clock: Clock): Timer {
+  let timer: Timer;
+  const later = (): void => {
+    timer = clock.after(everyUs, () => {
+      forgetMapped(path);
+      later();
+    });
+  };
+  later();
+  return { cancel: () => timer.cancel() };
+}
