@@ -1,8 +1,19 @@
 import { concat } from "../../src/domain/bytes.ts";
 import { CodecError } from "../../src/domain/canonical.ts";
+import { exportPack } from "../../src/verifier/export.ts";
 import type { TrustFile } from "../../src/verifier/trust-file.ts";
-import { type Act, keyOf, SECOND, Story, search, type Twists } from "../verifier/build.ts";
+import {
+  type Act,
+  collect,
+  crypto,
+  keyOf,
+  SECOND,
+  Story,
+  search,
+  type Twists,
+} from "../verifier/build.ts";
 import { type Piece, putTogether, takeApart } from "../verifier/frames.ts";
+import { recordsBeside } from "./beside.ts";
 import type { Random } from "./random.ts";
 
 export interface Given {
@@ -39,10 +50,14 @@ async function tryCase(random: Random): Promise<Given> {
   const { size } = story.chain.head();
   const from = random.oneIn(4) ? 1 + random.below(size) : 1;
   const to = random.oneIn(4) ? from + random.below(size - from + 1) : size;
-  let pack = await story.pack({
-    range: { from, to },
-    ...(random.oneIn(5) && { disclose: random.of([[], ["claim"], ["claim", "outcome"]] as const) }),
-  });
+  let pack = random.oneIn(3)
+    ? await besideRecords(random, story)
+    : await story.pack({
+        range: { from, to },
+        ...(random.oneIn(5) && {
+          disclose: random.of([[], ["claim"], ["claim", "outcome"]] as const),
+        }),
+      });
   if (way === "frames") pack = await reframed(random, pack);
   if (way === "bytes") pack = mutated(random, pack);
   return {
@@ -51,6 +66,13 @@ async function tryCase(random: Random): Promise<Given> {
     trust: trustOf(random, story),
     nowUs: story.nowUs + random.below(5) * SECOND,
   };
+}
+
+/** The whole ledger, and the control plane's own of the tenant. */
+async function besideRecords(random: Random, story: Story): Promise<Uint8Array> {
+  const { work, control } = await recordsBeside(random, story);
+  const ledgers = [story.evidence(work), control];
+  return collect(exportPack(crypto, story.tenantId, ledgers));
 }
 
 /** A ledger of some ten receipts, honest unless told otherwise. */

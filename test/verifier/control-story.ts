@@ -71,8 +71,11 @@ export class ControlStory {
     const { size, root } = this.ledger.head();
     await this.story.lease((b) => ({ ...b, controlSize: size, controlRoot: root }));
     const { signed } = this.story.leases.at(-1) as { signed: SignedBytes };
-    if (recorded) await this.record({ what: "lease", artifact: verified(LEASE, signed) });
+    if (recorded) await this.recordLease(signed);
   }
+
+  recordLease = (signed: SignedBytes): Promise<void> =>
+    this.record({ what: "lease", artifact: verified(LEASE, signed) });
 
   recordBeat = (signed: SignedBytes): Promise<void> =>
     this.record({ what: "heartbeat", artifact: verified(HEARTBEAT, signed) });

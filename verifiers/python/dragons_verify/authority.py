@@ -403,7 +403,7 @@ class Authority:
             at = int.from_bytes(rest[:8], "big") * 10**6
             if key in witnesses:
                 c.witnesses.add(key)
-            elif self._in_force(key, at):
+            if key in named and self._in_force(key, at):
                 c.cosigned_us = max(c.cosigned_us, at)
             return
         c.unknown.append(name)
