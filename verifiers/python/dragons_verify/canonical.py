@@ -1,6 +1,7 @@
 """Section 1: proto3 with exactly one encoding for each value, read from the bytes themselves."""
 
 import re
+from functools import lru_cache
 from types import SimpleNamespace
 
 from . import schema
@@ -51,10 +52,19 @@ LENGTHS = {"hash": 32, "signature64": 64}
 
 def empty(name):
     """A message in which nothing is written: numbers 0, text and bytes empty, enums the empty word."""
-    out = SimpleNamespace()
-    for f in MESSAGES[name].values():
+    plain, own = _blank(name)
+    out = SimpleNamespace(**plain)
+    for f in own:
         setattr(out, f.name, _default(f))
     return out
+
+
+@lru_cache(maxsize=None)
+def _blank(name):
+    """What may be shared between messages, and the fields of which each needs its own."""
+    fields = MESSAGES[name].values()
+    own = [f for f in fields if f.repeated or f.kind in MESSAGES]
+    return {f.name: _default(f) for f in fields if f not in own}, own
 
 
 def _default(f):

@@ -2,7 +2,9 @@
 
 import json
 import unittest
+from hashlib import sha512
 from pathlib import Path
+from unittest import mock
 
 from dragons_verify import canonical, crypto, schema
 
@@ -10,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 VECTORS = ROOT / "test" / "vectors"
 D1 = json.loads((VECTORS / "d1.json").read_text())
 unhex = bytes.fromhex
+ORDER_8 = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"
 
 
 class Text(unittest.TestCase):
@@ -51,6 +54,15 @@ class Golden(unittest.TestCase):
 
 
 class Ed25519(unittest.TestCase):
+    """By the integers of crypto.py, and by the library where there is one."""
+
+    library = None
+
+    def setUp(self):
+        patch = mock.patch.object(crypto, "Library", self.library)
+        patch.start()
+        self.addCleanup(patch.stop)
+
     def test_wycheproof(self):
         groups = json.loads((VECTORS / "ed25519" / "wycheproof.json").read_text())["testGroups"]
         for group in groups:
@@ -63,6 +75,24 @@ class Ed25519(unittest.TestCase):
         for case in json.loads((VECTORS / "ed25519" / "speccheck.json").read_text()):
             where = (unhex(case[k]) for k in ("pub_key", "message", "signature"))
             self.assertFalse(crypto.verify(*where))
+
+    def test_a_torsion_that_the_signer_added_to_r_is_refused(self):
+        torsion = crypto._decode(unhex(ORDER_8))
+        a, nonce, message = 7, 12345, b"an action"
+        key = crypto._encode(crypto._times(a, crypto.BASE))
+        honest = crypto._times(nonce, crypto.BASE)
+        shifted = honest
+        for times in range(8):
+            r = crypto._encode(shifted)
+            k = int.from_bytes(sha512(r + key + message).digest(), "little")
+            s = (nonce + k * a) % crypto.L
+            self.assertEqual(crypto.verify(key, message, r + s.to_bytes(32, "little")), times == 0)
+            shifted = crypto._add(shifted, torsion)
+
+
+@unittest.skipIf(crypto.Library is None, "cryptography is not installed")
+class Ed25519ByLibrary(Ed25519):
+    library = crypto.Library
 
 
 if __name__ == "__main__":
