@@ -34,9 +34,8 @@ export const noble: Crypto = {
     const k = littleEndian(sha512.create().update(r).update(publicKey).update(message).digest());
     // R is computed, not decoded: the bytes can only be those of the one point that the cofactorless
     // equation asks for, in its canonical form, and of prime order since the key is.
-    const wanted = multiplesOf("base", Point.BASE)
-      .times(s)
-      .add(key.minusTimes(k % ORDER));
+    base ??= new Multiples(Point.BASE);
+    const wanted = base.times(s).add(key.minusTimes(k % ORDER));
     return !wanted.is0() && equal(wanted.toBytes(), r);
   },
   verifyBeside: null,
@@ -81,8 +80,13 @@ class Key {
 
   /** −k times the key; `k` below the order. */
   minusTimes(k: bigint): Point {
+    const name = toHex(this.#bytes);
+    const table = tables.known(name);
+    if (table !== null) return table.times(k);
     if (++this.#uses < TABLE_FROM) return this.#minus.multiply(k, false);
-    return multiplesOf(toHex(this.#bytes), this.#minus).times(k);
+    // Where more keys take turns than have tables, each makes its own anew only when that pays again.
+    this.#uses = 0;
+    return tables.get(name, () => new Multiples(this.#minus)).times(k);
   }
 }
 
@@ -115,10 +119,9 @@ class Multiples {
   }
 }
 
+/** Of keys that are used much, by their hex. */
 const tables = new Recent<Multiples>(keyTablesMax);
-
-const multiplesOf = (name: string, point: Point): Multiples =>
-  tables.get(name, () => new Multiples(point));
+let base: Multiples | null = null;
 
 /** Null unless the 32 bytes are the canonical encoding (RFC 8032 §5.1.3) of a point of the curve. */
 function decodePoint(encoded: Uint8Array): Point | null {

@@ -11,7 +11,9 @@ test("makes a value once, and forgets the oldest beyond its bound", () => {
     });
   expect([get("a"), get("b"), get("a")]).toEqual(["A", "B", "A"]);
   expect(made).toEqual(["a", "b"]);
+  expect([recent.known("a"), recent.known("c")]).toEqual(["A", null]);
   get("c");
+  expect([recent.known("a"), recent.known("c")]).toEqual([null, "C"]);
   get("b");
   expect(made).toEqual(["a", "b", "c"]);
   get("a");

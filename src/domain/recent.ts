@@ -11,6 +11,11 @@ export class Recent<V> {
     return this.#entries.size;
   }
 
+  /** The value under `key`; null: it was not added, or is forgotten. */
+  known(key: string): V | null {
+    return this.#entries.get(key) ?? null;
+  }
+
   /** The value under `key`, made and remembered if it was not there. */
   get(key: string, make: () => V): V {
     const known = this.#entries.get(key);

@@ -5,6 +5,7 @@ import { etc, verify as nobleVerify, Point, utils } from "@noble/ed25519";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { concat, fromHex, toHex, utf8 } from "../domain/bytes.ts";
+import { keyTablesMax } from "../domain/limits.ts";
 import { noble } from "../domain/noble.ts";
 import { native } from "./crypto.ts";
 
@@ -49,6 +50,21 @@ const RFC8032 = [
 
 const TORSION = Point.fromHex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa");
 
+function littleEndian(n: bigint): Uint8Array {
+  return fromHex(n.toString(16).padStart(64, "0")).toReversed();
+}
+
+/** The eight points of small order in all encodings that a careless decoder takes: y or y + p, sign 0 or 1. */
+const SMALL_ORDER: Uint8Array[] = (() => {
+  const { p } = Point.CURVE();
+  const ys = new Set<bigint>();
+  for (let multiple = 1n; multiple <= 8n; multiple++) {
+    const { y } = TORSION.multiply(multiple % 8n, false).toAffine();
+    for (const spelled of [y, y + p]) if (spelled < 2n ** 255n) ys.add(spelled);
+  }
+  return [...ys].flatMap((y) => [y, y | (1n << 255n)]).map(littleEndian);
+})();
+
 /** What a library says that stops at its own idea of strict. */
 const lenient = {
   noble: (key: Uint8Array, message: Uint8Array, signature: Uint8Array) =>
@@ -64,9 +80,6 @@ const lenient = {
       signature,
     ),
 };
-
-const scalarBytes = (n: bigint): Uint8Array =>
-  fromHex(n.toString(16).padStart(64, "0")).toReversed();
 
 async function challenge(r: Uint8Array, key: Uint8Array, message: Uint8Array): Promise<bigint> {
   const digest = new Uint8Array(
@@ -85,7 +98,7 @@ async function crookedSign(
   const r = Point.BASE.multiply(options.nonce, false).add(options.shiftR).toBytes();
   const k = await challenge(r, key, message);
   const s = etc.mod(options.nonce + k * scalar, ORDER);
-  return { key, signature: concat(r, scalarBytes(s)), k };
+  return { key, signature: concat(r, littleEndian(s)), k };
 }
 
 describe.each(implementations)("Ed25519 by the strict rule: %s", (_, subject) => {
@@ -141,6 +154,50 @@ describe.each(implementations)("Ed25519 by the strict rule: %s", (_, subject) =>
     }
   });
 
+  test("takes no torsion that a signer added, to key, R or both", async () => {
+    for (let onKey = 0n; onKey < 8n; onKey++) {
+      for (let onR = 0n; onR < 8n; onR++) {
+        const { key, signature } = await crookedSign({
+          nonce: 1000n + 8n * onKey + onR,
+          shiftR: TORSION.multiply(onR, false),
+          shiftKey: TORSION.multiply(onKey, false),
+        });
+        const verdict = subject.verify(key, MESSAGE, signature);
+        expect([onKey, onR, verdict]).toEqual([onKey, onR, onKey === 0n && onR === 0n]);
+        expect(subject.keyProblem(key)).toBe(onKey === 0n ? null : "E_KEY_WEAK");
+      }
+    }
+  });
+
+  test("takes no point of small order, in any spelling, for key or R", () => {
+    const good = subject.publicKey(SEED);
+    const honest = subject.sign(SEED, MESSAGE);
+    for (const odd of SMALL_ORDER) {
+      expect(subject.keyProblem(odd)).not.toBeNull();
+      for (const s of [0n, 1n, ORDER - 1n, ORDER, 8n * ORDER]) {
+        const signature = concat(odd, littleEndian(s));
+        for (const key of [good, ...SMALL_ORDER])
+          expect(subject.verify(key, MESSAGE, signature)).toBe(false);
+      }
+      expect(subject.verify(good, MESSAGE, concat(odd, honest.slice(32)))).toBe(false);
+      expect(subject.verify(odd, MESSAGE, honest)).toBe(false);
+    }
+  });
+
+  test("stays right while more keys take turns than are remembered with a table", () => {
+    const seeds = Array.from({ length: keyTablesMax + 2 }, (_, n) => subject.sha256(utf8(`${n}`)));
+    const keys = seeds.map((seed) => subject.publicKey(seed));
+    for (let round = 0; round < 20; round++) {
+      for (const [n, seed] of seeds.entries()) {
+        const message = utf8(`${round} of ${n}`);
+        const signature = subject.sign(seed, message);
+        expect(subject.verify(keys[n] as Uint8Array, message, signature)).toBe(true);
+        const next = keys[(n + 1) % keys.length] as Uint8Array;
+        expect(subject.verify(next, message, signature)).toBe(false);
+      }
+    }
+  });
+
   test("stays as strict however often a key is used", async () => {
     const seed = subject.sha256(utf8("a key that signs much"));
     const key = subject.publicKey(seed);
@@ -175,7 +232,7 @@ describe.each(implementations)("Ed25519 by the strict rule: %s", (_, subject) =>
   test("refuses S + L, the same signature spelled twice", () => {
     const signature = subject.sign(SEED, MESSAGE);
     const s = BigInt(`0x${toHex(signature.slice(32).toReversed())}`);
-    const twin = concat(signature.slice(0, 32), scalarBytes(s + ORDER));
+    const twin = concat(signature.slice(0, 32), littleEndian(s + ORDER));
     const key = subject.publicKey(SEED);
     expect(subject.verify(key, MESSAGE, signature)).toBe(true);
     expect(subject.verify(key, MESSAGE, twin)).toBe(false);
@@ -188,8 +245,8 @@ describe.each(implementations)("Ed25519 by the strict rule: %s", (_, subject) =>
     }
     const p = Point.CURVE().p;
     const noncanonical = [
-      scalarBytes(p), // y = 0 as p
-      scalarBytes(p + 1n), // the identity as p + 1
+      littleEndian(p), // y = 0 as p
+      littleEndian(p + 1n), // the identity as p + 1
       fromHex(`01${"00".repeat(30)}80`), // the identity with a sign
       fromHex(`02${"00".repeat(31)}`), // no point has y = 2
       new Uint8Array(0),
