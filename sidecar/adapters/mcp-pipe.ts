@@ -18,11 +18,13 @@ import { LOCAL_ENDING, McpGuard, type McpGuardServices, oneMessage } from "./mcp
 import {
   idKey,
   type McpId,
+  type McpMessage,
   type McpNotification,
   type McpRequest,
   type McpResponse,
   outcomeOf,
   readMessage,
+  type Unsound,
 } from "./mcp-message.ts";
 import { McpTrails } from "./mcp-trails.ts";
 import type { WebSocketSide } from "./web-socket.ts";
@@ -102,7 +104,7 @@ export class McpPipe {
   }
 
   async #fromAgent(line: Buffer): Promise<void> {
-    const message = readMessage(line);
+    const message = readLine(line);
     if ("unsound" in message) {
       const about = { id: message.id, method: "", modern: false };
       await this.#say("AGENT", mcpDenial(this.#guard.refuse(message), about));
@@ -187,7 +189,7 @@ export class McpPipe {
   }
 
   async #fromServer(line: Buffer): Promise<void> {
-    const message = readMessage(line);
+    const message = readLine(line);
     if ("unsound" in message) this.#drop(`what the server said cannot be read: ${message.detail}`);
     else if (message.kind === "response") await this.#result(message, line);
     else if (message.kind === "request") await this.#ask(message, line);
@@ -327,4 +329,12 @@ export class McpPipe {
     this.#reader.release();
     this.#socket.destroy();
   }
+}
+
+/** A message that is one line to everybody: many a reader ends one at a carriage return, too. */
+function readLine(line: Buffer): McpMessage | Unsound {
+  const message = readMessage(line);
+  if (!line.includes("\r") || "unsound" in message) return message;
+  const detail = "it has a carriage return, at which some end a line";
+  return { unsound: true, reason: "REQUEST_NOT_NORMAL", detail, id: message.id };
 }

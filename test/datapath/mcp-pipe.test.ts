@@ -299,3 +299,17 @@ test("answers to what no result asked go nowhere", async () => {
   expect(await pipe.hears("AGENT")).toMatchObject({ error: { code: -31400 } });
   expect(rig.ledger.opened).toEqual([]);
 });
+
+test("a line that some end at a carriage return is none, and what stands in it is not heard", async () => {
+  const inner = JSON.stringify({ jsonrpc: "2.0", ...call(8, "secret") });
+  const outer = (id: number, word: string) =>
+    `{"jsonrpc":"2.0","id":${id},${word}:{"name":"echo","arguments":{"x":\r${inner}\r}}}\n`;
+  pipe.raw("AGENT", outer(1, '"method":"tools/call","params"'));
+  expect(await pipe.hears("AGENT")).toMatchObject({ id: 1, error: { code: -31400 } });
+  pipe.say("AGENT", call(2));
+  expect(await pipe.hears("SERVER")).toMatchObject(call(2));
+  pipe.raw("SERVER", outer(2, '"result"'));
+  pipe.say("SERVER", done(2));
+  expect(await pipe.hears("AGENT")).toMatchObject(done(2));
+  expect(reasons()).toEqual(["REQUEST_NOT_NORMAL", "FRAMING_INVALID"]);
+});
