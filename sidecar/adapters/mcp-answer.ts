@@ -8,7 +8,7 @@ import { Gathered } from "./gathered.ts";
 import type { HttpClientSide } from "./http-client.ts";
 import { type Framing, fieldNames, without } from "./http-fields.ts";
 import type { ResponseHead } from "./http-head.ts";
-import { type HttpRequest, only } from "./http-request.ts";
+import type { HttpRequest } from "./http-request.ts";
 import { GONE } from "./http-wire.ts";
 import type { McpAsk, McpAsks } from "./mcp-asks.ts";
 import { isEncoded, isEvents, isJson } from "./mcp-body.ts";
@@ -22,7 +22,7 @@ import {
   outcomeOf,
   readMessage,
 } from "./mcp-message.ts";
-import type { McpResumes } from "./mcp-resumes.ts";
+import { EventTrail, type McpResumes, type Resumable } from "./mcp-resumes.ts";
 import { BodyMeter } from "./passage.ts";
 import { SseReader } from "./sse-reader.ts";
 
@@ -56,8 +56,10 @@ export class McpAnswer {
   owed: Owed | null = null;
   /** 0: no head has come. */
   firstByteUs = 0;
-  /** An event has passed that another stream can go on from. */
-  resumable = false;
+  /** Events that have passed and that another stream can go on from. */
+  readonly trail = new EventTrail();
+  /** The call that this stream goes on with; null: none. */
+  resuming: Resumable | null = null;
   readonly #to: Asked;
   readonly #passed = new BodyMeter();
   #head: ResponseHead | null = null;
@@ -271,7 +273,7 @@ export class McpAnswer {
         call.deny("MESSAGE_TOO_LARGE", `an event has more than ${mcpMessageBytesMax} bytes`);
         return false;
       }
-      for (const { raw, data, hasId } of events) {
+      for (const { raw, data, id } of events) {
         const passing = data === null ? raw : await this.#event(data, raw);
         // What that cuts, it cuts here and now; after a cut the event under way is the last.
         if (call.cutting === null) call.lapsed(services.clock.nowUs());
@@ -279,7 +281,7 @@ export class McpAnswer {
         if (passing !== null) {
           if (!(await call.mayPass(passing.length))) return false;
           await this.#write(passing);
-          this.resumable ||= hasId;
+          if (id !== null) (this.resuming?.trail ?? this.trail).add(id);
         }
         if (this.#over) return false;
         if (call.cutting !== null) {
@@ -304,12 +306,9 @@ export class McpAnswer {
       return message.method.startsWith("notifications/") ? raw : null;
     }
     if (message.kind === "request") return (await this.#ask(message, data)) ? raw : null;
-    const { request, session, services } = this.#to;
-    const resuming = request.method === "GET" && only(request.fields, "last-event-id") !== null;
-    const left =
-      resuming && message.id !== null ? services.resumes.take(session, message.id) : null;
-    if (left !== null) {
-      const heard = await left.resumed(message, data);
+    const { resuming } = this;
+    if (resuming?.owes(message.id) && this.#to.services.resumes.take(resuming)) {
+      const heard = await resuming.resumed(message, data);
       return heard === data ? raw : eventOf(heard);
     }
     const seen = await this.#inspectResponse(message, data);
@@ -346,5 +345,5 @@ export class McpAnswer {
 const eventOf = (message: Buffer): Buffer =>
   Buffer.concat([Buffer.from("event: message\ndata: "), message, Buffer.from("\n\n")]);
 
-const sameId = (a: McpId | null, b: McpId | null): boolean =>
+export const sameId = (a: McpId | null, b: McpId | null): boolean =>
   a !== null && b !== null && idKey(a) === idKey(b);

@@ -14,14 +14,14 @@ import { type Framing, fieldNames, responseFraming, valuesOf, without } from "./
 import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
 import { GONE } from "./http-wire.ts";
-import { McpAnswer } from "./mcp-answer.ts";
+import { McpAnswer, sameId } from "./mcp-answer.ts";
 import type { McpAsk, McpAsks } from "./mcp-asks.ts";
 import { readMcpBody } from "./mcp-body.ts";
 import { type About, aboutOf, HEADER_MISMATCH, mcpDenial, ownWords } from "./mcp-denial.ts";
 import { McpGuard, type McpGuardServices } from "./mcp-guard.ts";
 import { headerMismatch } from "./mcp-headers.ts";
 import { type McpId, type McpResponse, mcpClaim, readMessage } from "./mcp-message.ts";
-import type { McpResumes, Resumable } from "./mcp-resumes.ts";
+import type { EventTrail, McpResumes, Resumable } from "./mcp-resumes.ts";
 import { BodyMeter } from "./passage.ts";
 
 export interface McpCallServices extends McpGuardServices {
@@ -101,8 +101,11 @@ export class McpCall extends CarriedAction implements Resumable {
     } else {
       const leave = await this.#guard.admitClaim(mcpClaim(this.#server.name, verb), traceparent);
       if ("denied" in leave) return this.#client.deny(leave);
-      const resuming = only(this.#request.fields, "last-event-id") !== null;
-      const gone = resuming ? this.#services.resumes.listen(this.#session) : null;
+      const { resumes } = this.#services;
+      const event = only(this.#request.fields, "last-event-id");
+      const resuming = event === null ? null : resumes.find(this.#session, event);
+      this.#answer.resuming = resuming;
+      const gone = resuming === null ? null : resumes.hold(resuming);
       await this.#carry(leave, Buffer.alloc(0));
       gone?.();
     }
@@ -240,11 +243,19 @@ export class McpCall extends CarriedAction implements Resumable {
 
   /** Keeps its permit beyond its stream, if another stream may bring what it is owed. */
   #park(): boolean {
-    const { owed, resumable } = this.#answer;
-    if (this.over || this.cutting !== null || owed === null || !resumable) return false;
-    this.#parked = this.#services.resumes.add(this.#session, owed.id as McpId, this);
+    const ends = this.#answer.owed === null || this.trail.isEmpty;
+    if (this.over || this.cutting !== null || ends) return false;
+    this.#parked = this.#services.resumes.add(this.#session, this);
     if (this.#parked) this.#answer.leave();
     return this.#parked;
+  }
+
+  get trail(): EventTrail {
+    return this.#answer.trail;
+  }
+
+  owes(id: McpId | null): boolean {
+    return sameId(this.#answer.owed?.id ?? null, id);
   }
 
   async resumed(message: McpResponse, raw: Buffer): Promise<Buffer> {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { mcpEventIdMax } from "../../src/domain/limits.ts";
 import { LineReader } from "./line-reader.ts";
 import { SseReader } from "./sse-reader.ts";
 
@@ -27,9 +28,10 @@ describe("events are cut out whole, however they come", () => {
   });
 
   test("and say whether they can be gone on from", () => {
-    const text = "id: 7\ndata: 1\n\ndata: 2\n\nid:\n\nid\ndata: 3\n\nid:x\n\n";
-    const events = new SseReader(1024).push(Buffer.from(text)) ?? [];
-    expect(events.map((e) => e.hasId)).toEqual([true, false, false, false, true]);
+    const long = "x".repeat(mcpEventIdMax);
+    const text = `id: 7\ndata: 1\n\ndata: 2\n\nid:\n\nid\ndata: 3\n\nid:x y\n\nids: 1\n\nid:${long}\n\nid:${long}x\n\n`;
+    const events = new SseReader(2048).push(Buffer.from(text)) ?? [];
+    expect(events.map((e) => e.id)).toEqual(["7", null, null, null, "x y", null, long, null]);
   });
 
   test("and one that is too long is none", () => {

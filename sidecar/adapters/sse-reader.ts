@@ -1,3 +1,4 @@
+import { mcpEventIdMax } from "../../src/domain/limits.ts";
 import { Gathered } from "./gathered.ts";
 
 const [CR, LF] = [13, 10];
@@ -10,8 +11,8 @@ export interface SseEvent {
   readonly raw: Buffer;
   /** Its data; null: it has none. */
   readonly data: Buffer | null;
-  /** It has an id that a reader can go on from. */
-  readonly hasId: boolean;
+  /** What a reader can go on from, a character a byte; null: it has none, or one that is too long. */
+  readonly id: string | null;
 }
 
 /**
@@ -24,7 +25,7 @@ export class SseReader {
   /** Where the last line of what is held begins. */
   #line = 0;
   #data: Buffer[] | null = null;
-  #hasId = false;
+  #id: string | null = null;
   /** A line with something in it has come: without one an empty line ends nothing. */
   #said = false;
   #first = true;
@@ -70,7 +71,7 @@ export class SseReader {
     this.#said = true;
     const colon = text.indexOf(":");
     const field = text.toString("latin1", 0, colon < 0 ? text.length : Math.min(colon, 5));
-    if (field === "id") this.#hasId = text.length > 3;
+    if (field.startsWith("id") && (colon === 2 || text.length === 2)) this.#id = idIn(text);
     if (field !== "data" || (colon >= 0 && colon !== 4)) return false;
     const value = colon < 0 ? EMPTY : text.subarray(text[5] === 0x20 ? 6 : 5);
     // It stands in what is still being gathered, and moves with it.
@@ -82,11 +83,16 @@ export class SseReader {
   #cut(): SseEvent {
     const raw = this.#held.take(this.#held.length);
     const data = this.#data === null ? null : Buffer.concat(this.#data);
-    const hasId = this.#hasId;
-    this.#hasId = false;
+    const id = this.#id;
+    this.#id = null;
     this.#line = 0;
     this.#data = null;
     this.#said = false;
-    return { raw, data: data === null || data.length === 0 ? null : data, hasId };
+    return { raw, data: data === null || data.length === 0 ? null : data, id };
   }
 }
+
+const idIn = (line: Buffer): string | null => {
+  const id = line.subarray(line[3] === 0x20 ? 4 : 3);
+  return id.length === 0 || id.length > mcpEventIdMax ? null : id.toString("latin1");
+};

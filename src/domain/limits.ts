@@ -130,6 +130,10 @@ export const mcpUnansweredMax = 1024;
 export const mcpAsksMax = 64;
 /** Calls at MCP servers whose streams ended unanswered and that wait to be taken up again, each with its message; others fail at once. */
 export const mcpResumesMax = 64;
+/** Ids of events, the newest of each call, that it can be taken up from: as many may be on their way to its agent. */
+export const mcpEventIdsMax = 256;
+/** Bytes of such an id; from an event with a longer one nothing is taken up. */
+export const mcpEventIdMax = 256;
 /** Microseconds that such a call waits while nobody listens: SDKs come back within seconds, or as their server says. */
 export const mcpResumeUs = 5 * MINUTE_US;
 /** Bytes of a language model's answer, or of one event of it, that is read for its model and tokens; longer ones are not. */

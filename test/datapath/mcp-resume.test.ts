@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { mcpResumesMax, mcpResumeUs } from "../../src/domain/limits.ts";
+import { EventTrail } from "../../sidecar/adapters/mcp-resumes.ts";
+import { mcpEventIdsMax, mcpResumesMax, mcpResumeUs } from "../../src/domain/limits.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { leaseFrom, MINUTE_US, openRig, type Rig } from "./harness.ts";
 import { AUTHORIZATION, type SocketUpstream, socketUpstream, Wire } from "./http-client.ts";
@@ -61,7 +62,7 @@ const post = (id: number, method = "tools/call", params: object = { name: "echo"
   const fields = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`;
   return say("POST", fields, body);
 };
-const comeBack = () => say("GET", "Last-Event-ID: e1\r\n");
+const comeBack = (event = "e1") => say("GET", `Last-Event-ID: ${event}\r\n`);
 const FIRST = "id: e1\ndata:\n\n";
 const result = (id: number, value: object = { content: [] }) =>
   `data: ${JSON.stringify({ jsonrpc: "2.0", id, result: value })}\n\n`;
@@ -122,6 +123,28 @@ test("it fails if nobody comes back for it, and waits as long as somebody listen
   expect(receipts()[1]).toBe("tools/call FAILED UPSTREAM_FAILED");
 });
 
+test("it is taken up from whatever event its agent came to, by one stream after the other", async () => {
+  await leftOpen();
+  const second = await comeBack();
+  (await reached()).end("id: e2\ndata:\n\n");
+  await second.hears(/e2[\s\S]*0\r\n\r\n/);
+  const third = await comeBack("e2");
+  (await reached()).end(result(1));
+  await third.hears(/"result"[\s\S]*0\r\n\r\n/);
+  await rig.ledger.receipts(3);
+  expect(receipts()).toContain("tools/call COMPLETED UNSPECIFIED");
+});
+
+test("of its events the newest are remembered", () => {
+  const trail = new EventTrail();
+  for (let i = 0; i <= mcpEventIdsMax; i++) trail.add(`e${i}`);
+  expect([trail.has("e0"), trail.has("e1"), trail.has(`e${mcpEventIdsMax}`)]).toEqual([
+    false,
+    true,
+    true,
+  ]);
+});
+
 test("a stream that nothing can go on from ends its call, as ever", async () => {
   const wire = await post(1);
   (await reached()).end("data:\n\n");
@@ -131,8 +154,9 @@ test("a stream that nothing can go on from ends its call, as ever", async () => 
 });
 
 test.each([
-  ["answers what nobody asked", comeBack, 2],
+  ["answers what nobody asked", () => comeBack(), 2],
   ["answers where nobody came back", () => say("GET", ""), 1],
+  ["answers by the events of another call with that id", () => comeBack("e2"), 1],
 ] as const)("a server that %s is not heard", async (_, listen, id) => {
   await leftOpen();
   const wire = await listen();
