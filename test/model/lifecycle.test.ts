@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../src/domain/bytes.ts";
+import { LivenessPolicy } from "../../src/domain/grant.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { retrace } from "../../src/domain/history.ts";
 import { step } from "../../src/domain/lifecycle.ts";
@@ -20,6 +21,8 @@ import {
   type State,
   TransitionBody,
 } from "../../src/domain/transition.ts";
+import { lacks } from "../skips.ts";
+import { python } from "../verifier/second.ts";
 import { MANIFEST, MINUTE, order, recorded, SECOND, START, World } from "./organism-histories.ts";
 import { Oracle } from "./organism-oracle.ts";
 
@@ -212,6 +215,46 @@ describe("over random histories", () => {
   }, 600_000);
 });
 
+test.skipIf(lacks("python3"))(
+  "who reads docs/formats.md alone decides the same, of what was recorded and of what was made up",
+  () => {
+    const histories = fc
+      .sample(fc.tuple(policy, life, fc.nat(), fc.nat()), { numRuns: 400, seed: 7 })
+      .flatMap(([word, words, where, how]) => {
+        const { transitions, evidence, beats } = lived(word, words);
+        const i = where % Math.max(transitions.length, 1);
+        const t = transitions[i];
+        if (t === undefined) return [];
+        const lies = liesAbout(t);
+        const lie = lies[how % lies.length]?.instead ?? [];
+        const madeUp = transitions.flatMap((x, n) => (n === i ? lie : [x]));
+        // What is not even well formed is no pack's to show.
+        const told = madeUp.every((x) => checkTransition(x) === null) ? [madeUp] : [];
+        return [transitions, ...told].map((said) => ({ said, evidence, beats }));
+      });
+    const lines = histories.map(({ said, evidence, beats }) =>
+      JSON.stringify({
+        transitions: said.map((t) => toHex(TransitionBody.encode(t))),
+        beats: [...beats].map(([ref, beat]) => [ref, toHex(HeartbeatBody.encode(beat))]),
+        manifest: toHex(MANIFEST),
+        liveness: toHex(LivenessPolicy.encode(evidence.origin().liveness)),
+      }),
+    );
+    const { stdout, stderr } = python(["-m", "tests.retrace"], `${lines.join("\n")}\n`);
+    expect(stderr).toBe("");
+    const theirs = stdout.trim().split("\n");
+    const ours = histories.map(({ said, evidence }) =>
+      retrace({ ...evidence, transitions: said }).moments.map((m) => m.agreement),
+    );
+    expect(theirs).toHaveLength(ours.length);
+    expect(new Set(ours.flat())).toEqual(new Set(["AGREES", "DIFFERS", "UNSHOWN"]));
+    ours.forEach((words, n) => {
+      same(theirs[n]?.split(" "), words.length === 0 ? [""] : words, `history ${n}`);
+    });
+  },
+  120_000,
+);
+
 test("every cause leads somewhere", () => {
   const used = new Set(STATES.flatMap((s) => Object.values(MOVES[s]).flat()));
   expect(CAUSES.filter((c) => c !== "UNSPECIFIED" && !used.has(c))).toEqual([]);
@@ -241,7 +284,7 @@ function lived(word: number, words: readonly number[]) {
     beat: (ref: Uint8Array) => beats.get(toHex(ref)) ?? null,
     origin: () => origin,
   };
-  return { transitions, evidence };
+  return { transitions, evidence, beats };
 }
 
 /** Other things that might have been said in a transition's place, where they say something else. */

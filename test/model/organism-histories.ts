@@ -84,7 +84,9 @@ export class World {
       const longer = { fromUs, untilUs: Math.max(untilUs, this.nowUs) };
       this.up = [...this.up.slice(0, -1), longer];
     } else if (us > 0) {
-      this.up = [...this.up, { fromUs: this.nowUs, untilUs: this.nowUs }].slice(-16);
+      // A clock that was set back takes nothing of what was listened: as `observing` has it.
+      const backUs = Math.max(this.nowUs, untilUs);
+      this.up = [...this.up, { fromUs: backUs, untilUs: backUs }].slice(-16);
     }
   }
 

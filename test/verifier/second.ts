@@ -40,7 +40,7 @@ export interface Checked {
   report: Report;
 }
 
-/** Both verifiers must say the same: verdict, code, check, index, suspect and flags. */
+/** Both verifiers must say the same: verdict, code, check, index, suspect, flags and of the states. */
 export function expectAgreement(checked: readonly Checked[]): void {
   expect(checked.length).toBeGreaterThan(0);
   const asked = checked.map((c) => ({ ...c, trust: c.trust && trustJson(c.trust), report: null }));
@@ -57,4 +57,11 @@ const said = (report: Report) => ({
   ...owed(report),
   pinned: report.pinned,
   tenant: report.tenant,
+  history: report.broken === null ? historyOf(report) : "",
 });
+
+/** What came of deciding the states again, and of how many changes it is so. */
+function historyOf({ checks }: Report): string {
+  const line = checks.find((c) => c.name === "HISTORY");
+  return `${line?.status} ${line?.held}`;
+}

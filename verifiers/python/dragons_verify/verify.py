@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from . import crypto, decide, limits
+from . import crypto, decide, limits, states
 from .artifacts import frames
 from .authority import Authority
 from .canonical import Broken, decode
@@ -116,6 +116,8 @@ class Verifier:
         }
 
     def report(self, broken):
+        self.words = [word for s in self.ledgers for word in s.history()]
+        self.passed(43, self.words.count("AGREES"))
         verdicts = [LADDER.index(s.verdict) for s in self.ledgers]
         verdict = "BROKEN" if broken else LADDER[min(verdicts, default=0)]
         return {
@@ -139,7 +141,9 @@ class Verifier:
         unrecorded = any(f in ("UNRECORDED", "STATES_DIFFER") for f, _, _ in self.flags)
         if broken and broken["check"] == name or number == 44 and unrecorded:
             return "FAIL"
-        if self.held[number]:
+        if number == 43 and "DIFFERS" in self.words:
+            return "FAIL"
+        if self.held[number] and not (number == 43 and "UNSHOWN" in self.words):
             return "PASS"
         return "NOT REACHED" if broken else "NOT CHECKABLE OFFLINE"
 
@@ -175,6 +179,7 @@ class Section:
         self.leaves, self.start, self.singles = [], 0, []
         self.tree, self.roots, self.intents, self.ids = Tree(), Heads(), None, set()
         self.heartbeats, self.transitions, self.checkpoints = [], [], []
+        self.moves = []
         self.hashes, self.missing, self.shown, self.closed = {}, {}, {}, set()
         self.cited, self.opened, self.head, self.first, self.last = set(), 0, None, 1, 0
         self.rows, self.before, self.begun, self.started = {}, 0, False, False
@@ -261,7 +266,9 @@ class Section:
             place = (b.intents_opened, b.intents_head, "E_HEARTBEAT_HEAD", b.size)
             self.intents.heads.expect(*place)
         elif kind == "TRANSITION":
-            self.transitions.append(self.a.transition(body).ref)
+            t = self.a.transition(body)
+            self.transitions.append(t.ref)
+            self.moves.append(t.body)
         else:
             c = self.a.checkpoint(body)
             self.checkpoints.append(c)
@@ -800,6 +807,14 @@ class Section:
                 self.flag("ERASED", seq)
             if 31 & ~(mask | erased):
                 self.flag("WITHHELD", seq)
+
+    def history(self):
+        """Check 43: of each transition whether it follows from what it cites."""
+        if self.control or not self.moves:
+            return []
+        beats = {h.ref: h.body for h in self.heartbeats}
+        a = self.a
+        return states.retrace(self.moves, beats, a.genesis.body.manifest_hash, a.grant.body.liveness)
 
     def summary(self):
         return {
