@@ -22,7 +22,7 @@ import type { ResponseHead } from "./http-head.ts";
 import { type HttpRequest, only } from "./http-request.ts";
 import { GONE } from "./http-wire.ts";
 import { BodyMeter } from "./passage.ts";
-import { opensWebSocket, WebSocketRelay } from "./web-socket.ts";
+import { onConnection, opensWebSocket, WebSocketRelay } from "./web-socket.ts";
 
 export interface HttpServices {
   readonly gate: Gate;
@@ -96,14 +96,15 @@ export class HttpCall extends CarriedAction {
 
   async #carry(permit: Permit): Promise<void> {
     const { framing, http2 } = this.#client;
-    const { method, claim, address } = this.#request;
+    const { method, claim, address, webSocket } = this.#request;
     const bodyless = framing.kind === "none" || (framing.kind === "length" && framing.bytes === 0);
     const repeatable = bodyless && IDEMPOTENT.has(method);
     let missed = 0;
     for (let repeat = repeatable; !this.over; repeat = false) {
       const up = await this.#services.upstream.connect(permit, {
         repeatable: repeat,
-        http2,
+        // A WebSocket is opened by HTTP/1.1 there, by which every server opens one.
+        http2: http2 && !webSocket,
         address,
       });
       if ("unreachable" in up) {
@@ -204,6 +205,9 @@ export class HttpCall extends CarriedAction {
       await this.#switch(up, head);
       return;
     }
+    if (webSocket && this.#client.http2 && head.status < 300) {
+      return this.deny("UPSTREAM_FAILED", "it answers, and opens no WebSocket");
+    }
     const framing = responseFraming(method, head.status, head.fields);
     if ("malformed" in framing) {
       return this.deny("UPSTREAM_FAILED", `its answer is not HTTP/1.1: ${framing.detail}`);
@@ -269,14 +273,14 @@ export class HttpCall extends CarriedAction {
       this.cutNow(cutBy);
       return;
     }
-    const down = this.#client.switchProtocols(head, "websocket");
-    if (down === null || !(up instanceof Http1Connection)) {
-      return this.deny("PROTOCOL_UNSUPPORTED", "this connection cannot switch protocols");
+    if (!(up instanceof Http1Connection)) {
+      return this.deny("PROTOCOL_UNSUPPORTED", "its connection cannot switch protocols");
     }
+    const down = this.#client.openWebSocket(head);
     this.#answer = head;
     this.#firstByteUs = this.clock.nowUs();
     this.#askedAll = true;
-    const relay = new WebSocketRelay(down, up, this);
+    const relay = new WebSocketRelay(down, onConnection(up), this);
     this.#webSocket = relay;
     const { verdict, reason, detail } = await relay.run();
     this.end(verdict, reason, detail);

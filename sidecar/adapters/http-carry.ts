@@ -20,6 +20,10 @@ export async function carryHttp(
 ): Promise<void> {
   const at = serverAt(services.servers, request.claim);
   if (at === null) return new HttpCall(client, request, services).run();
+  if (at.is === "ENDPOINT" && request.webSocket && client.http2) {
+    const detail = `the MCP server ${at.server.name} is spoken to by POST and GET, and by no WebSocket`;
+    return client.deny(services.gate.refuse(request, "PROTOCOL_UNSUPPORTED", detail));
+  }
   if (at.is === "ENDPOINT") return new McpCall(client, request, at.server, services).run();
   const url = serverUrl(at.server);
   const detail = `some take it for the MCP server ${at.server.name}; write ${url} for that`;

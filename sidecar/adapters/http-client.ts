@@ -9,8 +9,16 @@ import {
   type RequestHead,
   type ResponseHead,
 } from "./http-head.ts";
-import { breakOff, type Gone, HttpBody, HttpBodyWriter, type HttpReader } from "./http-wire.ts";
+import {
+  breakOff,
+  type Gone,
+  HttpBody,
+  HttpBodyWriter,
+  type HttpReader,
+  type Switched,
+} from "./http-wire.ts";
 import type { OwnWords } from "./problem.ts";
+import { onConnection, type WebSocketSide } from "./web-socket.ts";
 
 /** Whoever asked, as a call sees them, whatever HTTP they speak. */
 export interface HttpClientSide {
@@ -40,11 +48,8 @@ export interface HttpClientSide {
   deny(denial: Denial, said?: OwnWords): void;
   /** Calls back when the client has gone; null: nobody cares any more. */
   onGone(listener: (() => void) | null): void;
-  /** The bare connection, for a protocol that is switched to; null: this HTTP has none. */
-  switchProtocols(
-    head: ResponseHead,
-    protocol: string,
-  ): { readonly reader: HttpReader; readonly socket: Socket } | null;
+  /** Answers that the WebSocket is open which was asked for. @param head the upstream's 101. */
+  openWebSocket(head: ResponseHead): WebSocketSide;
 }
 
 /** One request of an HTTP/1 connection, and its answer. */
@@ -155,7 +160,12 @@ export class Http1Client implements HttpClientSide {
     this.#reader.onGone(listener);
   }
 
-  switchProtocols(head: ResponseHead, protocol: string): { reader: HttpReader; socket: Socket } {
+  openWebSocket(head: ResponseHead): WebSocketSide {
+    return onConnection(this.switchProtocols(head, "websocket"));
+  }
+
+  /** The bare connection, for a protocol that is switched to. */
+  switchProtocols(head: ResponseHead, protocol: string): Switched {
     this.#state = "switched";
     const fields = [...passedOn(head.fields), "Connection", "Upgrade", "Upgrade", protocol];
     this.#head(head, fields);

@@ -250,6 +250,12 @@ export class HttpBodyWriter {
   }
 }
 
+/** A connection on which HTTP/1 is spoken no more. */
+export interface Switched {
+  readonly reader: HttpReader;
+  readonly socket: Socket;
+}
+
 const END_OF_CHUNK = Buffer.from("\r\n");
 
 /** Writes, and says whether to wait. A connection that breaks ends every waiting. */

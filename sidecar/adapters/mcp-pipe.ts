@@ -10,7 +10,7 @@ import { faultOf } from "../gate/carried-action.ts";
 import { mayCompleteMessage, mayFinish } from "../gate/cuts.ts";
 import type { Permit } from "../gate/permit.ts";
 import type { Denial, Ending } from "./exchange.ts";
-import { type HttpReader, send } from "./http-wire.ts";
+import { type HttpReader, type Switched, send } from "./http-wire.ts";
 import { LineReader } from "./line-reader.ts";
 import { McpAsks } from "./mcp-asks.ts";
 import { type About, aboutOf, mcpDenial } from "./mcp-denial.ts";
@@ -27,7 +27,6 @@ import {
   type Unsound,
 } from "./mcp-message.ts";
 import { McpTrails } from "./mcp-trails.ts";
-import type { WebSocketSide } from "./web-socket.ts";
 
 /** A request of the agent that its server has, and has not answered. */
 interface Call {
@@ -44,7 +43,7 @@ const NEWLINE = Buffer.from("\n");
  * to pass goes back. Lines are judged one after the other, so what is said in an order is heard in it.
  */
 export class McpPipe {
-  readonly #socket: WebSocketSide["socket"];
+  readonly #socket: Switched["socket"];
   readonly #reader: HttpReader;
   readonly #services: Omit<McpGuardServices, "trails">;
   readonly #guard: McpGuard;
@@ -58,7 +57,7 @@ export class McpPipe {
   #over = false;
 
   constructor(
-    { socket, reader }: WebSocketSide,
+    { socket, reader }: Switched,
     server: string,
     services: Omit<McpGuardServices, "trails">,
   ) {

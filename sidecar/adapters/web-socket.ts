@@ -1,22 +1,39 @@
 import { createHash, randomBytes } from "node:crypto";
-import type { Socket } from "node:net";
 import { cutBoundaryUs, lingerUs, webSocketMessageBytesMax } from "../../src/domain/limits.ts";
 import type { Reason } from "../../src/domain/reason.ts";
+import type { Clock } from "../../src/native/clock.ts";
 import type { CarriedAction } from "../gate/carried-action.ts";
 import { mayCompleteMessage } from "../gate/cuts.ts";
 import type { Denial } from "./exchange.ts";
 import { listOf, valuesOf } from "./http-fields.ts";
 import type { RawFields, ResponseHead } from "./http-head.ts";
 import { only } from "./http-request.ts";
-import { type HttpReader, send } from "./http-wire.ts";
+import { type Switched, send } from "./http-wire.ts";
 import { BodyMeter } from "./passage.ts";
 import { closeFrame, type FrameMark, FrameMeter } from "./web-socket-framing.ts";
 
-/** One end of a WebSocket: a connection that was switched. */
+/** One end of a WebSocket, whatever it lies on. */
 export interface WebSocketSide {
-  readonly reader: HttpReader;
-  readonly socket: Socket;
+  /** The next bytes; null: there are no more. */
+  take(): Promise<Buffer | null>;
+  /** @returns null: go on; else wait until they are on their way. */
+  write(bytes: Uint8Array): Promise<void> | null;
+  /** Nothing more is said, and nothing more is listened to. */
+  finish(clock: Clock): void;
 }
+
+/** On a connection that was switched. */
+export const onConnection = ({ reader, socket }: Switched): WebSocketSide => ({
+  take: () => reader.take(),
+  write: (bytes) => send(socket, bytes),
+  finish(clock) {
+    reader.release();
+    socket.end();
+    socket.resume();
+    const timer = clock.after(lingerUs, () => socket.destroy());
+    socket.once("close", () => timer.cancel());
+  },
+});
 
 /** How it ended: COMPLETED with a close frame of either side. */
 export interface WebSocketEnd {
@@ -81,7 +98,7 @@ export class WebSocketRelay {
 
   async #ask(): Promise<void> {
     for (;;) {
-      const chunk = await this.#down.reader.take();
+      const chunk = await this.#down.take();
       if (this.#over || this.#cutting !== null) return;
       if (chunk === null) {
         this.#gone("CLIENT_CANCELLED", "the client closed its connection");
@@ -95,7 +112,7 @@ export class WebSocketRelay {
       }
       if (!(await this.#mayPass(payload)) || !this.#call.mayLeave()) return;
       for (const bytes of payload) this.asked.push(bytes);
-      const wait = send(this.#up.socket, chunk);
+      const wait = this.#up.write(chunk);
       this.#sentUp = this.#fromAgent.mark;
       if (this.#fromAgent.closed) this.#closing();
       if (wait !== null) await wait;
@@ -105,7 +122,7 @@ export class WebSocketRelay {
 
   async #answer(): Promise<void> {
     for (;;) {
-      const chunk = await this.#up.reader.take();
+      const chunk = await this.#up.take();
       if (this.#over) return;
       if (chunk === null) {
         this.#gone("UPSTREAM_FAILED", "the upstream closed its connection");
@@ -129,12 +146,12 @@ export class WebSocketRelay {
       }
       for (const bytes of payload) this.answered.push(bytes);
       if (cutting !== null && boundary >= 0) {
-        this.#down.socket.write(chunk.subarray(0, boundary));
+        void this.#down.write(chunk.subarray(0, boundary));
         this.#sentDown = this.#fromUpstream.mark;
         this.#finishCut(cutting);
         return;
       }
-      const wait = send(this.#down.socket, chunk);
+      const wait = this.#down.write(chunk);
       this.#sentDown = this.#fromUpstream.mark;
       if (this.#fromUpstream.closed) this.#closing();
       if (wait !== null) await wait;
@@ -190,17 +207,11 @@ export class WebSocketRelay {
   #finish(end: WebSocketEnd, told: { code: number; said: string; atEnd: boolean } | null): void {
     if (this.#over) return;
     this.#over = true;
-    if (told?.atEnd) this.#down.socket.write(closeFrame(told.code, told.said, null));
+    if (told?.atEnd) void this.#down.write(closeFrame(told.code, told.said, null));
     if (told !== null && this.#sentUp.atFrameEnd) {
-      this.#up.socket.write(closeFrame(GOING_AWAY, "", randomBytes(4)));
+      void this.#up.write(closeFrame(GOING_AWAY, "", randomBytes(4)));
     }
-    for (const { socket, reader } of [this.#down, this.#up]) {
-      reader.release();
-      socket.end();
-      socket.resume();
-      const timer = this.#call.clock.after(lingerUs, () => socket.destroy());
-      socket.once("close", () => timer.cancel());
-    }
+    for (const side of [this.#down, this.#up]) side.finish(this.#call.clock);
     this.#end.resolve(end);
   }
 }

@@ -163,6 +163,7 @@ export class Demux {
     const whenGone: (() => void)[] = [];
     const connection = new H2Connection(socket, {
       role: "server",
+      extendedConnect: true,
       clock: this.#clock,
       onStream: (stream, raw, last) => this.#handlers.onStream(stream, raw, last, ingress),
       onClose: () => {

@@ -15,7 +15,14 @@ import { Numbered } from "../domain/numbered.ts";
 import type { Clock } from "../native/clock.ts";
 import { Bucket } from "./bucket.ts";
 import { ClosedStreams } from "./closed-streams.ts";
-import { answerHead, type Declared, type RawHeaders, requestHead, trailers } from "./fields.ts";
+import {
+  answerHead,
+  type Declared,
+  extendedHead,
+  type RawHeaders,
+  requestHead,
+  trailers,
+} from "./fields.ts";
 import { FrameReader } from "./frame-reader.ts";
 import {
   CODE,
@@ -40,6 +47,8 @@ export interface H2Options {
   readonly clock: Clock;
   /** A server's: the peer opened a stream. Give it a listener before returning. */
   readonly onStream?: (stream: H2Stream, fields: RawHeaders, last: boolean) => void;
+  /** A server's: it offers extended CONNECT (RFC 8441), whose streams `onStream` is to tell apart. */
+  readonly extendedConnect?: boolean;
   /** It is gone, after all of its streams were told. Once. */
   readonly onClose?: () => void;
 }
@@ -116,13 +125,13 @@ export class H2Connection implements StreamHost {
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("error", () => {});
     socket.once("close", () => this.#lost());
-    this.#greet(role);
+    this.#greet(options);
     socket.resume();
   }
 
-  #greet(role: H2Options["role"]): void {
+  #greet({ role, extendedConnect = false }: H2Options): void {
     if (!this.#server) this.#sender.raw(PREFACE);
-    this.#sender.control(FRAME.SETTINGS, 0, 0, ownSettings(role));
+    this.#sender.control(FRAME.SETTINGS, 0, 0, ownSettings(role, extendedConnect));
     this.#sender.number(FRAME.WINDOW_UPDATE, 0, RECEIVE_WINDOW - WINDOW_DEFAULT);
   }
 
@@ -308,7 +317,7 @@ export class H2Connection implements StreamHost {
     // Above what our GOAWAY named: the peer knows that we never looked at it.
     if (this.#draining) return null;
     this.#peerId = id;
-    const declared = requestHead(fields);
+    const declared = (this.#options.extendedConnect ? extendedHead : requestHead)(fields);
     let code: number = CODE.NO_ERROR;
     if (this.#decoder.tooLarge) code = CODE.ENHANCE_YOUR_CALM;
     else if (typeof declared === "string" || (last && declared.contentLength > 0)) {

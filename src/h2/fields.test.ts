@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { answerHead, requestHead, trailers } from "./fields.ts";
+import { answerHead, extendedHead, requestHead, trailers } from "./fields.ts";
 
 const REQUEST = [":method", "POST", ":scheme", "http", ":path", "/a/B", ":authority", "a:1"];
+const EXTENDED = [":method", "CONNECT", ":protocol", "websocket"];
 
 describe("a request's head", () => {
   test.each([
@@ -9,8 +10,9 @@ describe("a request's head", () => {
     [[...REQUEST, "te", "trailers", "x-b-bin", "AQ", "x-b-bin", "", "content-length", "5"]],
     [[":method", "OPTIONS", ":scheme", "http", ":path", "*"]],
     [[":method", "CONNECT", ":authority", "a:1"]],
+    [[...EXTENDED, ":scheme", "https", ":path", "/", ":authority", "a:1"]],
     [[...REQUEST, "x-latin", "na\u00efve \t x"]],
-  ])("%j may be", (fields) => expect(requestHead(fields)).toBeTypeOf("object"));
+  ])("%j may be", (fields) => expect(extendedHead(fields)).toBeTypeOf("object"));
 
   test.each([
     [REQUEST.slice(2), ":method"],
@@ -36,9 +38,23 @@ describe("a request's head", () => {
     [[...REQUEST, "content-length", "-1"], "content-length"],
     [[...REQUEST, "content-length", "1", "content-length", "2"], "content-length"],
     [[":method", "CONNECT", ":authority", "a:1", ":path", "/"], "CONNECT"],
+    [[...EXTENDED, ":scheme", "https", ":path", "/"], ":authority is missing"],
+    [[...EXTENDED, ":path", "/", ":authority", "a:1"], ":scheme is missing"],
+    [[...EXTENDED, ":scheme", "https", ":authority", "a:1"], ":path is missing"],
+    [[...REQUEST, ":protocol", "websocket"], "beside CONNECT alone"],
+    [
+      [...EXTENDED, ":scheme", "https", ":path", "/", ":authority", "a:1", "content-length", "0"],
+      "no length",
+    ],
     // A value that reads as a name hides nothing.
     [[":scheme", ":method", ":method", "CONNECT", ":path", "/", ":authority", "a:1"], "CONNECT"],
-  ])("%j may not be", (fields, said) => expect(requestHead(fields)).toContain(said));
+  ])("%j may not be", (fields, said) => expect(extendedHead(fields)).toContain(said));
+
+  test("has no :protocol where none was offered", () => {
+    const opening = [...EXTENDED, ":scheme", "https", ":path", "/", ":authority", "a:1"];
+    expect(requestHead(opening)).toBe('":protocol" is out of place');
+    expect(requestHead(REQUEST)).toEqual(extendedHead(REQUEST));
+  });
 });
 
 describe("an answer's head", () => {

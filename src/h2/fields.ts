@@ -31,10 +31,12 @@ export interface Declared {
 
 /** A header block that HTTP/2 forbids (RFC 9113 §8), or what it declares. */
 export const requestHead = (fields: RawHeaders): Declared | string => read(fields, "request");
+/** The same where `:protocol` may stand: RFC 8441 was offered. */
+export const extendedHead = (fields: RawHeaders): Declared | string => read(fields, "extended");
 export const answerHead = (fields: RawHeaders): Declared | string => read(fields, "answer");
 export const trailers = (fields: RawHeaders): Declared | string => read(fields, "trailers");
 
-type Kind = "request" | "answer" | "trailers";
+type Kind = "request" | "extended" | "answer" | "trailers";
 
 function read(fields: RawHeaders, kind: Kind): Declared | string {
   let regular = false;
@@ -64,8 +66,8 @@ function read(fields: RawHeaders, kind: Kind): Declared | string {
       contentLength = Number(value);
     }
   }
-  if (kind === "request") {
-    const wrong = requestFault(fields, pseudo);
+  if (kind === "request" || kind === "extended") {
+    const wrong = requestFault(fields, pseudo, contentLength);
     if (wrong !== null) return wrong;
   }
   if (kind === "answer" && (status === 0 || status === 101))
@@ -73,7 +75,7 @@ function read(fields: RawHeaders, kind: Kind): Declared | string {
   return { status, contentLength };
 }
 
-const [METHOD, SCHEME, PATH, AUTHORITY, STATUS] = [1, 2, 4, 8, 16] as const;
+const [METHOD, SCHEME, PATH, AUTHORITY, STATUS, PROTOCOL] = [1, 2, 4, 8, 16, 32] as const;
 
 function pseudoBit(name: string, kind: Kind): number {
   if (kind === "trailers") return 0;
@@ -81,15 +83,21 @@ function pseudoBit(name: string, kind: Kind): number {
   if (name === ":method") return METHOD;
   if (name === ":scheme") return SCHEME;
   if (name === ":path") return PATH;
+  if (name === ":protocol") return kind === "extended" ? PROTOCOL : 0;
   return name === ":authority" ? AUTHORITY : 0;
 }
 
-function requestFault(fields: RawHeaders, pseudo: number): string | null {
+function requestFault(fields: RawHeaders, pseudo: number, contentLength: number): string | null {
   // They stand first, each once.
   const said = (name: string): string =>
     fields[fields.findIndex((word, i) => i % 2 === 0 && word === name) + 1] as string;
   if ((pseudo & METHOD) === 0 || said(":method") === "") return ":method is missing";
-  if (said(":method") === "CONNECT") {
+  if ((pseudo & PROTOCOL) !== 0) {
+    // An extended CONNECT, RFC 8441: it names its place as any request does, and its stream stays open.
+    if (said(":method") !== "CONNECT") return ":protocol stands beside CONNECT alone";
+    if ((pseudo & AUTHORITY) === 0) return ":authority is missing";
+    if (contentLength >= 0) return "CONNECT has no length";
+  } else if (said(":method") === "CONNECT") {
     return (pseudo & (SCHEME | PATH)) === 0 && (pseudo & AUTHORITY) !== 0
       ? null
       : "CONNECT takes an authority and nothing else";

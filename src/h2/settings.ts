@@ -11,6 +11,8 @@ const MAX_CONCURRENT_STREAMS = 3;
 const INITIAL_WINDOW_SIZE = 4;
 const MAX_FRAME_SIZE = 5;
 const MAX_HEADER_LIST_SIZE = 6;
+/** RFC 8441: a stream may become what a connection would by HTTP/1.1's upgrade. */
+const ENABLE_CONNECT_PROTOCOL = 8;
 
 /** Six bytes each: an identifier and a value. */
 const ENTRY = 6;
@@ -62,11 +64,12 @@ export class PeerSettings {
 }
 
 /** What we take, as the payload of our one SETTINGS frame. */
-export function ownSettings(role: "server" | "client"): Buffer {
+export function ownSettings(role: "server" | "client", extendedConnect: boolean): Buffer {
   const entries: (readonly [number, number])[] = [
     [INITIAL_WINDOW_SIZE, streamWindowBytes],
     [MAX_HEADER_LIST_SIZE, headerListBytesMax],
     role === "client" ? [ENABLE_PUSH, 0] : [MAX_CONCURRENT_STREAMS, streamsPerConnectionMax],
+    ...(extendedConnect ? [[ENABLE_CONNECT_PROTOCOL, 1] as const] : []),
   ];
   const out = Buffer.alloc(entries.length * ENTRY);
   entries.forEach(([id, value], i) => {
