@@ -152,7 +152,7 @@ describe.concurrent("of one", () => {
       // A grant that no other agent could be started by.
       const token = await world.token(undefined, await world.grant({ measureMin: "LAUNCHED" }));
       const own = ["--data", data, "--keys", `${data}.keys`, "--token", token];
-      const others = ["--orphans", data];
+      const others = ["--orphans", data, "--mcp-lists", "all"];
       const measured = ["--manifest", manifest, "--folder", world.agentFolder];
       const agent = "echo > /dev/tcp/agent-$RANDOM.test/80; exec sleep 600";
       const words = [...own, ...others, ...measured, "--restart", "always"];
