@@ -139,6 +139,10 @@ test("a control plane that does not answer is left out, and that is told; one th
   await expect(exportEvidence(sidecar.admin, { out }, strange)).rejects.toThrow(
     /knows no ledger [0-9a-f]{16} in this tenant/,
   );
+  const restored = failing(new StatusError("OUT_OF_RANGE", "ARGUMENT_INVALID", "900 of 7"));
+  await expect(exportEvidence(sidecar.admin, { out }, restored)).rejects.toThrow(
+    /fewer records than leases of ledger [0-9a-f]{16} pin: it was restored from a backup/,
+  );
 });
 
 test("a stream of records that breaks off is gone on with, to the same section", async () => {

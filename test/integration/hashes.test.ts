@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { type EnrolCall, enrol } from "../../sidecar/identity/certificate.ts";
+import { exportHeld } from "../../src/cli/actions/export-held.ts";
+import { verifyPack } from "../../src/cli/actions/verify.ts";
 import { SyncRequestSchema } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { systemClock } from "../../src/native/clock.ts";
 import { fileSigner } from "../../src/native/keys.ts";
@@ -31,6 +33,13 @@ test("with --sync hashes no receipt's header leaves, and the pack is anchored al
       expect(await ask(sidecar.agent, word)).toMatchObject({ code: 0 });
     }
     expect(await world.anchored(sidecar)).toMatchObject({ verdict: "ANCHORED", broken: null });
+    // What the control plane holds of it is no receipt: its own ledger is all that it can show.
+    const out = join(world.folder, "tenant.dragons");
+    const { ledgerId } = sidecar.ready;
+    const held = await exportHeld(world.operator, { out, organism: null });
+    expect(held).toMatchObject({ ledgers: 0, unheld: [ledgerId] });
+    const shown = await verifyPack(out, world.trust, systemClock.nowUs());
+    expect(shown).toMatchObject({ verdict: "ANCHORED", ledgers: [{ role: "CONTROL", from: 1 }] });
     await sidecar.stop();
     const batches = recorder.calls
       .filter((c) => c.path === "/dragons.v1.LedgerService/Sync")

@@ -57,7 +57,7 @@ export async function exportEvidence(
       if (shown === undefined) throw new Error("a sidecar exports one ledger");
       const beside = { sections, open: "THEIRS" } as const;
       return await joined(control, pack, firstRecord(shown), beside, aside).catch((error) => {
-        throw unknownLedger(error, control, shown);
+        throw explained(error, control, shown);
       });
     } catch (error) {
       if (!(error instanceof Unreachable)) throw error;
@@ -112,11 +112,19 @@ function firstRecord({ firstSeq, controlSize, ledgerId }: Surveyed): From {
   return firstSeq === 1 || controlSize === null ? { ledgerId } : { fromSeq: controlSize + 1 };
 }
 
-function unknownLedger(error: unknown, { address }: Control, { ledgerId }: Surveyed): unknown {
-  if (!(error instanceof StatusError) || error.code !== "NOT_FOUND") return error;
+/** What a refusal means to whoever exports. */
+function explained(error: unknown, { address }: Control, { ledgerId }: Surveyed): unknown {
+  if (!(error instanceof StatusError)) return error;
   const id = toHex(ledgerId).slice(0, 16);
-  return new Failure(
-    EXIT.refused,
-    `control plane ${address} knows no ledger ${id} in this tenant: give the one that the sidecar is docked at, or --without-control`,
-  );
+  if (error.code === "NOT_FOUND")
+    return new Failure(
+      EXIT.refused,
+      `control plane ${address} knows no ledger ${id} in this tenant: give the one that the sidecar is docked at, or --without-control`,
+    );
+  if (error.code === "OUT_OF_RANGE")
+    return new Failure(
+      EXIT.refused,
+      `control plane ${address} has fewer records than leases of ledger ${id} pin: it was restored from a backup, or is another; export with --without-control, and tell whoever is to believe it`,
+    );
+  return error;
 }
