@@ -42,6 +42,27 @@ export async function* joinPack(
   yield frame("END", EndFrame.encode({ frames: into.frames + further + 1 }));
 }
 
+/** Packs of one tenant as one: the sections of each, in their order. `ledgers`: how many all of them have. */
+export async function* mergePacks(
+  tenantId: string,
+  ledgers: number,
+  packs: readonly AsyncIterable<Uint8Array>[],
+): AsyncGenerator<Uint8Array> {
+  let frames = 2;
+  yield packStart();
+  yield frame("HEADER", PackHeader.encode({ tenantId, ledgers }));
+  for (const pack of packs) {
+    for await (const batch of readFrames(pack)) {
+      for (const { kind, body } of batch) {
+        if (kind === "HEADER" || kind === "END") continue;
+        frames++;
+        yield frame(kind, body);
+      }
+    }
+  }
+  yield frame("END", EndFrame.encode({ frames }));
+}
+
 /** Puts what is added where its kind belongs, and counts frames. */
 class Joining {
   frames = 0;

@@ -355,10 +355,10 @@ describe("evidence export", () => {
   });
 
   test("64 where a view of the control plane is asked for what only a sidecar has", async () => {
-    const part = await ask("evidence", "export", "--whole-tenant", "--disclose", "claim");
+    const part = await ask("evidence", "export", "--whole-tenant", "--from", "3");
     expect([part.code, part.err]).toEqual([
       64,
-      "dragons: --organism, --whole-tenant: the control plane holds whole ledgers and no payloads; a part, or a payload, is exported from the sidecar\n",
+      "dragons: --organism, --whole-tenant: whole ledgers, with the control plane's own; a part of one is exported from its sidecar\n",
     ]);
     const both = await ask("evidence", "export", "--whole-tenant", "--organism", "reconciler");
     expect([both.code, both.err]).toEqual([

@@ -248,6 +248,17 @@ test("what the control plane holds is evidence too: of one organism, of all of a
   expect(withheld).not.toContain(own?.ledger);
   expect(recorded(all.report)?.status).toBe("PASS");
 
+  // The ledger of this machine's sidecar comes from there, with its payloads.
+  const out = join(world.folder, `${++files}.dragons`);
+  const ours = { out, organism: null, sidecar: sidecar.admin };
+  const mixed = await exportHeld(world.operator, ours);
+  expect(mixed).toMatchObject({ ledgers: 2, unheld: [], own: ledgerId });
+  const both = await verifyPack(out, world.trust, systemClock.nowUs());
+  expect(both).toMatchObject({ verdict: "ANCHORED", broken: null });
+  expect(both.ledgers.find((l) => l.ledger === ledgerId)?.counts.decisionsSame).toBeGreaterThan(2);
+  expect(both.flags.filter((f) => f.ledger === ledgerId && f.flag === "WITHHELD")).toEqual([]);
+  expect(recorded(both)?.status).toBe("PASS");
+
   const named = await held(work?.manifest.split("@")[0] ?? "");
   expect(named.written).toMatchObject({ ledgers: 2, unheld: [] });
   await expect(held("nobody")).rejects.toThrow(/--organism: control plane .* has none nobody/);

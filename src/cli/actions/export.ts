@@ -66,7 +66,11 @@ export async function exportEvidence(
   });
 }
 
-async function* packOf({ evidence }: SidecarClient, asked: Export): AsyncGenerator<Uint8Array> {
+/** A sidecar's own pack, of its one ledger. */
+export async function* packOf(
+  { evidence }: SidecarClient,
+  asked: Omit<Export, "out">,
+): AsyncGenerator<Uint8Array> {
   const { fromSeq = 0, toSeq = 0, disclose = [], leaseId = "", sinceUs = 0, untilUs = 0 } = asked;
   const request = {
     fromSeq: BigInt(fromSeq),

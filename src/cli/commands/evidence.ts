@@ -42,7 +42,7 @@ export function register(program: Command): void {
     )
     .option(
       "--organism <name>",
-      "not from a sidecar: what the control plane holds of NAME, INSTANCE or NAME/INSTANCE, which is receipt headers, never payloads",
+      "what the control plane holds of NAME, INSTANCE or NAME/INSTANCE: receipt headers, no payloads; the ledger of the sidecar that is set comes from there, payloads and all",
     )
     .option(
       "--whole-tenant",
@@ -124,20 +124,22 @@ async function exportFromControl(context: Context, options: Export): Promise<voi
   const { organism, wholeTenant, out, withPage } = options;
   if (organism !== undefined && wholeTenant)
     throw new Failure(EXIT.usage, "--organism or --whole-tenant: one of them");
-  const { from, to, lease, since, until, receipt, disclose, withoutControl } = options;
-  const chosen = { from, to, lease, since, until, receipt, disclose, withoutControl };
+  const { from, to, lease, since, until, receipt, withoutControl } = options;
+  const chosen = { from, to, lease, since, until, receipt, withoutControl };
   if (Object.values(chosen).some((x) => x !== undefined))
     throw new Failure(
       EXIT.usage,
-      "--organism, --whole-tenant: the control plane holds whole ledgers and no payloads; a part, or a payload, is exported from the sidecar",
+      "--organism, --whole-tenant: whole ledgers, with the control plane's own; a part of one is exported from its sidecar",
     );
   const { exportHeld } = await import("../actions/export-held.ts");
   const file = resolve(out);
   const written = await exportHeld(await context.control(), {
     out: file,
     organism: organism ?? null,
+    sidecar: context.optional("sidecar") === null ? null : await context.sidecar(),
+    disclose: await fieldsOf(options.disclose),
   });
-  const { bytes, records, ledgers, unheld } = written;
+  const { bytes, records, ledgers, unheld, own } = written;
   if (unheld.length > 0)
     say(
       `dragons: left out: ${unheld.length} of whose receipts the control plane holds none, or hashes alone: ${unheld.map((id) => id.slice(0, 16)).join(", ")}`,
@@ -148,7 +150,7 @@ async function exportFromControl(context: Context, options: Export): Promise<voi
     cells: {
       pack: file,
       bytes: `${bytes}`,
-      ledgers: `${ledgers}`,
+      ledgers: own === null ? `${ledgers}` : `${ledgers}, one from the sidecar`,
       ...(records && { "control plane": `records ${records.from} to ${records.to}` }),
       ...(page && { page: page.file }),
       next: `dragons verify ${file} --trust ${context.optional("trust") ?? "FILE"}`,
@@ -159,6 +161,7 @@ async function exportFromControl(context: Context, options: Export): Promise<voi
       records,
       ledgers,
       unheld: [...unheld],
+      own,
       ...(page && { page: page.file, pageSha256: page.sha256 }),
     },
   });
