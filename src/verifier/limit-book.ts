@@ -16,6 +16,16 @@ export interface Spending {
   readonly contents: Contents;
 }
 
+/** What is asked of it once all intents before it are known: a fraction of what is shown, since many may wait. */
+interface Waiting {
+  readonly seq: number;
+  readonly scope: string;
+  readonly openedAtUs: number;
+  readonly limits: Limits | null;
+  /** null: its claim is withheld, or says nothing of limits. */
+  readonly state: LimitState | null;
+}
+
 /** What a beat says was spent. */
 export interface Stated {
   readonly spent: HeartbeatBody["spent"];
@@ -49,7 +59,7 @@ export class LimitBook {
   readonly #flags: Flags;
   readonly #accounts = new Map<string, Account>();
   /** Closed before all intents before them are known. null: its row alone is shown, not its scope. */
-  readonly #waiting = new Map<number, Spending | null>();
+  readonly #waiting = new Map<number, Waiting | null>();
   readonly #start: number;
   /** What beats say, by the number of intents opened when they were made. */
   readonly #stated = new Map<number, Stated[]>();
@@ -81,7 +91,10 @@ export class LimitBook {
     const fault = shapeProblem(spending) ?? this.#charge(spending);
     if (fault !== null) return fault;
     if (header.intentSeq <= this.#start) return null;
-    this.#waiting.set(header.intentSeq, spending);
+    const { seq, scope, openedAtUs } = header;
+    const state = spending.contents.claim?.limitState[0] ?? null;
+    const { limits } = spending;
+    this.#waiting.set(header.intentSeq, { seq, scope, openedAtUs, limits, state });
     return this.#advance();
   }
 
@@ -119,7 +132,7 @@ export class LimitBook {
         if (fault !== null) return fault;
         continue;
       }
-      const fault = this.#judge(next) ?? this.#compare();
+      const fault = this.#judge(this.#known, next) ?? this.#compare();
       if (fault !== null) return fault;
     }
   }
@@ -138,14 +151,12 @@ export class LimitBook {
     return null;
   }
 
-  #judge({ header, contents, limits }: Spending): Break | null {
-    const { seq, scope, intentSeq } = header;
+  #judge(intentSeq: number, { seq, scope, openedAtUs, limits, state }: Waiting): Break | null {
     const account = this.#account(scope);
     if (limits === null) {
       account.opened++;
       return null;
     }
-    const state = contents.claim?.limitState[0] ?? null;
     if (state !== null && account.before === null && limits.maxActions !== UNLIMITED) {
       account.before = Math.max(0, limits.maxActions - state.actionsLeft - account.opened);
     }
@@ -155,7 +166,7 @@ export class LimitBook {
       return exceeded(seq, what);
     }
     account.opened++;
-    this.#rate(account, limits, header);
+    this.#rate(account, limits, { seq, openedAtUs });
     const charged = chargedBefore(account, intentSeq);
     if (state === null) return null;
     return (
@@ -166,7 +177,11 @@ export class LimitBook {
   }
 
   /** By the sidecar's wall clock, which may have been set: so it is told, and breaks nothing. */
-  #rate({ recent }: Account, { ratePerMinute }: Limits, { seq, openedAtUs }: ReceiptHeader): void {
+  #rate(
+    { recent }: Account,
+    { ratePerMinute }: Limits,
+    { seq, openedAtUs }: Pick<Waiting, "seq" | "openedAtUs">,
+  ): void {
     if (ratePerMinute === UNLIMITED) return;
     recent.push(openedAtUs);
     while (recent.length > 0 && (recent[0] as number) <= openedAtUs - MINUTE_US) recent.shift();

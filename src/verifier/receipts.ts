@@ -50,7 +50,7 @@ export function proveReceipt(walk: Walk, parts: Parts | CodecError): Proven | Br
 
   const hash = leafHash(crypto, body);
   const inconsistent =
-    intentProblem(walk, header, disclosed) ??
+    intentProblem(walk, header, judged) ??
     referenceProblem(walk, header) ??
     walk.tree.place(hash, due) ??
     limitProblem(walk, header, lease, contents);
@@ -203,8 +203,14 @@ function revocationProblem(
   return null;
 }
 
-function intentProblem(walk: Walk, header: ReceiptHeader, disclosed: Disclosed): Break | null {
-  const { seq, intentSeq, intentsOpened, intentsHead, receiptId, leaseRef, openedAtUs } = header;
+function intentProblem(
+  walk: Walk,
+  header: ReceiptHeader,
+  { lease, disclosed }: Pick<Judged, "lease" | "disclosed">,
+): Break | null {
+  const { seq, intentSeq, intentsOpened, intentsHead, receiptId, openedAtUs } = header;
+  // A link waits for those before it: many share the lease's own bytes rather than have theirs each.
+  const leaseRef = lease?.ref ?? header.leaseRef;
   walk.intents.came(disclosed.claimCommitment !== null);
   walk.intents.state(intentsOpened, {
     head: intentsHead,
