@@ -183,7 +183,7 @@ export class McpAnswer {
   }
 
   async #inspect(raw: Buffer, status: number): Promise<Inspected> {
-    if (raw.length === 0) return { pass: raw };
+    if (raw.length === 0 && (this.owed === null || status >= 400)) return { pass: raw };
     const message = readMessage(raw);
     // What went wrong is told in many ways; what is no message is nothing that a client acts on.
     if ("unsound" in message) {

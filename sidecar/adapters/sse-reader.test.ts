@@ -1,7 +1,12 @@
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { mcpEventIdMax } from "../../src/domain/limits.ts";
 import { LineReader } from "./line-reader.ts";
 import { SseReader } from "./sse-reader.ts";
+
+setFlagsFromString("--expose-gc");
+const collectGarbage = runInNewContext("gc") as () => void;
 
 describe("events are cut out whole, however they come", () => {
   test.each<[string, (string | null)[]]>([
@@ -32,6 +37,20 @@ describe("events are cut out whole, however they come", () => {
     const text = `id: 7\ndata: 1\n\ndata: 2\n\nid:\n\nid\ndata: 3\n\nid:x y\n\nids: 1\n\nid:${long}\n\nid:${long}x\n\n`;
     const events = new SseReader(2048).push(Buffer.from(text)) ?? [];
     expect(events.map((e) => e.id)).toEqual(["7", null, null, null, "x y", null, long, null]);
+  });
+
+  test("and lines without end cost no more than their bytes", () => {
+    const heap = (): number => {
+      collectGarbage();
+      return process.memoryUsage().heapUsed;
+    };
+    const lines = 500_000;
+    const chunk = Buffer.from("data\n".repeat(lines));
+    const reader = new SseReader(2 * chunk.length);
+    const before = heap();
+    expect(reader.push(chunk)).toEqual([]);
+    expect(heap() - before).toBeLessThan(16 * 1024 * 1024);
+    expect(reader.push(Buffer.from("\n"))?.[0]?.data).toHaveLength(lines - 1);
   });
 
   test("and one that is too long is none", () => {

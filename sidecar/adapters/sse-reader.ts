@@ -24,7 +24,8 @@ export class SseReader {
   readonly #held = new Gathered();
   /** Where the last line of what is held begins. */
   #line = 0;
-  #data: Buffer[] | null = null;
+  /** null: no line of data has come. */
+  #data: Gathered | null = null;
   #id: string | null = null;
   /** A line with something in it has come: without one an empty line ends nothing. */
   #said = false;
@@ -74,21 +75,21 @@ export class SseReader {
     if (field.startsWith("id") && (colon === 2 || text.length === 2)) this.#id = idIn(text);
     if (field !== "data" || (colon >= 0 && colon !== 4)) return false;
     const value = colon < 0 ? EMPTY : text.subarray(text[5] === 0x20 ? 6 : 5);
-    // It stands in what is still being gathered, and moves with it.
-    if (this.#data === null) this.#data = [Buffer.from(value)];
-    else this.#data.push(NEWLINE, Buffer.from(value));
+    if (this.#data === null) this.#data = new Gathered();
+    else this.#data.push(NEWLINE);
+    this.#data.push(value);
     return false;
   }
 
   #cut(): SseEvent {
     const raw = this.#held.take(this.#held.length);
-    const data = this.#data === null ? null : Buffer.concat(this.#data);
+    const data = this.#data?.bytes ?? EMPTY;
     const id = this.#id;
     this.#id = null;
     this.#line = 0;
     this.#data = null;
     this.#said = false;
-    return { raw, data: data === null || data.length === 0 ? null : data, id };
+    return { raw, data: data.length === 0 ? null : data, id };
   }
 }
 

@@ -206,6 +206,7 @@ describe("a server cannot answer", () => {
     ["with a key twice", OK.replace("{", '{"id":2,'), "application/json", "UPSTREAM_FAILED"],
     ["with a batch", `[${OK}]`, "application/json", "UPSTREAM_FAILED"],
     ["with a request of its own", SAMPLE, "application/json", "UPSTREAM_FAILED"],
+    ["with nothing", "", "application/json", "UPSTREAM_FAILED"],
     ["with a page", "<html>", "text/html", "UPSTREAM_FAILED"],
     [
       "in an encoding",
