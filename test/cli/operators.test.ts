@@ -109,6 +109,7 @@ test("what lives is listed, shown with its latest beat, and has a history", asyn
     docked  <time>
     beat  2, heard <time>
     session  attached
+    enforcement  advisory
     receipts  2 made, 2 held at the centre
     in flight  0
     lease  lse_… until <time>

@@ -57,6 +57,8 @@ export interface PulseView {
   readonly leaseId: string;
   readonly leaseUntilUs: number;
   readonly attached: boolean;
+  /** Whether the agent could go round its sidecar; null: it has never beaten. */
+  readonly enforcement: HeartbeatBody["enforcement"] | null;
   /** For how long it could go on alone, when it beat. */
   readonly autonomyLeftUs: number;
   /** In each scope of its lease, as of that beat. */
@@ -245,6 +247,7 @@ function pulseView(p: Pulse): PulseView {
     leaseId: lease?.leaseId ?? "",
     leaseUntilUs: lease?.notAfterUs ?? 0,
     attached: p.attached,
+    enforcement: beat?.enforcement ?? null,
     autonomyLeftUs: beat?.autonomyLeftUs ?? 0,
     left: leftBy(lease?.scopes ?? [], beat?.spent ?? []),
   };

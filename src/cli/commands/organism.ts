@@ -78,6 +78,7 @@ export function register(program: Command): void {
           : {
               beat: `${pulse.beat}, heard ${showTime(pulse.heardAtUs)}`,
               session: pulse.attached ? "attached" : "none",
+              enforcement: pulse.enforcement?.toLowerCase() ?? "not told",
               receipts: `${pulse.size} made, ${pulse.heldSize} held at the centre`,
               "in flight": `${pulse.inFlight}`,
               lease:
