@@ -1,0 +1,130 @@
+import { describe, expect, test } from "vitest";
+import { LivenessPolicy } from "../domain/grant.ts";
+import { HeartbeatBody } from "../domain/heartbeat.ts";
+import { born, type Input, type OrganismView } from "../domain/organism.ts";
+import type { ConditionType } from "../domain/transition.ts";
+import type { Organisms } from "./organisms.ts";
+import { Remedies } from "./remedies.ts";
+import type { Tenant } from "./tenant.ts";
+
+const SECOND = 1_000_000;
+const MINUTE = 60 * SECOND;
+const NONE = new Uint8Array(0);
+
+/** One organism with something wrong that lasts, for ever unless it is healed; and what is tried. */
+class Sick {
+  view: OrganismView;
+  nowUs = 0;
+  /** `second what`, in order. */
+  readonly said: string[] = [];
+  remedies: Remedies;
+  readonly #organisms: Organisms;
+
+  constructor(condition: ConditionType) {
+    const view = born(NONE, LivenessPolicy.empty(), 0);
+    this.view = {
+      ...view,
+      state: "DEGRADED",
+      conditions: [{ type: condition, sinceUs: 0, artifact: NONE }],
+      facts: { ...view.facts, attached: true },
+    };
+    this.#organisms = {
+      all: () => [{ instanceId: "one", view: this.view }].values(),
+      input: (_: string, input: Input) => this.#take(input as Input & { kind: "remedy" }),
+      direct: async (_: string, kind: string) => {
+        this.#say(kind);
+        return `dir_${this.said.length}`;
+      },
+    } as unknown as Organisms;
+    this.remedies = this.restarted();
+  }
+
+  /** A control plane that has just begun remembers no course. */
+  restarted(): Remedies {
+    const tenant = { instance: () => ({ lease: { revokedEpoch: 0 } }) };
+    return new Remedies(tenant as unknown as Tenant, this.#organisms);
+  }
+
+  #take({ outcome }: Input & { kind: "remedy" }) {
+    this.#say(outcome);
+    const state = outcome === "STARTED" ? "AUTOHEALING" : "DEGRADED";
+    this.view = { ...this.view, state, remedy: outcome };
+    return { refused: null };
+  }
+
+  #say(what: string): void {
+    this.said.push(`${this.nowUs / SECOND} ${what}`);
+  }
+
+  /** Time passes, looked at once a second. */
+  async pass(us: number): Promise<void> {
+    for (const untilUs = this.nowUs + us; this.nowUs < untilUs; ) {
+      this.nowUs += SECOND;
+      this.remedies.tick(this.nowUs);
+      await Promise.resolve();
+    }
+  }
+
+  /** The next beat tells what became of a directive. */
+  answer(directiveId: string, outcome: "DONE" | "IGNORED"): void {
+    const beat = {
+      ...HeartbeatBody.empty(),
+      directiveResults: [{ directiveId, outcome, detail: "" }],
+    };
+    this.view = { ...this.view, facts: { ...this.view.facts, beat } };
+  }
+}
+
+describe("the course of remedies", () => {
+  test("begins when a condition has lasted for half a minute, the mildest first, a minute each", async () => {
+    const sick = new Sick("SYNC_LAG");
+    await sick.pass(3 * MINUTE);
+    const course = ["30 STARTED", "30 RESYNC", "90 REATTACH", "150 EXHAUSTED"];
+    expect(sick.said).toEqual(course);
+  });
+
+  test("begins again after 5 minutes, 10, 20, 40, and then once an hour, for as long as it lasts", async () => {
+    const sick = new Sick("SYNC_LAG");
+    await sick.pass(5 * 60 * MINUTE);
+    const at = (what: string) =>
+      sick.said.filter((s) => s.endsWith(what)).map((s) => Number(s.split(" ")[0]) / 60);
+    const [begun, spent] = [at("STARTED"), at("EXHAUSTED")];
+    const waited = begun.slice(1).map((from, n) => from - (spent[n] ?? 0));
+    expect(waited).toEqual([5, 10, 20, 40, 60, 60, 60]);
+  });
+
+  test("does not wait for who answers that it did not do it", async () => {
+    const sick = new Sick("LOOPING");
+    await sick.pass(32 * SECOND);
+    sick.answer("dir_2", "IGNORED");
+    await sick.pass(SECOND);
+    expect(sick.said).toEqual(["30 STARTED", "30 RESTART_AGENT", "33 EXHAUSTED"]);
+  });
+
+  test("waits for who did it, and ends well when nothing is wrong any more", async () => {
+    const sick = new Sick("LOOPING");
+    await sick.pass(32 * SECOND);
+    sick.answer("dir_2", "DONE");
+    await sick.pass(20 * SECOND);
+    sick.view = { ...sick.view, conditions: [] };
+    await sick.pass(SECOND);
+    expect(sick.said.slice(2)).toEqual(["53 SUCCEEDED"]);
+  });
+
+  test("does not begin without a sidecar to take it, or for what has no remedy", async () => {
+    const silent = new Sick("SILENT");
+    await silent.pass(10 * MINUTE);
+    const alone = new Sick("SYNC_LAG");
+    alone.view = { ...alone.view, facts: { ...alone.view.facts, attached: false } };
+    await alone.pass(10 * MINUTE);
+    expect([...silent.said, ...alone.said]).toEqual([]);
+  });
+
+  test("that a control plane finds under way when it begins gets its time, and is over then", async () => {
+    const sick = new Sick("SYNC_LAG");
+    await sick.pass(40 * SECOND);
+    sick.remedies = sick.restarted();
+    await sick.pass(3 * MINUTE);
+    expect(sick.said.slice(2)).toEqual(["101 EXHAUSTED"]);
+  });
+});
