@@ -110,7 +110,8 @@ export class HttpCall extends CarriedAction {
       if ("unreachable" in up) {
         return this.deny(up.reason, `${claim.target}: ${up.detail}`);
       }
-      if (this.over || this.lapsed(this.clock.nowUs())) {
+      const now = this.clock.nowUs();
+      if (this.over || this.lapsed(now)) {
         up.destroy();
         // Nothing is under way that could still be answered.
         if (permit.cutBy !== null) this.endDenied(permit.cutBy);
@@ -127,7 +128,7 @@ export class HttpCall extends CarriedAction {
         );
       }
       this.#up = up;
-      this.egressLastUs = this.clock.nowUs();
+      this.egressLastUs = now;
       const asking = this.#ask(up);
       const told = await this.#await(up, repeat && kept);
       if (told === "again") {

@@ -180,16 +180,18 @@ export class McpCall extends CarriedAction implements Resumable {
       this.deny(up.reason, `${this.#server.name} at ${this.#server.target}: ${up.detail}`);
       return;
     }
-    if (!(await this.mayPass(body.length)) || this.lapsed(this.clock.nowUs())) {
+    const mayPass = await this.mayPass(body.length);
+    const now = this.clock.nowUs();
+    if (!mayPass || this.lapsed(now)) {
       up.destroy();
       if (permit.cutBy !== null) this.endDenied(permit.cutBy);
       return;
     }
     this.#up = up;
-    this.egressLastUs = this.clock.nowUs();
     if (!send(up, permit, this.#request, this.#fieldsUp(body), body)) {
       return this.deny("UPSTREAM_FAILED", "its connection took no more requests");
     }
+    this.egressLastUs = now;
     this.#asked.push(body);
     bytesPassed(body.length);
     this.#askedAll = true;

@@ -21,6 +21,52 @@ beforeEach(async () => {
 });
 afterEach(() => rig.close());
 
+/** Each look at it is a microsecond after the one before. */
+class TickingClock extends ManualClock {
+  #looks = 0;
+  override nowUs(): number {
+    return super.nowUs() + this.#looks++;
+  }
+}
+
+test.each([
+  ["HTTP", "GET", "/ok", ""],
+  [
+    "MCP",
+    "POST",
+    "/mcp",
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}',
+  ],
+])(
+  "%s states no time of leaving that its lease had ended by, wherever between two looks it ends",
+  async (_, method, path, body) => {
+    const upstream = await socketUpstream((socket) => void socket.write(OK));
+    const host = `127.0.0.1:${upstream.port}`;
+    const type = body === "" ? "" : "Content-Type: application/json\r\n";
+    const ask = `${method} http://${host}${path} HTTP/1.1\r\nHost: ${host}\r\n${AUTHORIZATION}${type}Content-Length: ${body.length}\r\n\r\n${body}`;
+    await rig.close();
+    const ticking = new TickingClock(NOW_US);
+    const servers = [{ name: "tracker", scheme: "HTTP" as const, target: host, path: "/mcp" }];
+    rig = await openRig({ servers }, ticking);
+    const ends: number[] = [];
+    for (let us = 1; us <= 40; us++) {
+      const notAfterUs = ticking.nowUs() + us;
+      rig.authority.adopt(leaseFrom(NOW_US, { leaseSeq: us + 1, notAfterUs }));
+      const wire = await Wire.open(rig);
+      wire.say(ask);
+      await wire.hears(/hi$|}$/);
+      wire.close();
+      await rig.ledger.receipts(us);
+      const left = rig.ledger.closed.at(-1)?.egressLastUs ?? 0;
+      ends.push(left === 0 ? -1 : left - notAfterUs);
+    }
+    expect(Math.max(...ends)).toBeLessThan(0);
+    // Some left in time.
+    expect(Math.min(...ends)).toBeLessThan(-1);
+    upstream.close();
+  },
+);
+
 describe("a connection that is kept", () => {
   let upstream: SocketUpstream;
 
