@@ -214,6 +214,13 @@ add(
   "E_DOCK_FIELD@0",
   twisted({ dock: (b) => ({ ...b, joinKeys: [] }) }),
 );
+add(
+  "dock-with-an-absent-join-key",
+  [39],
+  "a dock one of whose join keys is not there",
+  "E_DOCK_FIELD@0",
+  twisted({ dock: (b) => ({ ...b, joinKeys: [{ key: new Uint8Array(), ledgersMax: 1 }] }) }),
+);
 
 async function wide(s: Story) {
   const body = { ...GRANT.body.decode(s.grant.body), purpose: "for others" };

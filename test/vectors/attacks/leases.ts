@@ -38,6 +38,13 @@ add(
   told((s) => s.act({ openedAtUs: END })),
 );
 add(
+  "issued-when-over",
+  [28],
+  "issued in the moment in which it ended",
+  "E_LEASE_EXPIRED@0",
+  lease((b) => ({ notBeforeUs: b.issuedAtUs - 30 * SECOND, notAfterUs: b.issuedAtUs })),
+);
+add(
   "at-the-last-moment",
   [28],
   "opened in the last microsecond of its lease",
