@@ -88,6 +88,24 @@ add(
   twisted({ manifest: (m) => ({ ...m, code: m.code.map((f) => ({ ...f, path: "../main.py" })) }) }),
 );
 add(
+  "manifest-file-without-its-hash",
+  [38],
+  "a manifest that names a file and not what is in it",
+  "E_MANIFEST_FIELD@0",
+  twisted({
+    manifest: (m) => ({ ...m, code: m.code.map((f) => ({ ...f, sha256: new Uint8Array(0) })) }),
+  }),
+);
+add(
+  "manifest-path-with-a-backslash",
+  [52],
+  "a manifest whose file's path is another one elsewhere",
+  "E_MANIFEST_FIELD@0",
+  twisted({
+    manifest: (m) => ({ ...m, code: m.code.map((f) => ({ ...f, path: "agent\\main.py" })) }),
+  }),
+);
+add(
   "manifest-unsorted",
   [40],
   "a manifest whose capabilities are out of order",

@@ -130,13 +130,16 @@ def manifest_fault(m):
         return "runtime"
     if any(_unsorted([f.path for f in files]) for files in (m.code, m.config)):
         return "files"
-    if any(set(f.path.split("/")) & {"", ".", ".."} for f in m.code + m.config):
+    files = m.code + m.config
+    if any(set(f.path.split("/")) & {"", ".", ".."} or "\\" in f.path for f in files):
         return "path"
+    if len(files) > 10_000 or not all(f.sha256 and printable(f.path, 4096, ("Cc",)) for f in files):
+        return "files"
     if _unsorted(names) or not all(SCOPE.fullmatch(n) and len(n) <= 64 for n in names):
         return "capabilities"
-    if not all(c.rules for c in m.capabilities):
+    if len(names) > 64 or not all(1 <= len(c.rules) <= 128 for c in m.capabilities):
         return "rules"
-    if _unsorted([s.name for s in m.servers]) or not all(map(_is_server, m.servers)):
+    if len(m.servers) > 64 or _unsorted([s.name for s in m.servers]) or not all(map(_is_server, m.servers)):
         return "servers"
     return next((f for c in m.capabilities for f in map(_rule_fault, c.rules) if f), None)
 
