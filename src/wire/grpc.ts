@@ -114,6 +114,8 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
   const methods = new Map<string, MountedMethod>();
   const { messageBytesMax } = limits;
   const ground = { methods, messageBytesMax, onFault };
+  /** Connections that grpc-js did not accept itself. */
+  const injected = new Set<H2Socket>();
   const certified = transport && new H2Server(ground, limits, transport.clock);
   const grpc = new Server({
     interceptors: [entering(methods, onFault)],
@@ -138,8 +140,10 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
       if (transport !== null && certified !== null) {
         const injector = grpc.createConnectionInjector(plain);
         return transport.listener.listen(address, (connection, certificate) => {
-          if (certificate === null) injector.injectConnection(connection);
-          else certified.accept(connection, certificate);
+          if (certificate !== null) return certified.accept(connection, certificate);
+          injected.add(connection);
+          connection.once("close", () => injected.delete(connection));
+          injector.injectConnection(connection);
         });
       }
       return new Promise((resolve, reject) => {
@@ -147,7 +151,11 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
       });
     },
     async close(graceUs) {
-      const cut = setTimeout(() => grpc.forceShutdown(), ms(graceUs));
+      const cut = setTimeout(() => {
+        grpc.forceShutdown();
+        // Of these it only said goodbye, and a peer that reads nothing never answers.
+        for (const connection of injected) connection.destroy();
+      }, ms(graceUs));
       certified?.close(graceUs);
       const shut = new Promise<void>((resolve) => grpc.tryShutdown(() => resolve()));
       // Of connections that it did not accept itself, grpc-js says too early that they are gone.

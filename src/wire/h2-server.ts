@@ -50,6 +50,7 @@ export class H2Server {
   readonly #lookUs: number;
   readonly #connections = new Map<H2Connection, Watched>();
   #looking: { cancel(): void } | null = null;
+  #closing = false;
 
   constructor(ground: Served, times: ConnectionTimes, clock: Clock) {
     const { idleUs, ageUs, ageGraceUs, keepaliveUs, keepaliveTimeoutUs } = times;
@@ -81,10 +82,13 @@ export class H2Server {
       drainedUs: 0,
     });
     if (this.#looking === null) this.#lookLater();
+    // It shook hands while the server began to end.
+    if (this.#closing) connection.drain();
   }
 
   /** Takes no new calls; those under way have `graceUs` to end. */
   close(graceUs: number): void {
+    this.#closing = true;
     for (const connection of this.#connections.keys()) connection.drain();
     this.#clock.after(graceUs, () => {
       for (const connection of [...this.#connections.keys()]) connection.destroy();

@@ -6,7 +6,7 @@ import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { openServer, type RpcServer, type ServerLimits, serve } from "../../src/wire/grpc.ts";
 import type { CallContext, Entry, Handlers } from "../../src/wire/rpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
-import { CARRIERS } from "./carriers.ts";
+import { CARRIERS, sockets } from "./carriers.ts";
 
 /** What one connection may cost: a client that is no gRPC library at all tries to cost more. */
 
@@ -178,3 +178,21 @@ describe.each(CARRIERS)("%s", (_, transport) => {
     expect(Buffer.concat(heard).toString("hex")).toContain("000008060000000000");
   });
 });
+
+test.each([
+  ["by grpc-js", null],
+  ["by our own HTTP/2", Uint8Array.of(1)],
+])(
+  "a peer that reads nothing holds up the end no longer than those under way may take, %s",
+  async (_, certificate) => {
+    carrier = () => sockets(certificate);
+    await open({});
+    const mute = connectRaw(port);
+    mute.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    mute.write(Buffer.from("000000040000000000", "hex"));
+    await once(mute, "readable");
+    await server?.close(50_000);
+    server = null;
+    mute.destroy();
+  },
+);
