@@ -268,6 +268,13 @@ open(
   }),
 );
 open(
+  "row-without-lease",
+  [5],
+  "the row of an open intent does not say under which lease",
+  "E_INTENT_COUNT@6",
+  story(opening, { change: rewritten({ leaseRef: new Uint8Array() }) }),
+);
+open(
   "row-altered",
   [44],
   "the claim of an open intent is altered after a heartbeat carried it",

@@ -397,6 +397,25 @@ add(
   }),
 );
 add(
+  "where-none-is-cited",
+  [51],
+  "a lease beside receipts that cite none",
+  "E_UNREFERENCED@0",
+  story(
+    async (s) => {
+      await s.lifecycle();
+      await s.lease();
+      await s.checkpoint();
+    },
+    {
+      change: (p, s) => {
+        const body = encodeSigned(s.leases[0]?.signed as SignedBytes);
+        insert(p, "CHECKPOINT", 1, { kind: "LEASE", body });
+      },
+    },
+  ),
+);
+add(
   "cited-by-nothing",
   [51],
   "a lease that nothing cites",

@@ -702,10 +702,13 @@ class Section:
 
     def row(self, data):
         i = decode("openIntent", data)
-        if i.intent_seq in self.closed or i.intent_seq in self.rows:
-            raise Broken("E_INTENT_COUNT", f"intent {i.intent_seq}")
+        misplaced = i.intent_seq <= next(reversed(self.rows), 0)
+        if misplaced or not i.lease_ref or not i.claim_commitment:
+            raise Broken("E_INTENT_COUNT", f"the row of intent {i.intent_seq}")
         if i.lease_ref not in self.a.leases:
             raise Broken("E_LEASE_MISSING")
+        if i.intent_seq in self.closed:
+            raise Broken("E_INTENT_COUNT", f"intent {i.intent_seq} is closed")
         self.cited.add(i.lease_ref)
         self.rows[i.intent_seq] = i
         limited = []
@@ -767,7 +770,7 @@ class Section:
     def referenced(self):
         a = self.a
         numbers = sorted(a.leases[r].body.lease_seq for r in self.cited if r in a.leases)
-        least, most = (numbers[0], numbers[-1] + 2) if numbers else (0, 2)
+        least, most = (numbers[0], numbers[-1] + 2) if numbers else (1, 0)
         stray = [n for n in self.by_number if not least <= n <= most]
         grants = {x.body.grant_ref for x in a.leases.values()} | {a.dock.body.grant_ref}
         manifests = {a.grants[g].body.manifest_hash for g in a.grants}
