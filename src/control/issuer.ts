@@ -1,11 +1,11 @@
 import { equal } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
-import { verifyGrant } from "../domain/grant.ts";
+import { type GrantBody, verifyGrant } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
-import { isInvalid } from "../domain/invalid.ts";
-import { checkSigners } from "../domain/keyset.ts";
+import { type Invalid, isInvalid } from "../domain/invalid.ts";
+import { checkSigners, type KeysetBody, verdictsUntilUs } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody } from "../domain/lease.ts";
-import { grantsRememberedMax, leaseTtlDefaultUs } from "../domain/limits.ts";
+import { leaseTtlDefaultUs } from "../domain/limits.ts";
 import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
@@ -13,7 +13,6 @@ import { EarliestFirst } from "./earliest.ts";
 import { horizonRow } from "./horizon.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
-import { remembering } from "./remembering.ts";
 import { ceilings, handsOutMore, runsLow, type SlabAccount } from "./slabs.ts";
 import type { Tenant } from "./tenant.ts";
 
@@ -75,6 +74,11 @@ export class Issuer {
   readonly #crypto: Crypto;
   readonly #organisms: Organisms;
   readonly #queue = new EarliestFirst();
+  /** Grants that were judged well, by which keyset, and when that holds. */
+  readonly #judged = new WeakMap<
+    Verified<GrantBody>,
+    { keyset: Verified<KeysetBody>; manifestHash: Uint8Array; fromUs: number; untilUs: number }
+  >();
   /** By instance, until when leases of it are reserved durably. */
   readonly #horizons = new Map<string, number>();
   /** Instances whose last lease is on its way to the disk. */
@@ -82,7 +86,7 @@ export class Issuer {
 
   constructor(tenant: Tenant, crypto: Crypto, organisms: Organisms) {
     this.#tenant = tenant;
-    this.#crypto = remembering(crypto, grantsRememberedMax);
+    this.#crypto = crypto;
     this.#organisms = organisms;
   }
 
@@ -230,14 +234,8 @@ export class Issuer {
       const detail = "the control plane's issuer key has expired or was given up: rotate it";
       return { reason: "NO_LEASE", detail };
     }
-    const judged = verifyGrant(
-      this.#crypto,
-      grant.artifact.signed,
-      tenant.keyset(),
-      tenant.manifest(ledger.manifestHash)?.artifact.body ?? null,
-      nowUs,
-    );
-    if (isInvalid(judged)) {
+    const judged = this.#judge(grant, ledger.manifestHash, nowUs);
+    if (judged !== null) {
       const early = judged.code === "E_NOT_YET_VALID";
       const ended = judged.code === "E_EXPIRED";
       const reason = early ? "LEASE_NOT_YET_VALID" : ended ? "LEASE_EXPIRED" : "LEASE_MISMATCH";
@@ -246,6 +244,23 @@ export class Issuer {
     if (nowUs >= grant.artifact.body.notAfterUs) {
       return { reason: "LEASE_EXPIRED", detail: "its grant has ended" };
     }
+    return null;
+  }
+
+  /**
+   * What is wrong with a grant now; null: nothing. One that was judged well stays so under the same keyset
+   * until a key begins to count as compromised: thousands of beats an hour ask for the same one.
+   */
+  #judge({ artifact }: GrantRecord, manifestHash: Uint8Array, nowUs: number): Invalid | null {
+    const keyset = this.#tenant.keyset();
+    const known = this.#judged.get(artifact);
+    const same = known?.keyset === keyset && equal(known.manifestHash, manifestHash);
+    if (same && nowUs >= known.fromUs && nowUs < known.untilUs) return null;
+    const manifest = this.#tenant.manifest(manifestHash)?.artifact.body ?? null;
+    const judged = verifyGrant(this.#crypto, artifact.signed, keyset, manifest, nowUs);
+    if (isInvalid(judged)) return judged;
+    const untilUs = verdictsUntilUs(keyset, nowUs);
+    this.#judged.set(artifact, { keyset, manifestHash, fromUs: nowUs, untilUs });
     return null;
   }
 

@@ -19,6 +19,7 @@ import {
   KEYSET,
   type KeysetBody,
   keysOf,
+  verdictsUntilUs,
   verifyKeyset,
 } from "./keyset.ts";
 import { controlCaBytesMax, controlCasMax, keysetKeysMax, nameMax } from "./limits.ts";
@@ -235,6 +236,22 @@ describe("who may sign", () => {
       checkSigners("lease", keyset, "ISSUER", [keys.issuer.publicKey], { signedAtUs, nowUs });
     expect(check(NOW - DAY, NOW)).toMatchObject({ code: "E_KEY_COMPROMISED" });
     expect(check(NOW - DAY, NOW - 1)).toBeNull();
+  });
+
+  test("what was said of a signature holds to the microsecond until a key begins to be compromised", async () => {
+    const keyset = await makeKeyset({
+      keys: sortedKeys(
+        entry("ISSUER", keys.issuer, { compromisedFromUs: NOW + DAY }),
+        entry("OPERATOR_GRANT", keys.bob, { compromisedFromUs: NOW - DAY }),
+      ),
+    });
+    const check = (nowUs: number) =>
+      checkSigners("lease", keyset, "ISSUER", [keys.issuer.publicKey], { signedAtUs: NOW, nowUs });
+    const untilUs = verdictsUntilUs(keyset, NOW);
+    expect(check(NOW)).toBeNull();
+    expect(check(untilUs - 1)).toBeNull();
+    expect(check(untilUs)).toMatchObject({ code: "E_KEY_COMPROMISED" });
+    expect(verdictsUntilUs(keyset, untilUs)).toBe(Number.POSITIVE_INFINITY);
   });
 
   test("one operator's spoiled key does not undo enough others", async () => {

@@ -304,6 +304,18 @@ export function checkRoles(
 const notOfRole = (name: string, role: KeyRole, key: Uint8Array): Invalid =>
   invalid("E_KEY_UNKNOWN", `${name}: ${toHex(key)} is no ${role} key of the keyset`);
 
+/**
+ * Until when `checkSigners` says of a signature what it says now: no key of the keyset begins to count as
+ * compromised before. Infinity: for as long as this keyset is the newest.
+ */
+export const verdictsUntilUs = ({ body }: Verified<KeysetBody>, nowUs: number): number =>
+  Math.min(
+    ...body.keys.map((k) => (k.compromisedFromUs > nowUs ? k.compromisedFromUs : NEVER_US)),
+    NEVER_US,
+  );
+
+const NEVER_US = Number.POSITIVE_INFINITY;
+
 function keyState(
   key: KeyEntry,
   signedAtUs: number,

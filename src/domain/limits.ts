@@ -358,8 +358,6 @@ export const noteSignaturesMax = 16;
  * More than sidecars can be connected at once, or each beat would be a first sight.
  */
 export const keysRememberedMax = 32_768;
-/** Signatures on grants that are not computed again at each renewal: about a kilobyte each. */
-export const grantsRememberedMax = 1024;
 /** Tables of a point's multiples, about a megabyte each, for the keys that sign most: ledgers of one pack. */
 export const keyTablesMax = 8;
 /** Milliseconds that an external signer may take: it may ask a person or a distant KMS. */
