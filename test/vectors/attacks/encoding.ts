@@ -38,6 +38,13 @@ add(
   body((b) => concat(fromHex("088100"), b.slice(2))),
 );
 add(
+  "endless-varint",
+  [41],
+  "the body ends inside a varint that was too long already",
+  "E_ENC_RANGE@3",
+  body((b) => concat(b, fromHex("c0018080808080808080"))),
+);
+add(
   "beyond-53-bits",
   [41],
   "a number above 2^53 − 1",

@@ -117,8 +117,8 @@ def _varint(data, at):
         shift += 7
         if byte < 128:
             break
-        if at - start == 10:
-            raise Broken("E_ENC_RANGE", "a varint of more than 64 bits")
+        if at - start == 8:
+            raise Broken("E_ENC_RANGE", "a varint of more than eight bytes")
     if byte == 0 and at - start > 1:
         raise Broken("E_ENC_VARINT", "more bytes than it needs")
     if value > MAX:
