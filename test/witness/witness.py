@@ -26,14 +26,14 @@ def sign(seed, message):
     digest = hashlib.sha512(seed).digest()
     a = int.from_bytes(digest[:32], "little") & (2**254 - 8) | 2**254
     r = int.from_bytes(hashlib.sha512(digest[32:] + message).digest(), "little") % crypto.L
-    point = crypto._encode(crypto._both(r, crypto.BASE, 0, crypto.IDENTITY))
+    point = crypto._encode(crypto._times(r, crypto.BASE))
     k = int.from_bytes(hashlib.sha512(point + public(seed) + message).digest(), "little")
     return point + ((r + k * a) % crypto.L).to_bytes(32, "little")
 
 
 def public(seed):
     a = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little") & (2**254 - 8) | 2**254
-    return crypto._encode(crypto._both(a, crypto.BASE, 0, crypto.IDENTITY))
+    return crypto._encode(crypto._times(a, crypto.BASE))
 
 
 def key_id(name, algorithm, key):
