@@ -68,10 +68,7 @@ export class FleetOrganism {
         await this.#session();
       } catch (error) {
         this.#tally.broken++;
-        if (error instanceof Refused && error.status !== UNAVAILABLE) {
-          const { refused } = this.#tally;
-          refused.set(error.message, (refused.get(error.message) ?? 0) + 1);
-        }
+        this.#refused(error);
       }
       this.#stop();
       if (this.#ended) return;
@@ -87,6 +84,12 @@ export class FleetOrganism {
   end(): void {
     this.#ended = true;
     this.#stop();
+  }
+
+  #refused(error: unknown): void {
+    if (!(error instanceof Refused) || error.status === UNAVAILABLE) return;
+    const { refused } = this.#tally;
+    refused.set(error.message, (refused.get(error.message) ?? 0) + 1);
   }
 
   #stop(): void {
@@ -164,6 +167,8 @@ export class FleetOrganism {
     const answers = connection.stream(LedgerService.method.sync, requests, metadata);
     let held = -1;
     const send = (): void => {
+      // Before the first answer nobody knows from where on.
+      if (held < 0) return;
       const receipts = sidecar.receipts.slice(held, held + 64);
       if (receipts.length > 0) requests.push({ fromSeq: BigInt(held + 1), receipts });
     };
@@ -174,8 +179,11 @@ export class FleetOrganism {
         if (first) send();
       }
     };
-    // When it breaks, so does the session beside it, which begins both anew.
-    read().catch(() => {});
+    // A session whose receipts do not arrive earns no lease: both are begun anew.
+    read().catch((error) => {
+      this.#refused(error);
+      connection.cut();
+    });
     this.#every(RECEIPT_MS, () => {
       void sidecar.work(1, { manifestHash: this.#hash }).then(send);
     });

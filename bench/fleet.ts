@@ -2,8 +2,10 @@
  * A fleet on one machine: so many identities, each over a TLS connection of its own, renewing leases of a
  * minute, beating every ten seconds, a receipt a minute. The control plane is a process of its own with
  * everything on and its limits as they are shipped; the simulator is this one, and has the other core.
+ * With `--unpinned` the kernel deals them out: V8 marks garbage on threads of its own, which on one core
+ * take turns with the one that answers.
  *
- *     node bench/fleet.ts [--instances 1000] [--seconds 60] [--watchers 1000]
+ *     node bench/fleet.ts [--instances 1000] [--seconds 60] [--watchers 1000] [--unpinned]
  *
  * Ten thousand (`npm run bench:fleet`) take two cores for a quarter of an hour, and 20,000 file descriptors in each
  * process (`ulimit -n`). Each phase ends after some minutes, whatever it has seen.
@@ -326,6 +328,7 @@ async function watchers(): Promise<void> {
     `${WATCHERS} watchers of ${PER_NAME} organisms each: synced after ${((performance.now() - opened) / 1000).toFixed(1)} s, ` +
       `control plane ${Math.round(control.memoryMb().resident)} MB`,
   );
+  if (WATCHERS === 0) return;
   const operator = await house.as("OPERATOR");
   const drill = fleet.filter((_, i) => i % PER_NAME === 0).slice(0, groups);
   for (const { sidecar } of drill) drilled.add(sidecar.instanceId);
