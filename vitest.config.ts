@@ -7,8 +7,8 @@ const UNITS = ["{src,sidecar}/**/*.test.ts"];
 export default defineConfig({
   test: {
     pool: "forks",
-    // Two for each core: half of what the tests take is waiting for processes that they started.
-    maxWorkers: 2 * availableParallelism(),
+    // One more than there are cores: half of what the tests take is waiting for processes that they started.
+    maxWorkers: availableParallelism() + 1,
     // Real processes start in some tests; a machine with two busy cores needs the room.
     testTimeout: 30_000,
     hookTimeout: 30_000,

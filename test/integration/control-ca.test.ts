@@ -104,6 +104,8 @@ test("is not switched before there is a next one that every tenant's keyset name
 test("is exchanged: an attached sidecar goes on, and attaches to the new one without being touched", async () => {
   await nameAuthorities();
   await sidecar.log.until("keyset", { where: (f) => f.version === 2 });
+  // The one in hand may be from before the control plane was away above.
+  await sidecar.log.until("lease", { from: sidecar.log.now });
   const from = sidecar.log.now;
   await world.stopControl();
   expect(await ca("switch")).toMatchObject({ code: 0 });

@@ -21,6 +21,7 @@ test("without its control plane a sidecar works until its lease runs out, denies
   const organism = world.watch(sidecar.ready);
   await organism.until("a first beat under a lease", (o) => o.state === "RUNNING");
   const chat = await openChat(sidecar.agent);
+  const awayUs = Date.now() * 1000;
   await world.stopControl();
   await sidecar.log.until("detached");
 
@@ -45,6 +46,7 @@ test("without its control plane a sidecar works until its lease runs out, denies
   const from = sidecar.log.now;
   await world.startControl();
   await sidecar.log.until("lease", { from });
+  const backUs = Date.now() * 1000;
   expect(await ask(sidecar.agent, "hello")).toMatchObject({ code: 0 });
   await organism.until("running again", (o) => o.state === "RUNNING");
   // Everything done meanwhile is in the chain, under a head that is countersigned anew.
@@ -54,7 +56,9 @@ test("without its control plane a sidecar works until its lease runs out, denies
   const { instanceId } = sidecar.ready;
   const history = await world.history(instanceId);
   expect(history.map((t) => t.to)).not.toContain("QUARANTINED");
-  expect(history.map((t) => t.condition)).not.toContain("SILENT");
+  // A machine that is busy may make a sidecar late before it and after: that is another's silence.
+  const meanwhile = history.filter(({ atUs }) => atUs >= awayUs && atUs <= backUs);
+  expect(meanwhile.map((t) => t.condition)).not.toContain("SILENT");
 });
 
 test("a sidecar that starts while its control plane is away waits for it, and denies meanwhile", async () => {
