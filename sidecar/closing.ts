@@ -17,7 +17,7 @@ import { type Instance, reopenInstance } from "./identity/instance.ts";
 import { KEEPER_HOLD } from "./keeper/words.ts";
 import { type Memory, openMemory } from "./memory.ts";
 import type { Report } from "./report.ts";
-import { controlClient } from "./tether/control-client.ts";
+import { attachingLedger, controlClient } from "./tether/control-client.ts";
 import { CosignedHeads } from "./tether/cosigned.ts";
 import { heartbeat } from "./tether/heartbeat.ts";
 import { spentUnder } from "./tether/spent.ts";
@@ -107,15 +107,7 @@ async function deliver(
   };
   const centre = controlClient(token);
   const tether = startTether({
-    client: centre.tether(
-      {
-        ledgerId: authority.genesis.ref,
-        ledgerSigner,
-        genesis: authority.genesis.signed,
-        controlCas: () => authority.keyset.body.controlCas,
-      },
-      clock,
-    ),
+    client: centre.tether(attachingLedger(authority, ledgerSigner), clock),
     authority,
     clock,
     ledger,

@@ -36,7 +36,12 @@ import { openMemory } from "./memory.ts";
 import type { Report } from "./report.ts";
 import { ownedFolder, readSettings, type Settings, writeReadyFile } from "./settings.ts";
 import { openStack, type Stack, type StackConfig, type Transparent } from "./stack.ts";
-import { type ControlClient, controlClient, dockWhenReached } from "./tether/control-client.ts";
+import {
+  attachingLedger,
+  type ControlClient,
+  controlClient,
+  dockWhenReached,
+} from "./tether/control-client.ts";
 import { Governor } from "./tether/governor.ts";
 import { dnsResolve } from "./upstream/address.ts";
 
@@ -100,15 +105,7 @@ async function compose(start: Start): Promise<Sidecar> {
   });
   const lifetime = new Lifetime(report, config.kept !== null, () => noteClosed(dataFolder));
   const governor = new Governor({
-    client: centre.tether(
-      {
-        ledgerId: authority.genesis.ref,
-        ledgerSigner,
-        genesis: authority.genesis.signed,
-        controlCas: () => authority.keyset.body.controlCas,
-      },
-      clock,
-    ),
+    client: centre.tether(attachingLedger(authority, ledgerSigner), clock),
     authority,
     ledger,
     ledgerSigner,

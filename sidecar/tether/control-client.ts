@@ -23,6 +23,7 @@ import {
   enrol,
   type LedgerIdentity,
 } from "../identity/certificate.ts";
+import type { HeldAuthority } from "../identity/held-authority.ts";
 import type { DockCall } from "../identity/instance.ts";
 import type { Report } from "../report.ts";
 import type { TetherClient } from "./tether.ts";
@@ -33,6 +34,17 @@ export interface AttachingLedger extends LedgerIdentity {
   /** What the newest keyset names, DER; empty: it leaves that to the token. */
   readonly controlCas: () => readonly Uint8Array[];
 }
+
+/** The ledger of an instance, which believes whatever certificate authorities its newest keyset names by then. */
+export const attachingLedger = (
+  authority: HeldAuthority,
+  ledgerSigner: LedgerIdentity["ledgerSigner"],
+): AttachingLedger => ({
+  ledgerId: authority.genesis.ref,
+  ledgerSigner,
+  genesis: authority.genesis.signed,
+  controlCas: () => authority.keyset.body.controlCas,
+});
 
 /** The control plane as a sidecar calls it. */
 export interface ControlClient {

@@ -9,6 +9,7 @@ import { RecordBody } from "../../domain/record.ts";
 import { SignedBytes } from "../../domain/signed.ts";
 import { refOf } from "../../domain/signing.ts";
 import { native } from "../../native/crypto.ts";
+import type { LedgerEvidence } from "../../verifier/export.ts";
 
 const ACTION = PAYLOAD_FIELDS.indexOf("action") + 1;
 const OUTCOME = PAYLOAD_FIELDS.indexOf("outcome") + 1;
@@ -28,14 +29,10 @@ export interface Born {
 }
 
 /** What a ledger's authority rests on, encoded: as in a pack's frames. */
-export interface HeldAuthority {
-  readonly keysets: readonly Uint8Array[];
-  readonly manifests: readonly Uint8Array[];
-  readonly grants: readonly Uint8Array[];
-  readonly docks: readonly Uint8Array[];
-  readonly leases: readonly Uint8Array[];
-  readonly revocations: readonly Uint8Array[];
-}
+export type HeldAuthority = Pick<
+  LedgerEvidence,
+  "keysets" | "manifests" | "grants" | "docks" | "leases" | "revocations"
+>;
 
 /**
  * What the tenant's records say of its ledgers and of what their authority rests on. Leases, of which there are
