@@ -1,13 +1,19 @@
 /** Before each message (gRPC over HTTP/2): one byte, 0 for uncompressed, and four of length. */
-const PREFIX_BYTES = 5;
+export const PREFIX_BYTES = 5;
 
 /** A message as a stream carries it. */
 export function framed(message: Uint8Array): Buffer {
   const out = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
-  out[0] = 0;
-  out.writeUInt32BE(message.length, 1);
-  out.set(message, PREFIX_BYTES);
+  frameInto(out, 0, message);
   return out;
+}
+
+/** Writes a message as a stream carries it; returns where it ends. */
+export function frameInto(out: Buffer, at: number, message: Uint8Array): number {
+  out[at] = 0;
+  out.writeUInt32BE(message.length, at + 1);
+  out.set(message, at + PREFIX_BYTES);
+  return at + PREFIX_BYTES + message.length;
 }
 
 /** What a stream may not carry. */

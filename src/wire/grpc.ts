@@ -18,6 +18,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { H2Options } from "../h2/connection.ts";
+import { messagesOf } from "./encoded.ts";
 import { H2Server, type H2Socket } from "./h2-server.ts";
 import { decode, encode, type MountedMethod, pathOf } from "./messages.ts";
 import {
@@ -301,7 +302,9 @@ async function pump(
       throw new StatusError("CANCELLED", "", "cancelled");
     }
     if (step.done) return;
-    if (call.write(write(desc, step.value as never))) continue;
+    let room = true;
+    for (const message of messagesOf(desc, step.value)) room = call.write(message);
+    if (room) continue;
     await orAborted(new Promise<void>((resolve) => call.once("drain", resolve)), signal);
   }
 }

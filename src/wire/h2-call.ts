@@ -1,9 +1,10 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import type { RawHeaders } from "../h2/fields.ts";
 import type { H2Stream, StreamListener } from "../h2/stream.ts";
+import { framesOf } from "./encoded.ts";
 import { ANSWER_HEAD, fieldOf, metadataOf, timeoutOf, trailersOf } from "./grpc-fields.ts";
-import { type FrameFlaw, framed, MessageReader } from "./grpc-frames.ts";
-import { decode, encode, type MountedMethod } from "./messages.ts";
+import { type FrameFlaw, MessageReader } from "./grpc-frames.ts";
+import { decode, type MountedMethod } from "./messages.ts";
 import { Queue } from "./queue.ts";
 import { answersStream, type CallContext, type CallHead, sendsStream } from "./rpc.ts";
 import { StatusError } from "./status.ts";
@@ -119,7 +120,7 @@ class Call implements StreamListener {
     const requests = this.#requests(method.input);
     const request = sendsStream(method) ? requests : await only(requests);
     if (!answersStream(method)) {
-      this.#answer(encode(method.output, (await handler(request, context)) as never));
+      this.#answer(framesOf(method.output, await handler(request, context)));
       return;
     }
     const stream = handler(request, context) as AsyncIterable<unknown>;
@@ -127,7 +128,7 @@ class Call implements StreamListener {
     while (!this.#over) {
       const step = await this.#answers.next();
       if (step.done || this.#over) return;
-      this.#answer(encode(method.output, step.value as never));
+      this.#answer(framesOf(method.output, step.value));
       if (this.#unsent >= UNSENT_BYTES_MAX) await new Promise<void>((room) => this.#wait(room));
     }
   }
@@ -160,13 +161,12 @@ class Call implements StreamListener {
     else this.#onRoom = room;
   }
 
-  #answer(message: Uint8Array): void {
+  #answer(frames: Buffer): void {
     if (this.#over) return;
     if (!this.#headSent) this.#stream.sendHead(ANSWER_HEAD);
     this.#headSent = true;
-    const frame = framed(message);
-    this.#unsent += frame.length;
-    this.#stream.write(frame);
+    this.#unsent += frames.length;
+    this.#stream.write(frames);
   }
 
   /** Once. Its status is told, and a peer that still sends is told to stop. */

@@ -5,6 +5,7 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
+import type { Encoded } from "./encoded.ts";
 
 /** The shapes that handlers and clients are written in. What carries them is no concern of theirs. */
 
@@ -53,14 +54,14 @@ type In<M> = M extends { input: infer I extends DescMessage } ? I : never;
 type Out<M> = M extends { output: infer O extends DescMessage } ? O : never;
 type Kind<M> = M extends { methodKind: infer K } ? K : never;
 
+/** What a streaming handler yields: a message or, where many are told the same, what is encoded already. */
+export type Answer<D extends DescMessage> = MessageInitShape<D> | Encoded<D>;
+
 type Handler<M> =
   Kind<M> extends "unary"
     ? (request: MessageShape<In<M>>, context: CallContext) => Promise<MessageInitShape<Out<M>>>
     : Kind<M> extends "server_streaming"
-      ? (
-          request: MessageShape<In<M>>,
-          context: CallContext,
-        ) => AsyncIterable<MessageInitShape<Out<M>>>
+      ? (request: MessageShape<In<M>>, context: CallContext) => AsyncIterable<Answer<Out<M>>>
       : Kind<M> extends "client_streaming"
         ? (
             requests: AsyncIterable<MessageShape<In<M>>>,
@@ -69,7 +70,7 @@ type Handler<M> =
         : (
             requests: AsyncIterable<MessageShape<In<M>>>,
             context: CallContext,
-          ) => AsyncIterable<MessageInitShape<Out<M>>>;
+          ) => AsyncIterable<Answer<Out<M>>>;
 
 /**
  * A service's implementation: one async function or generator an RPC, by its local name. Throws

@@ -1,11 +1,13 @@
 import { connect } from "node:http2";
 import { create, createFileRegistry } from "@bufbuild/protobuf";
 import {
+  EmptySchema,
   FileDescriptorSetSchema,
   FieldDescriptorProto_Label as Label,
   FieldDescriptorProto_Type as Type,
 } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { Encoded } from "../../src/wire/encoded.ts";
 import {
   createClient,
   openChannel,
@@ -53,7 +55,8 @@ const registry = createFileRegistry(
   }),
 );
 const Lab = registry.getService("lab.Lab");
-if (Lab === undefined) throw new Error("no lab");
+const Output = registry.getMessage("lab.Word");
+if (Lab === undefined || Output === undefined) throw new Error("no lab");
 
 interface Word {
   text?: string;
@@ -189,6 +192,41 @@ describe.each(CARRIERS)("%s", (_, transport) => {
     const more = new Queue<Word>(8);
     for (const text of ["a", "b", "c"]) more.push({ text });
     expect((await client.join(more)).text).toBe("a");
+  });
+
+  test("what is encoded once is told to many as the same messages, among others and in order", async () => {
+    const word = (text: string) => Encoded.of(Output, { text } as never);
+    const long = "x".repeat(5000);
+    const [one, both] = [word("one"), Encoded.inARow(Output, [word(long), word("three")])];
+    const before = Buffer.from(both.frames);
+    handlers = {
+      ...plain,
+      async *count() {
+        yield one as never;
+        yield { text: "between" };
+        yield both as never;
+      },
+      async *upper() {
+        yield both as never;
+      },
+    };
+    const told = ["one", "between", long, "three"];
+    const all = [1, 2, 3].map(() => texts(client.count({})));
+    expect(await Promise.all(all)).toEqual([told, told, told]);
+    expect(await texts(client.upper(of()))).toEqual([long, "three"]);
+    expect(both.frames.equals(before)).toBe(true);
+  });
+
+  test("what was encoded as something else is a fault, and never sent", async () => {
+    const foreign = Encoded.of(EmptySchema, {});
+    handlers = {
+      ...plain,
+      async *count() {
+        yield foreign as never;
+      },
+    };
+    expect((await failure(texts(client.count({})))).code).toBe("INTERNAL");
+    expect(faults).toEqual([new TypeError("a google.protobuf.Empty in place of a lab.Word")]);
   });
 
   test("bytes arrive as plain Uint8Arrays", async () => {
