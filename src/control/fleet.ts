@@ -145,6 +145,11 @@ export class Fleet {
     this.#closing.abort();
   }
 
+  /** Stores what is known of every organism. After `close`, once nobody is attached. */
+  storeAll(): void {
+    for (const { organisms } of this.#opened) organisms.storeAll();
+  }
+
   #watchClock(): void {
     const nowUs = this.parts.clock.nowUs();
     for (const { organisms, remedies } of this.#opened) {

@@ -13,6 +13,7 @@ import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { encodeSigned, openSigned, refOf } from "../domain/signing.ts";
 import type { KeyWrite, LogEntryWrite } from "../storage/control-store.ts";
 import { refusal, StatusError } from "../wire/status.ts";
+import { askedBeside } from "./beside.ts";
 import type { LedgerRecord } from "./projection.ts";
 import { COSIGNER_NAME, type Tenant } from "./tenant.ts";
 
@@ -208,12 +209,13 @@ export class HeldLedger {
     const row = this.#row;
     let { lastHash, intentsOpened, size } = row;
     const fresh: { header: ReceiptHeader; signed: SignedBytes; leaf: Uint8Array }[] = [];
+    const asked = await this.#askedOf(fromSeq, receipts);
     for (const [i, signed] of receipts.entries()) {
       const seq = fromSeq + i;
       if (seq > size + 1) break;
       const leaf = leafHash(this.#crypto, signed.body);
       if (seq <= size && equal(leaf, await this.#leafAt(seq, fresh))) continue;
-      const header = this.#verify(seq, signed);
+      const header = this.#verify(asked[i] ?? this.#crypto, seq, signed);
       if (seq <= size) {
         return this.#contradiction("RECEIPTS", await this.#receiptAt(seq, fresh), signed);
       }
@@ -235,10 +237,21 @@ export class HeldLedger {
     return null;
   }
 
+  /** Of those that go on where we are, all at once; of what is held already mostly nothing is asked. */
+  #askedOf(fromSeq: number, receipts: readonly SignedBytes[]): Promise<(Crypto | null)[]> {
+    const { ledgerKey } = this.record.genesis.body;
+    const isNext = (seq: number): boolean => fromSeq <= this.size + 1 && seq > this.size;
+    return Promise.all(
+      receipts.map((signed, i) =>
+        isNext(fromSeq + i) ? askedBeside(this.#crypto, RECEIPT, signed, ledgerKey) : null,
+      ),
+    );
+  }
+
   /** Strict, of this ledger and seq, signed by its key alone. */
-  #verify(seq: number, signed: SignedBytes): ReceiptHeader {
+  #verify(crypto: Crypto, seq: number, signed: SignedBytes): ReceiptHeader {
     const { genesis } = this.record;
-    const opened = openSigned(this.#crypto, RECEIPT, signed);
+    const opened = openSigned(crypto, RECEIPT, signed);
     if (isInvalid(opened)) throw refusal(opened);
     const { body, signers } = opened;
     const own = signers.length === 1 && equal(signers[0] as Uint8Array, genesis.body.ledgerKey);

@@ -171,6 +171,7 @@ export async function runControl(
       fleet.close();
       mapped.cancel();
       await server.close();
+      fleet.storeAll();
       // If that fails, whoever waits for `failed` hears of it.
       await tenants.settled().catch(() => {});
       await store.close();

@@ -5,7 +5,7 @@ import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
 import { LivenessPolicy } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import { type Step, step } from "../domain/lifecycle.ts";
-import { directiveTtlUs, observedStoredUs } from "../domain/limits.ts";
+import { directiveTtlUs, observedStoredUs, organismStoredUs } from "../domain/limits.ts";
 import { born, type Input, OrganismView } from "../domain/organism.ts";
 import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { observing } from "../domain/suspicion.ts";
@@ -32,6 +32,8 @@ interface Organism {
   recorded: Uint8Array | null;
   /** Drafted, in order, and not yet signed and recorded. */
   pending: (TransitionDraft | Recordable)[];
+  /** Since when its row is behind what is known of it; 0: it is not. */
+  behindUs: number;
 }
 
 /**
@@ -73,12 +75,23 @@ export class Organisms {
     }
     for (const { instanceId, view } of organisms.#organisms.values()) {
       const { attached, sessionEpoch } = view.facts;
+      organisms.#catchUp(instanceId);
       if (attached) {
         organisms.input(instanceId, { kind: "session", epoch: sessionEpoch, attached: false });
       }
     }
     tenant.subscribe((event) => organisms.#recorded(event));
     return organisms;
+  }
+
+  /** A lease that was recorded after the row was stored. */
+  #catchUp(instanceId: string): void {
+    const { lease } = this.#ledger(instanceId);
+    if (lease === null || lease.revokedEpoch !== 0) return;
+    const { ref, body } = lease.artifact;
+    const { leaseRef } = this.view(instanceId).facts;
+    if (equal(ref, leaseRef) || body.notAfterUs <= this.#tenant.nowUs()) return;
+    this.input(instanceId, { kind: "lease", ref, untilUs: body.notAfterUs });
   }
 
   view(instanceId: string): OrganismView {
@@ -96,7 +109,8 @@ export class Organisms {
 
   /**
    * Feeds the machine. `proof` is recorded before the transitions that follow from it. What changed
-   * is durable when `durable` resolves; if that fails, the tenant fails.
+   * is durable when `durable` resolves; if that fails, the tenant fails. What passes by itself and
+   * decides nothing (`mayWait`) is stored later, together with what follows it.
    */
   input(
     instanceId: string,
@@ -107,10 +121,7 @@ export class Organisms {
     const taken = step(organism.view, input, this.#tenant.nowUs());
     organism.pending.push(...proof);
     this.#take(organism, input, taken);
-    const durable = this.#save(organism);
-    durable.catch(() => {
-      // The tenant has failed for good, and its owner is told so.
-    });
+    const durable = this.#store(organism, mayWait(input, this.#tenant.nowUs()));
     return { ...taken, durable };
   }
 
@@ -138,9 +149,11 @@ export class Organisms {
 
   /** The organism's rows as they are now, to be written with whatever made them so. */
   rows(instanceId: string): KeyWrite[] {
-    const { view, beat, pending } = this.#organism(instanceId);
+    const organism = this.#organism(instanceId);
+    const { view, beat, pending } = organism;
     // A row must never be ahead of the transitions that led to it.
     if (pending.length > 0) return [];
+    organism.behindUs = 0;
     const rows = [{ key: viewKey(instanceId), value: OrganismView.encode(view) }];
     if (beat !== null) rows.push({ key: beatKey(instanceId), value: SignedBytes.encode(beat) });
     return rows;
@@ -164,23 +177,35 @@ export class Organisms {
   tick(nowUs: number): void {
     const before = this.#up.at(-1)?.fromUs;
     this.#up = observing(this.#up, nowUs);
-    for (const { instanceId, view } of this.#organisms.values()) {
-      if (view.state !== "STOPPED") this.#look(instanceId);
+    const writes: KeyWrite[] = [];
+    for (const organism of this.#organisms.values()) {
+      if (organism.view.state !== "STOPPED") this.#look(organism);
+      const { behindUs } = organism;
+      if (behindUs > 0 && nowUs - behindUs >= organismStoredUs) {
+        writes.push(...this.rows(organism.instanceId));
+      }
     }
     const resumed = before !== this.#up.at(-1)?.fromUs;
-    if (!resumed && nowUs - this.#upStoredUs < observedStoredUs) return;
-    this.#upStoredUs = nowUs;
-    const writes = [{ key: OBSERVER_KEY, value: ObserverRow.encode({ up: this.#up }) }];
-    this.#tenant.record({ entries: [], writes }).catch(() => {});
+    if (resumed || nowUs - this.#upStoredUs >= observedStoredUs) {
+      this.#upStoredUs = nowUs;
+      writes.push({ key: OBSERVER_KEY, value: ObserverRow.encode({ up: this.#up }) });
+    }
+    if (writes.length > 0) this.#tenant.record({ entries: [], writes }).catch(() => {});
   }
 
-  #look(instanceId: string): void {
-    const organism = this.#organism(instanceId);
+  /** Stores whatever waits to be. Durable once the tenant has settled. */
+  storeAll(): void {
+    const behind = [...this.#organisms.values()].filter((o) => o.behindUs > 0);
+    const writes = behind.flatMap(({ instanceId }) => this.rows(instanceId));
+    if (writes.length > 0) this.#tenant.record({ entries: [], writes }).catch(() => {});
+  }
+
+  #look(organism: Organism): void {
     const input = { kind: "tick", up: this.#up } as const;
     const taken = step(organism.view, input, this.#tenant.nowUs());
     if (taken.view === organism.view) return;
     this.#take(organism, input, taken);
-    this.#save(organism).catch(() => {});
+    void this.#store(organism, true);
   }
 
   /** The view as it is after a step; what was decided is drafted, behind the beats that it rests on. */
@@ -217,6 +242,7 @@ export class Organisms {
       beat,
       recorded: null,
       pending: [],
+      behindUs: 0,
     };
     this.#organisms.set(instanceId, organism);
     return organism;
@@ -233,6 +259,18 @@ export class Organisms {
       // Its dock may name another grant.
       if (!same) this.input(instanceId, { kind: "policy", liveness });
     }
+  }
+
+  /** Now, or later where that may be and nothing was decided. If it fails, the tenant has failed for good. */
+  #store(organism: Organism, mayWait: boolean): Promise<void> {
+    if (mayWait && organism.pending.length === 0) {
+      if (organism.behindUs === 0) organism.behindUs = this.#tenant.nowUs();
+      return STORED_LATER;
+    }
+    const durable = this.#save(organism);
+    // Its owner is told so.
+    durable.catch(() => {});
+    return durable;
   }
 
   async #save(organism: Organism): Promise<void> {
@@ -344,6 +382,17 @@ export class Organisms {
     return ledger;
   }
 }
+
+const STORED_LATER: Promise<void> = Promise.resolve();
+
+/**
+ * Whether a crash may forget it. A beat comes again, a session that ended ends with us, and of a lease the
+ * ledger itself tells. What takes away, and the number of a session, is never forgotten.
+ */
+const mayWait = (input: Input, nowUs: number): boolean =>
+  input.kind === "beat" ||
+  (input.kind === "session" && !input.attached) ||
+  (input.kind === "lease" && input.untilUs > nowUs);
 
 /** A call to operators, whatever they watch: this one needs them. */
 const callOf = ({ signed }: Verified<TransitionBody>): Alarm => ({

@@ -2,10 +2,15 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { concat, equal, toHex, utf8 } from "../domain/bytes.ts";
 import { policyOf } from "../domain/conditions.ts";
 import type { Crypto } from "../domain/crypto.ts";
-import { type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
+import { HEARTBEAT, type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { LeaseBody } from "../domain/lease.ts";
-import { supersededGraceUs, tetherBacklogMax } from "../domain/limits.ts";
+import {
+  cosignedAgainUs,
+  heartbeatBytesMax,
+  supersededGraceUs,
+  tetherBacklogMax,
+} from "../domain/limits.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
 import type { AttachResponseSchema } from "../gen/dragons/v1/tether_pb.ts";
 import type { Clock } from "../native/clock.ts";
@@ -13,6 +18,7 @@ import { toWire } from "../wire/artifacts.ts";
 import { reasonToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
 import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
+import { askedBeside } from "./beside.ts";
 import { type Contradiction, encodeEquivocation, type HeldLedger } from "./heads.ts";
 import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
@@ -55,6 +61,8 @@ export class Session {
   supersededUs = 0;
   /** The latest beat whose head has not been judged. */
   waiting: Verified<HeartbeatBody> | null = null;
+  /** When a head of it was last cosigned on this stream; 0: never. */
+  cosignedUs = 0;
   /** Revocations that it was sent. */
   revocationEpoch = 0;
   #judging: Promise<void> | null = null;
@@ -217,13 +225,18 @@ export class Sessions {
   }
 
   /**
-   * A beat came on a session's stream: acknowledged at once, and judged when its receipts are held.
+   * A beat came on a session's stream: acknowledged as soon as it is verified, and judged when its
+   * receipts are held. Beats of one session are told one after the other.
    * @throws StatusError when it is not this ledger's, or of a session that was never granted.
    */
-  heard(session: Session, signed: SignedBytes): void {
-    const beat = verifyHeartbeat(this.#crypto, signed, session.ledger.genesis);
+  async heard(session: Session, signed: SignedBytes): Promise<void> {
+    const { instanceId, genesis } = session.ledger;
+    const isShort = signed.body.length <= heartbeatBytesMax;
+    const crypto = isShort
+      ? await askedBeside(this.#crypto, HEARTBEAT, signed, genesis.body.ledgerKey)
+      : this.#crypto;
+    const beat = verifyHeartbeat(crypto, signed, genesis);
     if (isInvalid(beat)) throw refusal(beat);
-    const { instanceId } = session.ledger;
     const { sessionEpoch, counter } = beat.body;
     if (sessionEpoch > session.epoch) {
       throw new StatusError(
@@ -271,14 +284,17 @@ export class Sessions {
       await this.forked(ledger, verdict.contradiction);
       return true;
     }
+    const nowUs = this.#tenant.nowUs();
     const moved = beat.body.size > held.cosignedSize || !this.#notes.has(ledger.instanceId);
-    const cosigned = await held.cosign(beat.body, this.#tenant.nowUs());
+    // A head that stands still is said again now and then: from the two it follows that nothing was done.
+    const isDue = moved || nowUs - session.cosignedUs >= cosignedAgainUs;
+    const cosigned = isDue ? await held.cosign(beat.body, nowUs) : null;
+    if (cosigned !== null) session.cosignedUs = nowUs;
     // A lease that is due does not wait for the disk to take the head.
     const told = cosigned?.durable.then(() => this.#cosigned(session, cosigned.note));
     told?.catch(() => {});
     const note = moved && cosigned !== null ? cosigned.note : null;
     const earned = { ledger, sessionEpoch: epoch, beat, note };
-    const nowUs = this.#tenant.nowUs();
     const withheld = this.#issuer.due(earned, nowUs)
       ? await this.#issuer.renew(earned, (lease) => session.lease(lease))
       : this.#issuer.withholds(earned, nowUs);

@@ -462,12 +462,16 @@ export const tetherBacklogMax = 256;
 export const syncCreditMax = 4;
 /** Microseconds after which a session that was told it is over must have stopped beating. */
 export const supersededGraceUs = 10 * SECOND_US;
+/** Microseconds after which a head that stands still is cosigned again: as fine is what is proven of inactivity. */
+export const cosignedAgainUs = 60 * SECOND_US;
 /** Leaves kept in memory above a ledger's tree, so that a head a little behind can be checked. */
 export const leavesRememberedMax = 1024;
 /** Microseconds between the control plane's own signs of life, by which it judges silence. */
 export const observeEveryUs = 1 * SECOND_US;
 /** Microseconds between writes of when it listened: after a crash as much is forgotten. */
 export const observedStoredUs = 10 * SECOND_US;
+/** Microseconds that what a beat changed may wait to be stored: a crash forgets as much, a stop nothing. */
+export const organismStoredUs = 20 * SECOND_US;
 /** Sessions that one ledger may have been granted since the backup that a control plane is restored from. */
 export const sessionsPerRestore = 1_000_000;
 /** Rows written at once when a backup is restored. */

@@ -6,7 +6,7 @@ import { inspect } from "node:util";
 import { fromHex, toHex } from "../domain/bytes.ts";
 import type { Signer } from "../domain/crypto.ts";
 import { externalSignerMsMax } from "../domain/limits.ts";
-import { native } from "./crypto.ts";
+import { native, signerOf } from "./crypto.ts";
 
 /** A seed file is one line: the 32-byte seed in lower-case hex. */
 const SEED_FILE = /^[0-9a-f]{64}\n?$/;
@@ -50,10 +50,8 @@ export const generateSeed = (): Seed => new Seed(randomBytes(32));
 /** Signs in this process. The seed stays inside the closure, so that no print of it shows it. */
 export function seedSigner(seed: Seed | Uint8Array): Signer {
   const bytes = seed instanceof Seed ? seed.reveal() : new Seed(seed).reveal();
-  return {
-    publicKey: native.publicKey(bytes),
-    sign: async (message) => native.sign(bytes, message),
-  };
+  const sign = signerOf(bytes);
+  return { publicKey: native.publicKey(bytes), sign: async (message) => sign(message) };
 }
 
 /** @throws KeyError when the file is missing, open to others, or not a seed. */

@@ -40,7 +40,8 @@ const StoredRow = message("row", { version: u64(1), value: bytes(2) });
 const StoredSize = message("size", { size: u64(1) });
 
 interface Batch {
-  readonly writes: Write[];
+  /** By key, as in `#pending`: of what is written more than once, the last. */
+  readonly writes: Map<string, Write>;
   readonly done: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -183,8 +184,11 @@ class EmbeddedControlStore implements ControlStore {
   #put(writes: readonly Write[]): Promise<void> {
     this.#open ??= newBatch();
     const batch = this.#open;
-    batch.writes.push(...writes);
-    for (const { key, value } of writes) this.#pending.set(mapKey(key), { value, batch });
+    for (const write of writes) {
+      const name = mapKey(write.key);
+      batch.writes.set(name, write);
+      this.#pending.set(name, { value: write.value, batch });
+    }
     this.#flushing ??= this.#flush();
     return batch.done;
   }
@@ -195,14 +199,13 @@ class EmbeddedControlStore implements ControlStore {
     for (let batch = this.#open; batch !== null; batch = this.#open) {
       this.#open = null;
       try {
-        await this.#store.commit(batch.writes);
+        await this.#store.commit([...batch.writes.values()]);
       } catch (error) {
         // What failed stays pending: judged by it or not, nothing will ever be written again.
         batch.reject(error);
         continue;
       }
-      for (const { key } of batch.writes) {
-        const name = mapKey(key);
+      for (const name of batch.writes.keys()) {
         if (this.#pending.get(name)?.batch === batch) this.#pending.delete(name);
       }
       batch.resolve();
@@ -213,7 +216,7 @@ class EmbeddedControlStore implements ControlStore {
 
 function newBatch(): Batch {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  return { writes: [], done: promise, resolve, reject };
+  return { writes: new Map(), done: promise, resolve, reject };
 }
 
 const conflict = (kind: Conflict["conflict"], at: string): Conflict => ({
@@ -250,5 +253,5 @@ function afterPrefix(prefix: Uint8Array): Uint8Array {
   return next;
 }
 
-/** Flat, where adding one character after the other would make a tree of them. Keys are short. */
-const mapKey = (key: Uint8Array): string => String.fromCharCode(...key);
+const mapKey = (key: Uint8Array): string =>
+  Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Organisms } from "../../src/control/organisms.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
+import { TransitionBody } from "../../src/domain/transition.ts";
+import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { StorageFailed, type Store } from "../../src/storage/store.ts";
 import { makeBerth, SimSidecar } from "./sidecar.ts";
 import { makeHouse, startWorld, type World } from "./world.ts";
@@ -48,13 +50,10 @@ test("a renewal waits for no disk, and the one after it waits until the first is
   disk.gate = Promise.withResolvers();
   world.clock.advance(21 * SECOND_US);
   expect((await attached.earn()).leaseSeq).toBe(2);
-  // The same head again: it was durable long ago.
-  await attached.take("cosigned");
 
   world.clock.advance(21 * SECOND_US);
   await attached.beat();
   await attached.next("heartbeatAck");
-  await attached.next("cosigned");
   expect(attached.skipped.filter((m) => m.case === "lease")).toEqual([]);
   disk.gate.resolve();
   expect(LeaseBody.decode((await attached.next("lease")).body).leaseSeq).toBe(3);
@@ -86,4 +85,37 @@ test("what a crash loses its holder hands back, and until then its time counts a
   const next = await again.earn({ leaseRef: sidecar.leaseRef });
   expect(next.leaseSeq).toBeGreaterThan(2);
   await again.leave();
+});
+
+test("a crash that forgets the last beats forgets no lease that was recorded: nobody is told of its end", async () => {
+  const { house, sidecar, attached } = await leased("behind");
+  const path = async (): Promise<string[]> => {
+    const { instanceId } = sidecar;
+    const { transitions } = await world
+      .client(OrganismService)
+      .listTransitions({ instanceId }, await house.as("VIEWER"));
+    return transitions.map(({ body }) => TransitionBody.decode(body).to);
+  };
+  await attached.beat();
+  await attached.next("heartbeatAck");
+  world.clock.advance(21 * SECOND_US);
+  const { notAfterUs } = await attached.earn();
+  await world.running.tenants.settled();
+  expect(await path()).toEqual(["RUNNING"]);
+
+  disk.gate = Promise.withResolvers();
+  disk.gate.promise.catch(() => {});
+  disk.gate.reject(new StorageFailed("no such luck"));
+  world.clock.advance(11 * SECOND_US);
+  await world.running.failed;
+  disk.gate = null;
+  // The lease before the last would have run out by now.
+  await world.restart(32 * SECOND_US);
+  world.clock.advance(SECOND_US);
+  expect(world.clock.nowUs()).toBeLessThan(notAfterUs);
+  await world.running.tenants.settled();
+  expect(await path()).toEqual(["RUNNING"]);
+  world.clock.advance(60 * SECOND_US);
+  await world.running.tenants.settled();
+  expect(await path()).toEqual(["RUNNING", "DEGRADED"]);
 });

@@ -57,7 +57,7 @@ test("a slab that is half spent is renewed at once, and one that is not waits", 
   const a = await sidecar.attach();
   expect(actionsIn(await a.earn())).toBe(1000);
   await a.beat(spent(499));
-  await a.next("cosigned");
+  await a.next("heartbeatAck");
   expect(actionsIn(await a.earn(spent(500)))).toBe(1500);
   expect(a.skipped.filter((m) => m.case === "lease")).toEqual([]);
 });
@@ -70,9 +70,9 @@ test("a beat from before the last lease arrived asks for no further slab", async
   expect(actionsIn(await a.earn(spent(600)))).toBe(1600);
   // Made under the first, and heard after the second was cut.
   await a.beat({ ...spent(1500), leaseRef: before });
-  await a.next("cosigned");
+  await a.next("heartbeatAck");
   await a.beat(spent(700));
-  await a.next("cosigned");
+  await a.next("heartbeatAck");
   expect(a.skipped.filter((m) => m.case === "lease")).toEqual([]);
 });
 

@@ -96,11 +96,12 @@ async function pass(seconds: number, each: (second: number) => Promise<unknown> 
   }
   await world.running.tenants.settled();
 }
-/** A beat every ten seconds, judged: then the lease that the one before earned is given. */
+/** A beat every ten seconds, heard: then the lease that the one before earned is given. */
 const beating = async (second: number) => {
   if (second % 10 !== 0) return;
   await a.beat();
-  await a.next("cosigned");
+  await a.next("heartbeatAck");
+  await world.running.tenants.settled();
 };
 async function running(): Promise<void> {
   await a.earn();
@@ -386,6 +387,14 @@ test("state, conditions and the last beat outlive a restart", async () => {
   expect(DirectiveBody.decode((await a.next("directive")).body).kind).toBe("QUARANTINE");
   await a.beat();
   await a.next("leaseWithheld");
+});
+
+test("a beat heard just before a stop is known after it", async () => {
+  await running();
+  await pass(10, beating);
+  const { pulse } = await get();
+  await world.restart();
+  expect((await get()).pulse?.heartbeat).toEqual(pulse?.heartbeat);
 });
 
 test("everything decided stands in the tenant ledger, in the order in which it was decided", async () => {

@@ -72,7 +72,7 @@ const world = (): TenantWorld => ({
   keyring: fileKeyring(keys),
   clock,
   crypto: native,
-  random: () => random32(),
+  random: (n) => globalThis.crypto.getRandomValues(new Uint8Array(n)),
 });
 const request = (id: string, digest = "d") => ({ id, digest: utf8(digest) });
 

@@ -145,10 +145,9 @@ test("a lease is renewed when a third of it has passed, not before, and only for
   const a = await sidecar.attach();
   await a.syncAll();
   expect((await a.earn()).leaseSeq).toBe(1);
-  await a.take("cosigned");
   world.clock.advance(10_000_000);
   await a.beat();
-  await a.next("cosigned");
+  await a.next("heartbeatAck");
   world.clock.advance(11_000_000);
   await sidecar.work(3);
   // The beat is ahead of what is held: it waits, and the sync lets it through.
@@ -159,6 +158,31 @@ test("a lease is renewed when a third of it has passed, not before, and only for
   const lease = LeaseBody.decode((await a.next("lease")).body);
   expect(lease).toMatchObject({ leaseSeq: 2, headSize: 4 });
   expect(a.skipped.filter((m) => m.case === "lease")).toEqual([]);
+});
+
+test("a head that stands still is cosigned again once a minute, and at once on a new stream", async () => {
+  const timeOf = (note: string) => {
+    const blob = Buffer.from(note.trim().split(" ").at(-1) ?? "", "base64");
+    return Number(blob.readBigUInt64BE(4)) * 1_000_000;
+  };
+  const a = await sidecar.attach();
+  await a.syncAll();
+  await a.earn();
+  const first = timeOf((await a.take("cosigned")).note);
+  for (let s = 10; s <= 70; s += 10) {
+    world.clock.advance(10_000_000);
+    await a.beat();
+    await a.next("heartbeatAck");
+    // Judged, too: nothing that it led to is under way.
+    await world.running.tenants.settled();
+  }
+  const again = timeOf((await a.take("cosigned")).note);
+  expect(again - first).toBe(60_000_000);
+  expect(a.skipped.filter((m) => m.case === "cosigned")).toEqual([]);
+
+  const b = await sidecar.attach();
+  await b.beat();
+  expect(timeOf((await b.next("cosigned")).note)).toBeGreaterThan(again);
 });
 
 test("a lease never outlasts what its grant allows", async () => {

@@ -84,7 +84,7 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
       signal.addEventListener("abort", leave, { once: true });
       void listen(up, (signed) => {
         admission.beat(ledger.ledgerId);
-        sessions.heard(session, signed);
+        return sessions.heard(session, signed);
       }).then(
         () => session.down.end(),
         (error: unknown) => session.down.fail(error),
@@ -100,11 +100,11 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
 }
 
 /** Hears beats for as long as the stream lives. Rejects with why it must end. */
-async function listen(up: Up, heard: (beat: SignedBytes) => void): Promise<void> {
+async function listen(up: Up, heard: (beat: SignedBytes) => Promise<void>): Promise<void> {
   for (;;) {
     const { done, value } = await up.next();
     if (done) return;
     if (value.message.case !== "heartbeat") throw badArgument("message", "must be a heartbeat now");
-    heard(believed(fromWire(value.message.value, "heartbeat")));
+    await heard(believed(fromWire(value.message.value, "heartbeat")));
   }
 }
