@@ -242,7 +242,7 @@ export class HeldLedger {
     const { ledgerKey } = this.record.genesis.body;
     const isNext = (seq: number): boolean => fromSeq <= this.size + 1 && seq > this.size;
     return Promise.all(
-      receipts.map((signed, i) =>
+      receipts.map(async (signed, i) =>
         isNext(fromSeq + i) ? askedBeside(this.#crypto, RECEIPT, signed, ledgerKey) : null,
       ),
     );
