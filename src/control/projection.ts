@@ -38,6 +38,11 @@ export type Recordable =
   /** What a transition after it rests on. */
   | { readonly what: "heartbeat"; readonly artifact: Verified<HeartbeatBody> };
 
+/** Whether watchers of organisms hear of it: leases and heads change no organism, and are quiet. */
+export const isTold = (entry: Recordable): entry is Told =>
+  entry.what === "transition" || entry.what === "genesis" || entry.what === "alarm";
+type Told = Extract<Recordable, { what: "transition" | "genesis" | "alarm" }>;
+
 interface Placed<T> {
   readonly artifact: T;
   /** seq of its record in the tenant ledger. */
@@ -99,6 +104,10 @@ export class Projection {
   readonly #ledgersByInstance = new Map<string, LedgerRecord[]>();
   /** The same by grant: quotas are asked for at every renewal. */
   readonly #instancesByGrant = new Map<string, Map<string, LedgerRecord>>();
+  /** seq of each record that watchers of organisms hear of, in order: eight bytes each. */
+  readonly told: number[] = [];
+  /** seq of the last record that changed an organism; 0: none has. */
+  changedSeq = 0;
   /** seq of each transition's record, in order, by instance: eight bytes each. */
   readonly transitions = new Map<string, number[]>();
   /** The same of the beats that they rest on. */
@@ -116,6 +125,7 @@ export class Projection {
 
   apply(entry: Recordable, seq: number, recordedAtUs: number): void {
     const placed = { seq, recordedAtUs };
+    if (isTold(entry)) this.told.push(seq);
     switch (entry.what) {
       case "keyset":
         this.keyset = entry.artifact;
@@ -160,6 +170,7 @@ export class Projection {
         if (ledger === undefined) return;
         ledger.transition = entry.artifact;
         ledger.changedSeq = seq;
+        this.changedSeq = seq;
         return;
       }
       case "alarm": {
@@ -194,6 +205,19 @@ export class Projection {
     return [...all].filter((l) => l.transition?.body.to !== "STOPPED");
   }
 
+  /** Instances whose manifest has this name: found by manifests and grants, of which there are few. */
+  *instancesNamed(name: string): Generator<LedgerRecord> {
+    const hashes = [...this.manifests.values()]
+      .filter(({ artifact }) => artifact.body.name === name)
+      .map(({ artifact }) => artifact.hash);
+    if (hashes.length === 0) return;
+    for (const [ref, instances] of this.#instancesByGrant) {
+      const manifestHash = this.grants.get(ref)?.artifact.body.manifestHash;
+      const isNamed = (hash: Uint8Array) => manifestHash !== undefined && equal(hash, manifestHash);
+      if (hashes.some(isNamed)) yield* instances.values();
+    }
+  }
+
   /** No fewer than those, told without looking at each. */
   instancesMost(grantRef: Uint8Array): number {
     return this.#instancesByGrant.get(toHex(grantRef))?.size ?? 0;
@@ -226,6 +250,7 @@ export class Projection {
       lease: null,
       revokedEpoch: 0,
     };
+    this.changedSeq = seq;
     this.ledgers.set(toHex(genesis.ref), ledger);
     this.instances.set(body.instanceId, ledger);
     this.#ledgersByInstance.set(body.instanceId, [...this.ledgersOf(body.instanceId), ledger]);

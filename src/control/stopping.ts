@@ -7,12 +7,12 @@ import { StatusError } from "../wire/status.ts";
  * must not wait for them. Each is told UNAVAILABLE, so that its reader comes back to whoever is next.
  */
 export class Stopping {
-  readonly #waiting = new Set<() => void>();
+  readonly #streams = new Set<Stoppable<unknown>>();
   #stopped = false;
 
   stop(): void {
     this.#stopped = true;
-    for (const end of this.#waiting) end();
+    for (const stream of this.#streams) stream.stop();
   }
 
   /** The same service, whose streams end when `stop` is called. */
@@ -27,47 +27,72 @@ export class Stopping {
     return Object.fromEntries(wrapped) as unknown as Handlers<S>;
   }
 
-  /** Plain objects, and no generator more: there is one of these for each stream of each sidecar. */
-  #upTo<T>(answers: AsyncIterable<T>): AsyncIterable<T> {
-    const iterator = answers[Symbol.asyncIterator]();
-    // Not awaited: it may be waiting for something that never comes.
-    const leave = (): void => {
-      Promise.resolve(iterator.return?.()).catch(() => {});
-    };
-    const ended: IteratorReturnResult<undefined> = { done: true, value: undefined };
+  #upTo(answers: AsyncIterable<unknown>): AsyncIterable<unknown> {
     return {
-      [Symbol.asyncIterator]: () => ({
-        next: () => this.#orStopped(iterator, leave),
-        return: () => {
-          leave();
-          return Promise.resolve(ended);
-        },
-      }),
+      [Symbol.asyncIterator]: () => {
+        const stream = new Stoppable(answers[Symbol.asyncIterator](), this.#streams);
+        if (this.#stopped) stream.stop();
+        return stream;
+      },
     };
   }
+}
 
-  /** Leaves nothing behind: a stream may live for weeks. */
-  #orStopped<T>(iterator: AsyncIterator<T>, leave: () => void): Promise<IteratorResult<T>> {
+/**
+ * One stream, among all that are open until it ends. A plain object, and no generator more: there is one of
+ * these for each stream of each sidecar, and it may live for weeks.
+ */
+class Stoppable<T> implements AsyncIterator<T> {
+  readonly #iterator: AsyncIterator<T>;
+  readonly #open: Set<Stoppable<T>>;
+  #stopped = false;
+  /** Of who waits for the next answer. */
+  #reject: ((why: StatusError) => void) | null = null;
+
+  constructor(iterator: AsyncIterator<T>, open: Set<Stoppable<T>>) {
+    this.#iterator = iterator;
+    this.#open = open;
+    open.add(this);
+  }
+
+  next(): Promise<IteratorResult<T>> {
     return new Promise((resolve, reject) => {
-      const end = (): void => {
-        reject(new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "this control plane stops"));
-        leave();
-      };
       if (this.#stopped) {
-        end();
+        reject(stops());
         return;
       }
-      this.#waiting.add(end);
-      iterator.next().then(
+      this.#reject = reject;
+      this.#iterator.next().then(
         (step) => {
-          this.#waiting.delete(end);
+          this.#reject = null;
+          if (step.done) this.#open.delete(this);
           resolve(step);
         },
         (error: unknown) => {
-          this.#waiting.delete(end);
+          this.#open.delete(this);
           reject(error);
         },
       );
     });
   }
+
+  return(): Promise<IteratorResult<T>> {
+    this.#leave();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#reject?.(stops());
+    this.#leave();
+  }
+
+  /** Not awaited: it may be waiting for something that never comes. */
+  #leave(): void {
+    this.#open.delete(this);
+    Promise.resolve(this.#iterator.return?.()).catch(() => {});
+  }
 }
+
+const stops = (): StatusError =>
+  new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "this control plane stops");

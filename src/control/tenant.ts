@@ -284,6 +284,13 @@ export class Tenant {
   ledgers = (): Iterable<LedgerRecord> => this.#view.ledgers.values();
   instances = (): Iterable<LedgerRecord> => this.#view.instances.values();
   leases = (): Iterable<LeaseRecord> => this.#view.leases.values();
+  /** Those whose manifest has this name. */
+  instancesNamed = (name: string): Iterable<LedgerRecord> => this.#view.instancesNamed(name);
+
+  /** seq of the last record that changed an organism, durable or not; 0: none has. */
+  get changedSeq(): number {
+    return this.#view.changedSeq;
+  }
 
   /** Epoch e at index e − 1. */
   revocations(): readonly Verified<RevocationBody>[] {
@@ -413,6 +420,13 @@ export class Tenant {
   async heartbeats(instanceId: string, after: number, before: number): Promise<OpenRecord[]> {
     const all = this.#view.heartbeats.get(instanceId) ?? [];
     return this.#recordsAt(all.filter((seq) => seq > after && seq < before));
+  }
+
+  /** What watchers of organisms hear of, after a seq of the tenant ledger: in order, durable ones alone. */
+  told(after: number, limit: number): Promise<OpenRecord[]> {
+    const { told } = this.#view;
+    const from = told.findLastIndex((seq) => seq <= after) + 1;
+    return this.#recordsAt(told.slice(from, from + limit));
   }
 
   async #recordsAt(seqs: readonly number[]): Promise<OpenRecord[]> {

@@ -76,30 +76,34 @@ export interface Moment {
   readonly ledger: LedgerRecord;
   /** That made its state; null: docked. */
   readonly transition: { readonly body: TransitionBody } | null;
+  /**
+   * Its state before the change that is told of: who watches a state hears of what leaves it, too; null:
+   * nothing changes.
+   */
+  readonly before: State | null;
 }
 
 /**
  * Whether a watcher is told of an organism.
  *
- * @param before its state before the change that is told of: who watches a state hears of what leaves
- *   it, too; null: nothing changes
+ * @param valuesOf what conditions may ask of it: where many watch, it is found out once for all of them
  */
 export function wantsOrganism(
   filter: OrganismFilter,
   tenant: Tenant,
   moment: Moment,
-  before: State | null,
+  valuesOf = () => organismValues(tenant, moment),
 ): boolean {
   const { state, scope, when } = filter;
-  const { ledger, transition } = moment;
+  const { ledger, transition, before } = moment;
   const now = transition?.body.to ?? "DOCKED";
   if (!namedAs(filter, tenant, ledger.manifestHash)) return false;
   if (state !== null && state !== now && state !== before) return false;
   if (scope !== "" && !isGranted(tenant, ledger, scope)) return false;
   if (when === ANY) return true;
-  const values = organismValues(tenant, moment);
+  const values = valuesOf();
   if (when.holds(values)) return true;
-  return before !== null && when.holds(values.set("organism.state", before));
+  return before !== null && when.holds(new Map(values).set("organism.state", before));
 }
 
 /** Whether a watcher is told of a receipt of this ledger. */
@@ -157,7 +161,10 @@ function whoValues(
   ];
 }
 
-function organismValues(tenant: Tenant, { ledger, transition }: Moment): Map<string, Value> {
+export function organismValues(
+  tenant: Tenant,
+  { ledger, transition }: Moment,
+): ReadonlyMap<string, Value> {
   const body = transition?.body;
   const grant = tenant.grant(ledger.grantRef)?.artifact.body;
   const conditions = new Set<string>(body?.conditions.map(({ type }) => type));

@@ -1,27 +1,22 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Alarm } from "../domain/alarm.ts";
 import { fromBase64Url, toBase64Url } from "../domain/bytes.ts";
 import { message, str, u64 } from "../domain/canonical.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { bookmarkUs, watchBacklogMax, watchersMax, watchReplayMax } from "../domain/limits.ts";
-import type { Verified } from "../domain/signed.ts";
-import type { TransitionBody } from "../domain/transition.ts";
-import {
-  type OrganismSchema,
-  WatchEvent,
-  type WatchResponseSchema,
-} from "../gen/dragons/v1/organism_pb.ts";
-import type { Clock } from "../native/clock.ts";
+import { WatchEvent, WatchResponseSchema } from "../gen/dragons/v1/organism_pb.ts";
+import type { Clock, Timer } from "../native/clock.ts";
 import { toWire } from "../wire/artifacts.ts";
-import { alarmToWire, conditionToWire, desireToWire, stateToWire } from "../wire/enums.ts";
-import { Queue } from "../wire/queue.ts";
+import { Encoded } from "../wire/encoded.ts";
+import { alarmToWire } from "../wire/enums.ts";
+import { encode } from "../wire/messages.ts";
 import { StatusError, shuttingDown } from "../wire/status.ts";
-import type { LedgerRecord, Recordable } from "./projection.ts";
+import { OrganismChange } from "./organism-change.ts";
+import { isTold, type LedgerRecord, type Recordable } from "./projection.ts";
 import { reopen } from "./reopen.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
-import { type OrganismFilter, wantsOrganism } from "./watch-filter.ts";
-
-type WatchResponse = MessageInitShape<typeof WatchResponseSchema>;
+import { type OrganismFilter, organismValues, wantsOrganism } from "./watch-filter.ts";
+import { type WatchAnswer, Watcher, Watchers } from "./watchers.ts";
 
 /** Tells listeners, in order. */
 export class Signal<T> {
@@ -74,51 +69,14 @@ export function readResumeToken(tenantId: string, kind: string, token: string): 
 export const tokenTooOld = (): StatusError =>
   new StatusError("OUT_OF_RANGE", "TOKEN_EXPIRED", "resume_token: too old; list again");
 
-/** A change of one organism, as its tenant ledger has it. */
-interface Change {
-  readonly seq: number;
-  readonly ledger: LedgerRecord;
-  readonly transition: Verified<TransitionBody> | null;
-}
-
-/** An organism as the tenant ledger tells it: the same message whenever it is told. */
-function organismAt(
-  tenant: Tenant,
-  { ledger, transition, seq }: Change,
-): MessageInitShape<typeof OrganismSchema> {
-  const manifest = tenant.manifest(ledger.manifestHash)?.artifact.body;
-  const body = transition?.body;
-  return {
-    instanceId: ledger.instanceId,
-    ledgerId: ledger.ledgerId,
-    name: manifest?.name ?? "",
-    agentVersion: manifest?.agentVersion ?? "",
-    manifestHash: ledger.manifestHash,
-    grantRef: ledger.grantRef,
-    state: stateToWire(body?.to ?? "DOCKED"),
-    desired: desireToWire(body?.desired ?? "RUN"),
-    conditions: (body?.conditions ?? []).map((c) => ({
-      type: conditionToWire(c.type),
-      sinceUs: BigInt(c.sinceUs),
-      artifact: c.artifact,
-    })),
-    revision: BigInt(seq),
-    dockedAtUs: BigInt(ledger.openedAtUs),
-    sinceUs: BigInt(body?.atUs ?? ledger.openedAtUs),
-    ...(transition === null ? {} : { transition: toWire(transition.signed) }),
-    observeUntilUs: BigInt(tenant.grant(ledger.grantRef)?.artifact.body.observeUntilUs ?? 0),
-  };
-}
-
-/** An organism as it is now. */
-export const organismNow = (tenant: Tenant, ledger: LedgerRecord) =>
-  organismAt(tenant, { ledger, transition: ledger.transition, seq: ledger.changedSeq });
-
 const ORGANISMS = "organisms";
+const { ALARM, BOOKMARK, ORGANISM, SYNCED } = WatchEvent;
 
 /**
  * Watches over the organisms of one tenant. A revision is a seq of the tenant ledger, so that a watch
  * resumes from the ledger itself: no gap, no duplicate, no step back, across any restart.
+ *
+ * What is told is made when its reader takes it, and once for all who are told the same.
  */
 export class WatchHub {
   readonly #tenant: Tenant;
@@ -126,9 +84,13 @@ export class WatchHub {
   readonly #clock: Clock;
   /** Changes that may wait for one watcher. */
   readonly #backlogMax: number;
-  readonly #watchers = new Set<Queue<RecordedEvent>>();
+  readonly #watchers = new Watchers();
   /** Revision up to which everybody was told. */
   #told: number;
+  /** Watchers that are being told a snapshot. */
+  #syncing = 0;
+  /** What these have in common; let go of when the last of them has been told all of it. */
+  readonly #shared = new Map<LedgerRecord, OrganismChange>();
 
   constructor(tenant: Tenant, crypto: Crypto, clock: Clock, backlogMax = watchBacklogMax) {
     this.#backlogMax = backlogMax;
@@ -146,7 +108,7 @@ export class WatchHub {
 
   /** The control plane ends: watchers are told to come back. */
   close(): void {
-    for (const queue of this.#watchers) queue.fail(shuttingDown());
+    for (const { waiting } of this.#watchers.all()) waiting.fail(shuttingDown());
   }
 
   /** A snapshot or, with a token, what changed since; SYNCED; and then changes as they are made. */
@@ -154,158 +116,175 @@ export class WatchHub {
     token: string,
     filter: OrganismFilter,
     signal: AbortSignal,
-  ): AsyncGenerator<WatchResponse> {
+  ): AsyncGenerator<WatchAnswer> {
     const tenant = this.#tenant;
     const after = token === "" ? null : readResumeToken(tenant.tenantId, ORGANISMS, token).after;
     if (this.#watchers.size >= watchersMax) {
       throw new StatusError("RESOURCE_EXHAUSTED", "OVERLOADED", `${watchersMax} watch already`);
     }
-    const events = new Queue<RecordedEvent>(this.#backlogMax);
-    const leave = () => events.end();
+    const durable = tenant.controlHead().size;
+    // A snapshot has what was decided and is not durable yet: it is told only after.
+    const from = after === null ? Math.max(durable, tenant.changedSeq) : durable;
+    const synced =
+      after === null ? this.#snapshot(filter, from) : this.#missed(after, durable, filter);
+    const watcher = new Watcher({ filter, from, backlogMax: this.#backlogMax });
+    const { waiting } = watcher;
+    const leave = () => waiting.end();
     signal.addEventListener("abort", leave, { once: true });
-    this.#watchers.add(events);
+    this.#watchers.add(watcher);
+    const quiet = this.#whenQuiet(watcher);
     try {
-      const synced = after === null ? this.#snapshot(filter) : this.#missed(after, filter);
-      // Not `yield*` alone: its return value says up to where the watcher has been told.
-      const revision = yield* synced;
-      yield this.#mark(WatchEvent.SYNCED, revision);
-      yield* this.#changes(events, revision, filter);
+      yield* synced;
+      yield this.#mark(SYNCED, from);
+      yield* waiting;
     } finally {
-      this.#watchers.delete(events);
+      quiet.cancel();
+      this.#watchers.remove(watcher);
       signal.removeEventListener("abort", leave);
     }
   }
 
-  async *#snapshot(filter: OrganismFilter): AsyncGenerator<WatchResponse, number> {
+  /** The organisms as they are at the moment of the call; each message is made when it is asked for. */
+  #snapshot(filter: OrganismFilter, revision: number): AsyncIterable<WatchAnswer> {
     const tenant = this.#tenant;
-    const organisms = [...tenant.instances()]
-      .filter((ledger) =>
-        wantsOrganism(filter, tenant, { ledger, transition: ledger.transition }, null),
-      )
-      .map((ledger) => organismNow(tenant, ledger));
-    const newest = Math.max(0, ...[...tenant.instances()].map((l) => l.changedSeq));
-    const revision = Math.max(newest, tenant.controlHead().size);
-    // What is decided is in memory before it is durable; it is told only after.
-    await tenant.settled();
-    for (const organism of organisms) {
-      const event = WatchEvent.ORGANISM;
-      yield { event, revision: BigInt(revision), organism };
+    const all = filter.name === "" ? tenant.instances() : tenant.instancesNamed(filter.name);
+    const organisms: OrganismChange[] = [];
+    for (const ledger of all) {
+      const change = this.#last(ledger);
+      if (wantsOrganism(filter, tenant, change)) organisms.push(change);
     }
-    return revision;
+    return this.#shown(organisms.reverse(), revision);
   }
 
-  async *#missed(after: number, filter: OrganismFilter): AsyncGenerator<WatchResponse, number> {
-    const durable = this.#tenant.controlHead().size;
-    // Above what is durable: a token of a store that was set back. Far below: a list is quicker.
-    if (after > durable || durable - after > watchReplayMax) throw tokenTooOld();
-    for (let from = after + 1; from <= durable; ) {
-      const records = await this.#tenant.records(from, Math.min(REPLAY_PAGE, durable - from + 1));
-      for (const record of records) {
-        const entry = reopen(this.#crypto, record);
-        if (isInvalid(entry)) throw new Error(entry.detail);
-        yield* this.#said(entry, record.seq, filter);
-      }
-      from += records.length;
-    }
-    return durable;
-  }
-
-  async *#changes(
-    events: Queue<RecordedEvent>,
-    from: number,
-    filter: OrganismFilter,
-  ): AsyncGenerator<WatchResponse> {
-    let quiet = this.#bookmark(events);
+  /** @param organisms the last is told first, and none is held longer than it must */
+  async *#shown(organisms: OrganismChange[], revision: number): AsyncGenerator<WatchAnswer> {
+    this.#syncing++;
     try {
-      for await (const event of events) {
-        quiet.cancel();
-        for (const entry of event.entries) {
-          if (entry.seq <= from) continue;
-          yield* this.#said(entry, entry.seq, filter);
-        }
-        if (event.entries.length === 0) {
-          yield this.#mark(WatchEvent.BOOKMARK, Math.max(from, event.revision));
-        }
-        quiet = this.#bookmark(events);
+      await this.#tenant.settled();
+      const beside = encode(WatchResponseSchema, { event: ORGANISM, revision: BigInt(revision) });
+      for (let next = organisms.pop(); next !== undefined; next = organisms.pop()) {
+        yield next.event(beside);
       }
     } finally {
-      quiet.cancel();
+      this.#syncing--;
+      if (this.#syncing === 0) this.#shared.clear();
     }
   }
 
-  /** After a while without changes the watcher learns how far the ledger has moved on. */
-  #bookmark(events: Queue<RecordedEvent>) {
-    return this.#clock.after(bookmarkUs, () => {
-      events.push({ revision: this.#told, atUs: this.#clock.nowUs(), entries: [], asked: {} });
-    });
+  /** An organism's last change, which several who are synced at once have in common. */
+  #last(ledger: LedgerRecord): OrganismChange {
+    const shared = this.#shared.get(ledger);
+    if (shared?.seq === ledger.changedSeq) return shared;
+    const change = OrganismChange.last(this.#tenant, ledger);
+    // Nothing is kept for one who is alone.
+    if (this.#syncing > 0) this.#shared.set(ledger, change);
+    return change;
+  }
+
+  async *#missed(
+    after: number,
+    durable: number,
+    filter: OrganismFilter,
+  ): AsyncGenerator<WatchAnswer> {
+    // Above what is durable: a token of a store that was set back. Far below: a list is quicker.
+    if (after > durable || durable - after > watchReplayMax) throw tokenTooOld();
+    for (let at = after; ; ) {
+      const records = await this.#tenant.told(at, REPLAY_PAGE);
+      for (const record of records) {
+        // What became durable meanwhile waits behind this.
+        if (record.seq > durable) return;
+        at = record.seq;
+        const entry = reopen(this.#crypto, record);
+        if (isInvalid(entry)) throw new Error(entry.detail);
+        if (entry.what === "alarm") yield this.#alarmed(entry.artifact, at);
+        const change = OrganismChange.by(this.#tenant, entry, at);
+        if (change !== null && wantsOrganism(filter, this.#tenant, change)) {
+          yield this.#changed(change);
+        }
+      }
+      if (records.length < REPLAY_PAGE) return;
+    }
   }
 
   #recorded(event: RecordedEvent): void {
     this.#told = Math.max(this.#told, event.revision);
-    // Leases and heads change no organism; to watchers they are quiet.
-    if (!event.entries.some((e) => TOLD.includes(e.what))) return;
-    for (const queue of this.#watchers) {
-      if (queue.push(event) || queue.ended) continue;
-      // What it was given is still read; the token is that of the change before this one.
-      const token = this.tokenAt(event.revision - event.entries.length);
-      queue.fail(
-        new StatusError("RESOURCE_EXHAUSTED", "READER_TOO_SLOW", "this watch is not read", {
-          resume_token: token,
-        }),
-      );
+    for (const entry of event.entries) {
+      if (entry.what === "alarm") {
+        const answer = this.#alarmed(entry.artifact, entry.seq);
+        for (const watcher of this.#watchers.all()) this.#tell(watcher, answer, entry.seq);
+      } else if (isTold(entry)) {
+        this.#spread(entry, entry.seq);
+      }
     }
   }
 
-  /** What a watcher is told of an entry: a change that it wants, an alarm in any case, or nothing. */
-  *#said(entry: Recordable, seq: number, filter: OrganismFilter): Generator<WatchResponse> {
-    if (entry.what === "alarm") {
-      const { kind, genesis, transition, ...alarm } = entry.artifact;
-      const carried =
-        kind === "REMEDIES_SPENT"
-          ? { transition: toWire(transition) }
-          : { genesis: toWire(genesis) };
-      yield {
-        event: WatchEvent.ALARM,
-        revision: BigInt(seq),
-        resumeToken: this.tokenAt(seq),
-        alarm: { ...alarm, kind: alarmToWire(kind), ...carried },
-      };
-      return;
-    }
-    const change = this.#change(entry, seq);
+  /** Tells a change to those who want it; made once, if anybody does. */
+  #spread(entry: Recordable, seq: number): void {
+    const tenant = this.#tenant;
+    const change = OrganismChange.by(tenant, entry, seq);
     if (change === null) return;
-    const before = entry.what === "transition" ? entry.artifact.body.from : null;
-    if (wantsOrganism(filter, this.#tenant, change, before)) yield this.#shown(change);
-  }
-
-  #change(entry: Recordable, seq: number): Change | null {
-    if (entry.what === "transition") {
-      const ledger = this.#tenant.ledger(entry.artifact.body.ledgerId);
-      return ledger === null ? null : { seq, ledger, transition: entry.artifact };
-    }
-    if (entry.what !== "genesis") return null;
-    const ledger = this.#tenant.ledger(entry.artifact.ref);
-    if (ledger === null) return null;
-    // A successor begins in the state of the ledger before it, which does not change any more.
-    const before = this.#tenant.ledger(entry.artifact.body.predecessor);
-    return { seq, ledger, transition: before?.transition ?? null };
-  }
-
-  #shown(change: Change): WatchResponse {
-    return {
-      event: WatchEvent.ORGANISM,
-      revision: BigInt(change.seq),
-      resumeToken: this.tokenAt(change.seq),
-      organism: organismAt(this.#tenant, change),
+    let answer: WatchAnswer | null = null;
+    let values: ReturnType<typeof organismValues> | null = null;
+    const valuesOf = () => {
+      values ??= organismValues(tenant, change);
+      return values;
     };
+    for (const watcher of this.#watchers.of(change.name)) {
+      if (!wantsOrganism(watcher.filter, tenant, change, valuesOf)) continue;
+      answer ??= this.#changed(change);
+      this.#tell(watcher, answer, seq);
+    }
   }
 
-  #mark(event: WatchEvent, revision: number): WatchResponse {
-    return { event, revision: BigInt(revision), resumeToken: this.tokenAt(revision) };
+  #tell(watcher: Watcher, answer: WatchAnswer, seq: number): void {
+    if (seq <= watcher.from || watcher.tell(answer, this.#clock.monotonicUs())) return;
+    // What it was given is still read; the token is that of the record before this one.
+    watcher.waiting.fail(
+      new StatusError("RESOURCE_EXHAUSTED", "READER_TOO_SLOW", "this watch is not read", {
+        resume_token: this.tokenAt(seq - 1),
+      }),
+    );
+  }
+
+  /** After a while without changes a watcher learns how far the ledger has moved on. */
+  #whenQuiet(watcher: Watcher): Timer {
+    const look = (): void => {
+      const nowUs = this.#clock.monotonicUs();
+      const leftUs = watcher.heardUs + bookmarkUs - nowUs;
+      // Whoever does not read needs no bookmark, and must not be cut for it.
+      if (leftUs <= 0 && watcher.waiting.length === 0) {
+        watcher.tell(this.#mark(BOOKMARK, Math.max(watcher.from, this.#told)), nowUs);
+      }
+      timer = this.#clock.after(leftUs > 0 ? leftUs : bookmarkUs, look);
+    };
+    watcher.heardUs = this.#clock.monotonicUs();
+    let timer = this.#clock.after(bookmarkUs, look);
+    return { cancel: () => timer.cancel() };
+  }
+
+  #alarmed(alarm: Alarm, seq: number): WatchAnswer {
+    const { kind, genesis, transition, ...rest } = alarm;
+    const carried =
+      kind === "REMEDIES_SPENT" ? { transition: toWire(transition) } : { genesis: toWire(genesis) };
+    return Encoded.of(WatchResponseSchema, {
+      event: ALARM,
+      revision: BigInt(seq),
+      resumeToken: this.tokenAt(seq),
+      alarm: { ...rest, kind: alarmToWire(kind), ...carried },
+    });
+  }
+
+  #changed(change: OrganismChange): WatchAnswer {
+    const { seq } = change;
+    const beside = { event: ORGANISM, revision: BigInt(seq), resumeToken: this.tokenAt(seq) };
+    return change.event(encode(WatchResponseSchema, beside));
+  }
+
+  #mark(event: WatchEvent, revision: number): WatchAnswer {
+    const resumeToken = this.tokenAt(revision);
+    return Encoded.of(WatchResponseSchema, { event, revision: BigInt(revision), resumeToken });
   }
 }
 
-/** Entries that watchers hear of. */
-const TOLD: readonly Recordable["what"][] = ["transition", "genesis", "alarm"];
 /** Records of the tenant ledger read at once. */
 const REPLAY_PAGE = 256;

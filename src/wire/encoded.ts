@@ -1,5 +1,5 @@
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
-import { framed, frameInto, PREFIX_BYTES } from "./grpc-frames.ts";
+import { framed, framedTogether, PREFIX_BYTES } from "./grpc-frames.ts";
 import { encode } from "./messages.ts";
 
 /**
@@ -14,30 +14,37 @@ export class Encoded<D extends DescMessage = DescMessage> {
   /** The same without what frames them, as views. */
   readonly messages: readonly Buffer[];
 
-  private constructor(desc: D, messages: readonly Uint8Array[]) {
-    const bytes = messages.reduce((sum, { length }) => sum + PREFIX_BYTES + length, 0);
-    // Memory of its own: it may be kept, and a pool would be kept with it.
-    const frames = Buffer.allocUnsafeSlow(bytes);
-    let at = 0;
+  private constructor(desc: D, frames: Buffer, messages: readonly Buffer[]) {
     this.desc = desc;
     this.frames = frames;
-    this.messages = messages.map((message) => {
-      const start = at + PREFIX_BYTES;
-      at = frameInto(frames, at, message);
-      return frames.subarray(start, at);
-    });
+    this.messages = messages;
   }
 
   static of<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Encoded<D> {
-    return new Encoded(desc, [encode(desc, message)]);
+    return Encoded.merging(desc, [encode(desc, message)]);
+  }
+
+  /**
+   * One message of encodings of it in parts, that have no field in common and come in the order of their
+   * fields: the bytes that the whole would have, by the rules of protobuf.
+   */
+  static merging<D extends DescMessage>(desc: D, parts: readonly Uint8Array[]): Encoded<D> {
+    const frames = framedTogether(parts);
+    return new Encoded(desc, frames, [frames.subarray(PREFIX_BYTES)]);
   }
 
   /** All of them, in this order. */
   static inARow<D extends DescMessage>(desc: D, parts: readonly Encoded<D>[]): Encoded<D> {
-    return new Encoded(
-      desc,
-      parts.flatMap((part) => messagesOf(desc, part)),
+    const frames = Buffer.concat(parts.map((part) => checked(desc, part).frames));
+    let at = 0;
+    const messages = parts.flatMap((part) =>
+      part.messages.map(({ length }) => {
+        const start = at + PREFIX_BYTES;
+        at = start + length;
+        return frames.subarray(start, at);
+      }),
     );
+    return new Encoded(desc, frames, messages);
   }
 }
 

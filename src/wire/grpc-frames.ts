@@ -3,17 +3,21 @@ export const PREFIX_BYTES = 5;
 
 /** A message as a stream carries it. */
 export function framed(message: Uint8Array): Buffer {
-  const out = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
-  frameInto(out, 0, message);
-  return out;
+  return framedTogether([message]);
 }
 
-/** Writes a message as a stream carries it; returns where it ends. */
-export function frameInto(out: Buffer, at: number, message: Uint8Array): number {
-  out[at] = 0;
-  out.writeUInt32BE(message.length, at + 1);
-  out.set(message, at + PREFIX_BYTES);
-  return at + PREFIX_BYTES + message.length;
+/** One message, put together of what lies in several places. */
+export function framedTogether(parts: readonly Uint8Array[]): Buffer {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  const out = Buffer.allocUnsafe(PREFIX_BYTES + length);
+  out[0] = 0;
+  out.writeUInt32BE(length, 1);
+  let at = PREFIX_BYTES;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
 }
 
 /** What a stream may not carry. */

@@ -294,34 +294,53 @@ async function pump(
   signal: AbortSignal,
 ): Promise<void> {
   const iterator = answers[Symbol.asyncIterator]();
-  for (;;) {
-    const step = await orAborted(iterator.next(), signal);
-    if (step === ABORTED) {
-      // Not awaited: its owner may be waiting for something that never comes.
-      Promise.resolve(iterator.return?.()).catch(() => {});
-      throw new StatusError("CANCELLED", "", "cancelled");
+  const aborted = new Aborted(signal);
+  try {
+    for (;;) {
+      const step = await aborted.or(iterator.next());
+      if (step === ABORTED) {
+        // Not awaited: its owner may be waiting for something that never comes.
+        Promise.resolve(iterator.return?.()).catch(() => {});
+        throw new StatusError("CANCELLED", "", "cancelled");
+      }
+      if (step.done) return;
+      let room = true;
+      for (const message of messagesOf(desc, step.value)) room = call.write(message);
+      if (!room) await aborted.or(new Promise<void>((drained) => call.once("drain", drained)));
     }
-    if (step.done) return;
-    let room = true;
-    for (const message of messagesOf(desc, step.value)) room = call.write(message);
-    if (room) continue;
-    await orAborted(new Promise<void>((resolve) => call.once("drain", resolve)), signal);
+  } finally {
+    aborted.leave();
   }
 }
 
 const ABORTED = Symbol("aborted");
 
-/** The work or the abort, whichever is first. Leaves nothing behind: a stream may live for weeks. */
-function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T | typeof ABORTED> {
-  if (signal.aborted) {
-    work.catch(() => {});
-    return Promise.resolve(ABORTED);
+/** Waits for a signal beside one thing after another. There is one a stream, which may live for weeks. */
+class Aborted {
+  readonly #signal: AbortSignal;
+  readonly #stop = (): void => this.#told?.(ABORTED);
+  #told: ((aborted: typeof ABORTED) => void) | null = null;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#stop, { once: true });
   }
-  return new Promise((resolve, reject) => {
-    const stop = () => resolve(ABORTED);
-    signal.addEventListener("abort", stop, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
-  });
+
+  /** The work or the abort, whichever is first. Leaves nothing behind. */
+  or<T>(work: Promise<T>): Promise<T | typeof ABORTED> {
+    if (this.#signal.aborted) {
+      work.catch(() => {});
+      return Promise.resolve(ABORTED);
+    }
+    return new Promise((resolve, reject) => {
+      this.#told = resolve;
+      work.then(resolve, reject);
+    });
+  }
+
+  leave(): void {
+    this.#signal.removeEventListener("abort", this.#stop);
+  }
 }
 
 interface Sink {

@@ -1,6 +1,7 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { WatchHub } from "../../src/control/watch.ts";
+import type { WatchAnswer } from "../../src/control/watchers.ts";
 import { ANY } from "../../src/domain/filter.ts";
 import { OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import {
@@ -8,6 +9,7 @@ import {
   WatchEvent,
   type WatchRequestSchema,
   type WatchResponse,
+  WatchResponseSchema,
 } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { StatusError } from "../../src/wire/status.ts";
@@ -35,6 +37,9 @@ beforeEach(async () => {
   await a.next("heartbeatAck");
 });
 
+/** A message as its reader has it. */
+const read = ({ messages: [message] }: WatchAnswer): WatchResponse =>
+  fromBinary(WatchResponseSchema, message as Uint8Array);
 const organisms = () => world.client(OrganismService);
 class Watching {
   readonly #answers: AsyncIterator<WatchResponse>;
@@ -238,19 +243,17 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   const filter = { state: null, name: "", version: "", scope: "", when: ANY };
   const slow = hub.watch("", filter, new AbortController().signal);
   let synced = "";
-  for (;;) {
-    const { value } = await slow.next();
-    if (value?.event !== WatchEvent.SYNCED) continue;
-    synced = value.resumeToken ?? "";
-    break;
+  while (synced === "") {
+    const answer = read(((await slow.next()) as IteratorYieldResult<WatchAnswer>).value);
+    if (answer.event === WatchEvent.SYNCED) synced = answer.resumeToken;
   }
   // The first change is taken by a reader that then reads no more; the others wait until none may.
   const first = slow.next();
   for (let i = 0; i < 5; i++) await flip();
-  const read = told([(await first).value as WatchResponse]);
+  const seen = told([read((await first).value as WatchAnswer)]);
   let cut: unknown;
   try {
-    for await (const answer of slow) read.push(...told([answer as WatchResponse]));
+    for await (const answer of slow) seen.push(...told([read(answer)]));
   } catch (error) {
     cut = error;
   }
@@ -258,9 +261,9 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   expect(cut).toMatchObject({ code: "RESOURCE_EXHAUSTED", reason: "READER_TOO_SLOW" });
   const { resume_token: resumeToken = "" } = (cut as StatusError).metadata;
   const rest = await Watching.of(house, { resumeToken });
-  read.push(...told(await rest.until(WatchEvent.SYNCED)));
+  seen.push(...told(await rest.until(WatchEvent.SYNCED)));
   const whole = await Watching.of(house, { resumeToken: synced });
-  expect(read).toEqual(told(await whole.until(WatchEvent.SYNCED)));
+  expect(seen).toEqual(told(await whole.until(WatchEvent.SYNCED)));
 });
 
 test("the pulse is the latest, and tells of beats, leases and sessions", async () => {

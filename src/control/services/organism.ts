@@ -14,11 +14,12 @@ import type { CallContext, Handlers } from "../../wire/rpc.ts";
 import { StatusError, shuttingDown } from "../../wire/status.ts";
 import { type Operator, operatorOf } from "../auth.ts";
 import type { Fleet, TenantFleet } from "../fleet.ts";
+import { organismNow } from "../organism-change.ts";
 import type { LedgerRecord, Recordable } from "../projection.ts";
 import { reopen } from "../reopen.ts";
 import type { Tenant } from "../tenant.ts";
 import type { OpenRecord } from "../tenant-ledger.ts";
-import { organismNow } from "../watch.ts";
+
 import { filterOf, ORGANISM_FIELDS, stateOf } from "../watch-filter.ts";
 import { badArgument, mutation, notFound, pageBySeq, pageOf, pageToken } from "./requests.ts";
 
@@ -57,7 +58,7 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
       const ledgers = [...tenant.instances()].filter(
         (l) => state === null || (l.transition?.body.to ?? "DOCKED") === state,
       );
-      const revision = Math.max(tenant.controlHead().size, 0, ...ledgers.map((l) => l.changedSeq));
+      const revision = Math.max(tenant.controlHead().size, tenant.changedSeq);
       const page = pageBySeq(method.listOrganisms, request, ledgers, (l) => l.seq);
       const organisms = page.items.map((l) => organismNow(tenant, l));
       await tenant.settled();
