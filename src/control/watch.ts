@@ -162,8 +162,12 @@ export class WatchHub {
     try {
       await this.#tenant.settled();
       const beside = encode(WatchResponseSchema, { event: ORGANISM, revision: BigInt(revision) });
-      for (let next = organisms.pop(); next !== undefined; next = organisms.pop()) {
-        yield next.event(beside);
+      while (organisms.length > 0) {
+        const few = organisms.splice(-SNAPSHOT_PAGE).reverse();
+        yield Encoded.inARow(
+          WatchResponseSchema,
+          few.map((change) => change.event(beside)),
+        );
       }
     } finally {
       this.#syncing--;
@@ -286,5 +290,7 @@ export class WatchHub {
   }
 }
 
+/** Organisms of a snapshot that are told at once: some 8 KiB. */
+const SNAPSHOT_PAGE = 5;
 /** Records of the tenant ledger read at once. */
 const REPLAY_PAGE = 256;

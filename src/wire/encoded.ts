@@ -1,5 +1,5 @@
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
-import { framed, framedTogether, PREFIX_BYTES } from "./grpc-frames.ts";
+import { framed, framedTogether } from "./grpc-frames.ts";
 import { encode } from "./messages.ts";
 
 /**
@@ -11,13 +11,10 @@ export class Encoded<D extends DescMessage = DescMessage> {
   readonly desc: D;
   /** The messages, each as gRPC frames it. */
   readonly frames: Buffer;
-  /** The same without what frames them, as views. */
-  readonly messages: readonly Buffer[];
 
-  private constructor(desc: D, frames: Buffer, messages: readonly Buffer[]) {
+  private constructor(desc: D, frames: Buffer) {
     this.desc = desc;
     this.frames = frames;
-    this.messages = messages;
   }
 
   static of<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Encoded<D> {
@@ -29,22 +26,12 @@ export class Encoded<D extends DescMessage = DescMessage> {
    * fields: the bytes that the whole would have, by the rules of protobuf.
    */
   static merging<D extends DescMessage>(desc: D, parts: readonly Uint8Array[]): Encoded<D> {
-    const frames = framedTogether(parts);
-    return new Encoded(desc, frames, [frames.subarray(PREFIX_BYTES)]);
+    return new Encoded(desc, framedTogether(parts));
   }
 
   /** All of them, in this order. */
   static inARow<D extends DescMessage>(desc: D, parts: readonly Encoded<D>[]): Encoded<D> {
-    const frames = Buffer.concat(parts.map((part) => checked(desc, part).frames));
-    let at = 0;
-    const messages = parts.flatMap((part) =>
-      part.messages.map(({ length }) => {
-        const start = at + PREFIX_BYTES;
-        at = start + length;
-        return frames.subarray(start, at);
-      }),
-    );
-    return new Encoded(desc, frames, messages);
+    return new Encoded(desc, Buffer.concat(parts.map((part) => checked(desc, part).frames)));
   }
 }
 
@@ -54,13 +41,6 @@ export class Encoded<D extends DescMessage = DescMessage> {
  */
 export const framesOf = (desc: DescMessage, answer: unknown): Buffer =>
   answer instanceof Encoded ? checked(desc, answer).frames : framed(encode(desc, answer as never));
-
-/** The same for a transport that frames messages itself. */
-export function messagesOf(desc: DescMessage, answer: unknown): readonly Buffer[] {
-  if (answer instanceof Encoded) return checked(desc, answer).messages;
-  const { buffer, byteOffset, byteLength } = encode(desc, answer as never);
-  return [Buffer.from(buffer, byteOffset, byteLength)];
-}
 
 function checked(desc: DescMessage, answer: Encoded): Encoded {
   if (answer.desc === desc) return answer;

@@ -1,5 +1,5 @@
 /** Before each message (gRPC over HTTP/2): one byte, 0 for uncompressed, and four of length. */
-export const PREFIX_BYTES = 5;
+const PREFIX_BYTES = 5;
 
 /** A message as a stream carries it. */
 export function framed(message: Uint8Array): Buffer {

@@ -18,7 +18,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { H2Options } from "../h2/connection.ts";
-import { messagesOf } from "./encoded.ts";
+import { framesOf } from "./encoded.ts";
 import { H2Server, type H2Socket } from "./h2-server.ts";
 import { decode, encode, type MountedMethod, pathOf } from "./messages.ts";
 import {
@@ -179,6 +179,7 @@ function entering(
 ): ServerInterceptor {
   return ({ path }, call) => {
     const entry = methods.get(path)?.entry;
+    takeFrames(call);
     if (typeof entry?.messageBytesMax === "number") limitMessages(call, entry.messageBytesMax);
     return new ServerInterceptingCall(call, {
       start: (next) =>
@@ -210,6 +211,11 @@ function limitMessages(call: object, bytesMax: number): void {
   const own = call as { maxReceiveMessageSize: number; decoder: { maxReadMessageLength: number } };
   own.maxReceiveMessageSize = bytesMax;
   own.decoder.maxReadMessageLength = bytesMax;
+}
+
+/** It is given answers framed, several at once if need be: each write costs more than what it writes. */
+function takeFrames(call: object): void {
+  (call as { serializeMessage(frames: Buffer): Buffer }).serializeMessage = raw;
 }
 
 type AnyHandlers = Record<string, MountedMethod["handler"]>;
@@ -266,7 +272,7 @@ function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[strin
       const context = contextOf(call);
       try {
         const answer = await handler?.(requestOf(call), context);
-        done(null, write(method.output, answer as never));
+        done(null, framesOf(method.output, answer));
       } catch (error) {
         done(failed(error, context.signal));
       }
@@ -278,7 +284,7 @@ function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[strin
     call.on("error", () => {});
     try {
       const answers = handler?.(requestOf(call), context) as AsyncIterable<unknown>;
-      await pump(call, method.output, answers, context.signal);
+      await pump(call, (answer) => framesOf(method.output, answer), answers, context.signal);
       call.end();
     } catch (error) {
       call.emit("error", failed(error, context.signal));
@@ -286,15 +292,20 @@ function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[strin
   };
 }
 
-/** Writes answers as fast as the other side takes them; stops at once when nobody waits for them. */
+/** Bytes of one stream that wait to be sent: from so many on the next message is not asked for. */
+const UNSENT_BYTES_MAX = 16 * 1024;
+
+/** Writes messages as fast as the other side takes them; stops at once when nobody waits for them. */
 async function pump(
   call: Sink,
-  desc: DescMessage,
-  answers: AsyncIterable<unknown>,
+  bytesOf: (message: unknown) => Buffer,
+  messages: AsyncIterable<unknown>,
   signal: AbortSignal,
 ): Promise<void> {
-  const iterator = answers[Symbol.asyncIterator]();
+  const iterator = messages[Symbol.asyncIterator]();
   const aborted = new Aborted(signal);
+  let unsent = 0;
+  let room = (): void => {};
   try {
     for (;;) {
       const step = await aborted.or(iterator.next());
@@ -304,9 +315,19 @@ async function pump(
         throw new StatusError("CANCELLED", "", "cancelled");
       }
       if (step.done) return;
-      let room = true;
-      for (const message of messagesOf(desc, step.value)) room = call.write(message);
-      if (!room) await aborted.or(new Promise<void>((drained) => call.once("drain", drained)));
+      const bytes = bytesOf(step.value);
+      unsent += bytes.length;
+      call.write(bytes, () => {
+        unsent -= bytes.length;
+        if (unsent < UNSENT_BYTES_MAX) room();
+      });
+      if (unsent >= UNSENT_BYTES_MAX) {
+        await aborted.or(
+          new Promise<void>((resolve) => {
+            room = resolve;
+          }),
+        );
+      }
     }
   } finally {
     aborted.leave();
@@ -344,8 +365,8 @@ class Aborted {
 }
 
 interface Sink {
-  write(bytes: Buffer): boolean;
-  once(event: "drain", listener: () => void): unknown;
+  /** @param sent called once they have left for the other side */
+  write(bytes: Buffer, sent: () => void): unknown;
 }
 
 function contextOf(call: UnaryCall | WritableCall | DuplexCall): CallContext {
@@ -529,7 +550,7 @@ async function send(
   const over = new AbortController();
   for (const event of ["close", "error", "status"]) stream.once(event, () => over.abort());
   try {
-    await pump(stream, desc, requests, over.signal);
+    await pump(stream, (request) => write(desc, request as never), requests, over.signal);
     stream.end();
   } catch {
     stream.cancel();

@@ -37,9 +37,9 @@ beforeEach(async () => {
   await a.next("heartbeatAck");
 });
 
-/** A message as its reader has it. */
-const read = ({ messages: [message] }: WatchAnswer): WatchResponse =>
-  fromBinary(WatchResponseSchema, message as Uint8Array);
+/** What a reader has of one message, without its frame. */
+const read = ({ frames }: WatchAnswer): WatchResponse =>
+  fromBinary(WatchResponseSchema, frames.subarray(5));
 const organisms = () => world.client(OrganismService);
 class Watching {
   readonly #answers: AsyncIterator<WatchResponse>;
