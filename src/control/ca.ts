@@ -116,6 +116,7 @@ async function tenantsWithout(data: string, fingerprint: Uint8Array): Promise<st
       clock: systemClock,
       crypto: native,
       random: (n) => new Uint8Array(randomBytes(n)),
+      say: (line) => process.stderr.write(`dragons control: ${line}\n`),
     });
     const names = (cas: readonly Uint8Array[]): boolean =>
       cas.some((der) => equal(native.sha256(der), fingerprint));

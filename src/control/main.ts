@@ -114,6 +114,7 @@ export async function runControl(
       clock,
       crypto: native,
       random,
+      say,
     });
     const fault = Promise.withResolvers<Error>();
     const witnesses = config.witnesses == null ? [] : await readWitnesses(native, config.witnesses);
@@ -167,13 +168,15 @@ export async function runControl(
     if (config.readyFile !== null) {
       await writeAtomic(config.readyFile, `${JSON.stringify(ready, null, 2)}\n`, 0o600);
     }
+    // What is wrong with it resolves `failed`.
+    void tenants.lookBack();
     const stop = async (): Promise<void> => {
       fleet.close();
       mapped.cancel();
       await server.close();
       fleet.storeAll();
       // If that fails, whoever waits for `failed` hears of it.
-      await tenants.settled().catch(() => {});
+      await tenants.close().catch(() => {});
       await store.close();
       hold.release();
     };

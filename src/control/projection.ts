@@ -11,6 +11,7 @@ import type { Manifest } from "../domain/manifest.ts";
 import type { RevocationBody } from "../domain/revocation.ts";
 import type { Verified } from "../domain/signed.ts";
 import type { TransitionBody } from "../domain/transition.ts";
+import { Kept } from "./kept.ts";
 
 /** A manifest by its hash, with the canonical bytes that hash to it. */
 export interface HashedManifest {
@@ -50,6 +51,14 @@ interface Placed<T> {
   readonly recordedAtUs: number;
 }
 
+/** Where a record stands in the tenant ledger. */
+export interface Place {
+  readonly seq: number;
+  readonly recordedAtUs: number;
+  /** 32 bytes. */
+  readonly leafHash: Uint8Array;
+}
+
 export type ManifestRecord = Placed<HashedManifest>;
 export interface GrantRecord extends Placed<Verified<GrantBody>> {
   /** Epoch of the revocation that ended it; 0: in force. */
@@ -76,13 +85,18 @@ export interface LedgerRecord {
   readonly seq: number;
   /** The transition that made its organism's present state; null: docked. */
   transition: Verified<TransitionBody> | null;
-  /** seq of that transition's record; while docked, of the genesis'. */
+  /** seq of its record, be it of this ledger or of the one before; 0: docked. */
+  transitionSeq: number;
+  /** seq of the last record that changed it: its own transition's, or else its genesis'. */
   changedSeq: number;
   /** The last lease issued to it, whether still valid or not; null: none yet. */
   lease: LeaseRecord | null;
   /** Epoch of a revocation of this instance; 0: none. */
   revokedEpoch: number;
 }
+
+/** Which records there were of a kind, of which no more is remembered. */
+export type SeqLists = Pick<Projection, "told" | "transitions" | "heartbeats">;
 
 /**
  * Everything of one tenant that decisions need, in memory: what its ledger says, replayed. Changed by
@@ -114,6 +128,8 @@ export class Projection {
   readonly heartbeats = new Map<string, number[]>();
   /** Last lease of each ledger, by lease id. */
   readonly leases = new Map<string, LeaseRecord>();
+  /** The same by ref (hex): each that is taken back is looked for. */
+  readonly #leasesByRef = new Map<string, LeaseRecord>();
   /** Epoch e at index e − 1. */
   readonly revocations: Verified<RevocationBody>[] = [];
   /** Epoch of the TENANT revocation that no RESUME has followed; 0: none. */
@@ -122,25 +138,35 @@ export class Projection {
   resumedUs = 0;
   /** Epoch by `KIND:hex of the target`. */
   readonly #revoked = new Map<string, number>();
+  /**
+   * The records that all of this follows from, but for the lists of seqs: those alone, applied in their
+   * order, make the same. What a record does must not depend on one that is dropped here; who changes
+   * that changes `SNAPSHOT_VERSION` with it.
+   */
+  readonly kept = new Kept();
 
-  apply(entry: Recordable, seq: number, recordedAtUs: number): void {
+  apply(entry: Recordable, { seq, recordedAtUs, leafHash }: Place): void {
     const placed = { seq, recordedAtUs };
     if (isTold(entry)) this.told.push(seq);
     switch (entry.what) {
       case "keyset":
+        this.kept.add(seq, leafHash);
         this.keyset = entry.artifact;
         if (entry.artifact.body.rootKey.length > 0) this.handovers.push(entry.artifact);
         return;
       case "manifest":
+        this.kept.add(seq, leafHash);
         this.manifests.set(toHex(entry.artifact.hash), { artifact: entry.artifact, ...placed });
         return;
       case "grant": {
         const record = { artifact: entry.artifact, ...placed, revokedEpoch: 0 };
+        this.kept.add(seq, leafHash);
         this.grants.set(toHex(entry.artifact.ref), record);
         this.grantsById.set(entry.artifact.body.grantId, record);
         return;
       }
       case "dock":
+        this.kept.add(seq, leafHash);
         this.docks.set(toHex(entry.artifact.ref), {
           artifact: entry.artifact,
           ...placed,
@@ -149,33 +175,44 @@ export class Projection {
         });
         return;
       case "genesis":
+        this.kept.add(seq, leafHash);
         this.#openLedger(entry.artifact, seq, recordedAtUs);
         return;
       case "lease": {
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
         if (ledger === undefined) return;
-        if (ledger.lease !== null) this.leases.delete(ledger.lease.artifact.body.leaseId);
+        if (ledger.lease !== null) this.#forget(ledger.lease);
+        this.kept.add(seq, leafHash);
         // It may have been taken back before it was recorded: it was learnt from its holder.
         const revokedEpoch = this.revokedEpoch("LEASE", entry.artifact.ref);
         ledger.lease = { artifact: entry.artifact, ...placed, revokedEpoch };
         this.leases.set(entry.artifact.body.leaseId, ledger.lease);
+        this.#leasesByRef.set(toHex(entry.artifact.ref), ledger.lease);
         return;
       }
       case "revocation":
+        this.kept.add(seq, leafHash);
         this.#revoke(entry.artifact);
         return;
       case "transition": {
         placeUnder(this.transitions, entry.artifact.body.instanceId, seq);
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
         if (ledger === undefined) return;
+        const before = ledger.transitionSeq;
         ledger.transition = entry.artifact;
+        ledger.transitionSeq = seq;
         ledger.changedSeq = seq;
         this.changedSeq = seq;
+        this.kept.add(seq, leafHash);
+        // A successor may still stand where the ledger before it stood.
+        const isShared = this.ledgersOf(ledger.instanceId).some((l) => l.transitionSeq === before);
+        if (before !== 0 && !isShared) this.kept.drop(before);
         return;
       }
       case "alarm": {
         const { kind, dockRef, joinKey, genesis } = entry.artifact;
         if (kind !== "JOIN_KEY_SPENT") return;
+        this.kept.add(seq, leafHash);
         const refused = this.docks.get(toHex(dockRef))?.refused;
         const known = refused?.get(toHex(joinKey)) ?? new Set<string>();
         refused?.set(toHex(joinKey), known.add(toHex(genesis.body)));
@@ -191,6 +228,16 @@ export class Projection {
       case "equivocation":
         // Remembered by the ledger; nothing here is decided from them.
         return;
+    }
+  }
+
+  /** Takes the lists of seqs as they were after the last record that was applied, in place of its own. */
+  takeLists(lists: SeqLists): void {
+    this.told.length = 0;
+    for (const seq of lists.told) this.told.push(seq);
+    for (const name of ["transitions", "heartbeats"] as const) {
+      this[name].clear();
+      for (const [instanceId, seqs] of lists[name]) this[name].set(instanceId, seqs);
     }
   }
 
@@ -246,6 +293,7 @@ export class Projection {
       openedAtUs,
       seq,
       transition: before?.transition ?? null,
+      transitionSeq: before?.transitionSeq ?? 0,
       changedSeq: seq,
       lease: null,
       revokedEpoch: 0,
@@ -263,6 +311,13 @@ export class Projection {
     const known = this.#instancesByGrant.get(name) ?? new Map<string, LedgerRecord>();
     this.#instancesByGrant.set(name, known);
     return known;
+  }
+
+  /** Another lease has taken its place. */
+  #forget({ seq, artifact }: LeaseRecord): void {
+    this.leases.delete(artifact.body.leaseId);
+    this.#leasesByRef.delete(toHex(artifact.ref));
+    this.kept.drop(seq);
   }
 
   #revoke(revocation: Verified<RevocationBody>): void {
@@ -290,11 +345,8 @@ export class Projection {
       }
     }
     if (kind === "LEASE") {
-      for (const lease of this.leases.values()) {
-        if (equal(lease.artifact.ref, target) && lease.revokedEpoch === 0) {
-          lease.revokedEpoch = epoch;
-        }
-      }
+      const lease = this.#leasesByRef.get(toHex(target));
+      if (lease?.revokedEpoch === 0) lease.revokedEpoch = epoch;
     }
   }
 }

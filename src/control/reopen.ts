@@ -52,7 +52,8 @@ export function reopen(crypto: Crypto, { record, artifact }: OpenRecord): Record
       case "manifest": {
         const body = ManifestBody.decode(artifact);
         const hash = manifestHash(crypto, artifact);
-        return { what: "manifest", artifact: { hash, bytes: artifact, body } };
+        // It is kept for long, and must not keep all of the row that it came in.
+        return { what: "manifest", artifact: { hash, bytes: artifact.slice(), body } };
       }
       case "head":
         return { what: "head", artifact: text(artifact) };

@@ -1,8 +1,10 @@
 import { AlarmBody } from "../domain/alarm.ts";
 import { equal, toHex, utf8 } from "../domain/bytes.ts";
+import { CodecError } from "../domain/canonical.ts";
 import {
   type Appended,
   Chain,
+  type ChainState,
   commitment,
   type Head,
   leafHash,
@@ -39,6 +41,8 @@ export interface Asked {
 export interface Chained {
   readonly seq: number;
   readonly body: Uint8Array;
+  /** 32 bytes. */
+  readonly leafHash: Uint8Array;
   readonly payload: PayloadRow;
   /** Whose place it is to sign it. */
   readonly signer: Signer;
@@ -51,6 +55,18 @@ export interface OpenRecord {
   readonly header: ReceiptHeader;
   readonly record: RecordBody;
   readonly artifact: Uint8Array;
+}
+
+/** A stored record whose payload is what its receipt commits to. Its bytes are views of the row. */
+export interface StoredRecord extends OpenRecord {
+  /** 32 bytes. */
+  readonly leafHash: Uint8Array;
+}
+
+/** Where a ledger ends, and who signs what comes next. */
+export interface LedgerEnd {
+  readonly chain: Pick<ChainState, "size" | "lastHash" | "frontier">;
+  readonly signerKey: Uint8Array;
 }
 
 /** Birth of a tenant ledger: role CONTROL, signed by its own key alone. */
@@ -116,17 +132,20 @@ export class TenantLedger {
   /** Whose signature stands on the next record. */
   #signerKey: Uint8Array;
 
+  /** It goes on from `end`; absent: from its genesis. */
   constructor(
     crypto: Crypto,
     genesis: Verified<GenesisBody>,
     signers: readonly Signer[],
     random: (n: number) => Uint8Array,
+    end?: LedgerEnd,
   ) {
     this.#crypto = crypto;
     this.ledgerId = genesis.ref;
-    this.#chain = new Chain(crypto, newChainState(genesis.ref, genesis.body.tenantId));
+    const born = newChainState(genesis.ref, genesis.body.tenantId);
+    this.#chain = new Chain(crypto, { ...born, ...end?.chain });
     this.#signers = signers;
-    this.#signerKey = genesis.body.ledgerKey;
+    this.#signerKey = end?.signerKey ?? genesis.body.ledgerKey;
     this.#random = random;
   }
 
@@ -153,6 +172,10 @@ export class TenantLedger {
     return this.#chain.head();
   }
 
+  end(): LedgerEnd {
+    return { chain: this.#chain.state(), signerKey: this.#signerKey };
+  }
+
   append(entry: Recordable, asked: Asked, ids: IdGenerator, nowUs: number): Chained {
     const receiptId = newId("rcp", ids);
     const record: RecordBody = {
@@ -175,7 +198,7 @@ export class TenantLedger {
     const commitments = openings.map((o) =>
       commitment(this.#crypto, { ...o, ledgerId: this.ledgerId, intentSeq: 0, receiptId }),
     );
-    const { header, body }: Appended = this.#chain.append({
+    const { header, body, hash }: Appended = this.#chain.append({
       receiptId,
       manifestHash: ABSENT,
       leaseRef: ABSENT,
@@ -198,11 +221,12 @@ export class TenantLedger {
     // Whoever records a keyset looks first whether it names a key that is held here.
     if (signer === null) throw new Error(`no key ${toHex(this.#signerKey)} to sign records with`);
     if (entry.what === "keyset") this.#follow(entry.artifact.body);
-    return { seq: header.seq, body, payload: { commitments, openings }, signer };
+    const payload = { commitments, openings };
+    return { seq: header.seq, body, leafHash: hash, payload, signer };
   }
 
   #follow(keyset: KeysetBody): void {
-    this.#signerKey = controlLedgerKey(keyset) ?? this.#signerKey;
+    this.#signerKey = signerAfter(this.#signerKey, keyset);
   }
 
   /** The row to store for a chained record. */
@@ -216,52 +240,83 @@ export class TenantLedger {
    * Takes back the next stored row, on loading: its place in the chain, its commitments and, if
    * asked, its signature. What does not follow is Invalid, and nothing may be built on it.
    */
-  restore(row: Uint8Array, checkSignature: boolean): OpenRecord | Invalid {
-    const opened = openRecord(row);
-    const { header, receipt } = opened;
+  restore(row: Uint8Array, checkSignature: boolean): StoredRecord | Invalid {
     const at = `tenant ledger, seq ${this.size + 1}`;
+    const stored = openStored(this.#crypto, this.ledgerId, row, at);
+    if (isInvalid(stored)) return stored;
     if (checkSignature) {
-      const verified = openSigned(this.#crypto, RECEIPT, receipt);
+      const verified = openSigned(this.#crypto, RECEIPT, stored.receipt);
       if (isInvalid(verified)) return verified;
-      if (!verified.signers.every((key) => same(key, this.#signerKey))) {
+      if (!verified.signers.every((key) => equal(key, this.#signerKey))) {
         return invalid("E_KEY_UNKNOWN", `${at}: not signed by the ledger's key`);
       }
     }
-    const { payload } = RecordRow.decode(row);
-    for (const opening of payload.openings) {
-      const c = commitment(this.#crypto, {
-        ...opening,
-        ledgerId: this.ledgerId,
-        intentSeq: 0,
-        receiptId: header.receiptId,
-      });
-      if (!same(c, payload.commitments[opening.field - 1])) {
-        return invalid("E_LEDGER", `${at}: field ${opening.field} is not what was committed to`);
-      }
-    }
-    if (!same(payloadHash(this.#crypto, payload.commitments), header.payloadHash)) {
-      return invalid("E_LEDGER", `${at}: payload_hash does not match`);
-    }
     // Chaining the same header again gives the same bytes only if it stood exactly here.
-    const { body } = this.#chain.append(header);
-    if (!same(leafHash(this.#crypto, body), leafHash(this.#crypto, receipt.body))) {
+    const { hash } = this.#chain.append(stored.header);
+    if (!equal(hash, stored.leafHash)) {
       return invalid("E_LEDGER", `${at}: does not follow the receipt before it`);
     }
-    if (opened.record.what === "keyset") {
-      const { body: keyset } = SignedBytes.decode(opened.artifact);
+    if (stored.record.what === "keyset") {
+      const { body: keyset } = SignedBytes.decode(stored.artifact);
       this.#follow(KEYSET.body.decode(keyset));
     }
-    return opened;
+    return stored;
   }
 }
 
-const same = (a: Uint8Array, b: Uint8Array | undefined): boolean =>
-  b !== undefined && a.length === b.length && a.every((byte, i) => byte === b[i]);
+/** Whose signature stands on the record after a keyset's. */
+export const signerAfter = (before: Uint8Array, keyset: KeysetBody): Uint8Array =>
+  controlLedgerKey(keyset) ?? before;
+
+/**
+ * A stored row laid open. That its payload is what was committed to is said; where it stands, and by whom
+ * it is signed, is not. `at` is put before what is wrong.
+ */
+export function openStored(
+  crypto: Crypto,
+  ledgerId: Uint8Array,
+  row: Uint8Array,
+  at: string,
+): StoredRecord | Invalid {
+  try {
+    return openCommitted(crypto, ledgerId, row, at);
+  } catch (error) {
+    if (error instanceof CodecError) return invalid("E_ENCODING", `${at}: ${error.message}`);
+    throw error;
+  }
+}
+
+function openCommitted(
+  crypto: Crypto,
+  ledgerId: Uint8Array,
+  row: Uint8Array,
+  at: string,
+): StoredRecord | Invalid {
+  const { receipt, payload } = RecordRow.view(row);
+  const opened = laidOpen(receipt, ReceiptHeader.view(receipt.body), payload);
+  const { receiptId } = opened.header;
+  if (payload.commitments.length !== PAYLOAD_FIELDS.length) {
+    return invalid("E_LEDGER", `${at}: has ${payload.commitments.length} commitments`);
+  }
+  for (const opening of payload.openings) {
+    const c = commitment(crypto, { ...opening, ledgerId, intentSeq: 0, receiptId });
+    if (!equal(c, payload.commitments[opening.field - 1] ?? ABSENT)) {
+      return invalid("E_LEDGER", `${at}: field ${opening.field} is not what was committed to`);
+    }
+  }
+  if (!equal(payloadHash(crypto, payload.commitments), opened.header.payloadHash)) {
+    return invalid("E_LEDGER", `${at}: payload_hash does not match`);
+  }
+  return { ...opened, leafHash: leafHash(crypto, receipt.body) };
+}
 
 /** @throws CodecError when the row is not one that `seal` made. */
 export function openRecord(row: Uint8Array): OpenRecord {
   const { receipt, payload } = RecordRow.decode(row);
-  const header = ReceiptHeader.decode(receipt.body);
+  return laidOpen(receipt, ReceiptHeader.decode(receipt.body), payload);
+}
+
+function laidOpen(receipt: SignedBytes, header: ReceiptHeader, payload: PayloadRow): OpenRecord {
   const data = (field: number): Uint8Array =>
     payload.openings.find((o) => o.field === field)?.data ?? ABSENT;
   return {

@@ -31,6 +31,7 @@ import type {
   Recordable,
 } from "./projection.ts";
 import { reopen } from "./reopen.ts";
+import { draftSnapshot, SNAPSHOT_KEY, snapshotRows } from "./snapshot.ts";
 import type { Keyring, TenantKeys } from "./tenant-keys.ts";
 import { type Asked, type OpenRecord, openRecord, type TenantLedger } from "./tenant-ledger.ts";
 
@@ -42,6 +43,8 @@ export interface TenantWorld {
   readonly crypto: Crypto;
   /** Strong random bytes. */
   readonly random: (n: number) => Uint8Array;
+  /** Told what a person should know. */
+  readonly say: (line: string) => void;
 }
 
 /** What is to be written at once, all of it or nothing. */
@@ -509,6 +512,46 @@ export class Tenant {
     return () => this.#listeners.delete(listener);
   }
 
+  /**
+   * Writes what a start needs so that it need not walk everything recorded so far: a snapshot of now,
+   * when all that it speaks of is durable. Returns its bytes.
+   * @throws TenantFailed as `record` does, and whatever signing throws; the snapshot before it stays then.
+   */
+  async snapshot(): Promise<number> {
+    const { crypto } = this.#world;
+    const { signer } = this.#ledger;
+    if (signer === null) throw new Error("the key that signs the ledger is not held here");
+    const of = { tenantId: this.tenantId, ledgerId: this.controlLedgerId };
+    const draft = draftSnapshot(crypto, of, this.#ledger.end(), this.#view);
+    const [writes] = await Promise.all([snapshotRows(draft, signer), this.settled()]);
+    // A start takes a snapshot of what is not there for a sign that records were lost.
+    if (this.#durableHead.size < draft.body.size) throw new Error("it is ahead of what is durable");
+    await this.#record({ entries: [], writes }, [], undefined);
+    return draft.contents.length;
+  }
+
+  /**
+   * What is stored of this tenant contradicts itself: nothing more is written but that the next start walks
+   * all of it, and refuses to serve it.
+   */
+  async condemn(why: string): Promise<void> {
+    const error = new TenantFailed(`tenant ${this.tenantId}: ${why}`);
+    this.#failure ??= error;
+    await this.#handed;
+    await this.#world.store
+      .apply({
+        tenant: this.tenantId,
+        ownerEpoch: this.#ownerEpoch,
+        expected: [],
+        writes: [{ key: SNAPSHOT_KEY, value: null }],
+        appends: [],
+      })
+      .catch(() => {
+        // It could not be written either: that is said by whoever wrote before.
+      });
+    this.#onFailed(error);
+  }
+
   /** For Tenants: the first record of a new tenant, with its row. */
   async create(request: RequestKey, draft: RequestDraft, rootKey: Uint8Array): Promise<Uint8Array> {
     const { signed, body } = this.controlGenesis;
@@ -555,7 +598,8 @@ export class Tenant {
     const asked = draft.asked ?? {};
     const chained = draft.entries.map((entry) => {
       const placed = this.#ledger.append(entry, asked, this.#ids, atUs);
-      this.#view.apply(entry, placed.seq, atUs);
+      const { seq, leafHash } = placed;
+      this.#view.apply(entry, { seq, leafHash, recordedAtUs: atUs });
       return placed;
     });
     const head = this.#ledger.head();

@@ -7,8 +7,10 @@ import type { KeysetBody } from "../domain/keyset.ts";
 import type { Verified } from "../domain/signed.ts";
 import { openSigned, refOf } from "../domain/signing.ts";
 import { idGenerator } from "../native/ids.ts";
+import { LookBack } from "./look-back.ts";
 import { type LedgerRecord, Projection, type Recordable } from "./projection.ts";
-import { reopen } from "./reopen.ts";
+import { type Replayed, replay } from "./replay.ts";
+import { Snapshots } from "./snapshots.ts";
 import {
   LEDGER_LOG,
   RESTORED_KEY,
@@ -23,13 +25,8 @@ import {
 import { KEY_FILES, keysOfRole, type OurRole, type TenantKeys } from "./tenant-keys.ts";
 import { type Asked, controlGenesis, TenantLedger } from "./tenant-ledger.ts";
 
-/** Rows read at once while loading. */
+/** Names read at once while loading. */
 const LOAD_PAGE = 512;
-/**
- * Signatures verified at the end of a ledger on loading. The last one stands for everything that it
- * is chained to, and the chain is walked whole.
- */
-const TAIL_VERIFIED = 64;
 
 /** All tenants of this control plane. */
 export class Tenants {
@@ -37,13 +34,16 @@ export class Tenants {
   readonly #tenants = new Map<string, Tenant>();
   readonly #creating = new Map<string, Promise<Uint8Array>>();
   readonly #failed = Promise.withResolvers<Error>();
+  readonly #snapshots = new Map<string, Snapshots>();
+  /** What no start has walked yet, of those that began from a snapshot. */
+  readonly #behind = new Map<string, LookBack>();
 
   private constructor(world: TenantWorld) {
     this.#world = world;
   }
 
   /**
-   * Takes every tenant over and replays its ledger.
+   * Takes every tenant over and replays its ledger, from its snapshot if it has one that fits.
    * @throws when a ledger does not verify, or a key is missing: nothing may be served then.
    */
   static async open(world: TenantWorld): Promise<Tenants> {
@@ -123,6 +123,29 @@ export class Tenants {
     await Promise.all(this.all().map((t) => t.settled()));
   }
 
+  /**
+   * Walks what starts from snapshots left out, one tenant after another, beside the work: what does not
+   * follow fails its tenant. Resolves when all was walked; never, once closed.
+   */
+  async lookBack(): Promise<void> {
+    try {
+      for (const [tenantId, behind] of this.#behind) {
+        const problem = await behind.run();
+        if (problem !== null) await this.#tenants.get(tenantId)?.condemn(problem.detail);
+      }
+    } catch (error) {
+      // What cannot be read is as bad as what does not follow.
+      this.#failed.resolve(error as Error);
+    }
+  }
+
+  /** Everything decided so far is durable, and the next start has little to walk. Nothing is looked back at. */
+  async close(): Promise<void> {
+    for (const behind of this.#behind.values()) behind.close();
+    await this.settled();
+    await Promise.all([...this.#snapshots.values()].map((s) => s.close()));
+  }
+
   async #make(
     what: { rootKey: Uint8Array; keyset: Verified<KeysetBody>; asked: Asked },
     request: RequestKey,
@@ -152,7 +175,7 @@ export class Tenants {
     const entries: Recordable[] = [{ what: "keyset", artifact: what.keyset }];
     const draft = { entries, asked: what.asked, answer };
     const answered = await tenant.create(request, draft, what.rootKey);
-    this.#tenants.set(tenantId, tenant);
+    this.#keep(tenant, null);
     return answered;
   }
 
@@ -161,7 +184,7 @@ export class Tenants {
   }
 
   async #load(tenantId: string): Promise<void> {
-    const { crypto, store, keyring, random } = this.#world;
+    const { crypto, store, keyring } = this.#world;
     const row = await store.get(tenantId, TENANT_KEY);
     // Owned and never made: a process ended between the two.
     if (row === null) return;
@@ -171,27 +194,9 @@ export class Tenants {
     const genesis = { body: opened.body, signed, ref: refOf(crypto, "genesis", signed.body) };
     const keys = await keyring.open(tenantId);
     const ownerEpoch = await store.own(tenantId);
-    const ledger = new TenantLedger(crypto, genesis, keys.controlLedger, random);
-    const view = new Projection();
-    const size = await store.size(tenantId, LEDGER_LOG);
-    let last: string | undefined;
-    for (let from = 1; from <= size; from += LOAD_PAGE) {
-      for (const { seq, value } of await store.read(tenantId, LEDGER_LOG, {
-        from,
-        limit: LOAD_PAGE,
-      })) {
-        const record = ledger.restore(value, seq > size - TAIL_VERIFIED);
-        if (isInvalid(record)) throw new TenantFailed(`tenant ${tenantId}: ${record.detail}`);
-        const entry = reopen(crypto, record);
-        if (isInvalid(entry)) {
-          throw new TenantFailed(`tenant ${tenantId}, seq ${seq}: ${entry.detail}`);
-        }
-        view.apply(entry, seq, record.header.openedAtUs);
-        last = record.header.receiptId;
-      }
-    }
+    const replayed = await replay({ world: this.#world, genesis, keys });
+    const { ledger, view } = replayed;
     const restored = await store.get(tenantId, RESTORED_KEY);
-    if (ledger.size !== size) throw new TenantFailed(`tenant ${tenantId}: ledger has a gap`);
     if (ledger.signer === null) {
       throw new TenantFailed(
         `tenant ${tenantId}: ${toHex(ledger.signerKey)}, which signs the tenant's ledger, is none of the keys in ` +
@@ -199,21 +204,30 @@ export class Tenants {
       );
     }
     if (view.keyset !== null) areNamed(tenantId, view.keyset, keys);
-    this.#tenants.set(
-      tenantId,
-      new Tenant({
-        world: this.#world,
-        ownerEpoch,
-        rootKey,
-        genesis,
-        keys,
-        ledger,
-        view,
-        ids: this.#ids(last),
-        restored: restored === null ? RestoredRow.empty() : RestoredRow.decode(restored.value),
-        onFailed: (error) => this.#failed.resolve(error),
-      }),
-    );
+    const tenant = new Tenant({
+      world: this.#world,
+      ownerEpoch,
+      rootKey,
+      genesis,
+      keys,
+      ledger,
+      view,
+      ids: this.#ids(replayed.lastReceiptId),
+      restored: restored === null ? RestoredRow.empty() : RestoredRow.decode(restored.value),
+      onFailed: (error) => this.#failed.resolve(error),
+    });
+    this.#keep(tenant, replayed.begun);
+  }
+
+  /** `begun`: where the snapshot ends that it was started from, of which nothing was walked. */
+  #keep(tenant: Tenant, begun: Replayed["begun"]): void {
+    const { crypto, clock, say } = this.#world;
+    const { tenantId, controlLedgerId: ledgerId } = tenant;
+    this.#tenants.set(tenantId, tenant);
+    this.#snapshots.set(tenantId, new Snapshots(tenant, begun?.seq ?? 0, say));
+    if (begun === null) return;
+    const read = (from: number, limit: number) => tenant.read(LEDGER_LOG, from, limit);
+    this.#behind.set(tenantId, new LookBack({ crypto, clock, ledgerId, read }, begun));
   }
 }
 

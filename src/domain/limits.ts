@@ -474,6 +474,21 @@ export const observedStoredUs = 10 * SECOND_US;
 export const organismStoredUs = 20 * SECOND_US;
 /** Sessions that one ledger may have been granted since the backup that a control plane is restored from. */
 export const sessionsPerRestore = 1_000_000;
+/**
+ * Records of a tenant ledger from one snapshot to the next, at least: a start walks no more of them, in
+ * less than a second, and what a snapshot takes is little beside them.
+ */
+export const snapshotRecordsMin = 8192;
+/** Bytes of a snapshot for which one record more may pass: so that a large tenant's are no larger a share. */
+export const snapshotBytesPerRecord = 64;
+/** Bytes of a snapshot in one row: a database finds room for a few pages in a row, and not for thousands. */
+export const snapshotPartBytes = 64 * KIB;
+/** Microseconds after a start before it looks back: until then a fleet connects again. */
+export const lookBackAfterUs = 60 * SECOND_US;
+/** Records that are looked back at in one go, in some 3 ms, when a control plane has started from a snapshot. */
+export const lookBackRecords = 64;
+/** Parts of the time, of which looking back takes one. */
+export const lookBackShare = 32;
 /** Rows written at once when a backup is restored. */
 export const restoreBatchRows = 1000;
 /** Microseconds after a release in which a beat may still say what was released: half the usual interval. */

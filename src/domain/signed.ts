@@ -30,7 +30,8 @@ export type SignedName =
   | "heartbeat"
   | "transition"
   | "revocation"
-  | "directive";
+  | "directive"
+  | "snapshot";
 
 /** A kind of signed object: its name under PAE and its body's codec. */
 export interface SignedKind<T> {

@@ -65,6 +65,7 @@ let clock: ManualClock;
 let under: ReturnType<typeof disk>;
 let tenants: Tenants;
 let tenant: Tenant;
+let said: string[];
 const root = newSigner();
 
 const world = (): TenantWorld => ({
@@ -73,6 +74,7 @@ const world = (): TenantWorld => ({
   clock,
   crypto: native,
   random: (n) => globalThis.crypto.getRandomValues(new Uint8Array(n)),
+  say: (line) => said.push(line),
 });
 const request = (id: string, digest = "d") => ({ id, digest: utf8(digest) });
 
@@ -80,6 +82,7 @@ beforeEach(async () => {
   keys = await mkdtemp(join(tmpdir(), "dragons-tenant-keys-"));
   clock = new ManualClock(1_700_000_000_000_000);
   under = disk();
+  said = [];
   tenants = await Tenants.open(world());
   tenant = await make("acme");
 });
