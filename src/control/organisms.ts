@@ -4,7 +4,7 @@ import { message, nested, repeated } from "../domain/canonical.ts";
 import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
 import { LivenessPolicy } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
-import { type Step, step } from "../domain/lifecycle.ts";
+import { restsUntilUs, type Step, step } from "../domain/lifecycle.ts";
 import { directiveTtlUs, observedStoredUs, organismStoredUs } from "../domain/limits.ts";
 import { born, type Input, OrganismView } from "../domain/organism.ts";
 import { SignedBytes, type Verified } from "../domain/signed.ts";
@@ -34,6 +34,8 @@ interface Organism {
   pending: (TransitionDraft | Recordable)[];
   /** Since when its row is behind what is known of it; 0: it is not. */
   behindUs: number;
+  /** Until when the clock changes nothing about it. */
+  restsUntilUs: number;
 }
 
 /**
@@ -179,7 +181,7 @@ export class Organisms {
     this.#up = observing(this.#up, nowUs);
     const writes: KeyWrite[] = [];
     for (const organism of this.#organisms.values()) {
-      if (organism.view.state !== "STOPPED") this.#look(organism);
+      if (nowUs >= organism.restsUntilUs) this.#look(organism);
       const { behindUs } = organism;
       if (behindUs > 0 && nowUs - behindUs >= organismStoredUs) {
         writes.push(...this.rows(organism.instanceId));
@@ -201,6 +203,7 @@ export class Organisms {
   }
 
   #look(organism: Organism): void {
+    if (organism.view.state === "STOPPED") return;
     const input = { kind: "tick", up: this.#up } as const;
     const taken = step(organism.view, input, this.#tenant.nowUs());
     if (taken.view === organism.view) return;
@@ -211,6 +214,7 @@ export class Organisms {
   /** The view as it is after a step; what was decided is drafted, behind the beats that it rests on. */
   #take(organism: Organism, input: Input, { view, transitions }: Step): void {
     organism.view = view;
+    organism.restsUntilUs = restsUntilUs(view);
     const { beat, beatRef } = view.facts;
     const shown: Verified<HeartbeatBody>[] = [];
     if (input.kind === "beat") {
@@ -243,6 +247,7 @@ export class Organisms {
       recorded: null,
       pending: [],
       behindUs: 0,
+      restsUntilUs: 0,
     };
     this.#organisms.set(instanceId, organism);
     return organism;

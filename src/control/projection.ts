@@ -136,8 +136,8 @@ export class Projection {
   stoppedEpoch = 0;
   /** When the last RESUME was signed; 0: there was none. */
   resumedUs = 0;
-  /** Epoch by `KIND:hex of the target`. */
-  readonly #revoked = new Map<string, number>();
+  /** Epoch by kind, and by the target (hex): most is asked of kinds of which nothing was ever revoked. */
+  readonly #revoked = new Map<RevocationBody["kind"], Map<string, number>>();
   /**
    * The records that all of this follows from, but for the lists of seqs: those alone, applied in their
    * order, make the same. What a record does must not depend on one that is dropped here; who changes
@@ -243,7 +243,7 @@ export class Projection {
 
   /** Epoch at which this was revoked; 0: it was not. */
   revokedEpoch(kind: RevocationBody["kind"], target: Uint8Array): number {
-    return this.#revoked.get(`${kind}:${toHex(target)}`) ?? 0;
+    return this.#revoked.get(kind)?.get(toHex(target)) ?? 0;
   }
 
   /** Instances under a grant that have not stopped: what counts against its instancesMax. */
@@ -323,8 +323,9 @@ export class Projection {
   #revoke(revocation: Verified<RevocationBody>): void {
     const { kind, target, epoch } = revocation.body;
     this.revocations.push(revocation);
-    const name = `${kind}:${toHex(target)}`;
-    if (!this.#revoked.has(name)) this.#revoked.set(name, epoch);
+    const revoked = this.#revoked.get(kind) ?? new Map<string, number>();
+    if (!revoked.has(toHex(target))) revoked.set(toHex(target), epoch);
+    this.#revoked.set(kind, revoked);
     if (kind === "GRANT") {
       const grant = this.grants.get(toHex(target));
       if (grant?.revokedEpoch === 0) grant.revokedEpoch = epoch;

@@ -39,16 +39,25 @@ const HEX_PIECE = 512;
 
 /** Lower case. */
 export function toHex(bytes: Uint8Array): string {
+  // Most are hashes and keys, and names of what is looked up: these are written in the same place each time.
+  if (bytes.length === 32) return hexOf(bytes, DIGITS_OF_32);
   let out = "";
   for (let at = 0; at < bytes.length; at += HEX_PIECE) {
-    out += hexPiece(bytes.subarray(at, at + HEX_PIECE));
+    const piece = bytes.subarray(at, at + HEX_PIECE);
+    out += hexOf(piece, new Array<number>(2 * piece.length));
   }
   return out;
 }
 
-function hexPiece(bytes: Uint8Array): string {
-  const digits: number[] = [];
-  for (const byte of bytes) digits.push(HEX[byte >> 4] as number, HEX[byte & 15] as number);
+const DIGITS_OF_32 = new Array<number>(64).fill(0);
+
+/** @param digits twice as long as `bytes`; what is in it is written over. */
+function hexOf(bytes: Uint8Array, digits: number[]): string {
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = bytes[i] as number;
+    digits[2 * i] = HEX[byte >> 4] as number;
+    digits[2 * i + 1] = HEX[byte & 15] as number;
+  }
   return String.fromCharCode(...digits);
 }
 

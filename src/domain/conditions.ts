@@ -58,7 +58,18 @@ export interface Policy {
 
 const MINUTE_US = 60_000_000;
 
+/** By the thresholds that they were filled in from: those of a grant are asked for at every look. */
+const policies = new WeakMap<LivenessPolicy, Policy>();
+
 export function policyOf(liveness: LivenessPolicy): Policy {
+  const known = policies.get(liveness);
+  if (known !== undefined) return known;
+  const policy = filledIn(liveness);
+  policies.set(liveness, policy);
+  return policy;
+}
+
+function filledIn(liveness: LivenessPolicy): Policy {
   const intervalUs = liveness.heartbeatIntervalUs || heartbeatIntervalUs;
   const stallDegradedUs = liveness.stallDegradedUs || 30 * MINUTE_US;
   const beyond = liveness.silentBeyondLease;
@@ -146,7 +157,8 @@ export function hasWorkInHand(facts: Facts): boolean {
 interface View {
   readonly facts: Facts;
   readonly policy: Policy;
-  readonly raised: boolean;
+  /** Of the one that is asked. */
+  raised: boolean;
   readonly nowUs: number;
   /** Null when this input is no occasion to judge silence: only a look at the clock is. */
   readonly silence: Silence | null;
@@ -203,14 +215,16 @@ export function derive(
   nowUs: number,
   silence: Silence | null,
 ): readonly Condition[] {
-  const after = CONDITION_TYPES.flatMap((type): Condition[] => {
-    if (!isClearing(type)) return [];
-    const old = before.find((c) => c.type === type);
-    const raised = old !== undefined;
-    if (!DERIVATIONS[type]({ facts, policy, raised, nowUs, silence })) return [];
+  // Asked ten thousand times a second, of organisms of which most have no condition at all.
+  const view: View = { facts, policy, raised: false, nowUs, silence };
+  const after: Condition[] = [];
+  for (const type of CLEARING) {
+    const old = before.length === 0 ? undefined : before.find((c) => c.type === type);
+    view.raised = old !== undefined;
+    if (!DERIVATIONS[type](view)) continue;
     const artifact = type === "LEASE_ZERO" ? facts.leaseRef : facts.beatRef;
-    return [old ?? { type, sinceUs: nowUs, artifact }];
-  });
+    after.push(old ?? { type, sinceUs: nowUs, artifact });
+  }
   const same = after.length === before.length && after.every((c, i) => c === before[i]);
   return same ? before : after;
 }
@@ -219,6 +233,8 @@ export const isLatched = (type: ConditionType): type is Latched =>
   (LATCHED as readonly ConditionType[]).includes(type);
 const isClearing = (type: ConditionType): type is Clearing =>
   type !== "UNSPECIFIED" && !isLatched(type);
+/** In the order of their types. */
+const CLEARING = CONDITION_TYPES.filter(isClearing);
 
 /** What a beat proves beyond doubt, if anything. Such a condition stays until it is released. */
 export function proof(

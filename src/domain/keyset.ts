@@ -314,6 +314,15 @@ export const verdictsUntilUs = ({ body }: Verified<KeysetBody>, nowUs: number): 
     NEVER_US,
   );
 
+/** Until when `keysOf` answers as it does now: no key begins or ends before, in whatever way. */
+export const keysChangeUs = ({ body }: Verified<KeysetBody>, nowUs: number): number =>
+  Math.min(
+    ...body.keys
+      .flatMap((k) => [k.notBeforeUs, k.notAfterUs, k.compromisedFromUs])
+      .filter((us) => us > nowUs),
+    NEVER_US,
+  );
+
 const NEVER_US = Number.POSITIVE_INFINITY;
 
 function keyState(

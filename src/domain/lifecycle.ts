@@ -2,7 +2,7 @@ import { derive, isLatched, type Policy, policyOf } from "./conditions.ts";
 import { hold, type Refusal, take } from "./intake.ts";
 import { clockSkewMaxUs } from "./limits.ts";
 import { holdsAuthority, type Input, isSilent, type OrganismView } from "./organism.ts";
-import { silence as judge, type Silence } from "./suspicion.ts";
+import { barUs, dueUs, silence as judge, type Silence } from "./suspicion.ts";
 import type { Cause, Condition, ConditionType, Interval, State } from "./transition.ts";
 import { draft, type Move, type TransitionDraft } from "./transition-draft.ts";
 
@@ -52,17 +52,32 @@ export function step(view: OrganismView, input: Input, nowUs: number): Step {
   // A beat ends silence.
   const before = heard ? view.conditions.filter((c) => c.type !== "SILENT") : view.conditions;
   let next = observe(taken, { before, heard, silence }, t, policy);
-  const seen = { input, before, silence, released: without(view.holds, next.holds) };
-  const transitions: TransitionDraft[] = [];
   const more = further(view, next, input);
-  if (more !== null) transitions.push(draft(next, next, more, t, seen));
-  for (let to = decide(next, t, policy); to !== null; to = decide(next, t, policy)) {
-    const from = next;
-    next = enter(from, to.to, t);
-    transitions.push(draft(from, next, to, t, seen));
+  let to = decide(next, t, policy);
+  const transitions: TransitionDraft[] = [];
+  if (more !== null || to !== null) {
+    const seen = { input, before, silence, released: without(view.holds, next.holds) };
+    if (more !== null) transitions.push(draft(next, next, more, t, seen));
+    for (; to !== null; to = decide(next, t, policy)) {
+      const from = next;
+      next = enter(from, to.to, t);
+      transitions.push(draft(from, next, to, t, seen));
+    }
   }
   if (next === view) return { view, transitions, refused: null };
   return { view: { ...next, latestUs: t }, transitions, refused: null };
+}
+
+/**
+ * Until when a look at the clock changes nothing, unless something else happens to it: its lease has not
+ * ended, and it cannot have been silent for too long. 0: look.
+ */
+export function restsUntilUs(view: OrganismView): number {
+  const { state, desired, conditions, holds, facts } = view;
+  const isWell = state === "RUNNING" && desired === "RUN" && facts.exitedUs === 0;
+  if (!isWell || conditions.length > 0 || holds.length > 0 || view.silentUp.length > 0) return 0;
+  const { rhythm, leaseUntilUs } = facts;
+  return Math.min(leaseUntilUs, dueUs(rhythm) + barUs(rhythm));
 }
 
 /**

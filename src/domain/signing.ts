@@ -1,4 +1,4 @@
-import { compare, toHex, utf8 } from "./bytes.ts";
+import { compare, equal, toHex, utf8 } from "./bytes.ts";
 import { CodecError } from "./canonical.ts";
 import type { Crypto, Signer } from "./crypto.ts";
 import { type Invalid, invalid } from "./invalid.ts";
@@ -56,15 +56,14 @@ export function openSigned<T>(
     throw error;
   }
   const message = pae(kind.name, signed.body);
-  const seen = new Set<string>();
-  for (const { key, value } of signed.signatures) {
-    const name = toHex(key);
-    if (seen.has(name)) return invalid("E_SIGNATURE", `${kind.name}: ${name} signs twice`);
-    seen.add(name);
+  for (const [i, { key, value }] of signed.signatures.entries()) {
+    if (signed.signatures.some((other, j) => j < i && equal(other.key, key))) {
+      return invalid("E_SIGNATURE", `${kind.name}: ${toHex(key)} signs twice`);
+    }
     const problem = crypto.keyProblem(key);
-    if (problem !== null) return invalid(problem, `${kind.name}: key ${name}`);
+    if (problem !== null) return invalid(problem, `${kind.name}: key ${toHex(key)}`);
     if (!crypto.verify(key, message, value)) {
-      return invalid("E_SIGNATURE", `${kind.name}: signature by ${name} does not verify`);
+      return invalid("E_SIGNATURE", `${kind.name}: signature by ${toHex(key)} does not verify`);
     }
   }
   return { body, signers: signed.signatures.map((s) => s.key) };

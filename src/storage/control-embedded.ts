@@ -230,16 +230,20 @@ function checkTenant(tenant: string): void {
 }
 
 function rowKey(kind: "t" | "k" | "s" | "l" | "q", tenant: string, name?: string): Uint8Array {
-  if (name === undefined) return utf8(`${kind}${tenant}`);
-  const encoded = utf8(name);
-  if (encoded.length > controlKeyBytesMax || encoded.includes(0)) {
+  const owner = `${kind}${tenant}`;
+  if (name === undefined) return utf8(owner);
+  const key = utf8(`${owner}\0${name}`);
+  // Its tenant is ASCII: as many bytes as characters.
+  if (key.length - owner.length - 1 > controlKeyBytesMax || name.includes("\0")) {
     throw new RangeError(`key: at most ${controlKeyBytesMax} bytes and no NUL`);
   }
-  return concat(utf8(`${kind}${tenant}\0`), encoded);
+  return key;
 }
 
 const logKey = (tenant: string, log: string, seq: number): Uint8Array =>
-  concat(rowKey("l", tenant, log), Uint8Array.of(0), u64be(seq));
+  concat(rowKey("l", tenant, log), NUL, u64be(seq));
+
+const NUL = Uint8Array.of(0);
 
 function seqOf(key: Uint8Array): number {
   const view = new DataView(key.buffer, key.byteOffset + key.length - 8, 8);

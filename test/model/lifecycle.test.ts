@@ -4,7 +4,7 @@ import { toHex } from "../../src/domain/bytes.ts";
 import { LivenessPolicy } from "../../src/domain/grant.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { retrace } from "../../src/domain/history.ts";
-import { step } from "../../src/domain/lifecycle.ts";
+import { restsUntilUs, step } from "../../src/domain/lifecycle.ts";
 import {
   born,
   conditionsOf,
@@ -90,6 +90,30 @@ describe("over random histories", () => {
       ),
     );
     if (RUNS >= 10_000) expect([...seen].sort()).toEqual(every.sort());
+  }, 600_000);
+
+  test("until it is said to rest, a look at the clock changes nothing", () => {
+    let rested = 0;
+    fc.assert(
+      fc.property(policy, life, fc.nat(999), (word, words, share) => {
+        const world = new World(word);
+        for (const w of words) {
+          world.live(w);
+          const { nowUs } = world.moments.at(-1) as (typeof world.moments)[number];
+          const { view } = world;
+          const left = restsUntilUs(view) - nowUs;
+          if (left <= 0) continue;
+          rested++;
+          const atUs = nowUs + Math.floor((left * share) / 1000);
+          // Whoever listened all along knows most.
+          const up = [{ fromUs: START, untilUs: atUs }];
+          if (step(view, { kind: "tick", up }, atUs).view !== view)
+            throw new Error("it did not rest");
+        }
+      }),
+      { numRuns: Math.ceil(RUNS / 5) },
+    );
+    expect(rested).toBeGreaterThan(RUNS / 10);
   }, 600_000);
 
   test("the same inputs give the same transitions, across restarts too", () => {
