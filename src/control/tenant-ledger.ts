@@ -189,10 +189,9 @@ export class TenantLedger {
       [ACTION, RecordBody.encode(record)],
       [OUTCOME, artifactBytes(entry)],
     ]);
-    const salts = this.#random(32 * PAYLOAD_FIELDS.length);
     const openings = PAYLOAD_FIELDS.map((_, i) => ({
       field: i + 1,
-      salt: salts.subarray(32 * i, 32 * (i + 1)),
+      salt: this.#random(32),
       data: data.get(i + 1) ?? ABSENT,
     }));
     const commitments = openings.map((o) =>

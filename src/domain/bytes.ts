@@ -44,14 +44,14 @@ export function toHex(bytes: Uint8Array): string {
   let out = "";
   for (let at = 0; at < bytes.length; at += HEX_PIECE) {
     const piece = bytes.subarray(at, at + HEX_PIECE);
-    out += hexOf(piece, new Array<number>(2 * piece.length));
+    out += hexOf(piece, []);
   }
   return out;
 }
 
-const DIGITS_OF_32 = new Array<number>(64).fill(0);
+const DIGITS_OF_32: number[] = [];
 
-/** @param digits twice as long as `bytes`; what is in it is written over. */
+/** @param digits twice as long as `bytes`, or empty; what is in it is written over. */
 function hexOf(bytes: Uint8Array, digits: number[]): string {
   for (let i = 0; i < bytes.length; i++) {
     const byte = bytes[i] as number;
