@@ -5,7 +5,7 @@
  *
  *     node bench/revocation.ts [--sidecars 50] [--revocations 200] [-o results.json]
  *
- * Every revocation goes to every sidecar of the tenant; each of them is quarantined once, before that.
+ * Every revocation here concerns every sidecar of the tenant; each of them is quarantined once, before that.
  * Exits with 1 when a p99 is above a second, which is what design and docs promise. Docs: docs/keys.md,
  * docs/liveness.md.
  */

@@ -246,6 +246,13 @@ export class Projection {
     return this.#revoked.get(kind)?.get(toHex(target)) ?? 0;
   }
 
+  /** The ledger whose last lease this is; null: another has taken its place, or nobody was given it. */
+  holderOf(leaseRef: Uint8Array): LedgerRecord | null {
+    const lease = this.#leasesByRef.get(toHex(leaseRef));
+    if (lease === undefined) return null;
+    return this.ledgers.get(toHex(lease.artifact.body.ledgerId)) ?? null;
+  }
+
   /** Instances under a grant that have not stopped: what counts against its instancesMax. */
   instancesUnder(grantRef: Uint8Array): LedgerRecord[] {
     const all = this.#instancesByGrant.get(toHex(grantRef))?.values() ?? [];

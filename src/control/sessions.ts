@@ -8,13 +8,18 @@ import type { LeaseBody } from "../domain/lease.ts";
 import {
   cosignedAgainUs,
   heartbeatBytesMax,
+  revocationsTogetherUs,
+  sessionsToldAtOnce,
+  sessionsToldEveryUs,
   supersededGraceUs,
   tetherBacklogMax,
 } from "../domain/limits.ts";
+import type { RevocationBody } from "../domain/revocation.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
-import type { AttachResponseSchema } from "../gen/dragons/v1/tether_pb.ts";
-import type { Clock } from "../native/clock.ts";
+import { AttachResponseSchema } from "../gen/dragons/v1/tether_pb.ts";
+import type { Clock, Timer } from "../native/clock.ts";
 import { toWire } from "../wire/artifacts.ts";
+import { Encoded } from "../wire/encoded.ts";
 import { reasonToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
 import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
@@ -23,6 +28,7 @@ import { type Contradiction, encodeEquivocation, type HeldLedger } from "./heads
 import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
+import { type DownAnswer, RevocationFeed } from "./revocation-feed.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 export type Down = MessageInitShape<typeof AttachResponseSchema>;
@@ -56,21 +62,23 @@ export class Session {
   /** Bearer for Sync. */
   readonly token: Uint8Array;
   /** What is to be said on the stream. */
-  readonly down = new Queue<Down>(tetherBacklogMax);
+  readonly down = new Queue<Down | DownAnswer>(tetherBacklogMax);
   /** When it was told that another took over; 0: it is the current one. */
   supersededUs = 0;
   /** The latest beat whose head has not been judged. */
   waiting: Verified<HeartbeatBody> | null = null;
   /** When a head of it was last cosigned on this stream; 0: never. */
   cosignedUs = 0;
-  /** Revocations that it was sent. */
-  revocationEpoch = 0;
+  /** Revocations that it was sent; until it is greeted, it waits for none. */
+  revocationEpoch = Number.POSITIVE_INFINITY;
+  readonly #feed: RevocationFeed;
   #judging: Promise<void> | null = null;
   /** Of the last lease that was told. */
   #leaseSeq = 0;
   #withheld: Withheld | null = null;
 
-  constructor(attaching: Attaching, epoch: number, token: Uint8Array) {
+  constructor(attaching: Attaching, epoch: number, token: Uint8Array, feed: RevocationFeed) {
+    this.#feed = feed;
     this.ledger = attaching.ledger;
     this.held = attaching.held;
     this.epoch = epoch;
@@ -82,7 +90,26 @@ export class Session {
   }
 
   say(message: DownMessage): void {
-    if (this.down.push({ message }) || this.down.ended) return;
+    this.tell({ message });
+  }
+
+  /** Whatever is told comes after every revocation before it: no lease that pins one overtakes it. */
+  tell(answer: Down | DownAnswer): void {
+    this.catchUp();
+    this.#push(answer);
+  }
+
+  /** Tells of the revocations that it was not sent yet, in their order. */
+  catchUp(): void {
+    const feed = this.#feed;
+    for (let run = feed.after(this.revocationEpoch); run; run = feed.after(run.epoch)) {
+      this.revocationEpoch = run.epoch;
+      this.#push(run.answer);
+    }
+  }
+
+  #push(answer: Down | DownAnswer): void {
+    if (this.down.push(answer) || this.down.ended) return;
     this.down.fail(
       new StatusError("RESOURCE_EXHAUSTED", "READER_TOO_SLOW", "this tether is not read"),
     );
@@ -133,6 +160,9 @@ export class Sessions {
   readonly #current = new Map<string, Session>();
   readonly #byToken = new Map<string, Session>();
   readonly #notes = new Map<string, string>();
+  readonly #feed: RevocationFeed;
+  /** When those are told whom a revocation does not concern; null: everybody was. */
+  #later: Timer | null = null;
 
   constructor(parts: {
     tenant: Tenant;
@@ -150,6 +180,7 @@ export class Sessions {
     this.#organisms = parts.organisms;
     this.#issuer = parts.issuer;
     this.#onPulse = parts.onPulse;
+    this.#feed = new RevocationFeed(this.#tenant.revocations());
     this.#tenant.subscribe((event) => this.#recorded(event));
   }
 
@@ -192,7 +223,7 @@ export class Sessions {
     }
     const { sessionEpoch } = this.#organisms.view(instanceId).facts;
     const epoch = Math.max(sessionEpoch, this.#tenant.sessionFloor) + 1;
-    const session = new Session(attaching, epoch, this.#random(32));
+    const session = new Session(attaching, epoch, this.#random(32), this.#feed);
     this.#supersede(instanceId, epoch);
     this.#current.set(instanceId, session);
     this.#byToken.set(toHex(session.token), session);
@@ -221,6 +252,7 @@ export class Sessions {
 
   /** The control plane ends: sidecars live on by their leases, and attach again. */
   end(): void {
+    this.#later?.cancel();
     for (const session of this.#current.values()) session.down.fail(shuttingDown());
   }
 
@@ -355,8 +387,7 @@ export class Sessions {
     const grant = tenant.grant(ledger.grantRef);
     if (grant === null) throw new Error("a ledger without its grant");
     const view = this.#organisms.view(ledger.instanceId);
-    const missed = tenant.revocations().slice(revocationEpoch);
-    session.revocationEpoch = tenant.revocationEpoch();
+    const missed = tenant.revocations().slice(revocationEpoch, this.#feed.epoch);
     // Whoever pins an older root must hear of each that followed before the newest keyset holds.
     for (const { body, signed } of tenant.handovers()) {
       if (body.keysetVersion > keysetVersion)
@@ -376,6 +407,7 @@ export class Sessions {
         state: stateToWire(view.state),
       },
     });
+    session.revocationEpoch = this.#feed.epoch;
     const order = standingOrder(view, standing);
     if (order === null) return;
     const why = view.stop.reason || "as decided while it was away";
@@ -387,19 +419,15 @@ export class Sessions {
     for (const entry of event.entries) {
       switch (entry.what) {
         case "revocation":
-          for (const session of this.#live()) {
-            if (entry.artifact.body.epoch <= session.revocationEpoch) continue;
-            session.revocationEpoch = entry.artifact.body.epoch;
-            session.say({ case: "revocation", value: toWire(entry.artifact.signed) });
-          }
-          this.#takeBack();
+          this.#revoked(entry.artifact.body);
           break;
-        case "keyset":
-          for (const session of this.#live()) {
-            session.say({ case: "keyset", value: toWire(entry.artifact.signed) });
-          }
-          this.#takeBack();
+        case "keyset": {
+          const message = { case: "keyset", value: toWire(entry.artifact.signed) } as const;
+          const answer = Encoded.of(AttachResponseSchema, { message });
+          for (const session of this.#live()) session.tell(answer);
+          this.#takeBack(this.#tenant.instances());
           break;
+        }
         case "lease":
         case "directive": {
           const { instanceId, sessionEpoch } = entry.artifact.body;
@@ -415,14 +443,72 @@ export class Sessions {
     }
   }
 
+  /**
+   * Those from whom it takes something are told at once, before anybody else hears of it; all others a
+   * moment later, with whatever else was revoked meanwhile: it ends nothing of theirs.
+   */
+  #revoked(revocation: RevocationBody): void {
+    this.#feed.recorded(revocation.epoch);
+    const concerned = [...this.#concerned(revocation)];
+    for (const { instanceId } of concerned) {
+      const session = this.#current.get(instanceId);
+      if (session?.live) session.catchUp();
+    }
+    this.#takeBack(concerned);
+    this.#later ??= this.#clock.after(revocationsTogetherUs, () => this.#tellRest());
+  }
+
+  /** Ledgers whose authority may end with it: rather too many than one too few. */
+  #concerned({ kind, target }: RevocationBody): Iterable<LedgerRecord> {
+    const tenant = this.#tenant;
+    const all = tenant.ledgers();
+    switch (kind) {
+      case "LEASE": {
+        const holder = tenant.holderOf(target);
+        return holder === null ? all : [holder];
+      }
+      case "INSTANCE": {
+        const ledger = tenant.ledger(target);
+        return ledger === null ? all : [ledger];
+      }
+      case "GRANT":
+        return [...all].filter(({ grantRef }) => equal(grantRef, target));
+      case "MANIFEST":
+        return [...all].filter(({ manifestHash }) => equal(manifestHash, target));
+      default:
+        return all;
+    }
+  }
+
+  /** Some at a time: whoever beats meanwhile is not kept waiting. */
+  #tellRest(): void {
+    const { epoch } = this.#feed;
+    const sessions = this.#live();
+    const some = (): void => {
+      for (const session of sessions.splice(-sessionsToldAtOnce)) {
+        if (session.live) session.catchUp();
+      }
+      if (sessions.length > 0) {
+        this.#later = this.#clock.after(sessionsToldEveryUs, some);
+        return;
+      }
+      const isMore = this.#feed.epoch > epoch;
+      this.#later = isMore
+        ? this.#clock.after(revocationsTogetherUs, () => this.#tellRest())
+        : null;
+      if (!isMore) this.#feed.rest();
+    };
+    some();
+  }
+
   /** A lease whose authority is gone counts for nothing from now on. */
-  #takeBack(): void {
+  #takeBack(ledgers: Iterable<LedgerRecord>): void {
     const nowUs = this.#tenant.nowUs();
-    for (const ledger of this.#tenant.instances()) {
+    for (const ledger of ledgers) {
       const { lease, instanceId } = ledger;
+      if (lease === null || this.#tenant.instance(instanceId) !== ledger) continue;
       const { leaseUntilUs } = this.#organisms.view(instanceId).facts;
-      if (lease === null || nowUs >= leaseUntilUs) continue;
-      if (!this.#issuer.isTakenBack(ledger, nowUs)) continue;
+      if (nowUs >= leaseUntilUs || !this.#issuer.isTakenBack(ledger, nowUs)) continue;
       this.#organisms.input(instanceId, { kind: "lease", ref: lease.artifact.ref, untilUs: nowUs });
     }
   }

@@ -376,6 +376,11 @@ export class Tenant {
     return signatures.some(({ key }) => this.revokedEpoch("KEY", key) !== 0);
   }
 
+  /** Whose last lease this is; null: nobody's, or another has taken its place. */
+  holderOf(leaseRef: Uint8Array): LedgerRecord | null {
+    return this.#view.holderOf(leaseRef);
+  }
+
   /** Instances under a grant that have not stopped. */
   instancesUnder(grantRef: Uint8Array): LedgerRecord[] {
     return this.#view.instancesUnder(grantRef);

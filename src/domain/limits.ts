@@ -458,6 +458,13 @@ export const healthWatchersMax = 256;
 export const attachStepUs = 10 * SECOND_US;
 /** Messages that wait for one sidecar to read them; one that reads none is as good as gone. */
 export const tetherBacklogMax = 256;
+/** Microseconds after which everybody is told of a revocation that concerns others: with all that came meanwhile. */
+export const revocationsTogetherUs = 250_000;
+/** Revocations in one message to a sidecar: some 25 KiB. */
+export const revocationsAtOnceMax = 64;
+/** Sidecars that are told them in one go, and microseconds until the next are: between, beats are answered. */
+export const sessionsToldAtOnce = 500;
+export const sessionsToldEveryUs = 10_000;
 /** Batches of receipts that one sidecar may have under way. */
 export const syncCreditMax = 4;
 /** Microseconds after which a session that was told it is over must have stopped beating. */
