@@ -11,6 +11,7 @@ import type { Crypto } from "../domain/crypto.ts";
 import { keysRememberedMax } from "../domain/limits.ts";
 import { problemOf } from "../domain/noble.ts";
 import { Recent } from "../domain/recent.ts";
+import { hasPrimeOrder } from "./prime-order.ts";
 
 // DER around a raw Ed25519 key (RFC 8410): SubjectPublicKeyInfo and PKCS #8.
 const SPKI = Buffer.from("302a300506032b6570032100", "hex");
@@ -102,8 +103,8 @@ const keyOf = (publicKey: Uint8Array): KeyObject | KeyProblem =>
   publicKeys.get(latin1(publicKey), () => openKey(publicKey));
 
 function openKey(publicKey: Uint8Array): KeyObject | KeyProblem {
-  // Rare and once a key, so the portable point arithmetic serves.
-  const problem = problemOf(publicKey);
+  // What is wrong with a key is rare, and asked of the portable arithmetic, which is slow.
+  const problem = hasPrimeOrder(publicKey) ? null : problemOf(publicKey);
   if (problem !== null) return problem;
   return createPublicKey({
     key: Buffer.concat([SPKI, publicKey]),
