@@ -73,8 +73,8 @@ export class FleetConnection {
     metadata: RawHeaders = [],
   ): AsyncIterable<MessageShape<O>> {
     const answers = new Queue<MessageShape<O>>(ANSWERS_MAX);
-    const reader = new MessageReader(MESSAGE_BYTES_MAX, (message) => {
-      answers.push(decode(method.output, message));
+    const reader = new MessageReader(MESSAGE_BYTES_MAX, {
+      message: (bytes) => answers.push(decode(method.output, bytes)),
     });
     const over = (fields: RawHeaders | null): void => {
       const said = (name: string): string => fields?.[fields.indexOf(name) + 1] ?? "";

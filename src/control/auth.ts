@@ -116,7 +116,7 @@ export function endingWithLeave<S extends DescService>(
   service: S,
   handlers: Handlers<S>,
 ): Handlers<S> {
-  type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown>;
+  type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown, unknown>;
   const wrapped = service.methods.map((method) => {
     const handler = (handlers as unknown as Record<string, Stream>)[method.localName] as Stream;
     const ending: Stream = (request, context) =>
@@ -131,7 +131,7 @@ export function endingWithLeave<S extends DescService>(
 async function* whileLeft(
   { tenant, key }: Operator,
   context: CallContext,
-  stream: (context: CallContext) => AsyncIterable<unknown>,
+  stream: (context: CallContext) => AsyncIterable<unknown, unknown>,
 ): AsyncGenerator<unknown> {
   const over = new AbortController();
   const look = (): void => {
@@ -142,7 +142,9 @@ async function* whileLeft(
   });
   try {
     look();
-    yield* stream({ ...context, signal: AbortSignal.any([context.signal, over.signal]) });
+    const signal = AbortSignal.any([context.signal, over.signal]);
+    const tail = yield* stream({ ...context, signal });
+    if (tail !== undefined) throw new Error("what is left of an operator's stream is not watched");
   } finally {
     stop();
   }

@@ -24,9 +24,9 @@ import { openServer, type RpcServer, serve } from "../wire/grpc.ts";
 import { HealthState } from "../wire/health.ts";
 import { reflection } from "../wire/reflection.ts";
 import type { Handlers } from "../wire/rpc.ts";
+import { shuttingDown } from "../wire/status.ts";
 import { type Authenticator, endingWithLeave, entries, tellingOfFailure } from "./auth.ts";
 import { ServerCertificate } from "./server-certificate.ts";
-import { Stopping } from "./stopping.ts";
 
 /** A service with its implementation. */
 export interface Mounted {
@@ -97,9 +97,8 @@ export async function controlServer(parts: {
     mounted(Health, health.handlers),
     mounted(ServerReflection, reflection([...described, Health])),
   ];
-  const stopping = new Stopping();
   for (const { service, handlers } of all) {
-    const ending = stopping.ends(service, endingWithLeave(service, handlers));
+    const ending = endingWithLeave(service, handlers);
     serve(rpc, service, tellingOfFailure(service, ending), entries(service, parts.authenticator));
   }
   return {
@@ -109,7 +108,8 @@ export async function controlServer(parts: {
       health.setServing(false);
       // A turn, in which those who watch our health hear of it.
       await setImmediate();
-      stopping.stop();
+      // Tethers and watches never end by themselves. Their readers come back to whoever is next.
+      rpc.endStreams(shuttingDown());
       await rpc.close(drainUs);
     },
   };

@@ -140,6 +140,11 @@ export class H2Connection implements StreamHost {
     return this.#streams.size + this.#unborn.length;
   }
 
+  /** The same, as they are now. */
+  openStreams(): H2Stream[] {
+    return [...this.#streams.values(), ...this.#unborn];
+  }
+
   /** No stream on it can go on. */
   get closed(): boolean {
     return this.#closed;
@@ -460,7 +465,7 @@ export class H2Connection implements StreamHost {
     const wrong = this.#settings.apply(bytes, start, end, !this.#server);
     if (wrong !== null) return wrong;
     const grown = this.#settings.initialWindow - before;
-    for (const stream of grown === 0 ? [] : this.#all()) {
+    for (const stream of grown === 0 ? [] : this.openStreams()) {
       stream.sendWindow += grown;
       if (stream.sendWindow > WINDOW_MAX) {
         return fault(CODE.FLOW_CONTROL_ERROR, "a stream's window is too large");
@@ -492,7 +497,7 @@ export class H2Connection implements StreamHost {
     this.#draining = true;
     if (!this.#server) {
       // It never looked at those: they may be tried elsewhere.
-      for (const stream of this.#all()) {
+      for (const stream of this.openStreams()) {
         if (stream.id > from || stream.id === 0) this.#end(stream, CODE.REFUSED_STREAM, false);
       }
     }
@@ -599,11 +604,7 @@ export class H2Connection implements StreamHost {
   }
 
   #tellStreams(): void {
-    for (const stream of this.#all()) this.#end(stream, CODE.CANCEL, true);
-  }
-
-  #all(): H2Stream[] {
-    return [...this.#streams.values(), ...this.#unborn];
+    for (const stream of this.openStreams()) this.#end(stream, CODE.CANCEL, true);
   }
 
   #tellReady(): void {

@@ -10,14 +10,23 @@ export const fieldOf = (fields: RawHeaders, name: string): string | undefined =>
 };
 
 /** The first value of each name counts. */
-export const metadataOf = (fields: RawHeaders): CallMetadata => ({
-  text: (name) => fieldOf(fields, name),
-  binary(name) {
+export class FieldMetadata implements CallMetadata {
+  readonly #fields: RawHeaders;
+
+  constructor(fields: RawHeaders) {
+    this.#fields = fields;
+  }
+
+  text(name: string): string | undefined {
+    return fieldOf(this.#fields, name);
+  }
+
+  binary(name: string): Uint8Array | undefined {
     // Several may be told in one field, and their padding may be left out.
-    const first = fieldOf(fields, name)?.split(",")[0]?.trim();
+    const first = this.text(name)?.split(",")[0]?.trim();
     return first === undefined ? undefined : new Uint8Array(Buffer.from(first, "base64"));
-  },
-});
+  }
+}
 
 const UNITS_US: Readonly<Record<string, number>> = {
   H: 3_600_000_000,

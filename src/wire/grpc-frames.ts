@@ -23,19 +23,23 @@ export function framedTogether(parts: readonly Uint8Array[]): Buffer {
 /** What a stream may not carry. */
 export type FrameFlaw = "COMPRESSED" | "TOO_LONG";
 
+/** Takes each message that is found: a view of the chunk that it came in, where it came in one. */
+export interface MessageTaker {
+  message(bytes: Uint8Array): void;
+}
+
 /** Finds messages in chunks that were cut anywhere. It holds less than one message. */
 export class MessageReader {
   readonly #bytesMax: number;
-  readonly #take: (message: Uint8Array) => void;
-  #parts: Buffer[] = [];
+  readonly #taker: MessageTaker;
+  #parts: Buffer[] = NONE;
   #held = 0;
   /** Bytes that the next message needs, as far as they are known. */
   #wanted = PREFIX_BYTES;
 
-  /** @param take told each message; a view of the chunk that it came in, where it came in one. */
-  constructor(bytesMax: number, take: (message: Uint8Array) => void) {
+  constructor(bytesMax: number, taker: MessageTaker) {
     this.#bytesMax = bytesMax;
-    this.#take = take;
+    this.#taker = taker;
   }
 
   /** Bytes of a message that is not whole. */
@@ -45,12 +49,8 @@ export class MessageReader {
 
   /** @returns why the stream cannot go on; null: it can. */
   push(chunk: Buffer): FrameFlaw | null {
-    this.#parts.push(chunk);
-    this.#held += chunk.length;
-    // A long message that comes in many pieces is put together once.
-    if (this.#held < this.#wanted) return null;
-    const bytes = this.#parts.length === 1 ? chunk : Buffer.concat(this.#parts, this.#held);
-    this.#parts = [];
+    const bytes = this.#whole(chunk);
+    if (bytes === null) return null;
     this.#wanted = PREFIX_BYTES;
     let at = 0;
     while (bytes.length - at >= PREFIX_BYTES) {
@@ -62,12 +62,28 @@ export class MessageReader {
         this.#wanted = PREFIX_BYTES + length;
         break;
       }
-      this.#take(bytes.subarray(start, start + length));
+      this.#taker.message(bytes.subarray(start, start + length));
       at = start + length;
     }
     this.#held = bytes.length - at;
     // What waits must not hold the whole chunk in memory.
-    if (this.#held > 0) this.#parts.push(at === 0 ? bytes : Buffer.from(bytes.subarray(at)));
+    if (this.#held > 0) this.#parts = [at === 0 ? bytes : Buffer.from(bytes.subarray(at))];
     return null;
   }
+
+  /** What is to be read now, without copying where nothing was left over; null: less than is wanted. */
+  #whole(chunk: Buffer): Buffer | null {
+    if (this.#held > 0) this.#parts.push(chunk);
+    this.#held += chunk.length;
+    // A long message that comes in many pieces is put together once.
+    if (this.#held < this.#wanted) {
+      if (this.#parts === NONE) this.#parts = [chunk];
+      return null;
+    }
+    const whole = this.#parts === NONE ? chunk : Buffer.concat(this.#parts, this.#held);
+    this.#parts = NONE;
+    return whole;
+  }
 }
+
+const NONE: Buffer[] = [];

@@ -1,4 +1,10 @@
-import type { DescMessage, DescMethod, DescService, MessageInitShape } from "@bufbuild/protobuf";
+import type {
+  DescMessage,
+  DescMethod,
+  DescService,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
 import {
   Client,
   type ClientWritableStream,
@@ -29,10 +35,12 @@ import {
   type CallOptions,
   type Entry,
   type Handlers,
+  type Requests,
   type RpcClient,
   sendsStream,
 } from "./rpc.ts";
 import { decodeStatus, encodeStatus, STATUS_CODES, STATUS_DETAILS, StatusError } from "./status.ts";
+import { Tail } from "./tail.ts";
 import { type CallFault, told } from "./told.ts";
 
 /**
@@ -50,8 +58,27 @@ function write<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Bu
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-async function* readAll<D extends DescMessage>(desc: D, stream: AsyncIterable<Uint8Array>) {
+async function* readAll<D extends DescMessage>(
+  desc: D,
+  stream: AsyncIterable<Uint8Array>,
+): AsyncGenerator<MessageShape<D>, undefined> {
   for await (const bytes of stream) yield decode(desc, bytes);
+}
+
+function requestsOf<D extends DescMessage>(
+  desc: D,
+  stream: AsyncIterable<Uint8Array>,
+): Requests<MessageShape<D>> {
+  const messages = readAll(desc, stream);
+  return {
+    [Symbol.asyncIterator]: () => messages,
+    each(take, over) {
+      const all = async (): Promise<void> => {
+        for await (const message of messages) await take(message);
+      };
+      all().then(() => over(null), over);
+    },
+  };
 }
 
 // ------------------------------------------------------------------------------------------ server
@@ -96,6 +123,8 @@ export interface RpcServer {
   /** By their paths. */
   readonly methods: Map<string, MountedMethod>;
   readonly onFault: CallFault;
+  /** Those that grpc-js carries. */
+  readonly streams: Streams;
   /**
    * `127.0.0.1:0`, `[::1]:7443` or `unix:/path`. Resolves to the port bound (a unix socket: 1), once
    * connections are accepted. Services must be served before.
@@ -103,6 +132,8 @@ export interface RpcServer {
   listen(address: string): Promise<number>;
   /** Takes no new calls, lets those under way end for up to `graceUs`, then cuts them. */
   close(graceUs: number): Promise<void>;
+  /** Every stream of answers ends with this, those that begin from now on as well. */
+  endStreams(error: StatusError): void;
 }
 
 const ms = (us: number): number => Math.ceil(us / 1000);
@@ -117,6 +148,7 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
   const ground = { methods, messageBytesMax, onFault };
   /** Connections that grpc-js did not accept itself. */
   const injected = new Set<H2Socket>();
+  const streams = new Streams();
   const certified = transport && new H2Server(ground, limits, transport.clock);
   const grpc = new Server({
     interceptors: [entering(methods, onFault)],
@@ -137,6 +169,11 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
     grpc,
     methods,
     onFault,
+    streams,
+    endStreams(error) {
+      streams.end(error);
+      certified?.endStreams(error);
+    },
     listen: (address) => {
       if (transport !== null && certified !== null) {
         const injector = grpc.createConnectionInjector(plain);
@@ -164,6 +201,29 @@ export function openServer({ transport, limits, onFault }: ServerOptions): RpcSe
       clearTimeout(cut);
     },
   };
+}
+
+/** Calls that stream their answers by grpc-js: what ends each of them. */
+class Streams {
+  readonly #open = new Set<AbortController>();
+  #ended: StatusError | null = null;
+
+  /** @throws StatusError when there are to be no more. */
+  begin(): AbortController {
+    if (this.#ended !== null) throw this.#ended;
+    const abort = new AbortController();
+    this.#open.add(abort);
+    return abort;
+  }
+
+  over(abort: AbortController): void {
+    this.#open.delete(abort);
+  }
+
+  end(error: StatusError): void {
+    this.#ended = error;
+    for (const abort of this.#open) abort.abort(error);
+  }
 }
 
 /** What was found out about a call at its headers. */
@@ -256,7 +316,7 @@ export function serve<S extends DescService>(
 }
 
 function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[string]) {
-  const failed = (error: unknown, { aborted }: AbortSignal) => {
+  const failed = (error: unknown, aborted: boolean) => {
     // Too long a message, or a frame that gRPC itself refuses: the transport's own word.
     const said = !aborted && isServiceError(error) ? fromGrpc(error) : error;
     return wireError(told(said, aborted, pathOf(method), server.onFault));
@@ -264,32 +324,74 @@ function mount(server: RpcServer, method: DescMethod, handler: AnyHandlers[strin
   const requestOf = (call: UnaryCall | WritableCall | DuplexCall) =>
     sendsStream(method)
       ? // Ending the iteration must leave the stream to answer on: see grpc/grpc-node#1839.
-        readAll(method.input, (call as DuplexCall).iterator({ destroyOnReturn: false }))
+        requestsOf(method.input, (call as DuplexCall).iterator({ destroyOnReturn: false }))
       : decode(method.input, (call as UnaryCall).request);
 
   if (!answersStream(method)) {
     return async (call: UnaryCall, done: (error: unknown, answer?: Buffer) => void) => {
-      const context = contextOf(call);
+      const context = contextOf(call, new AbortController());
       try {
         const answer = await handler?.(requestOf(call), context);
         done(null, framesOf(method.output, answer));
       } catch (error) {
-        done(failed(error, context.signal));
+        done(failed(error, context.signal.aborted));
       }
     };
   }
   return async (call: WritableCall | DuplexCall) => {
-    const context = contextOf(call);
+    let abort: AbortController | null = null;
+    let answers: Answered | null = null;
     // A call that broke off is known by its signal; without a listener it would be a crash.
     call.on("error", () => {});
     try {
-      const answers = handler?.(requestOf(call), context) as AsyncIterable<unknown>;
-      await pump(call, (answer) => framesOf(method.output, answer), answers, context.signal);
+      abort = server.streams.begin();
+      const context = contextOf(call, abort);
+      answers = new Answered(handler?.(requestOf(call), context) as AsyncIterable<unknown>);
+      await pump(call, (answer) => framesOf(method.output, answer), answers, abort.signal);
       call.end();
     } catch (error) {
-      call.emit("error", failed(error, context.signal));
+      call.emit("error", failed(error, abort?.signal.aborted ?? false));
+    } finally {
+      if (abort !== null) server.streams.over(abort);
+      void answers?.return();
     }
   };
+}
+
+/** What a handler answers, and after it what is left of it. */
+class Answered implements AsyncIterable<unknown>, AsyncIterator<unknown> {
+  #from: AsyncIterator<unknown>;
+  #tail: Tail | null = null;
+  #left = false;
+
+  constructor(answers: AsyncIterable<unknown>) {
+    this.#from = answers[Symbol.asyncIterator]();
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<unknown>> {
+    const { done, value } = await this.#from.next();
+    if (!done || !(value instanceof Tail)) return { done: done ?? false, value };
+    this.#tail = value;
+    this.#from = value.queue;
+    // Nobody waited any more when its handler came to its end.
+    if (this.#left) value.leave();
+    return this.#from.next();
+  }
+
+  /** Nobody waits for more, or there is no more. */
+  return(): Promise<IteratorResult<unknown>> {
+    if (!this.#left) {
+      this.#left = true;
+      this.#tail?.leave();
+      // Not awaited: its owner may be waiting for something that never comes.
+      if (this.#tail === null) Promise.resolve(this.#from.return?.()).catch(() => {});
+    }
+    return Promise.resolve({ done: true, value: undefined });
+  }
 }
 
 /** Bytes of one stream that wait to be sent: from so many on the next message is not asked for. */
@@ -312,7 +414,10 @@ async function pump(
       if (step === ABORTED) {
         // Not awaited: its owner may be waiting for something that never comes.
         Promise.resolve(iterator.return?.()).catch(() => {});
-        throw new StatusError("CANCELLED", "", "cancelled");
+        const { reason } = signal;
+        throw reason instanceof StatusError
+          ? reason
+          : new StatusError("CANCELLED", "", "cancelled");
       }
       if (step.done) return;
       const bytes = bytesOf(step.value);
@@ -369,8 +474,10 @@ interface Sink {
   write(bytes: Buffer, sent: () => void): unknown;
 }
 
-function contextOf(call: UnaryCall | WritableCall | DuplexCall): CallContext {
-  const abort = new AbortController();
+function contextOf(
+  call: UnaryCall | WritableCall | DuplexCall,
+  abort: AbortController,
+): CallContext {
   if (call.cancelled) abort.abort();
   (call as NodeJS.EventEmitter).on("cancelled", () => abort.abort());
   const deadline = call.getDeadline();

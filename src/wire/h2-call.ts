@@ -1,27 +1,41 @@
-import type { DescMessage } from "@bufbuild/protobuf";
 import type { RawHeaders } from "../h2/fields.ts";
 import type { H2Stream, StreamListener } from "../h2/stream.ts";
 import { framesOf } from "./encoded.ts";
-import { ANSWER_HEAD, fieldOf, metadataOf, timeoutOf, trailersOf } from "./grpc-fields.ts";
-import { type FrameFlaw, MessageReader } from "./grpc-frames.ts";
-import { decode, type MountedMethod } from "./messages.ts";
-import { Queue } from "./queue.ts";
-import { answersStream, type CallContext, type CallHead, sendsStream } from "./rpc.ts";
+import { ANSWER_HEAD, FieldMetadata, fieldOf, timeoutOf, trailersOf } from "./grpc-fields.ts";
+import { type FrameFlaw, MessageReader, type MessageTaker } from "./grpc-frames.ts";
+import { decode, type MountedMethod, pathOf } from "./messages.ts";
+import { Queue, type Sink } from "./queue.ts";
+import {
+  answersStream,
+  type CallContext,
+  type CallHead,
+  type CallMetadata,
+  type Requests,
+  sendsStream,
+} from "./rpc.ts";
 import { StatusError } from "./status.ts";
+import { Tail } from "./tail.ts";
 import { type CallFault, told } from "./told.ts";
 
-/** What a call needs to know of the connection that it came on, and of the server. */
+/** What all calls of a server have in common. */
 export interface CallGround {
   readonly methods: ReadonlyMap<string, MountedMethod>;
   /** Bytes of one message, where its method has no limit of its own. */
   readonly messageBytesMax: number;
+  readonly onFault: CallFault;
+  /** Calls back once after `us` microseconds. */
+  readonly after: (us: number, fn: () => void) => { cancel(): void };
+  /** What every stream of answers ends with from now on; null: by itself. */
+  readonly streamsEnd: () => StatusError | null;
+}
+
+/** What a call needs to know of the connection that it came on. */
+export interface CallPeer {
+  readonly ground: CallGround;
   /** `address:port` of the other side. */
   readonly peer: string;
   /** The certificate that it showed, DER. */
   readonly certificate: Uint8Array;
-  readonly onFault: CallFault;
-  /** Calls back once after `us` microseconds. */
-  readonly after: (us: number, fn: () => void) => { cancel(): void };
 }
 
 /** Answers of one call that have not left: from so many bytes on the next is not asked for. */
@@ -31,7 +45,7 @@ const WAITING_MAX = Number.POSITIVE_INFINITY;
 
 /** A stream that asks for something, served to its end. */
 export function serveCall(
-  ground: CallGround,
+  from: CallPeer,
   stream: H2Stream,
   fields: RawHeaders,
   last: boolean,
@@ -42,8 +56,22 @@ export function serveCall(
     stream.dismiss();
     return;
   }
-  const mounted = ground.methods.get(fieldOf(fields, ":path") ?? "");
-  new Call(ground, stream, mounted ?? null, fields).begin(last);
+  const mounted = from.ground.methods.get(fieldOf(fields, ":path") ?? "");
+  if (mounted === undefined)
+    refuse(stream, new StatusError("UNIMPLEMENTED", "", "there is no such method"));
+  else new Call(from.ground, stream, mounted).begin(from, fields, last);
+}
+
+/** Before anything of it was carried out. */
+function refuse(stream: H2Stream, error: StatusError): void {
+  const trailers = trailersOf(error);
+  stream.sendHead([...ANSWER_HEAD, ...trailers], true);
+  stream.dismiss();
+}
+
+/** The call that a stream carries ends with `error`, if it is one that streams its answers. */
+export function endStreaming({ listener }: H2Stream, error: StatusError): void {
+  if (listener instanceof Call) listener.endStreaming(error);
 }
 
 /** The HTTP status of what is no gRPC; null: it is. */
@@ -52,12 +80,37 @@ function notGrpc(fields: RawHeaders): string | null {
   return /^application\/grpc(?:$|[+;])/.test(fieldOf(fields, "content-type") ?? "") ? null : "415";
 }
 
-class Call implements StreamListener {
+/** What a handler is told of its call. It goes with the handler, and the call goes on with a `Tail`. */
+class Context implements CallContext {
+  readonly metadata: CallMetadata;
+  readonly peer: string;
+  readonly certificate: Uint8Array | null;
+  readonly caller: unknown;
+  readonly deadlineUs: number;
+  readonly #call: Call;
+
+  constructor(call: Call, head: CallHead, caller: unknown, deadlineUs: number) {
+    this.metadata = head.metadata;
+    this.peer = head.peer;
+    this.certificate = head.certificate;
+    this.caller = caller;
+    this.deadlineUs = deadlineUs;
+    this.#call = call;
+  }
+
+  get signal(): AbortSignal {
+    return this.#call.signal;
+  }
+}
+
+/**
+ * One call. There are two for each of thousands of connections, which wait for hours: what it does not need
+ * then it does not hold.
+ */
+class Call implements StreamListener, MessageTaker, Sink<unknown>, Requests<unknown> {
   readonly #ground: CallGround;
   readonly #stream: H2Stream;
-  readonly #mounted: MountedMethod | null;
-  readonly #fields: RawHeaders;
-  readonly #abort = new AbortController();
+  readonly #mounted: MountedMethod;
   readonly #waiting = new Queue<Uint8Array>(WAITING_MAX);
   #reader: MessageReader | null = null;
   /** Bytes of messages that wait, which the peer is not given back. */
@@ -67,87 +120,129 @@ class Call implements StreamListener {
   #unsent = 0;
   #onRoom: (() => void) | null = null;
   #timer: { cancel(): void } | null = null;
+  /** Made for whoever asks. */
+  #abort: AbortController | null = null;
+  #aborted = false;
   /** Where its answers come from. */
   #answers: AsyncIterator<unknown> | null = null;
+  /** Where the rest of them comes from. */
+  #tail: Tail | null = null;
 
-  constructor(
-    ground: CallGround,
-    stream: H2Stream,
-    mounted: MountedMethod | null,
-    fields: RawHeaders,
-  ) {
+  constructor(ground: CallGround, stream: H2Stream, mounted: MountedMethod) {
     this.#ground = ground;
     this.#stream = stream;
     this.#mounted = mounted;
-    this.#fields = fields;
     stream.listener = this;
   }
 
-  begin(last: boolean): void {
-    const { peer, certificate, after, messageBytesMax } = this.#ground;
-    const mounted = this.#mounted;
-    const timeoutUs = timeoutOf(this.#fields);
-    if (mounted === null || timeoutUs === null) {
-      const wrong = mounted === null ? "there is no such method" : "grpc-timeout is malformed";
-      this.#end(new StatusError(mounted === null ? "UNIMPLEMENTED" : "INTERNAL", "", wrong));
+  begin({ peer, certificate }: CallPeer, fields: RawHeaders, last: boolean): void {
+    const { after, messageBytesMax, streamsEnd } = this.#ground;
+    const { entry, method } = this.#mounted;
+    const timeoutUs = timeoutOf(fields);
+    if (timeoutUs === null) {
+      this.#end(new StatusError("INTERNAL", "", "grpc-timeout is malformed"));
       return;
     }
-    const head: CallHead = { metadata: metadataOf(this.#fields), peer, certificate };
+    const head: CallHead = { metadata: new FieldMetadata(fields), peer, certificate };
     let caller: unknown;
     try {
-      caller = mounted.entry?.admit(head);
+      caller = entry?.admit(head);
     } catch (error) {
       this.#end(this.#told(error));
       return;
     }
-    this.#reader = new MessageReader(mounted.entry?.messageBytesMax ?? messageBytesMax, (m) =>
-      this.#waiting.push(m),
-    );
+    const ending = answersStream(method) ? streamsEnd() : null;
+    if (ending !== null) {
+      this.#end(ending);
+      return;
+    }
+    this.#reader = new MessageReader(entry?.messageBytesMax ?? messageBytesMax, this);
     let deadlineUs = Number.POSITIVE_INFINITY;
     if (timeoutUs !== Number.POSITIVE_INFINITY) {
       deadlineUs = Date.now() * 1000 + timeoutUs;
       this.#timer = after(timeoutUs, () => this.#late());
     }
     if (last) this.#waiting.end();
-    const context: CallContext = { ...head, caller, signal: this.#abort.signal, deadlineUs };
-    this.#run(mounted, context).then(
-      () => this.#end(null),
-      (error: unknown) => this.#end(this.#told(error)),
-    );
+    void this.#run(new Context(this, head, caller, deadlineUs));
   }
 
-  async #run({ method, handler }: MountedMethod, context: CallContext): Promise<void> {
-    const requests = this.#requests(method.input);
-    const request = sendsStream(method) ? requests : await only(requests);
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#aborted) this.#abort.abort();
+    return this.#abort.signal;
+  }
+
+  async #run(context: CallContext): Promise<void> {
+    try {
+      const tail = await this.#handle(context);
+      if (tail === null) this.#end(null);
+      else this.#follow(tail);
+    } catch (error) {
+      this.#end(this.#told(error));
+    }
+  }
+
+  /** Resolves to where the rest of its answers comes from; null: it has answered. */
+  async #handle(context: CallContext): Promise<Tail | null> {
+    const { method, handler } = this.#mounted;
+    const request = sendsStream(method) ? this : await only(this);
     if (!answersStream(method)) {
       this.#answer(framesOf(method.output, await handler(request, context)));
-      return;
+      return null;
     }
     const stream = handler(request, context) as AsyncIterable<unknown>;
     this.#answers = stream[Symbol.asyncIterator]();
     while (!this.#over) {
-      const step = await this.#answers.next();
-      if (step.done || this.#over) return;
-      this.#answer(framesOf(method.output, step.value));
+      const { done, value } = await this.#answers.next();
+      if (done) return value instanceof Tail ? value : null;
+      if (this.#over) break;
+      this.#answer(framesOf(method.output, value));
       if (this.#unsent >= UNSENT_BYTES_MAX) await new Promise<void>((room) => this.#wait(room));
     }
+    return null;
   }
 
-  /** Leaving the loop over it leaves the stream to answer on. */
-  #requests(desc: DescMessage): AsyncIterable<unknown> {
-    const waiting = this.#waiting[Symbol.asyncIterator]();
-    const next = async (): Promise<IteratorResult<unknown>> => {
-      const { done, value } = await waiting.next();
-      if (done) return { done, value };
-      if (this.#waiting.length === 0) this.#giveBack();
-      return { done: false, value: decode(desc, value) };
-    };
-    const leave = async (): Promise<IteratorResult<unknown>> => {
-      await waiting.return?.();
-      this.#giveBack();
-      return { done: true, value: undefined };
-    };
-    return { [Symbol.asyncIterator]: () => ({ next, return: leave }) };
+  #follow(tail: Tail): void {
+    this.#answers = null;
+    this.#tail = tail;
+    if (this.#over) this.#leave();
+    else tail.queue.flow(this);
+  }
+
+  // What its handler reads: as an iterator of its own, whose end leaves the stream to answer on.
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<unknown, undefined>> {
+    const step = await this.#waiting.next();
+    return step.done ? step : { done: false, value: this.read(step.value) };
+  }
+
+  return(): Promise<IteratorResult<unknown, undefined>> {
+    this.ignore();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  each(take: (message: unknown) => Promise<void> | void, over: (error: unknown) => void): void {
+    this.#waiting.flow(new Each(this, take, over));
+  }
+
+  /** For `Each`. */
+  more(): void {
+    this.#waiting.resume();
+  }
+
+  read(bytes: Uint8Array): unknown {
+    if (this.#waiting.length === 0) this.#giveBack();
+    return decode(this.#mounted.method.input, bytes);
+  }
+
+  /** What still comes is read by nobody. */
+  ignore(): void {
+    this.#waiting.leave();
+    this.#giveBack();
   }
 
   #giveBack(): void {
@@ -179,8 +274,16 @@ class Call implements StreamListener {
     this.#stream.dismiss();
   }
 
+  endStreaming(error: StatusError): void {
+    if (answersStream(this.#mounted.method)) this.#cut(error);
+  }
+
   #late(): void {
-    this.#end(new StatusError("DEADLINE_EXCEEDED", "", "it took longer than its caller waits"));
+    this.#cut(new StatusError("DEADLINE_EXCEEDED", "", "it took longer than its caller waits"));
+  }
+
+  #cut(error: StatusError): void {
+    this.#end(error);
     this.#breakOff();
   }
 
@@ -198,18 +301,47 @@ class Call implements StreamListener {
 
   /** Nobody waits for the answer any more: whoever makes it is told, and what was begun is ended. */
   #breakOff(): void {
-    this.#abort.abort();
+    this.#aborted = true;
+    this.#abort?.abort();
     this.#leave();
   }
 
-  /** Not awaited: its owner may be waiting for something that never comes. */
   #leave(): void {
+    this.#tail?.queue.leave();
+    this.#tailDone();
+    // Not awaited: its owner may be waiting for something that never comes.
     Promise.resolve(this.#answers?.return?.()).catch(() => {});
   }
 
+  #tailDone(): void {
+    const tail = this.#tail;
+    this.#tail = null;
+    try {
+      tail?.done();
+    } catch (error) {
+      this.#told(error);
+    }
+  }
+
   #told(error: unknown): StatusError {
-    const path = fieldOf(this.#fields, ":path") ?? "";
-    return told(error, this.#abort.signal.aborted, path, this.#ground.onFault);
+    return told(error, this.#aborted, pathOf(this.#mounted.method), this.#ground.onFault);
+  }
+
+  // What its tail tells.
+
+  take(answer: unknown): boolean {
+    try {
+      this.#answer(framesOf(this.#mounted.method.output, answer));
+    } catch (error) {
+      this.#end(this.#told(error));
+      this.#leave();
+    }
+    return this.#unsent < UNSENT_BYTES_MAX;
+  }
+
+  over(failure: { readonly error: unknown } | null): void {
+    this.#end(failure === null ? null : this.#told(failure.error));
+    this.#tailDone();
   }
 
   // What the stream tells.
@@ -230,6 +362,10 @@ class Call implements StreamListener {
     if (this.#waiting.length === 0) this.#giveBack();
   }
 
+  message(bytes: Uint8Array): void {
+    this.#waiting.push(bytes);
+  }
+
   ended(): void {
     const torn = (this.#reader?.held ?? 0) > 0;
     if (torn) this.#waiting.fail(new StatusError("INTERNAL", "", "the last message is torn"));
@@ -238,6 +374,8 @@ class Call implements StreamListener {
 
   reset(): void {
     if (this.#over) return;
+    // Nothing is told any more, whatever its reader makes of it.
+    this.#over = true;
     this.#waiting.fail(new StatusError("CANCELLED", "", "cancelled"));
     this.#finish();
     this.#breakOff();
@@ -245,12 +383,54 @@ class Call implements StreamListener {
 
   sent(bytes: number): void {
     this.#unsent -= bytes;
-    if (this.#unsent < UNSENT_BYTES_MAX) this.#room();
+    if (this.#unsent >= UNSENT_BYTES_MAX) return;
+    this.#room();
+    this.#tail?.queue.resume();
   }
 
   head(): void {}
   informational(): void {}
   finished(): void {}
+}
+
+/** Hands messages over, one after the other. */
+class Each implements Sink<Uint8Array> {
+  readonly #call: Call;
+  readonly #take: (message: unknown) => Promise<void> | void;
+  readonly #over: (error: unknown) => void;
+
+  constructor(
+    call: Call,
+    take: (message: unknown) => Promise<void> | void,
+    over: (error: unknown) => void,
+  ) {
+    this.#call = call;
+    this.#take = take;
+    this.#over = over;
+  }
+
+  take(bytes: Uint8Array): boolean {
+    try {
+      const work = this.#take(this.#call.read(bytes));
+      if (work === undefined) return true;
+      work.then(
+        () => this.#call.more(),
+        (error: unknown) => this.#fail(error),
+      );
+    } catch (error) {
+      this.#fail(error);
+    }
+    return false;
+  }
+
+  over(failure: { readonly error: unknown } | null): void {
+    this.#over(failure === null ? null : failure.error);
+  }
+
+  #fail(error: unknown): void {
+    this.#call.ignore();
+    this.#over(error);
+  }
 }
 
 /** The one message of a call that sends one. */

@@ -6,6 +6,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { Encoded } from "./encoded.ts";
+import type { Tail } from "./tail.ts";
 
 /** The shapes that handlers and clients are written in. What carries them is no concern of theirs. */
 
@@ -57,20 +58,32 @@ type Kind<M> = M extends { methodKind: infer K } ? K : never;
 /** What a streaming handler yields: a message or, where many are told the same, what is encoded already. */
 export type Answer<D extends DescMessage> = MessageInitShape<D> | Encoded<D>;
 
+/** What a client streams: it is iterated, or handed over. */
+export interface Requests<T> extends AsyncIterable<T, undefined> {
+  /**
+   * In place of iterating: `take` is given each message, and the next one when what it returned is done.
+   * `over` is told once why there are no more: null, the client ended them; else what they failed with, or
+   * what `take` threw. A stream that is read like this holds next to nothing while it waits.
+   */
+  each(take: (message: T) => Promise<void> | void, over: (error: unknown) => void): void;
+}
+
+/** What a streaming handler returns: its answers, or where the rest of them comes from. */
+type Answers<D extends DescMessage> =
+  | AsyncIterable<Answer<D>, void>
+  | AsyncIterable<Answer<D>, Tail<D>>;
+
 type Handler<M> =
   Kind<M> extends "unary"
     ? (request: MessageShape<In<M>>, context: CallContext) => Promise<MessageInitShape<Out<M>>>
     : Kind<M> extends "server_streaming"
-      ? (request: MessageShape<In<M>>, context: CallContext) => AsyncIterable<Answer<Out<M>>>
+      ? (request: MessageShape<In<M>>, context: CallContext) => Answers<Out<M>>
       : Kind<M> extends "client_streaming"
         ? (
-            requests: AsyncIterable<MessageShape<In<M>>>,
+            requests: Requests<MessageShape<In<M>>>,
             context: CallContext,
           ) => Promise<MessageInitShape<Out<M>>>
-        : (
-            requests: AsyncIterable<MessageShape<In<M>>>,
-            context: CallContext,
-          ) => AsyncIterable<Answer<Out<M>>>;
+        : (requests: Requests<MessageShape<In<M>>>, context: CallContext) => Answers<Out<M>>;
 
 /**
  * A service's implementation: one async function or generator an RPC, by its local name. Throws

@@ -153,10 +153,12 @@ test("who missed the same is told it in the same bytes, of one run only so many 
   const told: number[] = [];
   for (let run = whole.after(0); run !== null; run = whole.after(run.epoch)) {
     const before = told.length;
-    new MessageReader(1024 * 1024, (bytes) => {
-      const { message } = decode(AttachResponseSchema, bytes);
-      if (message.case !== "revocation") throw new Error("no revocation");
-      told.push(RevocationBody.decode(message.value.body).epoch);
+    new MessageReader(1024 * 1024, {
+      message(bytes) {
+        const { message } = decode(AttachResponseSchema, bytes);
+        if (message.case !== "revocation") throw new Error("no revocation");
+        told.push(RevocationBody.decode(message.value.body).epoch);
+      },
     }).push(run.answer.frames);
     expect(told.length - before).toBeLessThanOrEqual(revocationsAtOnceMax);
   }

@@ -18,8 +18,9 @@ import {
   serve,
 } from "../../src/wire/grpc.ts";
 import { Queue } from "../../src/wire/queue.ts";
-import type { CallContext, CallOptions } from "../../src/wire/rpc.ts";
+import type { CallContext, CallOptions, Requests } from "../../src/wire/rpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
+import { Tail } from "../../src/wire/tail.ts";
 import { CARRIERS } from "./carriers.ts";
 
 // A service with each kind of RPC over { text, bytes }; the product has no use for one of them.
@@ -65,8 +66,8 @@ interface Word {
 interface LabHandlers {
   echo(word: Word, context: CallContext): Promise<Word>;
   count(word: Word, context: CallContext): AsyncIterable<Word>;
-  join(words: AsyncIterable<Word>, context: CallContext): Promise<Word>;
-  upper(words: AsyncIterable<Word>, context: CallContext): AsyncIterable<Word>;
+  join(words: Requests<Word>, context: CallContext): Promise<Word>;
+  upper(words: Requests<Word>, context: CallContext): AsyncIterable<Word>;
 }
 interface LabClient {
   echo(word: Word, options?: CallOptions): Promise<Word>;
@@ -131,8 +132,8 @@ describe.each(CARRIERS)("%s", (_, transport) => {
     serve(server, Lab, {
       echo: (w: Word, c: CallContext) => handlers.echo(w, c),
       count: (w: Word, c: CallContext) => handlers.count(w, c),
-      join: (w: AsyncIterable<Word>, c: CallContext) => handlers.join(w, c),
-      upper: (w: AsyncIterable<Word>, c: CallContext) => handlers.upper(w, c),
+      join: (w: Requests<Word>, c: CallContext) => handlers.join(w, c),
+      upper: (w: Requests<Word>, c: CallContext) => handlers.upper(w, c),
     } as never);
     port = await server.listen("127.0.0.1:0");
     channel = openChannel({
@@ -227,6 +228,135 @@ describe.each(CARRIERS)("%s", (_, transport) => {
     };
     expect((await failure(texts(client.count({})))).code).toBe("INTERNAL");
     expect(faults).toEqual([new TypeError("a google.protobuf.Empty in place of a lab.Word")]);
+  });
+
+  describe("a handler that ends with a tail", () => {
+    /** Answers "first"; what it hears is said by `on` to its queue. */
+    function tailed(on: (word: Word, queue: Queue<Word>) => Promise<void> | void, max = 8) {
+      const queue = new Queue<Word>(max);
+      const done: string[] = [];
+      const isDone = Promise.withResolvers<void>();
+      const handler: LabHandlers["upper"] = async function* (words) {
+        yield { text: "first" };
+        words.each(
+          (word) => on(word, queue),
+          (error) => (error === null ? queue.end() : queue.fail(error)),
+        );
+        return new Tail(queue as never, () => {
+          done.push("done");
+          isDone.resolve();
+        });
+      };
+      handlers = { ...plain, upper: handler };
+      return { queue, done, isDone: isDone.promise };
+    }
+
+    test("goes on from its queue, to the end of what it is sent, and is done once", async () => {
+      const { done } = tailed(({ text = "" }, queue) => void queue.push({ text: `${text}!` }));
+      expect(await texts(client.upper(of("a", "b", "c")))).toEqual(["first", "a!", "b!", "c!"]);
+      expect(done).toEqual(["done"]);
+    });
+
+    test("is handed each message when the one before is done with, and answers meanwhile", async () => {
+      const log: string[] = [];
+      tailed(async ({ text = "" }, queue) => {
+        log.push(`${text} began`);
+        queue.push({ text });
+        await new Promise(setImmediate);
+        log.push(`${text} ended`);
+      });
+      expect(await texts(client.upper(of("a", "b")))).toEqual(["first", "a", "b"]);
+      expect(log).toEqual(["a began", "a ended", "b began", "b ended"]);
+    });
+
+    test.each([
+      [
+        "at once",
+        (error: StatusError) => {
+          throw error;
+        },
+      ],
+      ["later", (error: StatusError) => Promise.reject(error)],
+    ] as const)("tells why it took a message no more, %s", async (_when, refuse) => {
+      const heard: string[] = [];
+      const { done } = tailed(({ text = "" }, queue) => {
+        heard.push(text);
+        queue.push({ text });
+        return refuse(new StatusError("ABORTED", "FORK", "two histories"));
+      });
+      const got: string[] = [];
+      const error = await failure(
+        (async () => {
+          for await (const w of client.upper(of("a", "b"))) got.push(w.text ?? "");
+        })(),
+      );
+      expect(error).toMatchObject({ code: "ABORTED", reason: "FORK" });
+      expect([got, heard, done]).toEqual([["first", "a"], ["a"], ["done"]]);
+    });
+
+    test.each(["cancelled", "past its deadline", "faulty"] as const)(
+      "and is %s is done with: its queue has ended, and nothing more is taken",
+      async (how) => {
+        const { queue, done, isDone } = tailed(() => {});
+        const abort = new AbortController();
+        const requests = new Queue<Word>(1);
+        const options = {
+          signal: abort.signal,
+          timeoutUs: how.startsWith("past") ? 200_000 : 60e6,
+        };
+        const answers = client.upper(requests, options)[Symbol.asyncIterator]();
+        await answers.next();
+        const rest = answers.next();
+        if (how === "cancelled") abort.abort();
+        if (how === "faulty") queue.push(Encoded.of(EmptySchema, {}) as never);
+        await failure(rest);
+        await isDone;
+        expect([queue.ended, queue.push({}), done]).toEqual([true, false, ["done"]]);
+        expect(faults.length).toBe(how === "faulty" ? 1 : 0);
+        requests.end();
+      },
+    );
+
+    test("and whose caller has gone before it came to it is done with all the same", async () => {
+      const [entered, leave] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      const done = Promise.withResolvers<void>();
+      const queue = new Queue<Word>(1);
+      handlers = {
+        ...plain,
+        async *upper() {
+          yield { text: "first" };
+          entered.resolve();
+          await leave.promise;
+          return new Tail(queue as never, done.resolve) as never;
+        },
+      };
+      const abort = new AbortController();
+      const call = failure(texts(client.upper(new Queue<Word>(1), { signal: abort.signal })));
+      await entered.promise;
+      abort.abort();
+      await call;
+      leave.resolve();
+      await done.promise;
+      expect(queue.ended).toBe(true);
+    });
+
+    test("is held back by who never reads, and its queue is as bounded as ever", async () => {
+      const { queue, isDone } = tailed(() => {}, 4);
+      const requests = new Queue<Word>(1);
+      const answers = client.upper(requests)[Symbol.asyncIterator]();
+      await answers.next();
+      const data = new Uint8Array(32 * 1024);
+      let taken = 0;
+      for (let full = 0; full < 20; ) {
+        if (queue.push({ data })) taken++;
+        else full++;
+        await client.echo({ text: "still there?" });
+      }
+      expect(taken).toBeLessThan(500);
+      await answers.return?.(undefined);
+      await isDone;
+      requests.end();
+    });
   });
 
   test("bytes arrive as plain Uint8Arrays", async () => {
@@ -454,6 +584,52 @@ describe.each(CARRIERS)("%s", (_, transport) => {
       expect(faults).toEqual([]);
     },
   );
+
+  test("a server that ends its streams tells each, those that begin later as well, and no other call", async () => {
+    const ending = openServer({ transport: transport(), limits, onFault: (e) => faults.push(e) });
+    const left: string[] = [];
+    const queue = new Queue<Word>(1);
+    serve(ending, Lab, {
+      ...plain,
+      async *count() {
+        try {
+          yield { text: "first" };
+          await new Promise(setImmediate);
+          yield* new Queue<Word>(1);
+        } finally {
+          left.push("count");
+        }
+      },
+      async *upper() {
+        yield { text: "first" };
+        return new Tail(queue as never, () => left.push("upper"));
+      },
+    } as never);
+    const there = openChannel({
+      address: `127.0.0.1:${await ending.listen("127.0.0.1:0")}`,
+      tls: null,
+      messageBytesMax: 1024,
+      keepaliveUs: 30e6,
+      keepaliveTimeoutUs: 10e6,
+    });
+    const lab = createClient(Lab, there) as unknown as LabClient;
+    const requests = new Queue<Word>(1);
+    const calls = [lab.count({}), lab.upper(requests)].map((c) => c[Symbol.asyncIterator]());
+    await Promise.all(calls.map((call) => call.next()));
+    const rests = calls.map((call) => failure(call.next()));
+    const why = new StatusError("UNAVAILABLE", "SHUTTING_DOWN", "come back");
+    ending.endStreams(why);
+    const told = { code: "UNAVAILABLE", reason: "SHUTTING_DOWN" };
+    expect(await Promise.all(rests)).toMatchObject([told, told]);
+    expect(left).toContain("upper");
+    expect(queue.ended).toBe(true);
+    expect(await failure(texts(lab.count({})))).toMatchObject(told);
+    expect((await lab.echo({ text: "well" })).text).toBe("well");
+    expect(faults).toEqual([]);
+    requests.end();
+    there.close();
+    await ending.close(0);
+  });
 
   test("a method that is not there", async () => {
     expect(await rawCall("/lab.Lab/Nothing", frame())).toBe("12");

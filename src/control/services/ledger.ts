@@ -2,11 +2,13 @@ import { equal } from "../../domain/bytes.ts";
 import { syncCreditMax } from "../../domain/limits.ts";
 import { ReceiptHeader, type Verdict } from "../../domain/receipt.ts";
 import { SignedBytes } from "../../domain/signed.ts";
-import { LedgerService } from "../../gen/dragons/v1/ledger_pb.ts";
+import { LedgerService, type SyncRequest } from "../../gen/dragons/v1/ledger_pb.ts";
 import { fromWire, storedToWire, toWire } from "../../wire/artifacts.ts";
 import { verdictFromWire } from "../../wire/enums.ts";
+import { Queue } from "../../wire/queue.ts";
 import type { CallContext, Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
+import { Tail } from "../../wire/tail.ts";
 import { operatorOf, sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
 import { isHash, RECEIPT_PREFIX, ReceiptRow, receiptLog } from "../heads.ts";
@@ -21,32 +23,18 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
   return {
     async *sync(requests, context) {
       const { session, sessions } = await sessionOf(fleet, context);
-      const { held, ledger } = session;
-      const answer = () => ({ heldSize: BigInt(held.size), credit: syncCreditMax });
+      const answer = () => ({ heldSize: BigInt(session.held.size), credit: syncCreditMax });
       yield answer();
-      for await (const { fromSeq, receipts, hashes } of requests) {
-        if (!session.live) {
-          throw new StatusError("ABORTED", "SESSION_SUPERSEDED", "this session is over");
-        }
-        if (receipts.length > 0 && hashes.length > 0) {
-          throw badArgument("hashes", "stand in place of receipts, not beside them");
-        }
-        const signed = receipts.map((r, i) => believed(fromWire(r, `receipts[${i}]`)));
-        const fork =
-          hashes.length > 0
-            ? await held.acceptHashes(Number(fromSeq), hashes)
-            : await held.accept(Number(fromSeq), signed);
-        if (fork !== null) {
-          await sessions.forked(ledger, fork);
-          throw new StatusError(
-            "ABORTED",
-            "FORK",
-            "this ledger has two histories; what proves it is kept",
-          );
-        }
-        sessions.advance(session);
-        yield answer();
-      }
+      // Whoever has more answers waiting than this has sent more than it had credit for.
+      const answers = new Queue<ReturnType<typeof answer>>(syncCreditMax);
+      requests.each(
+        async (request) => {
+          await receive(session, sessions, request);
+          if (!answers.push(answer()) && !answers.ended) throw unread();
+        },
+        (error) => (error === null ? answers.end() : answers.fail(error)),
+      );
+      return new Tail(answers, () => {});
     },
 
     async listReceipts(request, context) {
@@ -112,6 +100,9 @@ export function ledgerService(fleet: Fleet): Handlers<typeof LedgerService> {
   };
 }
 
+const unread = (): StatusError =>
+  new StatusError("RESOURCE_EXHAUSTED", "READER_TOO_SLOW", "what sync answers is not read");
+
 const onlyHashes = (): StatusError =>
   new StatusError(
     "FAILED_PRECONDITION",
@@ -122,6 +113,35 @@ const onlyHashes = (): StatusError =>
 const RECEIPT_ID = /^rcp_[0-9a-f]{32}$/;
 /** Rows read at once. */
 const READ_PAGE = 256;
+
+/** Holds what a sidecar sent, if it goes on with what is held. */
+async function receive(
+  session: Session,
+  sessions: Sessions,
+  { fromSeq, receipts, hashes }: SyncRequest,
+): Promise<void> {
+  if (!session.live) {
+    throw new StatusError("ABORTED", "SESSION_SUPERSEDED", "this session is over");
+  }
+  if (receipts.length > 0 && hashes.length > 0) {
+    throw badArgument("hashes", "stand in place of receipts, not beside them");
+  }
+  const { held, ledger } = session;
+  const signed = receipts.map((r, i) => believed(fromWire(r, `receipts[${i}]`)));
+  const fork =
+    hashes.length > 0
+      ? await held.acceptHashes(Number(fromSeq), hashes)
+      : await held.accept(Number(fromSeq), signed);
+  if (fork !== null) {
+    await sessions.forked(ledger, fork);
+    throw new StatusError(
+      "ABORTED",
+      "FORK",
+      "this ledger has two histories; what proves it is kept",
+    );
+  }
+  sessions.advance(session);
+}
 
 async function sessionOf(
   fleet: Fleet,

@@ -3,13 +3,14 @@ import { attachStepUs } from "../../domain/limits.ts";
 import type { SignedBytes } from "../../domain/signed.ts";
 import type { AttachRequest, TetherService } from "../../gen/dragons/v1/tether_pb.ts";
 import { fromWire } from "../../wire/artifacts.ts";
-import type { Handlers } from "../../wire/rpc.ts";
+import type { Handlers, Requests } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
+import { Tail } from "../../wire/tail.ts";
 import type { Admission } from "../admission.ts";
 import { sidecarOf } from "../auth.ts";
 import type { Fleet } from "../fleet.ts";
 import { learn } from "../learn.ts";
-import { attachMessage } from "../sessions.ts";
+import { attachMessage, type Session } from "../sessions.ts";
 import { badArgument, believed } from "./requests.ts";
 
 type Up = AsyncIterator<AttachRequest>;
@@ -36,7 +37,6 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
 
   return {
     async *attach(requests, context) {
-      const { signal } = context;
       const { tenant, ledger } = sidecarOf(context);
       admission.attaching(ledger.ledgerId);
       const up = requests[Symbol.asyncIterator]();
@@ -80,31 +80,26 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
         regressed: proof.regressed,
         standing: proof.standing ?? null,
       });
-      const leave = () => session.down.end();
-      signal.addEventListener("abort", leave, { once: true });
-      void listen(up, (signed) => {
+      attend(requests, session, (signed) => {
         admission.beat(ledger.ledgerId);
         return sessions.heard(session, signed);
-      }).then(
-        () => session.down.end(),
-        (error: unknown) => session.down.fail(error),
-      );
-      try {
-        yield* session.down;
-      } finally {
-        signal.removeEventListener("abort", leave);
-        sessions.close(session);
-      }
+      });
+      return new Tail(session.down, () => sessions.close(session));
     },
   };
 }
 
-/** Hears beats for as long as the stream lives. Rejects with why it must end. */
-async function listen(up: Up, heard: (beat: SignedBytes) => Promise<void>): Promise<void> {
-  for (;;) {
-    const { done, value } = await up.next();
-    if (done) return;
-    if (value.message.case !== "heartbeat") throw badArgument("message", "must be a heartbeat now");
-    await heard(believed(fromWire(value.message.value, "heartbeat")));
-  }
+/** Hears beats for as long as the stream lives. */
+function attend(
+  requests: Requests<AttachRequest>,
+  { down }: Session,
+  heard: (beat: SignedBytes) => Promise<void>,
+): void {
+  requests.each(
+    ({ message }) => {
+      if (message.case !== "heartbeat") throw badArgument("message", "must be a heartbeat now");
+      return heard(believed(fromWire(message.value, "heartbeat")));
+    },
+    (error) => (error === null ? down.end() : down.fail(error)),
+  );
 }
