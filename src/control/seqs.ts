@@ -19,7 +19,7 @@ export function encodeSeqs(seqs: readonly number[]): Uint8Array {
     out.push(rest);
     last = seq;
   }
-  return Uint8Array.from(out);
+  return new Uint8Array(out);
 }
 
 /** @throws CodecError when the bytes are not what `encodeSeqs` writes. */

@@ -22,6 +22,7 @@ import { manifest, newSigner } from "./world.ts";
 
 const TENANT = "acme";
 const INSTANCES = ["ins_a", "ins_b", "ins_c", "ins_d"];
+const NAMES = ["reconciler", "reporter", "reviewer"];
 const signer = newSigner();
 
 async function signed<T>(kind: SignedKind<T>, body: T): Promise<Verified<T>> {
@@ -109,7 +110,7 @@ export class Historian {
 
   #manifest(): Recordable {
     // Few of them, so that the same comes again.
-    const body = manifest({ name: `agent-${this.#random.below(3)}` });
+    const body = manifest({ name: this.#random.of(NAMES) });
     const bytes = ManifestBody.encode(body);
     return { what: "manifest", artifact: { hash: manifestHash(native, bytes), bytes, body } };
   }
@@ -237,34 +238,26 @@ export class Historian {
   }
 }
 
-/** Everything that can be asked of a projection, in the order in which it answers. */
+/** Everything that a projection tells, in the order in which it does. */
 export function everythingOf(view: Projection): unknown {
-  const targets = view.revocations.map(({ body }) => body);
+  // Whatever is added to it is compared as well.
+  const { kept, transitions, heartbeats, ...told } = view;
+  const fields = Object.entries(told).map(([name, value]) => [
+    name,
+    value instanceof Map ? [...value] : value,
+  ]);
   return {
-    keyset: view.keyset,
-    handovers: view.handovers,
-    manifests: [...view.manifests],
-    grants: [...view.grants],
-    grantsById: [...view.grantsById],
-    docks: [...view.docks].map(([ref, d]) => [ref, d, [...d.opened], [...d.refused]]),
-    ledgers: [...view.ledgers],
-    instances: [...view.instances],
-    leases: [...view.leases],
-    revocations: view.revocations,
-    told: view.told,
-    changedSeq: view.changedSeq,
-    named: [0, 1, 2].map((n) => [...view.instancesNamed(`agent-${n}`)]),
-    stoppedEpoch: view.stoppedEpoch,
-    resumedUs: view.resumedUs,
+    fields,
     // Asked for by name alone.
-    transitions: view.transitions,
-    heartbeats: view.heartbeats,
+    transitions,
+    heartbeats,
     ledgersOf: INSTANCES.map((id) => view.ledgersOf(id)),
+    named: NAMES.map((name) => [...view.instancesNamed(name)]),
     under: [...view.grants.values()].map(({ artifact: { ref } }) => [
       view.instancesUnder(ref),
       view.instancesMost(ref),
     ]),
-    revoked: targets.map(({ kind, target }) => view.revokedEpoch(kind, target)),
-    kept: [view.kept.seqs(), view.kept.digest(native)],
+    revoked: view.revocations.map(({ body: { kind, target } }) => view.revokedEpoch(kind, target)),
+    kept: [kept.size, kept.seqs(), kept.digest(native)],
   };
 }
