@@ -239,7 +239,7 @@ export class HeldLedger {
 
   /** Of those that go on where we are, all at once; of what is held already mostly nothing is asked. */
   #askedOf(fromSeq: number, receipts: readonly SignedBytes[]): Promise<(Crypto | null)[]> {
-    const { ledgerKey } = this.record.genesis.body;
+    const { ledgerKey } = this.record;
     const isNext = (seq: number): boolean => fromSeq <= this.size + 1 && seq > this.size;
     return Promise.all(
       receipts.map(async (signed, i) =>
@@ -250,13 +250,13 @@ export class HeldLedger {
 
   /** Strict, of this ledger and seq, signed by its key alone. */
   #verify(crypto: Crypto, seq: number, signed: SignedBytes): ReceiptHeader {
-    const { genesis } = this.record;
+    const { ledgerId, ledgerKey } = this.record;
     const opened = openSigned(crypto, RECEIPT, signed);
     if (isInvalid(opened)) throw refusal(opened);
     const { body, signers } = opened;
-    const own = signers.length === 1 && equal(signers[0] as Uint8Array, genesis.body.ledgerKey);
+    const own = signers.length === 1 && equal(signers[0] as Uint8Array, ledgerKey);
     if (!own) throw unfit(`receipt ${seq}: is not signed by the ledger key alone`);
-    const here = equal(body.ledgerId, genesis.ref) && body.tenantId === genesis.body.tenantId;
+    const here = equal(body.ledgerId, ledgerId) && body.tenantId === this.#tenant.tenantId;
     if (body.version !== 1 || body.seq !== seq || !here) {
       throw unfit(`receipt ${seq}: is of another ledger, seq or version`);
     }

@@ -53,7 +53,7 @@ export const beatIntervalUs = (grant: GrantRecord, policyUs: number): number =>
 /** Whether the instance's present lease is to be replaced by now, whatever it has left to spend. */
 function isDue({ lease }: LedgerRecord, sessionEpoch: number, nowUs: number): boolean {
   if (lease === null || lease.revokedEpoch !== 0) return true;
-  const { notBeforeUs, notAfterUs, sessionEpoch: epoch } = lease.artifact.body;
+  const { notBeforeUs, notAfterUs, sessionEpoch: epoch } = lease.terms;
   return epoch !== sessionEpoch || nowUs >= notBeforeUs + (notAfterUs - notBeforeUs) * RENEW_AT;
 }
 
@@ -64,8 +64,7 @@ function isDue({ lease }: LedgerRecord, sessionEpoch: number, nowUs: number): bo
  */
 function nextSeq({ lease }: LedgerRecord, { leaseRef }: HeartbeatBody): number {
   if (lease === null) return 1;
-  const { ref, body } = lease.artifact;
-  return body.leaseSeq + (equal(leaseRef, ref) ? 1 : 2);
+  return lease.terms.leaseSeq + (equal(leaseRef, lease.artifact.ref) ? 1 : 2);
 }
 
 /** The issuer of one tenant: cuts leases from grants, for those who earned them. */
@@ -113,7 +112,7 @@ export class Issuer {
   /** Until when it may still act; those that may not any more come after those that may. */
   #deadlineOf({ lease }: LedgerRecord): number {
     if (lease === null || lease.revokedEpoch !== 0) return Number.POSITIVE_INFINITY;
-    const { notAfterUs } = lease.artifact.body;
+    const { notAfterUs } = lease.terms;
     return notAfterUs > this.#tenant.nowUs() ? notAfterUs : Number.POSITIVE_INFINITY;
   }
 
@@ -129,7 +128,7 @@ export class Issuer {
     const { instanceId } = earned.ledger;
     const reserved = this.#horizons.get(instanceId) ?? 0;
     // What it hands out anew must outlive this process, or another ledger would be given it again.
-    const more = handsOutMore(earned.ledger.lease?.artifact.body.scopes ?? [], lease.body.scopes);
+    const more = handsOutMore(earned.ledger.lease?.terms.scopes ?? [], lease.body.scopes);
     const ahead =
       !more &&
       lease.body.notAfterUs <= reserved &&
@@ -163,8 +162,8 @@ export class Issuer {
       .filter((l) => l !== ledger && equal(l.grantRef, grantRef));
     return {
       granted: this.#tenant.grant(grantRef)?.artifact.body.scopes ?? [],
-      last: lease?.artifact.body.scopes ?? [],
-      others: others.flatMap((l) => (l.lease === null ? [] : [l.lease.artifact.body])),
+      last: lease?.terms.scopes ?? [],
+      others: others.flatMap((l) => (l.lease === null ? [] : [l.lease.terms])),
       spent: beat.body.spent,
       nowUs,
     };
@@ -173,11 +172,10 @@ export class Issuer {
   /** Whether the key that signed the present lease has been given up since. */
   #isForsaken({ lease }: LedgerRecord, nowUs: number): boolean {
     if (lease === null) return false;
-    const { body, signed } = lease.artifact;
-    const signers = signed.signatures.map((s) => s.key);
-    const times = { signedAtUs: body.issuedAtUs, nowUs };
+    const { issuedAtUs, signers } = lease.terms;
+    const times = { signedAtUs: issuedAtUs, nowUs };
     return (
-      this.#tenant.byRevokedKey(signed) ||
+      this.#tenant.areRevokedKeys(signers) ||
       checkSigners("lease", this.#tenant.keyset(), "ISSUER", signers, times) !== null
     );
   }
@@ -201,7 +199,7 @@ export class Issuer {
         "revoked: dragons tenant resume";
       return { reason: "NO_LEASE", detail };
     }
-    const considered = ledger.lease?.artifact.body.revocationEpoch ?? 0;
+    const considered = ledger.lease?.terms.revocationEpoch ?? 0;
     if (considered > tenant.revocationEpoch()) {
       const detail = `its last lease knew revocations up to ${considered}, which are missing here`;
       return { reason: "NO_LEASE", detail };

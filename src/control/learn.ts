@@ -61,7 +61,7 @@ async function learnLease(
     // By a key that was given up it is worth nothing to anybody; it must not keep its sidecar out.
     if (isInvalid(artifact) && artifact.code === "E_KEY_COMPROMISED") return { done: null };
     if (isInvalid(artifact)) throw refusal(artifact);
-    const last = ledger.lease?.artifact.body.leaseSeq ?? 0;
+    const last = ledger.lease?.terms.leaseSeq ?? 0;
     if (artifact.body.leaseSeq <= last) return { done: null };
     const recorded = tenant.record({ entries: [{ what: "lease", artifact }] });
     const untilUs = artifact.body.notAfterUs;

@@ -26,8 +26,8 @@ const beatKey = (instanceId: string): string => `beat/${instanceId}`;
 interface Organism {
   readonly instanceId: string;
   view: OrganismView;
-  /** The last beat that was accepted, as it was signed. */
-  beat: SignedBytes | null;
+  /** The last beat that was accepted, as it was signed: SignedBytes, in one piece. */
+  beat: Uint8Array | null;
   /** ref of the beat that was recorded last; null: none since the start. */
   recorded: Uint8Array | null;
   /** Drafted, in order, and not yet signed and recorded. */
@@ -72,7 +72,7 @@ export class Organisms {
       organisms.#add(
         ledger,
         view === null ? null : upTo(OrganismView.decode(view.value), horizonUs),
-        beat === null ? null : SignedBytes.decode(beat.value),
+        beat === null ? null : beat.value,
       );
     }
     for (const { instanceId, view } of organisms.#organisms.values()) {
@@ -90,10 +90,11 @@ export class Organisms {
   #catchUp(instanceId: string): void {
     const { lease } = this.#ledger(instanceId);
     if (lease === null || lease.revokedEpoch !== 0) return;
-    const { ref, body } = lease.artifact;
+    const { ref } = lease.artifact;
+    const { notAfterUs } = lease.terms;
     const { leaseRef } = this.view(instanceId).facts;
-    if (equal(ref, leaseRef) || body.notAfterUs <= this.#tenant.nowUs()) return;
-    this.input(instanceId, { kind: "lease", ref, untilUs: body.notAfterUs });
+    if (equal(ref, leaseRef) || notAfterUs <= this.#tenant.nowUs()) return;
+    this.input(instanceId, { kind: "lease", ref, untilUs: notAfterUs });
   }
 
   view(instanceId: string): OrganismView {
@@ -102,7 +103,8 @@ export class Organisms {
 
   /** The last accepted beat; null: none yet. */
   beat(instanceId: string): SignedBytes | null {
-    return this.#organism(instanceId).beat;
+    const { beat } = this.#organism(instanceId);
+    return beat === null ? null : SignedBytes.view(beat);
   }
 
   all(): IterableIterator<{ readonly instanceId: string; readonly view: OrganismView }> {
@@ -157,7 +159,7 @@ export class Organisms {
     if (pending.length > 0) return [];
     organism.behindUs = 0;
     const rows = [{ key: viewKey(instanceId), value: OrganismView.encode(view) }];
-    if (beat !== null) rows.push({ key: beatKey(instanceId), value: SignedBytes.encode(beat) });
+    if (beat !== null) rows.push({ key: beatKey(instanceId), value: beat });
     return rows;
   }
 
@@ -219,17 +221,32 @@ export class Organisms {
     const shown: Verified<HeartbeatBody>[] = [];
     if (input.kind === "beat") {
       // One that shows what cannot be is evidence, and not how things are.
-      if (equal(input.beat.ref, beatRef)) organism.beat = input.beat.signed;
-      else shown.push(input.beat);
+      if (equal(input.beat.ref, beatRef)) {
+        organism.beat = SignedBytes.encode(input.beat.signed).slice();
+        this.#share(organism);
+      } else shown.push(input.beat);
     }
     if (transitions.length === 0) return;
     const known = organism.recorded !== null && equal(organism.recorded, beatRef);
     if (organism.beat !== null && !known) {
-      shown.push({ body: beat, signed: organism.beat, ref: beatRef });
+      shown.push({ body: beat, signed: SignedBytes.view(organism.beat), ref: beatRef });
       organism.recorded = beatRef;
     }
     const beats = shown.map((artifact) => ({ what: "heartbeat", artifact }) as const);
     organism.pending.push(...beats, ...transitions);
+  }
+
+  /** What a beat says again of its ledger is kept once, with the ledger. */
+  #share({ instanceId, view: { facts } }: Organism): void {
+    const { ledgerId, grantRef, manifestHash, lease } = this.#ledger(instanceId);
+    const { beat } = facts;
+    const { tenantId } = this.#tenant;
+    if (beat.tenantId === tenantId) beat.tenantId = tenantId;
+    if (equal(beat.ledgerId, ledgerId)) beat.ledgerId = ledgerId;
+    if (equal(beat.grantRef, grantRef)) beat.grantRef = grantRef;
+    if (equal(beat.manifestHash, manifestHash)) beat.manifestHash = manifestHash;
+    const leaseRef = lease?.artifact.ref ?? beat.leaseRef;
+    if (equal(beat.leaseRef, leaseRef)) beat.leaseRef = leaseRef;
   }
 
   /** Known from the moment that its ledger is decided on, before that is durable. */
@@ -237,12 +254,13 @@ export class Organisms {
     return this.#organisms.get(instanceId) ?? this.#add(this.#ledger(instanceId), null, null);
   }
 
-  #add(ledger: LedgerRecord, view: OrganismView | null, beat: SignedBytes | null): Organism {
+  #add(ledger: LedgerRecord, view: OrganismView | null, beat: Uint8Array | null): Organism {
     const { instanceId, manifestHash, openedAtUs } = ledger;
-    const grant = this.#grantOf(ledger);
+    const { liveness } = this.#grantOf(ledger).artifact.body;
+    const fresh = born(manifestHash, liveness, openedAtUs);
     const organism: Organism = {
       instanceId,
-      view: view ?? born(manifestHash, grant.artifact.body.liveness, openedAtUs),
+      view: view === null ? fresh : { ...view, ...known(view, fresh) },
       beat,
       recorded: null,
       pending: [],
@@ -250,6 +268,7 @@ export class Organisms {
       restsUntilUs: 0,
     };
     this.#organisms.set(instanceId, organism);
+    this.#share(organism);
     return organism;
   }
 
@@ -346,7 +365,7 @@ export class Organisms {
     const { lease } = this.#ledger(organism.instanceId);
     const isTaken = before.some((e) => e.what === "revocation");
     const holds = !isTaken && lease !== null && lease.revokedEpoch === 0;
-    if (holds && this.#tenant.nowUs() < lease.artifact.body.notAfterUs) {
+    if (holds && this.#tenant.nowUs() < lease.terms.notAfterUs) {
       const target = lease.artifact.ref;
       const artifact = await this.#tenant.issueRevocation({ target, reason });
       entries.push({ what: "revocation", artifact });
@@ -406,6 +425,16 @@ const callOf = ({ signed }: Verified<TransitionBody>): Alarm => ({
   kind: "REMEDIES_SPENT",
   transition: signed,
 });
+
+/** What a view that was stored has in common with a new one, as the new one has it. */
+function known(stored: OrganismView, fresh: OrganismView): Partial<OrganismView> {
+  const { manifestHash, liveness } = fresh;
+  const isSame = equal(LivenessPolicy.encode(stored.liveness), LivenessPolicy.encode(liveness));
+  return {
+    ...(equal(stored.manifestHash, manifestHash) && { manifestHash }),
+    ...(isSame && { liveness }),
+  };
+}
 
 /** What may have been leased before we ended, and was not recorded. */
 function upTo(view: OrganismView, horizonUs: number): OrganismView {

@@ -2,16 +2,17 @@ import type { Alarm } from "../domain/alarm.ts";
 import { equal, toHex } from "../domain/bytes.ts";
 import type { DirectiveBody } from "../domain/directive.ts";
 import type { DockBody } from "../domain/dock.ts";
-import type { GenesisBody } from "../domain/genesis.ts";
-import type { GrantBody } from "../domain/grant.ts";
+import { GENESIS, type GenesisBody } from "../domain/genesis.ts";
+import { type GrantBody, LIMIT_NAMES, type ScopeGrant } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
-import type { LeaseBody } from "../domain/lease.ts";
+import { LEASE, type LeaseBody } from "../domain/lease.ts";
 import type { Manifest } from "../domain/manifest.ts";
 import type { RevocationBody } from "../domain/revocation.ts";
 import type { Verified } from "../domain/signed.ts";
-import type { TransitionBody } from "../domain/transition.ts";
+import { type State, TRANSITION, type TransitionBody } from "../domain/transition.ts";
 import { Kept } from "./kept.ts";
+import { Packed } from "./packed.ts";
 
 /** A manifest by its hash, with the canonical bytes that hash to it. */
 export interface HashedManifest {
@@ -71,19 +72,39 @@ export interface DockRecord extends Placed<Verified<DockBody>> {
   readonly refused: Map<string, Set<string>>;
 }
 export interface LeaseRecord extends Placed<Verified<LeaseBody>> {
+  readonly terms: LeaseTerms;
   revokedEpoch: number;
+}
+/** What is asked of a lease at every beat. */
+export interface LeaseTerms
+  extends Pick<
+    LeaseBody,
+    | "leaseId"
+    | "ledgerId"
+    | "leaseSeq"
+    | "scopes"
+    | "notBeforeUs"
+    | "notAfterUs"
+    | "issuedAtUs"
+    | "revocationEpoch"
+    | "sessionEpoch"
+  > {
+  /** Keys that signed it. */
+  readonly signers: readonly Uint8Array[];
 }
 export interface LedgerRecord {
   readonly genesis: Verified<GenesisBody>;
   /** ref(genesis), 32 bytes. */
   readonly ledgerId: Uint8Array;
   readonly instanceId: string;
+  readonly ledgerKey: Uint8Array;
   readonly dockRef: Uint8Array;
   readonly grantRef: Uint8Array;
   readonly manifestHash: Uint8Array;
   readonly openedAtUs: number;
   readonly seq: number;
-  /** The transition that made its organism's present state; null: docked. */
+  /** Its organism's present state, and the transition that made it; null: docked. */
+  state: State;
   transition: Verified<TransitionBody> | null;
   /** seq of its record, be it of this ledger or of the one before; 0: docked. */
   transitionSeq: number;
@@ -136,6 +157,8 @@ export class Projection {
   stoppedEpoch = 0;
   /** When the last RESUME was signed; 0: there was none. */
   resumedUs = 0;
+  /** Who signed the last lease: mostly who signs the next. */
+  #signers: readonly Uint8Array[] = [];
   /** Epoch by kind, and by the target (hex): most is asked of kinds of which nothing was ever revoked. */
   readonly #revoked = new Map<RevocationBody["kind"], Map<string, number>>();
   /**
@@ -185,8 +208,10 @@ export class Projection {
         this.kept.add(seq, leafHash);
         // It may have been taken back before it was recorded: it was learnt from its holder.
         const revokedEpoch = this.revokedEpoch("LEASE", entry.artifact.ref);
-        ledger.lease = { artifact: entry.artifact, ...placed, revokedEpoch };
-        this.leases.set(entry.artifact.body.leaseId, ledger.lease);
+        const artifact = new Packed(LEASE, entry.artifact);
+        const terms = this.#termsOf(entry.artifact, ledger);
+        ledger.lease = { artifact, terms, ...placed, revokedEpoch };
+        this.leases.set(terms.leaseId, ledger.lease);
         this.#leasesByRef.set(toHex(entry.artifact.ref), ledger.lease);
         return;
       }
@@ -199,7 +224,8 @@ export class Projection {
         const ledger = this.ledgers.get(toHex(entry.artifact.body.ledgerId));
         if (ledger === undefined) return;
         const before = ledger.transitionSeq;
-        ledger.transition = entry.artifact;
+        ledger.transition = new Packed(TRANSITION, entry.artifact);
+        ledger.state = entry.artifact.body.to;
         ledger.transitionSeq = seq;
         ledger.changedSeq = seq;
         this.changedSeq = seq;
@@ -250,13 +276,13 @@ export class Projection {
   holderOf(leaseRef: Uint8Array): LedgerRecord | null {
     const lease = this.#leasesByRef.get(toHex(leaseRef));
     if (lease === undefined) return null;
-    return this.ledgers.get(toHex(lease.artifact.body.ledgerId)) ?? null;
+    return this.ledgers.get(toHex(lease.terms.ledgerId)) ?? null;
   }
 
   /** Instances under a grant that have not stopped: what counts against its instancesMax. */
   instancesUnder(grantRef: Uint8Array): LedgerRecord[] {
     const all = this.#instancesByGrant.get(toHex(grantRef))?.values() ?? [];
-    return [...all].filter((l) => l.transition?.body.to !== "STOPPED");
+    return [...all].filter((l) => l.state !== "STOPPED");
   }
 
   /** Instances whose manifest has this name: found by manifests and grants, of which there are few. */
@@ -290,15 +316,19 @@ export class Projection {
     dock.opened.set(joinKey, (dock.opened.get(joinKey) ?? 0) + 1);
     // A new ledger does not wash an instance clean: it begins in the state of the one before.
     const before = this.instances.get(body.instanceId);
+    const { grantRef } = dock.artifact.body;
+    const granted = this.grants.get(toHex(grantRef))?.artifact.body.manifestHash;
     const ledger: LedgerRecord = {
-      genesis,
+      genesis: new Packed(GENESIS, genesis),
       ledgerId: genesis.ref,
       instanceId: body.instanceId,
-      dockRef: body.dockRef,
-      grantRef: dock.artifact.body.grantRef,
-      manifestHash: body.manifestHash,
+      ledgerKey: body.ledgerKey.slice(),
+      dockRef: dock.artifact.ref,
+      grantRef,
+      manifestHash: shared(body.manifestHash, granted),
       openedAtUs,
       seq,
+      state: before?.state ?? "DOCKED",
       transition: before?.transition ?? null,
       transitionSeq: before?.transitionSeq ?? 0,
       changedSeq: seq,
@@ -320,9 +350,31 @@ export class Projection {
     return known;
   }
 
+  /** What is the same for many is kept once: scopes as they were granted, and the key that signs. */
+  #termsOf({ body, signed }: Verified<LeaseBody>, ledger: LedgerRecord): LeaseTerms {
+    const granted = this.grants.get(toHex(ledger.grantRef))?.artifact.body.scopes ?? [];
+    const signers = signed.signatures.map((s) => s.key);
+    const same = (key: Uint8Array, i: number): boolean => equal(key, this.#signers[i] ?? NOBODY);
+    if (signers.length !== this.#signers.length || !signers.every(same)) {
+      this.#signers = signers.map((key) => key.slice());
+    }
+    return {
+      leaseId: body.leaseId,
+      ledgerId: ledger.ledgerId,
+      leaseSeq: body.leaseSeq,
+      scopes: areSame(body.scopes, granted) ? granted : body.scopes,
+      notBeforeUs: body.notBeforeUs,
+      notAfterUs: body.notAfterUs,
+      issuedAtUs: body.issuedAtUs,
+      revocationEpoch: body.revocationEpoch,
+      sessionEpoch: body.sessionEpoch,
+      signers: this.#signers,
+    };
+  }
+
   /** Another lease has taken its place. */
-  #forget({ seq, artifact }: LeaseRecord): void {
-    this.leases.delete(artifact.body.leaseId);
+  #forget({ seq, artifact, terms }: LeaseRecord): void {
+    this.leases.delete(terms.leaseId);
     this.#leasesByRef.delete(toHex(artifact.ref));
     this.kept.drop(seq);
   }
@@ -358,6 +410,20 @@ export class Projection {
     }
   }
 }
+
+const NOBODY = new Uint8Array(0);
+
+/** The one of two equal values that is kept already. */
+const shared = (bytes: Uint8Array, known: Uint8Array | undefined): Uint8Array =>
+  known !== undefined && equal(bytes, known) ? known : bytes.slice();
+
+const areSame = (a: readonly ScopeGrant[], b: readonly ScopeGrant[]): boolean =>
+  a.length === b.length &&
+  a.every(({ name, limits }, i) => {
+    const other = b[i];
+    return other?.name === name && LIMITS.every((l) => limits[l] === other.limits[l]);
+  });
+const LIMITS = LIMIT_NAMES.map(([name]) => name);
 
 function placeUnder(seqs: Map<string, number[]>, instanceId: string, seq: number): void {
   const known = seqs.get(instanceId);

@@ -262,10 +262,10 @@ export class Sessions {
    * @throws StatusError when it is not this ledger's, or of a session that was never granted.
    */
   async heard(session: Session, signed: SignedBytes): Promise<void> {
-    const { instanceId, genesis } = session.ledger;
+    const { instanceId, genesis, ledgerKey } = session.ledger;
     const isShort = signed.body.length <= heartbeatBytesMax;
     const crypto = isShort
-      ? await askedBeside(this.#crypto, HEARTBEAT, signed, genesis.body.ledgerKey)
+      ? await askedBeside(this.#crypto, HEARTBEAT, signed, ledgerKey)
       : this.#crypto;
     const beat = verifyHeartbeat(crypto, signed, genesis);
     if (isInvalid(beat)) throw refusal(beat);

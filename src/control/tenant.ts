@@ -292,7 +292,7 @@ export class Tenant {
   }
 
   /** Any lease ever recorded, by its id. */
-  async leaseById(leaseId: string): Promise<LeaseRecord | null> {
+  async leaseById(leaseId: string): Promise<Omit<LeaseRecord, "terms"> | null> {
     const current = this.lease(leaseId);
     if (current !== null) return current;
     // An id that no row could have is the id of nothing.
@@ -373,7 +373,12 @@ export class Tenant {
 
   /** Whether operators took back one of the keys that signed this. */
   byRevokedKey({ signatures }: SignedBytes): boolean {
-    return signatures.some(({ key }) => this.revokedEpoch("KEY", key) !== 0);
+    return this.areRevokedKeys(signatures.map(({ key }) => key));
+  }
+
+  /** Whether operators took back one of these keys. */
+  areRevokedKeys(keys: readonly Uint8Array[]): boolean {
+    return keys.some((key) => this.revokedEpoch("KEY", key) !== 0);
   }
 
   /** Whose last lease this is; null: nobody's, or another has taken its place. */

@@ -96,9 +96,10 @@ export function wantsOrganism(
 ): boolean {
   const { state, scope, when } = filter;
   const { ledger, transition, before } = moment;
-  const now = transition?.body.to ?? "DOCKED";
   if (!namedAs(filter, tenant, ledger.manifestHash)) return false;
-  if (state !== null && state !== now && state !== before) return false;
+  const isIn = (wanted: State): boolean =>
+    wanted === before || wanted === (transition?.body.to ?? "DOCKED");
+  if (state !== null && !isIn(state)) return false;
   if (scope !== "" && !isGranted(tenant, ledger, scope)) return false;
   if (when === ANY) return true;
   const values = valuesOf();
@@ -116,7 +117,7 @@ export function wantsReceipt(
   if (ledgerId !== null && toHex(ledgerId) !== toHex(ledger.ledgerId)) return false;
   if (verdict !== null && header.verdict !== verdict) return false;
   if (scope !== "" && header.scope !== scope) return false;
-  if (state !== null && state !== (ledger.transition?.body.to ?? "DOCKED")) return false;
+  if (state !== null && state !== ledger.state) return false;
   if (!namedAs(named, tenant, header.manifestHash)) return false;
   if (when === ANY) return true;
   return when.holds(

@@ -196,16 +196,17 @@ export function verifyHeartbeat(
   const opened = openVersion1(crypto, HEARTBEAT, signed);
   if (isInvalid(opened)) return opened;
   const { body, signers, verified } = opened;
+  const { body: born, ref: ledgerId } = genesis;
   return (
     firstOf(
       () =>
         must(
-          signers.every((key) => equal(key, genesis.body.ledgerKey)),
+          signers.every((key) => equal(key, born.ledgerKey)),
           "E_KEY_UNKNOWN",
           "heartbeat: is not signed by the ledger key",
         ),
-      () => sameTenant("heartbeat.tenantId", body.tenantId, genesis.body.tenantId),
-      () => must(equal(body.ledgerId, genesis.ref), "E_LEDGER", "heartbeat: of another ledger"),
+      () => sameTenant("heartbeat.tenantId", body.tenantId, born.tenantId),
+      () => must(equal(body.ledgerId, ledgerId), "E_LEDGER", "heartbeat: of another ledger"),
       () => checkHeartbeat(body),
     ) ?? verified
   );

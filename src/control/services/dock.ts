@@ -239,7 +239,7 @@ function maySucceed(tenant: Tenant, { instanceId, predecessor }: GenesisBody): v
       "must be the newest ledger of this instance, and absent for its first",
     );
   }
-  if (before?.transition?.body.to === "STOPPED") {
+  if (before?.state === "STOPPED") {
     throw new StatusError("FAILED_PRECONDITION", "STOPPED", "this instance has stopped for good");
   }
   if (before !== null && before.revokedEpoch !== 0) {

@@ -30,7 +30,7 @@ export function enrolment(parts: EnrolParts): Handlers<typeof DockService>["enro
     const found = tenants.findLedger(ledgerId);
     if (found === null) throw notFound("ledger");
     const { tenant, ledger } = found;
-    const { ledgerKey } = ledger.genesis.body;
+    const { ledgerKey } = ledger;
     const askedAtUs = Number(request.askedAtUs);
     const said = enrolMessage({ ledgerId, tlsKey, askedAtUs });
     if (!crypto.verify(ledgerKey, said, request.signature)) {

@@ -48,7 +48,7 @@ export function leaseService(fleet: Fleet): Handlers<typeof LeaseService> {
           throw new StatusError(
             "FAILED_PRECONDITION",
             "STATE_UNFIT",
-            `lease ${lease.artifact.body.leaseId} was revoked already, by epoch ${lease.revokedEpoch}`,
+            `lease ${lease.terms.leaseId} was revoked already, by epoch ${lease.revokedEpoch}`,
           );
         }
         const revocation = await tenant.issueRevocation({
@@ -70,7 +70,7 @@ export function leaseService(fleet: Fleet): Handlers<typeof LeaseService> {
 
 function currentOf({ lease }: LedgerRecord, nowUs: number): LeaseRecord | null {
   if (lease === null || lease.revokedEpoch !== 0) return null;
-  const { notBeforeUs, notAfterUs } = lease.artifact.body;
+  const { notBeforeUs, notAfterUs } = lease.terms;
   return nowUs >= notBeforeUs && nowUs < notAfterUs ? lease : null;
 }
 
@@ -83,17 +83,17 @@ function meant(tenant: Tenant, request: { leaseId: string; instanceId: string })
   const lease =
     leaseId !== "" ? tenant.lease(leaseId) : (tenant.instance(instanceId)?.lease ?? null);
   if (lease === null) throw notFound(leaseId !== "" ? "current lease" : "instance with a lease");
-  if (tenant.nowUs() >= lease.artifact.body.notAfterUs) {
+  if (tenant.nowUs() >= lease.terms.notAfterUs) {
     throw new StatusError(
       "FAILED_PRECONDITION",
       "LEASE_EXPIRED",
-      `lease ${lease.artifact.body.leaseId} has ended by itself`,
+      `lease ${lease.terms.leaseId} has ended by itself`,
     );
   }
   return lease;
 }
 
-function shown({ artifact, revokedEpoch }: LeaseRecord) {
+function shown({ artifact, revokedEpoch }: Pick<LeaseRecord, "artifact" | "revokedEpoch">) {
   return {
     signed: toWire(artifact.signed),
     leaseRef: artifact.ref,

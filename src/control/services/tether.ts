@@ -53,7 +53,7 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
       const revocationEpoch = BigInt(tenant.revocationEpoch());
       yield { message: { case: "challenge", value: { nonce, revocationEpoch } } };
       const proof = await next(up, "proof");
-      const { ledgerKey } = ledger.genesis.body;
+      const { ledgerKey } = ledger;
       if (!crypto.verify(ledgerKey, attachMessage(nonce, ledger.ledgerId), proof.signature)) {
         throw new StatusError(
           "UNAUTHENTICATED",
