@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { GENESIS } from "../domain/genesis.ts";
+import { GENESIS, GenesisBody } from "../domain/genesis.ts";
 import { refOf, signBody } from "../domain/signing.ts";
 import { native } from "../native/crypto.ts";
 import { generateSeed, seedSigner } from "../native/keys.ts";
@@ -8,7 +8,7 @@ import { Packed } from "./packed.ts";
 test("what is packed reads as it was signed, whatever becomes of the memory that it came in", async () => {
   const signer = seedSigner(generateSeed());
   const body = {
-    ...GENESIS.body.empty(),
+    ...GenesisBody.empty(),
     version: 1,
     role: "CONTROL" as const,
     tenantId: "acme",
