@@ -1,5 +1,9 @@
-/** For hundreds that come and go; whoever has thousands of these takes fewer. */
-const BUCKETS = 512;
+/** For hundreds that come and go. */
+const BUCKETS_MAX = 512;
+/** Of thousands of these most hold a few, for hours. An odd number, as ids of one side may all be odd. */
+const BUCKETS_MIN = 3;
+/** So many an entry, on average, and there are more buckets. */
+const CROWD = 2;
 
 interface Entry<T> {
   readonly number: number;
@@ -16,17 +20,14 @@ interface Entry<T> {
  *
  * A `Map` makes a new table for each few hundred entries that come and go, and each table knows its
  * successor: the first one that grows old keeps all later ones, and whatever they held, until the
- * whole heap is collected. Here whatever is deleted is let go of, and nothing but it was allocated.
+ * whole heap is collected. Here whatever is deleted is let go of, and nothing but it was allocated: there
+ * are more buckets the first times that so many are there at once, and never fewer.
  */
 export class Numbered<T> {
   size = 0;
-  readonly #buckets: (Entry<T> | null)[];
+  #buckets: (Entry<T> | null)[] = emptyBuckets(BUCKETS_MIN);
   #first: Entry<T> | null = null;
   #last: Entry<T> | null = null;
-
-  constructor(buckets = BUCKETS) {
-    this.#buckets = Array.from({ length: buckets }, () => null);
-  }
 
   get(number: number): T | undefined {
     let entry = this.#buckets[number % this.#buckets.length] ?? null;
@@ -36,6 +37,7 @@ export class Numbered<T> {
 
   /** The number must not be there already. It is a whole one from 0. */
   add(number: number, value: T): void {
+    if (this.size >= this.#buckets.length * CROWD) this.#grow();
     const bucket = number % this.#buckets.length;
     const next = this.#buckets[bucket] ?? null;
     const entry: Entry<T> = { number, value, next, earlier: this.#last, later: null };
@@ -44,6 +46,17 @@ export class Numbered<T> {
     else this.#last.later = entry;
     this.#last = entry;
     this.size++;
+  }
+
+  #grow(): void {
+    const most = this.#buckets.length;
+    if (most >= BUCKETS_MAX) return;
+    this.#buckets = emptyBuckets(4 * most + 3);
+    for (let entry = this.#first; entry !== null; entry = entry.later) {
+      const bucket = entry.number % this.#buckets.length;
+      entry.next = this.#buckets[bucket] ?? null;
+      this.#buckets[bucket] = entry;
+    }
   }
 
   /** @returns whether it was there. */
@@ -82,3 +95,5 @@ export class Numbered<T> {
     return values;
   }
 }
+
+const emptyBuckets = (count: number): null[] => Array.from({ length: count }, () => null);

@@ -40,9 +40,11 @@ class Peer {
   constructor(role: "server" | "client") {
     const [ours, theirs] = duplexPair();
     this.socket = theirs;
-    const reader = new FrameReader(role === "client", (type, flags, stream, bytes, start, end) => {
-      this.got.push({ type, flags, stream, payload: Buffer.from(bytes.subarray(start, end)) });
-      return null;
+    const reader = new FrameReader(role === "client", {
+      frame: (type, flags, stream, bytes, start, end) => {
+        this.got.push({ type, flags, stream, payload: Buffer.from(bytes.subarray(start, end)) });
+        return null;
+      },
     });
     theirs.on("data", (chunk: Buffer) => reader.push(chunk));
     theirs.on("end", () => {

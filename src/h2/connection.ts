@@ -23,7 +23,7 @@ import {
   requestHead,
   trailers,
 } from "./fields.ts";
-import { FrameReader } from "./frame-reader.ts";
+import { FrameReader, type FrameTaker } from "./frame-reader.ts";
 import {
   CODE,
   type Fault,
@@ -36,9 +36,9 @@ import {
   WINDOW_DEFAULT,
   WINDOW_MAX,
 } from "./frames.ts";
-import { HeaderBlocks } from "./header-blocks.ts";
+import { type BlockTaker, HeaderBlocks } from "./header-blocks.ts";
 import { HpackDecoder } from "./hpack.ts";
-import { Sender } from "./sender.ts";
+import { Sender, type SenderHost } from "./sender.ts";
 import { ownSettings, PeerSettings } from "./settings.ts";
 import { H2Stream, type StreamHost, type StreamListener } from "./stream.ts";
 
@@ -60,18 +60,17 @@ const CREDIT_STREAM = streamWindowBytes / 4;
 const CREDIT_CONNECTION = RECEIVE_WINDOW / 16;
 /** The last stream that a client opens, with room for those that have no id yet. */
 const STREAM_ID_LAST = STREAM_ID_MAX - 2 * streamsPerConnectionMax;
-/** Odd, since all ids of one side are. */
-const STREAM_BUCKETS = 63;
 const EMPTY = Buffer.alloc(0);
 /** What a PING of ours says. */
 const NO_WORD = Buffer.alloc(8);
+const ignore = (): void => {};
 
 /**
  * One HTTP/2 connection (RFC 9113) over a socket, as its server or its client. It takes nothing that
  * it does not understand: what is wrong with a stream ends the stream, what is wrong with the
  * connection ends that, and a peer that makes work without sense is sent away.
  */
-export class H2Connection implements StreamHost {
+export class H2Connection implements StreamHost, SenderHost, FrameTaker, BlockTaker {
   readonly #socket: Duplex;
   readonly #server: boolean;
   readonly #clock: Clock;
@@ -80,16 +79,15 @@ export class H2Connection implements StreamHost {
   readonly #reader: FrameReader;
   readonly #decoder = new HpackDecoder();
   readonly #settings = new PeerSettings();
-  readonly #streams = new Numbered<H2Stream>(STREAM_BUCKETS);
+  readonly #streams = new Numbered<H2Stream>();
   /** A client's streams that the peer has not heard of. */
   readonly #unborn: H2Stream[] = [];
   readonly #closedStreams = new ClosedStreams();
-  readonly #blocks = new HeaderBlocks((flags, id, bytes, start, end) =>
-    this.#headerBlock(flags, id, bytes, start, end),
-  );
-  readonly #resets: Bucket;
-  readonly #noise: Bucket;
-  readonly #settingsTold: Bucket;
+  readonly #blocks = new HeaderBlocks(this);
+  // There are thousands of connections, and most never see such frames.
+  #resets: Bucket | null = null;
+  #noise: Bucket | null = null;
+  #settingsTold: Bucket | null = null;
   /** Grows with whatever comes. */
   heard = 0;
   #greeted = false;
@@ -113,18 +111,12 @@ export class H2Connection implements StreamHost {
     this.#server = role === "server";
     this.#clock = clock;
     this.#options = options;
-    this.#resets = new Bucket(clock, streamResetBurst, streamResetRate);
-    this.#noise = new Bucket(clock, noiseBurst, noiseRate);
-    this.#settingsTold = new Bucket(clock, settingsBurst, settingsRate);
-    this.#sender = new Sender(socket, () =>
-      this.#fail(fault(CODE.ENHANCE_YOUR_CALM, "what we answer is not read")),
-    );
-    this.#reader = new FrameReader(this.#server, (type, flags, stream, bytes, start, end) =>
-      this.#take(type, flags, stream, bytes, start, end),
-    );
+    this.#sender = new Sender(socket, this);
+    this.#reader = new FrameReader(this.#server, this);
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
-    socket.on("error", () => {});
-    socket.once("close", () => this.#lost());
+    socket.on("drain", () => this.#sender.drained());
+    socket.on("error", ignore);
+    socket.on("close", () => this.#lost());
     this.#greet(options);
     socket.resume();
   }
@@ -202,6 +194,10 @@ export class H2Connection implements StreamHost {
     this.#lost();
   }
 
+  flooded(): void {
+    this.#fail(fault(CODE.ENHANCE_YOUR_CALM, "what we answer is not read"));
+  }
+
   // What streams ask for.
 
   begin(stream: H2Stream): number {
@@ -249,7 +245,7 @@ export class H2Connection implements StreamHost {
     if (wrong !== null) this.#fail(wrong);
   }
 
-  #take(
+  frame(
     type: number,
     flags: number,
     id: number,
@@ -295,10 +291,11 @@ export class H2Connection implements StreamHost {
 
   /** Frames without effect are allowed, in measure. */
   #noisy(): Fault | null {
+    this.#noise ??= new Bucket(this.#clock, noiseBurst, noiseRate);
     return this.#noise.spill() ? fault(CODE.ENHANCE_YOUR_CALM, "too much noise") : null;
   }
 
-  #headerBlock(flags: number, id: number, bytes: Buffer, start: number, end: number): Fault | null {
+  headerBlock(flags: number, id: number, bytes: Buffer, start: number, end: number): Fault | null {
     const fields = this.#decoder.decode(bytes, start, end);
     if (fields === null) return fault(CODE.COMPRESSION_ERROR, "a header block is no HPACK");
     const last = (flags & FLAG.END_STREAM) !== 0;
@@ -460,6 +457,7 @@ export class H2Connection implements StreamHost {
       this.#acknowledged = true;
       return null;
     }
+    this.#settingsTold ??= new Bucket(this.#clock, settingsBurst, settingsRate);
     if (this.#settingsTold.spill()) return fault(CODE.ENHANCE_YOUR_CALM, "too many SETTINGS");
     const before = this.#settings.initialWindow;
     const wrong = this.#settings.apply(bytes, start, end, !this.#server);
@@ -520,7 +518,9 @@ export class H2Connection implements StreamHost {
     return this.#server ? id > this.#peerId : id >= this.#ownId;
   }
 
-  #idle = (id: number): Fault => fault(CODE.PROTOCOL_ERROR, `nobody opened stream ${id}`);
+  #idle(id: number): Fault {
+    return fault(CODE.PROTOCOL_ERROR, `nobody opened stream ${id}`);
+  }
 
   // Endings.
 
@@ -534,6 +534,7 @@ export class H2Connection implements StreamHost {
 
   /** Resets cost us work, whoever says them. */
   #wasReset(): Fault | null {
+    this.#resets ??= new Bucket(this.#clock, streamResetBurst, streamResetRate);
     return this.#resets.spill() ? fault(CODE.ENHANCE_YOUR_CALM, "too many resets") : null;
   }
 

@@ -24,9 +24,11 @@ describe("frames", () => {
           ...sent.map(([type, flags, stream, payload]) => frame(type, flags, stream, payload)),
         ]);
         const got: unknown[] = [];
-        const reader = new FrameReader(preface, (type, flags, stream, chunk, start, end) => {
-          got.push([type, flags, stream, new Uint8Array(chunk.subarray(start, end))]);
-          return null;
+        const reader = new FrameReader(preface, {
+          frame: (type, flags, stream, chunk, start, end) => {
+            got.push([type, flags, stream, new Uint8Array(chunk.subarray(start, end))]);
+            return null;
+          },
         });
         const at = [0, ...cuts.map((c) => Math.min(c, bytes.length)), bytes.length];
         at.sort((a, b) => a - b);
@@ -41,17 +43,19 @@ describe("frames", () => {
   test("longer than what we take are refused by their head alone", () => {
     const head = Buffer.alloc(HEAD_BYTES);
     writeHead(head, 0, PAYLOAD_BYTES + 1, 0, 0, 1);
-    const reader = new FrameReader(false, () => null);
+    const reader = new FrameReader(false, { frame: () => null });
     expect(reader.push(head)).toMatchObject({ code: CODE.FRAME_SIZE_ERROR });
     writeHead(head, 0, PAYLOAD_BYTES, 0, 0, 1);
-    expect(new FrameReader(false, () => null).push(head)).toBeNull();
+    expect(new FrameReader(false, { frame: () => null }).push(head)).toBeNull();
   });
 
   test("the reserved bit before a stream's id says nothing", () => {
     let seen = 0;
-    const reader = new FrameReader(false, (_type, _flags, stream) => {
-      seen = stream;
-      return null;
+    const reader = new FrameReader(false, {
+      frame: (_type, _flags, stream) => {
+        seen = stream;
+        return null;
+      },
     });
     const bytes = frame(0, 0, 5, Buffer.alloc(0));
     bytes[5] = 0x80;
@@ -60,7 +64,7 @@ describe("frames", () => {
   });
 
   test("of whoever does not begin as a client does are not looked at", () => {
-    const reader = new FrameReader(true, () => null);
+    const reader = new FrameReader(true, { frame: () => null });
     expect(reader.push(PREFACE.subarray(0, 10))).toBeNull();
     expect(reader.push(Buffer.from("GET /"))).toMatchObject({ code: CODE.PROTOCOL_ERROR });
   });

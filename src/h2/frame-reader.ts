@@ -1,28 +1,31 @@
 import { CODE, type Fault, fault, HEAD_BYTES, PAYLOAD_BYTES, PREFACE, readU31 } from "./frames.ts";
 
-/** Takes one whole frame; its payload is `bytes` from `start` to `end`, and stays as it is. */
-export type TakeFrame = (
-  type: number,
-  flags: number,
-  stream: number,
-  bytes: Buffer,
-  start: number,
-  end: number,
-) => Fault | null;
+/** Who takes frames. */
+export interface FrameTaker {
+  /** One whole frame; its payload is `bytes` from `start` to `end`, and stays as it is. */
+  frame(
+    type: number,
+    flags: number,
+    stream: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): Fault | null;
+}
 
 /** Finds frames in chunks that were cut anywhere. It holds less than one frame. */
 export class FrameReader {
-  readonly #take: TakeFrame;
+  readonly #taker: FrameTaker;
   #prefaceLeft: number;
-  #rest: Buffer[] = [];
+  #rest: Buffer[] = NONE;
   #restBytes = 0;
   /** Bytes that the frame in `#rest` needs, as far as they are known. */
   #wanted = HEAD_BYTES;
 
   /** @param preface whether the peer is a client, which says who it is first. */
-  constructor(preface: boolean, take: TakeFrame) {
+  constructor(preface: boolean, taker: FrameTaker) {
     this.#prefaceLeft = preface ? PREFACE.length : 0;
-    this.#take = take;
+    this.#taker = taker;
   }
 
   /** @returns why the connection cannot go on; null: it can. */
@@ -48,7 +51,7 @@ export class FrameReader {
     // A long frame that comes in many pieces is put together once.
     if (this.#restBytes < this.#wanted) return NOTHING;
     const whole = Buffer.concat(this.#rest, this.#restBytes);
-    this.#rest = [];
+    this.#rest = NONE;
     this.#restBytes = 0;
     return whole;
   }
@@ -72,14 +75,14 @@ export class FrameReader {
       }
       const type = bytes[at + 3] as number;
       const flags = bytes[at + 4] as number;
-      const wrong = this.#take(type, flags, readU31(bytes, at + 5), bytes, start, end);
+      const wrong = this.#taker.frame(type, flags, readU31(bytes, at + 5), bytes, start, end);
       if (wrong !== null) return wrong;
       at = end;
     }
     if (at < bytes.length) {
       const rest = bytes.subarray(at);
       // What waits must not hold the whole chunk in memory.
-      this.#rest.push(at === 0 ? rest : Buffer.from(rest));
+      this.#rest = [at === 0 ? rest : Buffer.from(rest)];
       this.#restBytes = rest.length;
       this.#wanted = wanted;
     }
@@ -88,3 +91,4 @@ export class FrameReader {
 }
 
 const NOTHING = Buffer.alloc(0);
+const NONE: Buffer[] = [];

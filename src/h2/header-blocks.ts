@@ -6,26 +6,29 @@ const BLOCK_BYTES_MAX = 2 * headerListBytesMax;
 /** Before a block with priority: a stream and a weight, which say nothing any more. */
 const PRIORITY_BYTES = 5;
 
-/** Takes one whole header block: `bytes` from `start` to `end`, and the flags of its first frame. */
-export type TakeBlock = (
-  flags: number,
-  stream: number,
-  bytes: Buffer,
-  start: number,
-  end: number,
-) => Fault | null;
+/** Who takes header blocks. */
+export interface BlockTaker {
+  /** One whole block: `bytes` from `start` to `end`, and the flags of its first frame. */
+  headerBlock(
+    flags: number,
+    stream: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): Fault | null;
+}
 
 /** Puts header blocks together from HEADERS and CONTINUATION, which nothing may come between. */
 export class HeaderBlocks {
-  readonly #take: TakeBlock;
-  #parts: Buffer[] = [];
+  readonly #taker: BlockTaker;
+  #parts: Buffer[] = NONE;
   #bytes = 0;
   #flags = 0;
   /** The stream whose block is not whole; 0: none is. */
   #stream = 0;
 
-  constructor(take: TakeBlock) {
-    this.#take = take;
+  constructor(taker: BlockTaker) {
+    this.#taker = taker;
   }
 
   /** Whether a frame breaks into a block that is not whole. */
@@ -41,7 +44,9 @@ export class HeaderBlocks {
     if ((flags & FLAG.PRIORITY) !== 0) from += PRIORITY_BYTES;
     if (from > end) return fault(CODE.FRAME_SIZE_ERROR, "HEADERS are torn");
     if (from > to) return fault(CODE.PROTOCOL_ERROR, "HEADERS are all padding");
-    if ((flags & FLAG.END_HEADERS) !== 0) return this.#take(flags, stream, bytes, from, to);
+    if ((flags & FLAG.END_HEADERS) !== 0) {
+      return this.#taker.headerBlock(flags, stream, bytes, from, to);
+    }
     this.#stream = stream;
     this.#flags = flags;
     this.#parts = [Buffer.from(bytes.subarray(from, to))];
@@ -60,7 +65,9 @@ export class HeaderBlocks {
     const whole = Buffer.concat(this.#parts, this.#bytes);
     const stream = this.#stream;
     this.#stream = 0;
-    this.#parts = [];
-    return this.#take(this.#flags, stream, whole, 0, whole.length);
+    this.#parts = NONE;
+    return this.#taker.headerBlock(this.#flags, stream, whole, 0, whole.length);
   }
 }
+
+const NONE: Buffer[] = [];

@@ -174,12 +174,14 @@ test("nghttp2's own coding of every value that a field may have is read", async 
   const session = http2.connect("http://a", { createConnection: () => theirs });
   const decoder = new HpackDecoder();
   const heads: (string[] | null)[] = [];
-  const reader = new FrameReader(true, (type, flags, _stream, bytes, start, end) => {
-    if (type === FRAME.HEADERS) {
-      expect(flags & FLAG.END_HEADERS).toBeTruthy();
-      heads.push(decoder.decode(bytes, start + ((flags & FLAG.PRIORITY) === 0 ? 0 : 5), end));
-    }
-    return null;
+  const reader = new FrameReader(true, {
+    frame: (type, flags, _stream, bytes, start, end) => {
+      if (type === FRAME.HEADERS) {
+        expect(flags & FLAG.END_HEADERS).toBeTruthy();
+        heads.push(decoder.decode(bytes, start + ((flags & FLAG.PRIORITY) === 0 ? 0 : 5), end));
+      }
+      return null;
+    },
   });
   ours.on("data", (chunk: Buffer) => expect(reader.push(chunk)).toBeNull());
   await once(session, "connect");

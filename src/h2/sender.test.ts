@@ -20,7 +20,7 @@ const as = (stream: ReturnType<typeof waiting>): H2Stream => stream as unknown a
 
 test("a stream that waits for the connection's window has its turn when it grows, unless it is over", () => {
   const [socket] = duplexPair();
-  const sender = new Sender(socket, () => {});
+  const sender = new Sender(socket, { flooded() {} });
   const [patient, gone] = [waiting(TURN.STARVED), waiting(TURN.STARVED)];
   sender.wants(as(patient));
   sender.wants(as(gone));
@@ -34,7 +34,7 @@ test("a stream that waits for the connection's window has its turn when it grows
 
 test("a stream that is over before its turn has none", () => {
   const [socket] = duplexPair();
-  const sender = new Sender(socket, () => {});
+  const sender = new Sender(socket, { flooded() {} });
   const gone = waiting(TURN.DONE);
   sender.wants(as(gone));
   sender.drop(as(gone));

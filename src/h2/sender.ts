@@ -14,6 +14,12 @@ const COPY_MAX = 2 * 1024;
 /** Bytes given to the socket at once. */
 const BATCH = 64 * 1024;
 
+/** What a sender tells its connection. */
+export interface SenderHost {
+  /** The peer makes us answer and does not read. */
+  flooded(): void;
+}
+
 /**
  * The sending half of a connection. Frames of one tick leave in one write; streams take turns, each one
  * frame of its body, as long as the peer's windows and the socket have room.
@@ -22,13 +28,13 @@ export class Sender {
   /** Bytes of all bodies that may be under way to the peer. */
   window = WINDOW_DEFAULT;
   readonly #socket: Duplex;
-  readonly #onFlood: () => void;
-  #ready: H2Stream[] = [];
-  #starved: H2Stream[] = [];
+  readonly #host: SenderHost;
+  #ready: H2Stream[] = NONE;
+  #starved: H2Stream[] = NONE;
   #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_FIRST);
   #from = 0;
   #at = 0;
-  #parts: Buffer[] = [];
+  #parts: Buffer[] = NO_PARTS;
   #pending = 0;
   #scheduled = false;
   #blocked = false;
@@ -36,21 +42,22 @@ export class Sender {
   /** Our next block begins by saying that it uses no table. */
   #owesTableSize = true;
 
-  /** @param onFlood the peer makes us answer and does not read. */
-  constructor(socket: Duplex, onFlood: () => void) {
+  constructor(socket: Duplex, host: SenderHost) {
     this.#socket = socket;
-    this.#onFlood = onFlood;
-    socket.on("drain", () => {
-      this.#blocked = false;
-      this.flush();
-    });
+    this.#host = host;
+  }
+
+  /** The socket has room again. */
+  drained(): void {
+    this.#blocked = false;
+    this.flush();
   }
 
   /** The stream takes its turn when this tick is over. */
   wants(stream: H2Stream): void {
     if (stream.queued) return;
     stream.queued = true;
-    this.#ready.push(stream);
+    this.#isReady(stream);
     this.#schedule();
   }
 
@@ -65,7 +72,8 @@ export class Sender {
   widen(bytes: number): void {
     this.window += bytes;
     if (this.window <= 0 || this.#starved.length === 0) return;
-    this.#ready.push(...this.#starved.splice(0));
+    for (const stream of this.#starved) this.#isReady(stream);
+    this.#starved = NONE;
     this.#schedule();
   }
 
@@ -115,7 +123,7 @@ export class Sender {
     writeHead(this.#slab, this.#at, bytes, FRAME.DATA, flags, stream);
     this.#wrote(HEAD_BYTES);
     this.#cutPart();
-    this.#parts.push(chunk.subarray(0, bytes));
+    this.#part(chunk.subarray(0, bytes));
     this.#pending += bytes;
   }
 
@@ -154,8 +162,8 @@ export class Sender {
 
   close(): void {
     this.#closed = true;
-    this.#ready = [];
-    this.#starved = [];
+    this.#ready = NONE;
+    this.#starved = NONE;
   }
 
   /** Sends what may be sent now. */
@@ -166,23 +174,31 @@ export class Sender {
 
   #takeTurns(): void {
     const streams = this.#ready;
-    this.#ready = [];
+    this.#ready = NONE;
     for (let i = 0; i < streams.length; i++) {
       if (this.#blocked) {
-        this.#ready.push(...streams.slice(i));
+        for (const waiting of streams.slice(i)) this.#isReady(waiting);
         return;
       }
       const stream = streams[i] as H2Stream;
       const turn = stream.turn(this);
-      if (turn === TURN.MORE) this.#ready.push(stream);
-      else if (turn === TURN.STARVED) this.#starved.push(stream);
-      else {
+      if (turn === TURN.MORE) this.#isReady(stream);
+      else if (turn === TURN.STARVED) {
+        if (this.#starved === NONE) this.#starved = [];
+        this.#starved.push(stream);
+      } else {
         stream.queued = false;
         // Something more was written while it had its turn.
         if (turn === TURN.DONE && stream.waiting) this.wants(stream);
       }
       if (this.#pending >= BATCH) this.#push();
     }
+  }
+
+  /** Most connections have no stream that waits, most of the time, and need no list. */
+  #isReady(stream: H2Stream): void {
+    if (this.#ready === NONE) this.#ready = [];
+    this.#ready.push(stream);
   }
 
   #schedule(): void {
@@ -201,7 +217,7 @@ export class Sender {
     this.#cutPart();
     if (this.#parts.length === 0) return;
     const parts = this.#parts;
-    this.#parts = [];
+    this.#parts = NO_PARTS;
     this.#pending = 0;
     const socket = this.#socket;
     if (socket.destroyed || socket.writableEnded) return;
@@ -211,14 +227,19 @@ export class Sender {
     if (parts.length > 1) socket.uncork();
     if (room) return;
     this.#blocked = socket.writableNeedDrain;
-    if (socket.writableLength > outboundBytesMax) this.#onFlood();
+    if (socket.writableLength > outboundBytesMax) this.#host.flooded();
   }
 
   /** What the slab holds that nobody has, as a part of its own. */
   #cutPart(): void {
     if (this.#at === this.#from) return;
-    this.#parts.push(this.#slab.subarray(this.#from, this.#at));
+    this.#part(this.#slab.subarray(this.#from, this.#at));
     this.#from = this.#at;
+  }
+
+  #part(bytes: Buffer): void {
+    if (this.#parts === NO_PARTS) this.#parts = [];
+    this.#parts.push(bytes);
   }
 
   #reserve(bytes: number): void {
@@ -237,6 +258,8 @@ export class Sender {
 }
 
 const NOTHING = Buffer.alloc(0);
+const NONE: H2Stream[] = [];
+const NO_PARTS: Buffer[] = [];
 
 function remove(streams: H2Stream[], stream: H2Stream): void {
   const at = streams.indexOf(stream);

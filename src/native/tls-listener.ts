@@ -66,7 +66,7 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
     const name = nameOf(socket);
     if (census.enter(name, socket.remoteAddress ?? "")) {
       shaking.set(name, socket);
-      socket.once("close", () => {
+      socket.on("close", () => {
         shaking.delete(name);
         census.leave(name);
       });
@@ -81,7 +81,7 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
         server.on("secureConnection", (socket) => {
           shaking.delete(nameOf(socket));
           // Its owner hears of errors as well; until then nobody would.
-          socket.on("error", () => socket.destroy());
+          socket.on("error", destroyed);
           // Gone already: it was counted out, and must not be counted in again.
           const gone = socket.remoteAddress === undefined;
           const certificate = certificateOf(socket);
@@ -102,6 +102,11 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
         for (const socket of shaking.values()) socket.destroy();
       }),
   };
+}
+
+/** One for all of them. */
+function destroyed(this: Socket): void {
+  this.destroy();
 }
 
 /** No two connections that live have the same. */
