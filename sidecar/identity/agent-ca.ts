@@ -34,7 +34,7 @@ async function stored(certFile: string, keyFile: string): Promise<CertificateAut
     throw new ConfigError(`${keyFile} is open to others; fix it with: chmod 600 ${keyFile}`);
   }
   try {
-    return await loadCa(await readFile(certFile, "utf8"), await readFile(keyFile, "utf8"));
+    return loadCa(await readFile(certFile, "utf8"), await readFile(keyFile, "utf8"));
   } catch {
     throw new ConfigError(
       `${certFile} and ${keyFile} are no certificate and its key; remove both, and new ones are made`,

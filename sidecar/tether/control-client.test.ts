@@ -93,7 +93,7 @@ beforeEach(async () => {
         uris: ["dragons://x"],
         usages: ["client"] as const,
       };
-      const leaf = await issueLeaf(clientCa, subject, ed25519Spki(tlsKey), now);
+      const leaf = issueLeaf(clientCa, subject, ed25519Spki(tlsKey), now);
       const notAfterUs = BigInt(clock.nowUs() + sidecarCertificateTtlUs);
       return { certificate: leaf.certPem, notAfterUs };
     },

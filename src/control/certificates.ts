@@ -42,7 +42,7 @@ export class SidecarCertificates {
   constructor(cas: Cas, tenants: Pick<Tenants, "get">, machine: Pick<Clock, "nowUs">) {
     this.#ca = cas[0];
     // What the one before issued last has ended by then.
-    const endsUs = cas[0].cert.notBefore.getTime() * 1000 + sidecarCertificateTtlUs + HOUR_US;
+    const endsUs = cas[0].notBeforeUs + sidecarCertificateTtlUs + HOUR_US;
     this.#roots = cas.map(({ certPem }, i) => ({
       root: new X509Certificate(certPem),
       untilUs: i === 0 ? Number.POSITIVE_INFINITY : endsUs,
@@ -56,7 +56,7 @@ export class SidecarCertificates {
     { tenantId }: Pick<Tenant, "tenantId">,
     { instanceId, ledgerId }: LedgerRecord,
     tlsKey: Uint8Array,
-  ): Promise<Omit<Issued, "keyPem">> {
+  ): Omit<Issued, "keyPem"> {
     const subject = {
       commonName: instanceId,
       hosts: [],

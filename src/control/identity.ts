@@ -147,7 +147,7 @@ async function openCas(files: CaFiles, nowUs: number): Promise<Cas> {
   const keyPem = await read(files.key, 0o600);
   if (certPem !== null && keyPem !== null) {
     try {
-      return await loadCas(certPem, keyPem);
+      return loadCas(certPem, keyPem);
     } catch {
       throw new ConfigError(
         `${files.cert}: is no certificate that ${files.key} belongs to; put both there as they were at one time`,
@@ -163,7 +163,7 @@ async function openCas(files: CaFiles, nowUs: number): Promise<Cas> {
 }
 
 /** A key without a certificate is none of anybody's: its certificate was not written any more. */
-async function loadCas(certPem: string, keyPem: string): Promise<Cas> {
+function loadCas(certPem: string, keyPem: string): Cas {
   const keys = pemBlocks(keyPem);
   const [first, ...more] = pemBlocks(certPem).map((cert) => {
     const key = keys.find((k) => isKeyOf(cert, k));
@@ -171,7 +171,7 @@ async function loadCas(certPem: string, keyPem: string): Promise<Cas> {
     return loadCa(cert, key);
   });
   if (first === undefined) throw new Error("no certificate");
-  return [await first, ...(await Promise.all(more))];
+  return [first, ...more];
 }
 
 const writeKeys = ({ key }: CaFiles, cas: readonly CertificateAuthority[]): Promise<void> =>

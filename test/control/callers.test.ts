@@ -48,7 +48,7 @@ beforeAll(async () => {
   doors.set("own", await sidecar.certified());
   const { data } = world.running.ready;
   const read = (file: string) => readFile(file, "utf8");
-  const ca = await loadCa(
+  const ca = loadCa(
     await read(`${data}/sidecar-ca.pem`),
     await read(`${data}.keys/sidecar-ca.key`),
   );
@@ -68,7 +68,7 @@ async function doorBy(
   const uris = [formatSidecarName({ tenantId: "acme", instanceId, ledgerId })];
   const subject = { commonName: "x", hosts: [], uris, usages: ["client"] as const };
   const { publicKey, keyPem } = generateTlsKey();
-  const { certPem } = await issueLeaf(ca, subject, ed25519Spki(publicKey), when);
+  const { certPem } = issueLeaf(ca, subject, ed25519Spki(publicKey), when);
   return world.door({ certPem, keyPem });
 }
 

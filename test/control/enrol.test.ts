@@ -95,9 +95,9 @@ const authority = async () => {
 describe("a sidecar's certificate", () => {
   test("names its tenant, instance and ledger, is for clients, and lets it in", async () => {
     const certificate = await enrol();
-    const { cert } = await authority();
+    const { certPem } = await authority();
     const der = new Uint8Array(Buffer.from(certificate.certPem.split("-----")[2] ?? "", "base64"));
-    const root = new X509Certificate(cert.toString("pem"));
+    const root = new X509Certificate(certPem);
     const nowUs = Date.now() * 1000;
     const leaf = readClientLeaf(root, der, nowUs);
     const { ledgerId, instanceId } = sidecar;
@@ -199,7 +199,7 @@ describe("a certificate that does not hold counts as none", () => {
 
   async function shown(ca: Ca, who: Subject, when = now): Promise<string> {
     const { publicKey, keyPem } = generateTlsKey();
-    const { certPem } = await issueLeaf(ca, who, ed25519Spki(publicKey), when);
+    const { certPem } = issueLeaf(ca, who, ed25519Spki(publicKey), when);
     return letIn(world.door({ certPem, keyPem }));
   }
 
@@ -231,7 +231,7 @@ describe("a certificate that does not hold counts as none", () => {
       async () => {
         const { data, controlCa } = world.running.ready;
         const key = await readFile(`${data}.keys/ca.key`, "utf8");
-        return shown(await loadCa(await readFile(controlCa, "utf8"), key), await subject());
+        return shown(loadCa(await readFile(controlCa, "utf8"), key), await subject());
       },
     ],
     ["for servers", async () => shown(await authority(), await subject({ usages: ["server"] }))],

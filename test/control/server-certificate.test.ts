@@ -38,7 +38,7 @@ test("a control plane shows a new certificate at half of the old one's life, and
     uris: ["dragons://x"],
     usages: ["client"] as const,
   };
-  const { certPem: cert } = await issueLeaf(ca, subject, ed25519Spki(publicKey), now);
+  const { certPem: cert } = issueLeaf(ca, subject, ed25519Spki(publicKey), now);
   const shown = async (): Promise<string> => {
     const options = { port, host: "127.0.0.1", ca: ca.certPem, servername: "localhost", key, cert };
     const socket = tls.connect({ ...options, ALPNProtocols: ["h2"] });

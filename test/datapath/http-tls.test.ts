@@ -175,7 +175,7 @@ describe("an upstream is not believed", () => {
       usages: ["client"] as const,
     };
     const spki = publicKey.export({ type: "spki", format: "der" });
-    const leaf = await issueLeaf(upstreamCa, subject, spki, { nowUs, ttlUs: MINUTE_US });
+    const leaf = issueLeaf(upstreamCa, subject, spki, { nowUs, ttlUs: MINUTE_US });
     return { ...leaf, keyPem: keys.keyPem };
   };
   test.each<[string, () => Promise<Issued>, TlsOptions, RegExp]>([

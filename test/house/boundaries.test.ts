@@ -71,7 +71,6 @@ const DOORS: Record<string, Record<string, string[]>> = {
   "src/domain/noble.ts": { packages: ["@noble/ed25519", "@noble/hashes"] },
   "src/wire/grpc.ts": { packages: ["@grpc/grpc-js"] },
   "src/storage/lmdb.ts": { packages: ["lmdb"] },
-  "src/native/pki.ts": { packages: ["@peculiar/x509", "reflect-metadata"] },
   "src/native/libc.ts": { packages: ["koffi"] },
   "src/native/ids.ts": { packages: ["uuidv7"] },
   "src/native/strict-yaml.ts": { packages: ["yaml"] },

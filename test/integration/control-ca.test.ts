@@ -33,7 +33,7 @@ let data: string;
 beforeAll(async () => {
   world = await World.open();
   data = join(world.folder, "control");
-  old = await loadCa(await pem(), await readFile(`${data}.keys/ca.key`, "utf8"));
+  old = loadCa(await pem(), await readFile(`${data}.keys/ca.key`, "utf8"));
   away = await world.flags("away");
   const early = await world.sidecar(away);
   await early.log.until("lease");

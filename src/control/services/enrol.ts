@@ -59,7 +59,7 @@ export function enrolment(parts: EnrolParts): Handlers<typeof DockService>["enro
         { now_us: `${nowUs}` },
       );
     }
-    const { certPem, notAfterUs } = await certificates.issue(tenant, ledger, tlsKey);
+    const { certPem, notAfterUs } = certificates.issue(tenant, ledger, tlsKey);
     // Nobody is told of a ledger that a crash could still undo.
     await tenant.settled();
     return { certificate: certPem, notAfterUs: BigInt(notAfterUs) };
