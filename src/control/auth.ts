@@ -6,13 +6,7 @@ import { type KeyEntry, keysOf, LOGIN_ROLES, type LoginRole } from "../domain/ke
 import { strangerMessageBytesMax } from "../domain/limits.ts";
 import { checkToken, parseToken } from "../domain/token.ts";
 import type { Clock } from "../native/clock.ts";
-import {
-  answersStream,
-  type CallContext,
-  type CallHead,
-  type Entry,
-  type Handlers,
-} from "../wire/rpc.ts";
+import type { CallContext, CallHead, Entry, Handlers } from "../wire/rpc.ts";
 import { StatusError } from "../wire/status.ts";
 import { type Access, accessOf } from "./access.ts";
 import type { Admission } from "./admission.ts";
@@ -108,51 +102,6 @@ export function tellingOfFailure<S extends DescService>(
   return Object.fromEntries(telling) as unknown as Handlers<S>;
 }
 
-/**
- * The same service, whose streams end once a keyset or a revocation takes their operator's login key
- * away: who was let in for minutes by a token would otherwise be told everything for hours.
- */
-export function endingWithLeave<S extends DescService>(
-  service: S,
-  handlers: Handlers<S>,
-): Handlers<S> {
-  type Stream = (request: unknown, context: CallContext) => AsyncIterable<unknown, unknown>;
-  const wrapped = service.methods.map((method) => {
-    const handler = (handlers as unknown as Record<string, Stream>)[method.localName] as Stream;
-    const ending: Stream = (request, context) =>
-      isOperator(context.caller)
-        ? whileLeft(context.caller, context, (inner) => handler(request, inner))
-        : handler(request, context);
-    return [method.localName, answersStream(method) ? ending : handler] as const;
-  });
-  return Object.fromEntries(wrapped) as unknown as Handlers<S>;
-}
-
-async function* whileLeft(
-  { tenant, key }: Operator,
-  context: CallContext,
-  stream: (context: CallContext) => AsyncIterable<unknown, unknown>,
-): AsyncGenerator<unknown> {
-  const over = new AbortController();
-  const look = (): void => {
-    if (loginOf(tenant, key, tenant.nowUs()) === undefined) over.abort();
-  };
-  const stop = tenant.subscribe(({ entries: recorded }) => {
-    if (recorded.some((e) => e.what === "keyset" || e.what === "revocation")) look();
-  });
-  try {
-    look();
-    const signal = AbortSignal.any([context.signal, over.signal]);
-    const tail = yield* stream({ ...context, signal });
-    if (tail !== undefined) throw new Error("what is left of an operator's stream is not watched");
-  } finally {
-    stop();
-  }
-  if (over.signal.aborted) {
-    throw unauthenticated(`login key ${toHex(key)} was expired, given up or taken back`);
-  }
-}
-
 /** Whether it was carried out is not known: ask again with the same request_id, of whoever comes next. */
 function toldAsUnavailable(error: unknown): never {
   if (!(error instanceof TenantFailed)) throw error;
@@ -177,7 +126,8 @@ export function sidecarOf({ caller }: CallContext): SidecarCaller {
   return caller as SidecarCaller;
 }
 
-const isOperator = (caller: unknown): caller is Operator => isObject(caller) && "role" in caller;
+export const isOperator = (caller: unknown): caller is Operator =>
+  isObject(caller) && "role" in caller;
 
 const isObject = (caller: unknown): caller is object =>
   typeof caller === "object" && caller !== null;
@@ -262,10 +212,10 @@ function identify(parts: AuthenticatorParts, token: string): Operator {
 }
 
 /** What the tenant's keyset says of a login key; undefined: it logs nobody in now. */
-const loginOf = (tenant: Tenant, key: Uint8Array, nowUs: number): KeyEntry | undefined =>
+export const loginOf = (tenant: Tenant, key: Uint8Array, nowUs: number): KeyEntry | undefined =>
   tenant.revokedEpoch("KEY", key) !== 0
     ? undefined
     : keysOf(tenant.keyset(), "OPERATOR_LOGIN", nowUs).find((k) => equal(k.key, key));
 
-const unauthenticated = (detail: string): StatusError =>
+export const unauthenticated = (detail: string): StatusError =>
   new StatusError("UNAUTHENTICATED", "CREDENTIAL_INVALID", detail);

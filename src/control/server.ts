@@ -25,7 +25,8 @@ import { HealthState } from "../wire/health.ts";
 import { reflection } from "../wire/reflection.ts";
 import type { Handlers } from "../wire/rpc.ts";
 import { shuttingDown } from "../wire/status.ts";
-import { type Authenticator, endingWithLeave, entries, tellingOfFailure } from "./auth.ts";
+import { type Authenticator, entries, tellingOfFailure } from "./auth.ts";
+import { endingWithLeave } from "./leave.ts";
 import { ServerCertificate } from "./server-certificate.ts";
 
 /** A service with its implementation. */
