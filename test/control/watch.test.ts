@@ -1,4 +1,4 @@
-import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { WatchHub } from "../../src/control/watch.ts";
 import type { WatchAnswer } from "../../src/control/watchers.ts";
@@ -12,6 +12,7 @@ import {
   WatchResponseSchema,
 } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
+import { MessageReader } from "../../src/wire/grpc-frames.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
 import { type House, makeHouse, refusalOf, requestId, startWorld, type World } from "./world.ts";
@@ -264,6 +265,92 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   seen.push(...told(await rest.until(WatchEvent.SYNCED)));
   const whole = await Watching.of(house, { resumeToken: synced });
   expect(seen).toEqual(told(await whole.until(WatchEvent.SYNCED)));
+});
+
+/** Messages of an answer, and the bytes that each was sent as, without what frames them. */
+function messagesOf({ frames }: WatchAnswer): { message: WatchResponse; bytes: Uint8Array }[] {
+  const all: { message: WatchResponse; bytes: Uint8Array }[] = [];
+  const message = (bytes: Uint8Array) => {
+    all.push({ message: fromBinary(WatchResponseSchema, bytes), bytes });
+  };
+  new MessageReader(frames.length, { message }).push(frames);
+  return all;
+}
+
+test("many who begin together are told what one alone is, in the bytes that protobuf gives it", async () => {
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  await SimSidecar.dock(world, house, berth);
+  const hub = new WatchHub(tenant, native, world.clock);
+  const filter = { state: null, name: "", version: "", scope: "", when: ANY };
+  const named = { ...filter, name: "reconciler" };
+  const { signal } = new AbortController();
+  const seen = async (who: typeof filter, token: string, changes: number) => {
+    const told: { message: WatchResponse; bytes: Uint8Array }[] = [];
+    let left = -1;
+    for await (const answer of hub.watch(token, who, signal)) {
+      told.push(...messagesOf(answer));
+      if (told.at(-1)?.message.event === WatchEvent.SYNCED) left = changes;
+      else if (left > 0) left--;
+      if (left === 0) break;
+    }
+    return told;
+  };
+  const [alone] = [await seen(filter, "", 0)];
+  const together = await Promise.all([filter, named, filter, named].map((f) => seen(f, "", 0)));
+  for (const told of together) {
+    expect(told.map(({ message }) => message)).toEqual(alone?.map(({ message }) => message));
+  }
+  const token = alone?.at(-1)?.message.resumeToken ?? "";
+  const live = [filter, named, filter].map((f) => seen(f, token, 2));
+  await flip();
+  const [one, ...others] = await Promise.all(live);
+  const missed = await seen(filter, token, 0);
+  for (const told of others) expect(told).toEqual(one);
+  const changed = missed.filter(({ message }) => message.event === WatchEvent.ORGANISM);
+  expect(changed).toEqual(one?.filter(({ message }) => message.event === WatchEvent.ORGANISM));
+  for (const { message, bytes } of [...(alone ?? []), ...missed]) {
+    expect(new Uint8Array(bytes)).toEqual(toBinary(WatchResponseSchema, message));
+  }
+});
+
+test("a snapshot that is read slowly is of one moment; what changed meanwhile comes once, after it", async () => {
+  const wide = await makeBerth(world, house, { instancesMax: 8 });
+  const others: SimSidecar[] = [];
+  for (let i = 0; i < 8; i++) others.push(await SimSidecar.dock(world, house, wide));
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  const hub = new WatchHub(tenant, native, world.clock);
+  const filter = { state: null, name: "", version: "", scope: "", when: ANY };
+  const watch = hub.watch("", filter, new AbortController().signal);
+  const next = async () => {
+    const { value } = (await watch.next()) as IteratorYieldResult<WatchAnswer>;
+    return messagesOf(value).map(({ message }) => message);
+  };
+  const told = await next();
+  // Some are told already, the last one is not: of both something changes.
+  const last = others.at(-1)?.instanceId as string;
+  expect(told.some(({ organism }) => organism?.instanceId === last)).toBe(false);
+  const operator = await house.as("OPERATOR");
+  for (const instanceId of [last, sidecar.instanceId]) {
+    await organisms().quarantine(
+      { requestId: requestId(), instanceId, reason: "a drill" },
+      operator,
+    );
+  }
+  while (told.at(-1)?.event !== WatchEvent.SYNCED) told.push(...(await next()));
+  expect(told).toHaveLength(1 + 8 + 1);
+  expect(told.find(({ organism }) => organism?.instanceId === last)?.organism?.state).toBe(
+    OrganismState.DOCKED,
+  );
+  const changes = [...(await next()), ...(await next())];
+  expect(changes.map(({ organism }) => [organism?.instanceId, organism?.state])).toEqual([
+    [last, OrganismState.QUARANTINED],
+    [sidecar.instanceId, OrganismState.QUARANTINED],
+  ]);
+  const revisions = [...told, ...changes].map(({ revision }) => revision);
+  expect(revisions).toEqual([...revisions].sort((x, y) => Number(x - y)));
+  await watch.return(undefined);
 });
 
 test("the pulse is the latest, and tells of beats, leases and sessions", async () => {
