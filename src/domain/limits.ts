@@ -482,8 +482,8 @@ export const organismStoredUs = 20 * SECOND_US;
 /** Sessions that one ledger may have been granted since the backup that a control plane is restored from. */
 export const sessionsPerRestore = 1_000_000;
 /**
- * Records of a tenant ledger from one snapshot to the next, at least: a start walks no more of them, in
- * less than a second, and what a snapshot takes is little beside them.
+ * Records of a tenant ledger from one snapshot to the next, at least: a start walks as many in less than a
+ * second, and what a snapshot takes is little beside them.
  */
 export const snapshotRecordsMin = 8192;
 /** Bytes of a snapshot for which one record more may pass: so that a large tenant's are no larger a share. */

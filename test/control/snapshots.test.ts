@@ -11,6 +11,7 @@ import {
   SnapshotBody,
   snapshotRows,
 } from "../../src/control/snapshot.ts";
+import { Snapshots } from "../../src/control/snapshots.ts";
 import {
   LEDGER_LOG,
   type Tenant,
@@ -20,11 +21,15 @@ import {
 import { fileKeyring, type TenantKeys } from "../../src/control/tenant-keys.ts";
 import { controlGenesis, TenantLedger } from "../../src/control/tenant-ledger.ts";
 import { Tenants } from "../../src/control/tenants.ts";
-import { u64be, utf8 } from "../../src/domain/bytes.ts";
+import { text, toHex, u64be, utf8 } from "../../src/domain/bytes.ts";
 import { bytes, message, u64 } from "../../src/domain/canonical.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { KEYSET, type KeysetBody } from "../../src/domain/keyset.ts";
-import { lookBackAfterUs } from "../../src/domain/limits.ts";
+import {
+  lookBackAfterUs,
+  snapshotBytesPerRecord,
+  snapshotRecordsMin,
+} from "../../src/domain/limits.ts";
 import { SignedBytes } from "../../src/domain/signed.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
 import { ManualClock } from "../../src/native/clock.ts";
@@ -114,6 +119,16 @@ describe("a projection from a snapshot and what was recorded since", () => {
     const current = [...view.leases.values()].map((l) => l.seq);
     expect(counted).toEqual(expect.arrayContaining(current));
   });
+
+  test("has a version: whoever changes what it says, or what records do, counts it up here as well", async () => {
+    const { view, genesis, ledger } = await lived(2, 100);
+    const of = { tenantId: "acme", ledgerId: genesis.ref };
+    const { body, contents } = draftSnapshot(native, of, ledger.end(), view);
+    expect([body.version, toHex(native.sha256(contents))]).toEqual([
+      1,
+      "583ae11e6d69dd6a5b9e042e66ee4455b96c7e0933f8a766d4b1dd659b89ccf6",
+    ]);
+  });
 });
 
 describe("a start from a snapshot", () => {
@@ -147,12 +162,12 @@ describe("a start from a snapshot", () => {
     });
 
   /** null only before it is made. */
-  async function open(under = rows): Promise<Tenant> {
+  async function open(under = rows, keyring = fileKeyring(folder)): Promise<Tenant> {
     read = 0;
     said = [];
     last = await Tenants.open({
       store: storeOn(under),
-      keyring: fileKeyring(folder),
+      keyring,
       clock,
       crypto: native,
       random: (n) => globalThis.crypto.getRandomValues(new Uint8Array(n)),
@@ -261,6 +276,26 @@ describe("a start from a snapshot", () => {
     await rows.commit([{ ...rowOf(SNAPSHOT_KEY), value: null }]);
     expect(known(await open())).toEqual(now);
     expect(read).toBe(now.head.size);
+  });
+
+  test("is not to be had where no snapshot can be signed: that is said, and nothing else suffers", async () => {
+    const before = known(last.get("acme") as Tenant);
+    const own = fileKeyring(folder);
+    const unwilling = (signer: Signer): Signer => ({
+      ...signer,
+      sign: async (message) => {
+        if (text(message.subarray(0, 60)).includes("snapshot")) throw new Error("no such kind");
+        return signer.sign(message);
+      },
+    });
+    const opened = async (tenantId: string): Promise<TenantKeys> => {
+      const all = await own.open(tenantId);
+      return { ...all, controlLedger: all.controlLedger.map(unwilling) };
+    };
+    await record(await open(rows, { ...own, open: opened }), "more");
+    await last.close();
+    expect(said).toEqual([expect.stringMatching(/no snapshot was written: no such kind/)]);
+    expect((await open()).controlHead().size).toBe(before.head.size + 1);
   });
 
   test("a stop after which nothing was recorded writes nothing", async () => {
@@ -469,5 +504,63 @@ describe("a start from a snapshot", () => {
       await new Promise((resolve) => setImmediate(resolve));
       expect(read).toBe(0);
     });
+  });
+});
+
+describe("snapshots are written", () => {
+  /** Stands for a tenant of which as much is durable as is said. */
+  function growing(bytes: number) {
+    let size = 0;
+    const taken: number[] = [];
+    let listener: (event: { revision: number }) => void = () => {};
+    const tenant = {
+      tenantId: "acme",
+      controlHead: () => ({ size }),
+      subscribe(one: typeof listener) {
+        listener = one;
+        return () => {
+          listener = () => {};
+        };
+      },
+      async snapshot() {
+        taken.push(size);
+        return bytes;
+      },
+    };
+    const grow = async (records: number): Promise<void> => {
+      for (let n = 0; n < records; n++) listener({ revision: ++size });
+      // What a snapshot takes is known a moment later.
+      await new Promise((resolve) => setImmediate(resolve));
+    };
+    return { tenant: tenant as unknown as Tenant, taken, grow };
+  }
+
+  test("each so many records, counted from the one that was started from, and at the end", async () => {
+    const { tenant, taken, grow } = growing(1000);
+    await grow(100);
+    const snapshots = new Snapshots(tenant, 100, () => {});
+    await grow(snapshotRecordsMin - 1);
+    expect(taken).toEqual([]);
+    await grow(1);
+    expect(taken).toEqual([100 + snapshotRecordsMin]);
+    await grow(snapshotRecordsMin - 1);
+    expect(taken.length).toBe(1);
+    await snapshots.close();
+    expect(taken[1]).toBe(100 + 2 * snapshotRecordsMin - 1);
+    await grow(2 * snapshotRecordsMin);
+    expect(taken.length).toBe(2);
+  });
+
+  test("the less often, the larger they are", async () => {
+    const { tenant, taken, grow } = growing(3 * snapshotRecordsMin * snapshotBytesPerRecord);
+    const snapshots = new Snapshots(tenant, 0, () => {});
+    await grow(snapshotRecordsMin);
+    expect(taken.length).toBe(1);
+    await grow(3 * snapshotRecordsMin - 1);
+    expect(taken.length).toBe(1);
+    await grow(1);
+    expect(taken.length).toBe(2);
+    await snapshots.close();
+    expect(taken.length).toBe(2);
   });
 });
