@@ -1,4 +1,4 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Arrival } from "../../src/control/heads.ts";
 import { Signal } from "../../src/control/watch.ts";
@@ -11,8 +11,9 @@ import {
   WatchReceiptsEvent,
   type WatchReceiptsRequestSchema,
   type WatchReceiptsResponse,
-  type WatchReceiptsResponseSchema,
+  WatchReceiptsResponseSchema,
 } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import type { Encoded } from "../../src/wire/encoded.ts";
 import type { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
 import { type House, makeHouse, refusalOf, startWorld, type World } from "./world.ts";
@@ -65,11 +66,10 @@ async function start(): Promise<string> {
   const [begun] = await missed({});
   return begun?.resumeToken ?? "";
 }
-const seqsOf = (answers: readonly MessageInitShape<typeof WatchReceiptsResponseSchema>[]) =>
+const seqs = (answers: readonly WatchReceiptsResponse[]) =>
   answers.flatMap(({ receipt }) =>
-    receipt?.body === undefined ? [] : [ReceiptHeader.decode(receipt.body).seq],
+    receipt === undefined ? [] : [ReceiptHeader.decode(receipt.body).seq],
   );
-const seqs = (answers: readonly WatchReceiptsResponse[]) => seqsOf(answers);
 
 test("a watch begins with a bookmark, tells what was missed, says SYNCED, and goes on", async () => {
   const from = await start();
@@ -146,11 +146,14 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   const source = { tenant, arrived, clock: world.clock, closing: signal };
   const filter = { ledgerId: null, verdict: null, state: null, name: "", version: "", scope: "" };
   const slow = watchReceipts(source, "", { ...filter, when: ANY }, signal, 4);
-  const events = [(await slow.next()).value?.event, (await slow.next()).value?.event];
+  const messageOf = ({ frames }: Encoded): WatchReceiptsResponse =>
+    fromBinary(WatchReceiptsResponseSchema, frames.subarray(5));
+  const next = async () => messageOf((await slow.next()).value as Encoded);
+  const events = [(await next()).event, (await next()).event];
   expect(events).toEqual([WatchReceiptsEvent.BOOKMARK, WatchReceiptsEvent.SYNCED]);
 
   // The first is taken by a reader that then reads no more; the others wait until none may.
-  const first = slow.next();
+  const first = next();
   const { ledgerId } = sidecar;
   await sidecar.work(8);
   const sync = a.sync();
@@ -160,10 +163,10 @@ test("a reader too slow is cut with the token from which nothing is lost", async
     await sync.held();
     arrived.tell({ arrival: i + 1, ledgerId, fromSeq: i + 1, receipts: [receipt] });
   }
-  const read = seqsOf([(await first).value]);
+  const read = seqs([await first]);
   let cut: unknown;
   try {
-    for await (const answer of slow) read.push(...seqsOf([answer]));
+    for await (const answer of slow) read.push(...seqs([messageOf(answer)]));
   } catch (error) {
     cut = error;
   }
@@ -172,4 +175,39 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   const { resume_token: resumeToken = "" } = (cut as StatusError).metadata;
   read.push(...seqs(await missed({ resumeToken })));
   expect(read).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+test("a bookmark in quiet times moves on past what others watch, and never past what waits", async () => {
+  const watch = await open({ name: "nobody" });
+  for (const event of ["BOOKMARK", "SYNCED"] as const) {
+    expect((await watch.next()).event).toBe(WatchReceiptsEvent[event]);
+  }
+  await sidecar.work(3);
+  await a.syncAll();
+  world.clock.advance(31_000_000);
+  const quiet = await watch.next();
+  expect(quiet.event).toBe(WatchReceiptsEvent.BOOKMARK);
+  // To the one who wanted nothing of it, it is told; who goes on from there misses nothing that follows.
+  expect(seqs(await missed({ resumeToken: quiet.resumeToken }))).toEqual([]);
+  await sidecar.work(2);
+  await a.syncAll();
+  expect(seqs(await missed({ resumeToken: quiet.resumeToken }))).toEqual([4, 5]);
+  await watch.leave();
+});
+
+test("all who watch are told the same of what comes, each what it asks for", async () => {
+  const [one, two] = [await open({}), await open({})];
+  const denied = await open({ verdict: Verdict.DENIED });
+  for (const watch of [one, two, denied]) {
+    await watch.next();
+    await watch.next();
+  }
+  await sidecar.work(2, { scope: "read:payments" });
+  await sidecar.work(1, { kind: "DENIAL", verdict: "DENIED", reason: "SCOPE_NOT_GRANTED" });
+  await a.syncAll();
+  const told = [await one.next(), await one.next(), await one.next()];
+  expect(seqs(told)).toEqual([1, 2, 3]);
+  expect([await two.next(), await two.next(), await two.next()]).toEqual(told);
+  expect(await denied.next()).toEqual(told[2]);
+  for (const watch of [one, two, denied]) await watch.leave();
 });
