@@ -184,11 +184,6 @@ export class H2Connection implements StreamHost, SenderHost, FrameTaker, BlockTa
     if (!this.#closed) this.#sender.control(FRAME.PING, 0, 0, NO_WORD);
   }
 
-  /** Lets go of memory that the next frames would be written to: of one of thousands that say little. */
-  rest(): void {
-    this.#sender.rest();
-  }
-
   destroy(): void {
     this.#socket.destroy();
     this.#lost();

@@ -5,10 +5,11 @@ import { FLAG, FRAME, HEAD_BYTES, PAYLOAD_BYTES, WINDOW_DEFAULT, writeHead } fro
 import { encodedMax, encodeFields, TABLE_SIZE_0 } from "./hpack.ts";
 import { type H2Stream, TURN } from "./stream.ts";
 
-/** Bytes of memory that small frames are written into, one after the other. */
+/**
+ * Bytes of memory that small frames are written into, one after the other, by all connections in turn: of
+ * thousands that say little, none holds memory for what it may say next. No byte is written to twice.
+ */
 const SLAB = 16 * 1024;
-/** Of a connection that may never say more than a greeting; what follows is twice as large each time. */
-const SLAB_FIRST = 256;
 /** Bytes from which on a payload is handed on as it is, not copied. */
 const COPY_MAX = 2 * 1024;
 /** Bytes given to the socket at once. */
@@ -31,7 +32,8 @@ export class Sender {
   readonly #host: SenderHost;
   #ready: H2Stream[] = NONE;
   #starved: H2Stream[] = NONE;
-  #slab: Buffer = Buffer.allocUnsafeSlow(SLAB_FIRST);
+  /** Where the frames are that no part holds yet: from `#from` to `#at`. */
+  #slab: Buffer = NOTHING;
   #from = 0;
   #at = 0;
   #parts: Buffer[] = NO_PARTS;
@@ -152,14 +154,6 @@ export class Sender {
     this.#schedule();
   }
 
-  /** Lets go of the slab, and begins small again. */
-  rest(): void {
-    this.#cutPart();
-    this.#slab = NOTHING;
-    this.#from = 0;
-    this.#at = 0;
-  }
-
   close(): void {
     this.#closed = true;
     this.#ready = NONE;
@@ -215,6 +209,7 @@ export class Sender {
 
   #push(): void {
     this.#cutPart();
+    this.#slab = NOTHING;
     if (this.#parts.length === 0) return;
     const parts = this.#parts;
     this.#parts = NO_PARTS;
@@ -243,21 +238,29 @@ export class Sender {
   }
 
   #reserve(bytes: number): void {
-    if (this.#slab.length - this.#at >= bytes) return;
+    const roomy = slab.length - slabAt >= bytes;
+    // Nobody else has written since.
+    if (roomy && this.#slab === slab && this.#at === slabAt) return;
     this.#cutPart();
-    const grown = Math.max(SLAB_FIRST, Math.min(this.#slab.length * 2, SLAB));
-    this.#slab = Buffer.allocUnsafeSlow(Math.max(grown, bytes));
-    this.#from = 0;
-    this.#at = 0;
+    if (!roomy) {
+      slab = Buffer.allocUnsafeSlow(Math.max(SLAB, bytes));
+      slabAt = 0;
+    }
+    this.#slab = slab;
+    this.#from = slabAt;
+    this.#at = slabAt;
   }
 
   #wrote(bytes: number): void {
     this.#at += bytes;
+    slabAt = this.#at;
     this.#pending += bytes;
   }
 }
 
 const NOTHING = Buffer.alloc(0);
+let slab = NOTHING;
+let slabAt = 0;
 const NONE: H2Stream[] = [];
 const NO_PARTS: Buffer[] = [];
 

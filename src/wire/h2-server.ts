@@ -155,7 +155,6 @@ export class H2Server {
       carried.drainedUs = nowUs;
       connection.drain();
     }
-    connection.rest();
     if (carried.heard !== connection.heard) {
       carried.heard = connection.heard;
       carried.quietUs = nowUs;
