@@ -3,7 +3,6 @@ import type { Verified } from "../domain/signed.ts";
 import type { State, TransitionBody } from "../domain/transition.ts";
 import { type OrganismSchema, WatchResponseSchema } from "../gen/dragons/v1/organism_pb.ts";
 import { toWire } from "../wire/artifacts.ts";
-import { Encoded } from "../wire/encoded.ts";
 import { conditionToWire, desireToWire, stateToWire } from "../wire/enums.ts";
 import { encode } from "../wire/messages.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
@@ -95,10 +94,10 @@ export class OrganismChange {
     };
   }
 
-  /** What a watcher is told of it. @param beside an encoding of all that the message says besides */
-  event(beside: Uint8Array): Encoded<typeof WatchResponseSchema> {
+  /** What a watcher is told of it, in parts. @param beside an encoding of all that it is told besides */
+  event(beside: Uint8Array): readonly Uint8Array[] {
     this.#organism ??= encode(WatchResponseSchema, { organism: this.organism });
-    return Encoded.merging(WatchResponseSchema, [beside, this.#organism]);
+    return [beside, this.#organism];
   }
 }
 

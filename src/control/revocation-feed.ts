@@ -4,6 +4,7 @@ import type { Verified } from "../domain/signed.ts";
 import { AttachResponseSchema } from "../gen/dragons/v1/tether_pb.ts";
 import { toWire } from "../wire/artifacts.ts";
 import { Encoded } from "../wire/encoded.ts";
+import { encode } from "../wire/messages.ts";
 
 export type DownAnswer = Encoded<typeof AttachResponseSchema>;
 
@@ -21,7 +22,7 @@ interface Run {
 export class RevocationFeed {
   readonly #revocations: readonly Verified<RevocationBody>[];
   /** By epoch. */
-  readonly #encoded = new Map<number, DownAnswer>();
+  readonly #encoded = new Map<number, Uint8Array>();
   /** By the epoch before. */
   readonly #runs = new Map<number, Run>();
   #epoch: number;
@@ -59,17 +60,17 @@ export class RevocationFeed {
 
   #run(after: number): Run {
     const epoch = Math.min(this.#epoch, after + revocationsAtOnceMax);
-    const parts: DownAnswer[] = [];
-    for (let e = after + 1; e <= epoch; e++) parts.push(this.#one(e));
-    return { answer: Encoded.inARow(AttachResponseSchema, parts), epoch };
+    const messages: Uint8Array[][] = [];
+    for (let e = after + 1; e <= epoch; e++) messages.push([this.#one(e)]);
+    return { answer: Encoded.inARow(AttachResponseSchema, messages), epoch };
   }
 
-  #one(epoch: number): DownAnswer {
+  #one(epoch: number): Uint8Array {
     const known = this.#encoded.get(epoch);
     if (known !== undefined) return known;
     const { signed } = this.#revocations[epoch - 1] as Verified<RevocationBody>;
     const value = toWire(signed);
-    const made = Encoded.of(AttachResponseSchema, { message: { case: "revocation", value } });
+    const made = encode(AttachResponseSchema, { message: { case: "revocation", value } });
     this.#encoded.set(epoch, made);
     return made;
   }

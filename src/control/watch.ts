@@ -281,7 +281,8 @@ export class WatchHub {
   #changed(change: OrganismChange): WatchAnswer {
     const { seq } = change;
     const beside = { event: ORGANISM, revision: BigInt(seq), resumeToken: this.tokenAt(seq) };
-    return change.event(encode(WatchResponseSchema, beside));
+    const event = change.event(encode(WatchResponseSchema, beside));
+    return Encoded.inARow(WatchResponseSchema, [event]);
   }
 
   #mark(event: WatchEvent, revision: number): WatchAnswer {

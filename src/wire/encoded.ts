@@ -1,5 +1,5 @@
 import type { DescMessage, MessageInitShape } from "@bufbuild/protobuf";
-import { framed, framedTogether } from "./grpc-frames.ts";
+import { framed, framedInARow } from "./grpc-frames.ts";
 import { encode } from "./messages.ts";
 
 /**
@@ -18,20 +18,18 @@ export class Encoded<D extends DescMessage = DescMessage> {
   }
 
   static of<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Encoded<D> {
-    return Encoded.merging(desc, [encode(desc, message)]);
+    return new Encoded(desc, framed(encode(desc, message)));
   }
 
   /**
-   * One message of encodings of it in parts, that have no field in common and come in the order of their
-   * fields: the bytes that the whole would have, by the rules of protobuf.
+   * Messages in a row, each of encodings of it in parts, that have no field in common and come in the order
+   * of their fields: the bytes that the whole would have, by the rules of protobuf.
    */
-  static merging<D extends DescMessage>(desc: D, parts: readonly Uint8Array[]): Encoded<D> {
-    return new Encoded(desc, framedTogether(parts));
-  }
-
-  /** All of them, in this order. */
-  static inARow<D extends DescMessage>(desc: D, parts: readonly Encoded<D>[]): Encoded<D> {
-    return new Encoded(desc, Buffer.concat(parts.map((part) => checked(desc, part).frames)));
+  static inARow<D extends DescMessage>(
+    desc: D,
+    messages: readonly (readonly Uint8Array[])[],
+  ): Encoded<D> {
+    return new Encoded(desc, framedInARow(messages));
   }
 }
 

@@ -3,19 +3,26 @@ const PREFIX_BYTES = 5;
 
 /** A message as a stream carries it. */
 export function framed(message: Uint8Array): Buffer {
-  return framedTogether([message]);
+  const out = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
+  out[0] = 0;
+  out.writeUInt32BE(message.length, 1);
+  out.set(message, PREFIX_BYTES);
+  return out;
 }
 
-/** One message, put together of what lies in several places. */
-export function framedTogether(parts: readonly Uint8Array[]): Buffer {
-  const length = parts.reduce((sum, part) => sum + part.length, 0);
-  const out = Buffer.allocUnsafe(PREFIX_BYTES + length);
-  out[0] = 0;
-  out.writeUInt32BE(length, 1);
-  let at = PREFIX_BYTES;
-  for (const part of parts) {
-    out.set(part, at);
-    at += part.length;
+/** Several messages in a row, each put together of what lies in several places. */
+export function framedInARow(messages: readonly (readonly Uint8Array[])[]): Buffer {
+  const lengths = messages.map((parts) => parts.reduce((sum, { length }) => sum + length, 0));
+  const out = Buffer.allocUnsafe(lengths.reduce((sum, n) => sum + PREFIX_BYTES + n, 0));
+  let at = 0;
+  for (const [i, parts] of messages.entries()) {
+    out[at] = 0;
+    out.writeUInt32BE(lengths[i] as number, at + 1);
+    at += PREFIX_BYTES;
+    for (const part of parts) {
+      out.set(part, at);
+      at += part.length;
+    }
   }
   return out;
 }

@@ -395,7 +395,7 @@ class Answered implements AsyncIterable<unknown>, AsyncIterator<unknown> {
 }
 
 /** Bytes of one stream that wait to be sent: from so many on the next message is not asked for. */
-const UNSENT_BYTES_MAX = 16 * 1024;
+const UNSENT_BYTES_MAX = 8 * 1024;
 
 /** Writes messages as fast as the other side takes them; stops at once when nobody waits for them. */
 async function pump(

@@ -17,6 +17,7 @@ import {
   type ServerLimits,
   serve,
 } from "../../src/wire/grpc.ts";
+import { encode } from "../../src/wire/messages.ts";
 import { Queue } from "../../src/wire/queue.ts";
 import type { CallContext, CallOptions, Requests } from "../../src/wire/rpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
@@ -196,9 +197,14 @@ describe.each(CARRIERS)("%s", (_, transport) => {
   });
 
   test("what is encoded once is told to many as the same messages, among others and in order", async () => {
-    const word = (text: string) => Encoded.of(Output, { text } as never);
     const long = "x".repeat(5000);
-    const [one, both] = [word("one"), Encoded.inARow(Output, [word(long), word("three")])];
+    const bytesOf = (message: Word) => encode(Output, message as never);
+    const one = Encoded.of(Output, { text: "one" } as never);
+    // The second in parts.
+    const both = Encoded.inARow(Output, [
+      [bytesOf({ text: long })],
+      [bytesOf({ text: "three" }), bytesOf({ data: Uint8Array.of(1) })],
+    ]);
     const before = Buffer.from(both.frames);
     handlers = {
       ...plain,
