@@ -1,9 +1,9 @@
-import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { equal, toHex } from "../domain/bytes.ts";
 import { systemClock } from "../native/clock.ts";
 import { native } from "../native/crypto.ts";
 import { holdFolder } from "../native/hold.ts";
+import { random } from "../native/random.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { CONTROL_FORMAT, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
@@ -115,7 +115,7 @@ async function tenantsWithout(data: string, fingerprint: Uint8Array): Promise<st
       keyring: fileKeyring(dataFiles(data).keys),
       clock: systemClock,
       crypto: native,
-      random: (n) => new Uint8Array(randomBytes(n)),
+      random,
       say: (line) => process.stderr.write(`dragons control: ${line}\n`),
     });
     const names = (cas: readonly Uint8Array[]): boolean =>

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { mkdir, open } from "node:fs/promises";
 import { isIP } from "node:net";
 import { join } from "node:path";
@@ -14,6 +13,7 @@ import {
   loadCa,
   pemBlocks,
 } from "../native/pki.ts";
+import { random } from "../native/random.ts";
 import { ConfigError } from "./config.ts";
 
 /** Who a control plane is, made at its first start and kept in its data folder. */
@@ -219,5 +219,3 @@ async function read(path: string, mode: number): Promise<string | null> {
     await file.close();
   }
 }
-
-const random = (n: number): Uint8Array => new Uint8Array(randomBytes(n));

@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { access, constants } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
@@ -23,6 +22,7 @@ import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { ownFolder } from "../native/own-folder.ts";
 import { certificateDer } from "../native/pki.ts";
+import { random } from "../native/random.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { CONTROL_FORMAT, FormatUnknown, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
@@ -223,8 +223,6 @@ function own(folder: string): void {
 const unusable = (flag: string) => (error: Error) => {
   throw new ConfigError(`${flag}: ${error.message}`);
 };
-
-const random = (n: number): Uint8Array => new Uint8Array(randomBytes(n));
 
 const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
 
