@@ -1,21 +1,32 @@
 import { once } from "node:events";
 import { connect as dial } from "node:net";
-import { connect, type TLSSocket } from "node:tls";
+import { connect, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import { H2Connection } from "../src/h2/connection.ts";
 import type { RawHeaders } from "../src/h2/fields.ts";
 import { systemClock } from "../src/native/clock.ts";
 import { framed, MessageReader } from "../src/wire/grpc-frames.ts";
 import { decode, encode, pathOf } from "../src/wire/messages.ts";
-import { Queue } from "../src/wire/queue.ts";
 
 const MESSAGE_BYTES_MAX = 8 * 1024 * 1024;
-const ANSWERS_MAX = 1024;
 
-/** Where the control plane is, and by what it is known. PEM. */
+/** Where the control plane is, and who one is to it. */
 export interface Whereabouts {
   readonly port: number;
-  readonly ca: Uint8Array;
+  readonly context: SecureContext;
+}
+
+/** Kept by each sidecar: to read its key and the authority anew costs a quarter of a connection. PEM. */
+export const contextOf = (
+  ca: Uint8Array,
+  { certPem, keyPem }: { readonly certPem: string; readonly keyPem: string },
+): SecureContext => createSecureContext({ ca: Buffer.from(ca), cert: certPem, key: keyPem });
+
+/** What comes on a stream. */
+export interface Heard<T> {
+  message(message: T): void;
+  /** Once; null: it ended with OK. */
+  over(why: Error | null): void;
 }
 
 interface Method<I extends DescMessage, O extends DescMessage> {
@@ -47,17 +58,11 @@ export class FleetConnection {
   }
 
   /** @param from an address of this machine: as strangers, connections are counted by address. */
-  static async open(
-    { port, ca }: Whereabouts,
-    { certPem, keyPem }: { readonly certPem: string; readonly keyPem: string },
-    from: string,
-  ): Promise<FleetConnection> {
+  static async open({ port, context }: Whereabouts, from: string): Promise<FleetConnection> {
     const socket = connect({
       socket: dial({ host: "127.0.0.1", port, localAddress: from }),
       servername: "localhost",
-      ca: Buffer.from(ca),
-      cert: certPem,
-      key: keyPem,
+      secureContext: context,
       ALPNProtocols: ["h2"],
     });
     await once(socket, "secureConnect");
@@ -66,20 +71,25 @@ export class FleetConnection {
     return new FleetConnection(socket, h2);
   }
 
-  /** A stream both ways. What is pushed to `requests` is sent at once. */
+  /** A stream both ways. Returns what sends on it, and says whether it still could. */
   stream<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O> & Parameters<typeof pathOf>[0],
-    requests: Queue<MessageInitShape<I>>,
+    heard: Heard<MessageShape<O>>,
     metadata: RawHeaders = [],
-  ): AsyncIterable<MessageShape<O>> {
-    const answers = new Queue<MessageShape<O>>(ANSWERS_MAX);
+  ): (request: MessageInitShape<I>) => boolean {
+    let ended = false;
     const reader = new MessageReader(MESSAGE_BYTES_MAX, {
-      message: (bytes) => answers.push(decode(method.output, bytes)),
+      message: (bytes) => heard.message(decode(method.output, bytes)),
     });
-    const over = (fields: RawHeaders | null): void => {
+    const over = (why: Error | null): void => {
+      if (ended) return;
+      ended = true;
+      heard.over(why);
+    };
+    const told = (fields: RawHeaders | null): void => {
       const said = (name: string): string => fields?.[fields.indexOf(name) + 1] ?? "";
-      if (said("grpc-status") === "0") answers.end();
-      else answers.fail(new Refused(said("grpc-status"), said("grpc-message")));
+      const status = said("grpc-status");
+      over(status === "0" ? null : new Refused(status, said("grpc-message")));
     };
     const head = [
       [":method", "POST"],
@@ -90,23 +100,21 @@ export class FleetConnection {
       ["te", "trailers"],
     ].flat();
     const stream = this.#h2.open([...head, ...metadata], false, {
-      head: (fields, last) => last && over(fields),
+      head: (fields, last) => last && told(fields),
       data(chunk) {
         reader.push(chunk);
         stream.consumed(chunk.length);
       },
-      ended: over,
-      reset: () => answers.fail(new Error("the connection was lost")),
+      ended: told,
+      reset: () => over(new Error("the connection was lost")),
       informational() {},
       sent() {},
       finished() {},
     });
-    const send = async (): Promise<void> => {
-      for await (const request of requests) stream.write(framed(encode(method.input, request)));
-      stream.end();
+    return (request) => {
+      if (!ended) stream.write(framed(encode(method.input, request)));
+      return !ended;
     };
-    void send();
-    return answers;
   }
 
   /** Gone at once, as when a network breaks. */

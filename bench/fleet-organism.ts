@@ -1,14 +1,13 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { attachMessage } from "../src/control/sessions.ts";
 import { LeaseBody } from "../src/domain/lease.ts";
 import { refOf } from "../src/domain/signing.ts";
 import type { SignedBytes } from "../src/gen/dragons/v1/artifacts_pb.ts";
-import { LedgerService, type SyncRequestSchema } from "../src/gen/dragons/v1/ledger_pb.ts";
-import { type AttachRequestSchema, TetherService } from "../src/gen/dragons/v1/tether_pb.ts";
+import { LedgerService } from "../src/gen/dragons/v1/ledger_pb.ts";
+import { TetherService } from "../src/gen/dragons/v1/tether_pb.ts";
 import { native } from "../src/native/crypto.ts";
-import { Queue } from "../src/wire/queue.ts";
 import type { SimSidecar } from "../test/control/sidecar.ts";
 import { type FleetConnection, Refused } from "./fleet-connection.ts";
+import type { Wheel } from "./fleet-wheel.ts";
 
 /** What a fleet counts together. Times in milliseconds. */
 export interface Tally {
@@ -40,7 +39,8 @@ export class FleetOrganism {
   readonly #hash: Uint8Array;
   readonly #open: () => Promise<FleetConnection>;
   readonly #tally: Tally;
-  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #wheel: Wheel;
+  #periods: (() => void)[] = [];
   #connection: FleetConnection | null = null;
   #lease: SignedBytes | null = null;
   #untilUs = 0;
@@ -54,7 +54,9 @@ export class FleetOrganism {
     hash: Uint8Array,
     open: () => Promise<FleetConnection>,
     tally: Tally,
+    wheel: Wheel,
   ) {
+    this.#wheel = wheel;
     this.sidecar = sidecar;
     this.#hash = hash;
     this.#open = open;
@@ -93,7 +95,7 @@ export class FleetOrganism {
   }
 
   #stop(): void {
-    for (const timer of this.#timers.splice(0)) clearTimeout(timer);
+    for (const stop of this.#periods.splice(0)) stop();
     this.#connection?.cut();
     this.#connection = null;
   }
@@ -102,53 +104,61 @@ export class FleetOrganism {
     const { sidecar } = this;
     const connection = await this.#open();
     this.#connection = connection;
-    const up = new Queue<MessageInitShape<typeof AttachRequestSchema>>(64);
-    const down = connection.stream(TetherService.method.attach, up);
-    up.push({ message: { case: "hello", value: { ledgerId: sidecar.ledgerId } } });
+    const ended = Promise.withResolvers<void>();
     let epoch = 0;
     let counter = 0;
     const sent = new Map<number, number>();
     const beat = async (): Promise<void> => {
       const signed = await sidecar.beat(epoch, ++counter, { manifestHash: this.#hash });
       sent.set(counter, performance.now());
-      if (up.push({ message: { case: "heartbeat", value: signed } })) this.#tally.beats++;
+      if (send({ message: { case: "heartbeat", value: signed } })) this.#tally.beats++;
     };
-    for await (const { message } of down) {
-      switch (message.case) {
-        case "challenge":
-          up.push({ message: { case: "proof", value: await this.#proof(message.value.nonce) } });
-          break;
-        case "attached":
-          epoch = Number(message.value.sessionEpoch);
-          this.#tally.attached++;
-          this.attachedAt = performance.now();
-          await beat();
-          this.#every(BEAT_MS, () => void beat());
-          this.#sync(connection, message.value.sessionToken);
-          break;
-        case "heartbeatAck": {
-          const at = Number(message.value.counter);
-          const since = sent.get(at);
-          sent.delete(at);
-          if (since === undefined) break;
-          this.#tally.acks++;
-          this.#tally.ackMs.push(performance.now() - since);
-          break;
+    const send = connection.stream(TetherService.method.attach, {
+      message: ({ message }) => {
+        switch (message.case) {
+          case "challenge":
+            void this.#proof(message.value.nonce).then((value) =>
+              send({ message: { case: "proof", value } }),
+            );
+            break;
+          case "attached":
+            epoch = Number(message.value.sessionEpoch);
+            this.#tally.attached++;
+            this.attachedAt = performance.now();
+            void beat();
+            this.#periods.push(this.#wheel.every(BEAT_MS, () => void beat()));
+            this.#sync(connection, message.value.sessionToken);
+            break;
+          case "heartbeatAck": {
+            const at = Number(message.value.counter);
+            const since = sent.get(at);
+            sent.delete(at);
+            if (since === undefined) break;
+            this.#tally.acks++;
+            this.#tally.ackMs.push(performance.now() - since);
+            break;
+          }
+          case "lease":
+            this.#adopt(message.value);
+            break;
+          default:
+            break;
         }
-        case "lease": {
-          const body = LeaseBody.decode(message.value.body);
-          if (this.#untilUs > 0 && this.#untilUs < Date.now() * 1000) this.#tally.lapsed++;
-          this.#untilUs = body.notAfterUs;
-          this.#lease = message.value;
-          sidecar.leaseRef = refOf(native, "lease", message.value.body);
-          this.#tally.leases++;
-          this.renewedAt = performance.now();
-          break;
-        }
-        default:
-          break;
-      }
-    }
+      },
+      over: (why) => (why === null ? ended.resolve() : ended.reject(why)),
+    });
+    send({ message: { case: "hello", value: { ledgerId: sidecar.ledgerId } } });
+    await ended.promise;
+  }
+
+  #adopt(lease: SignedBytes): void {
+    const { notAfterUs } = LeaseBody.view(lease.body);
+    if (this.#untilUs > 0 && this.#untilUs < Date.now() * 1000) this.#tally.lapsed++;
+    this.#untilUs = notAfterUs;
+    this.#lease = lease;
+    this.sidecar.leaseRef = refOf(native, "lease", lease.body);
+    this.#tally.leases++;
+    this.renewedAt = performance.now();
   }
 
   async #proof(nonce: Uint8Array) {
@@ -162,39 +172,34 @@ export class FleetOrganism {
   /** A receipt a minute, sent as soon as it is there. */
   #sync(connection: FleetConnection, token: Uint8Array): void {
     const { sidecar } = this;
-    const requests = new Queue<MessageInitShape<typeof SyncRequestSchema>>(64);
     const metadata = ["dragons-session-bin", Buffer.from(token).toString("base64")];
-    const answers = connection.stream(LedgerService.method.sync, requests, metadata);
     let held = -1;
-    const send = (): void => {
+    const give = (): void => {
       // Before the first answer nobody knows from where on.
       if (held < 0) return;
       const receipts = sidecar.receipts.slice(held, held + 64);
-      if (receipts.length > 0) requests.push({ fromSeq: BigInt(held + 1), receipts });
+      if (receipts.length > 0) send({ fromSeq: BigInt(held + 1), receipts });
     };
-    const read = async (): Promise<void> => {
-      for await (const { heldSize } of answers) {
-        const first = held < 0;
-        held = Number(heldSize);
-        if (first) send();
-      }
+    const send = connection.stream(
+      LedgerService.method.sync,
+      {
+        message({ heldSize }) {
+          const first = held < 0;
+          held = Number(heldSize);
+          if (first) give();
+        },
+        // A session whose receipts do not arrive earns no lease: both are begun anew.
+        over: (why) => {
+          if (why === null) return;
+          this.#refused(why);
+          connection.cut();
+        },
+      },
+      metadata,
+    );
+    const work = (): void => {
+      void sidecar.work(1, { manifestHash: this.#hash }).then(give);
     };
-    // A session whose receipts do not arrive earns no lease: both are begun anew.
-    read().catch((error) => {
-      this.#refused(error);
-      connection.cut();
-    });
-    this.#every(RECEIPT_MS, () => {
-      void sidecar.work(1, { manifestHash: this.#hash }).then(send);
-    });
-  }
-
-  /** From a random moment within the first period on. */
-  #every(ms: number, what: () => void): void {
-    const first = setTimeout(() => {
-      what();
-      this.#timers.push(setInterval(what, ms));
-    }, Math.random() * ms);
-    this.#timers.push(first);
+    this.#periods.push(this.#wheel.every(RECEIPT_MS, work));
   }
 }

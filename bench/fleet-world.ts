@@ -5,7 +5,7 @@ import { systemClock } from "../src/native/clock.ts";
 import { createClient, openChannel, type RpcChannel } from "../src/wire/grpc.ts";
 import type { CallOptions } from "../src/wire/rpc.ts";
 import type { ClientCertificate, World } from "../test/control/world.ts";
-import { FleetConnection } from "./fleet-connection.ts";
+import { contextOf, FleetConnection } from "./fleet-connection.ts";
 import { Process } from "./process.ts";
 
 const DRAGONS = join(import.meta.dirname, "../bin/dragons");
@@ -54,9 +54,10 @@ export class ControlProcess {
   cpuUs = (): number => this.#process.cpuUs();
   memoryMb = () => this.#process.memoryMb();
 
-  /** A sidecar's connection, from an address of its own. */
-  dial(certificate: ClientCertificate, from: string): Promise<FleetConnection> {
-    return FleetConnection.open({ port: this.#port, ca: this.#ca }, certificate, from);
+  /** How to dial as one sidecar, from an address of its own. */
+  dialer(certificate: ClientCertificate, from: string): () => Promise<FleetConnection> {
+    const context = contextOf(this.#ca, certificate);
+    return () => FleetConnection.open({ port: this.#port, context }, from);
   }
 
   /** An operator's connection. */

@@ -36,6 +36,7 @@ import {
   signGrant,
 } from "../test/control/world.ts";
 import { FleetOrganism, type Tally } from "./fleet-organism.ts";
+import { Wheel } from "./fleet-wheel.ts";
 import { ControlProcess } from "./fleet-world.ts";
 
 const { values } = parseArgs({
@@ -79,6 +80,7 @@ const tally: Tally = {
   broken: 0,
   refused: new Map(),
 };
+const wheel = new Wheel();
 const fleet: FleetOrganism[] = [];
 const lives: Promise<void>[] = [];
 const wrong: string[] = [];
@@ -125,9 +127,8 @@ async function dockAll(): Promise<void> {
         SimSidecar.dock(world, house, berth, { manifestHash: hash }),
       );
       const certificate = await patiently(() => enrol(sidecar));
-      const from = addressOf(fleet.length);
-      const dial = () => control.dial(certificate, from);
-      const organism = new FleetOrganism(sidecar, hash, dial, tally);
+      const dial = control.dialer(certificate, addressOf(fleet.length));
+      const organism = new FleetOrganism(sidecar, hash, dial, tally, wheel);
       fleet.push(organism);
       lives.push(organism.live());
       if (fleet.length % TOLD_EACH === 0) {

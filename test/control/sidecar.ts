@@ -8,7 +8,7 @@ import { HEARTBEAT, type HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { newId } from "../../src/domain/ids.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { RECEIPT } from "../../src/domain/receipt.ts";
-import type { SignedBytes } from "../../src/domain/signed.ts";
+import { pae, type SignedBytes } from "../../src/domain/signed.ts";
 import { refOf, signBody } from "../../src/domain/signing.ts";
 import { GrantService, ManifestService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
@@ -47,6 +47,8 @@ import {
 /** A sidecar as the control plane sees one: a ledger key, a chain, and streams over the real wire. */
 
 const NONE = new Uint8Array(0);
+const MANIFEST_HASH = hashOf(manifest());
+const NO_BEAT = HEARTBEAT.body.decode(NONE);
 const newChain = (ledgerId: Uint8Array, tenantId: string): Chain =>
   new Chain(native, newChainState(ledgerId, tenantId));
 
@@ -144,7 +146,7 @@ export class SimSidecar {
       const nowUs = this.world.clock.nowUs();
       const { body } = this.chain.append({
         receiptId: newId("rcp", ids),
-        manifestHash: hashOf(manifest()),
+        manifestHash: MANIFEST_HASH,
         leaseRef: NONE,
         kind: "LIFECYCLE",
         verdict: "COMPLETED",
@@ -162,7 +164,8 @@ export class SimSidecar {
         spentBytes: 0,
         ...more,
       });
-      this.receipts.push(await signBody(RECEIPT, RECEIPT.body.decode(body), [this.ledgerKey]));
+      const value = await this.ledgerKey.sign(pae(RECEIPT.name, body));
+      this.receipts.push({ body, signatures: [{ key: this.ledgerKey.publicKey, value }] });
     }
   }
 
@@ -207,7 +210,7 @@ export class SimSidecar {
     return signBody(
       HEARTBEAT,
       {
-        ...HEARTBEAT.body.decode(NONE),
+        ...NO_BEAT,
         version: 1,
         heartbeatId: newId("hbt", ids),
         tenantId: this.house.tenantId,
@@ -222,7 +225,7 @@ export class SimSidecar {
         grantRef: this.grantRef,
         leaseRef: this.leaseRef,
         autonomyLeftUs: this.leaseRef.length === 0 ? 0 : 30_000_000,
-        manifestHash: hashOf(manifest()),
+        manifestHash: MANIFEST_HASH,
         ledgerHealth: "OK",
         enforcement: "ADVISORY",
         ...more,
