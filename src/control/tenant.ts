@@ -6,7 +6,7 @@ import type { Crypto, Signer } from "../domain/crypto.ts";
 import type { GenesisBody } from "../domain/genesis.ts";
 import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
-import { hasKey, type KeyRole, type KeysetBody, keysChangeUs, keysOf } from "../domain/keyset.ts";
+import type { KeysetBody } from "../domain/keyset.ts";
 import { sessionsPerRestore } from "../domain/limits.ts";
 import { REVOCATION, type RevocationBody } from "../domain/revocation.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
@@ -32,6 +32,7 @@ import type {
 } from "./projection.ts";
 import { reopen } from "./reopen.ts";
 import { draftSnapshot, SNAPSHOT_KEY, snapshotRows } from "./snapshot.ts";
+import { Speakers } from "./speakers.ts";
 import type { Keyring, TenantKeys } from "./tenant-keys.ts";
 import { type Asked, type OpenRecord, openRecord, type TenantLedger } from "./tenant-ledger.ts";
 
@@ -89,19 +90,6 @@ export class TenantFailed extends Error {
   override readonly name = "TenantFailed";
 }
 
-/** Whose key speaks in a role, from one time until another, as long as what it was found by is the same. */
-interface Speaker {
-  readonly signer: Signer;
-  /** Whether it may speak at all. */
-  readonly speaks: boolean;
-  readonly among: readonly Signer[];
-  readonly keyset: Verified<KeysetBody>;
-  /** Of the last revocation. */
-  readonly epoch: number;
-  readonly fromUs: number;
-  readonly untilUs: number;
-}
-
 export const LEDGER_LOG = "tenant-ledger";
 /** What cosignatures are made under; a label, what counts is the key. */
 export const COSIGNER_NAME = "control";
@@ -150,7 +138,7 @@ export class Tenant {
   readonly #onFailed: (error: Error) => void;
   readonly #restored: RestoredRow;
   readonly #listeners = new Set<(event: RecordedEvent) => void>();
-  readonly #speakers = new Map<KeyRole, Speaker>();
+  readonly #speakers = new Speakers(this);
   readonly #requests = new Map<string, { digest: Uint8Array; answer: Promise<Uint8Array> }>();
   #durableHead: Head;
   /** Keysets and revocations that count here and are not durable yet. */
@@ -204,50 +192,22 @@ export class Tenant {
   }
 
   get issuerSigner(): Signer {
-    return this.#speakerOf("ISSUER", this.#keys.issuer).signer;
+    return this.#speakers.of("ISSUER", this.#keys.issuer).signer;
   }
 
   get cosignerSigner(): Signer {
-    return this.#speakerOf("COSIGNER", this.#keys.cosigner).signer;
+    return this.#speakers.of("COSIGNER", this.#keys.cosigner).signer;
   }
 
   /** Whether leases may be signed at all: the keyset names a key of ours as issuer, for now. */
   get mayIssue(): boolean {
-    return this.#speakerOf("ISSUER", this.#keys.issuer).speaks;
+    return this.#speakers.of("ISSUER", this.#keys.issuer).speaks;
   }
 
   /** Further keys were made; each is used from the keyset on that names it. */
   holdKeys(keys: TenantKeys): void {
     this.#keys = keys;
     this.#ledger.holdKeys(keys.controlLedger);
-  }
-
-  /** Whose key speaks in a role: the same until keys are made, named, revoked or come to their time. */
-  #speakerOf(role: KeyRole, among: readonly Signer[]): Speaker {
-    const [keyset, epoch, nowUs] = [this.keyset(), this.revocationEpoch(), this.nowUs()];
-    const known = this.#speakers.get(role);
-    const same = known?.among === among && known.keyset === keyset && known.epoch === epoch;
-    if (same && nowUs >= known.fromUs && nowUs < known.untilUs) return known;
-    const signer = this.#newestSpeaker(role, among);
-    const speaks = this.#speaks(role, signer);
-    const untilUs = keysChangeUs(keyset, nowUs);
-    const found = { signer, speaks, among, keyset, epoch, fromUs: nowUs, untilUs };
-    this.#speakers.set(role, found);
-    return found;
-  }
-
-  /** The newest key that speaks now. None: the newest that is named, so that nothing is signed by a stranger. */
-  #newestSpeaker(role: KeyRole, signers: readonly Signer[]): Signer {
-    const isNamed = (s: Signer): boolean => hasKey(this.keyset(), s.publicKey);
-    const found = signers.findLast((s) => this.#speaks(role, s)) ?? signers.findLast(isNamed);
-    return found ?? (signers[0] as Signer);
-  }
-
-  #speaks(role: KeyRole, { publicKey }: Signer): boolean {
-    return (
-      this.revokedEpoch("KEY", publicKey) === 0 &&
-      keysOf(this.keyset(), role, this.nowUs()).some((k) => equal(k.key, publicKey))
-    );
   }
 
   keyset(): Verified<KeysetBody> {
