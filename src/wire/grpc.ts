@@ -53,6 +53,13 @@ import { type CallFault, told } from "./told.ts";
 
 const raw = (bytes: Buffer): Buffer => bytes;
 
+/** The same in memory of its own, and none of a pool that many share. */
+function owning(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.length);
+  bytes.copy(own);
+  return own;
+}
+
 function write<D extends DescMessage>(desc: D, message: MessageInitShape<D>): Buffer {
   const bytes = encode(desc, message);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -258,6 +265,10 @@ function entering(
             }
             pass(metadata);
           },
+          onReceiveHalfClose(pass) {
+            forgetChunks(call);
+            pass();
+          },
         }),
     });
   };
@@ -272,6 +283,20 @@ function limitMessages(call: object, bytesMax: number): void {
   own.maxReceiveMessageSize = bytesMax;
   own.decoder.maxReadMessageLength = bytesMax;
 }
+
+/**
+ * Once the other side has ended: what was read of it is a view of the chunk that it came in, 64 KiB with
+ * others' messages, which a stream that is watched for hours would keep.
+ */
+function forgetChunks(call: object): void {
+  const { decoder } = call as {
+    decoder: { readCompressFlag: Buffer; readPartialMessage: Buffer[] };
+  };
+  decoder.readCompressFlag = NOTHING;
+  decoder.readPartialMessage = [];
+}
+
+const NOTHING = Buffer.alloc(0);
 
 /** It is given answers framed, several at once if need be: each write costs more than what it writes. */
 function takeFrames(call: object): void {
@@ -301,7 +326,8 @@ export function serve<S extends DescService>(
       requestStream: sendsStream(method),
       responseStream: answersStream(method),
       requestSerialize: raw,
-      requestDeserialize: raw,
+      // The one request of a stream is kept as long as that.
+      requestDeserialize: answersStream(method) && !sendsStream(method) ? owning : raw,
       responseSerialize: raw,
       responseDeserialize: raw,
     };
