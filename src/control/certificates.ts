@@ -1,7 +1,8 @@
-import { X509Certificate } from "node:crypto";
+import { hash, X509Certificate } from "node:crypto";
 import { equal } from "../domain/bytes.ts";
 import { formatSidecarName, parseSidecarName } from "../domain/enrolment.ts";
-import { sidecarCertificateTtlUs } from "../domain/limits.ts";
+import { sidecarCertificateTtlUs, sidecarConnectionsMax } from "../domain/limits.ts";
+import { Recent } from "../domain/recent.ts";
 import type { Clock } from "../native/clock.ts";
 import {
   ed25519Spki,
@@ -24,6 +25,13 @@ export interface SidecarCaller {
   readonly ledger: LedgerRecord;
 }
 
+/** What was read of a certificate that verified, and when it holds: from, and until before. */
+interface Shown {
+  readonly leaf: ReadLeaf;
+  readonly fromUs: number;
+  readonly untilUs: number;
+}
+
 /**
  * The certificates that sidecars show: issued for a ledger, and read back as that ledger. TLS has
  * verified them when they come here; they are verified again all the same, so that who is let in
@@ -33,8 +41,10 @@ export class SidecarCertificates {
   readonly #ca: Cas[0];
   /** With the time, in microseconds, from which on nothing of it is read any more. */
   readonly #roots: readonly { readonly root: X509Certificate; readonly untilUs: number }[];
-  /** What was read of certificates, and when it holds, while their connections live. */
-  readonly #shown = new WeakMap<Uint8Array, { leaf: ReadLeaf; fromUs: number; untilUs: number }>();
+  /** By their bytes, while their connections live. */
+  readonly #shown = new WeakMap<Uint8Array, Shown>();
+  /** By their SHA-256: when a network breaks, all come again with what verified before. */
+  readonly #verified = new Recent<Shown>(sidecarConnectionsMax);
   readonly #tenants: Pick<Tenants, "get">;
   /** TLS goes by the machine's clock on both sides, and so do these. */
   readonly #machine: Pick<Clock, "nowUs">;
@@ -69,7 +79,7 @@ export class SidecarCertificates {
 
   /**
    * Whose certificate (DER) this is; null: nobody's, or it does not hold now. The bytes must not change:
-   * a connection shows the same ones at each call, and they are parsed and verified at the first.
+   * a connection shows the same ones at each call. A certificate is parsed and verified when it is first seen.
    */
   read(der: Uint8Array): SidecarCaller | null {
     const nowUs = this.#machine.nowUs();
@@ -84,17 +94,27 @@ export class SidecarCertificates {
   }
 
   #leaf(der: Uint8Array, nowUs: number): ReadLeaf | null {
-    const known = this.#shown.get(der);
-    if (known !== undefined)
-      return nowUs >= known.fromUs && nowUs < known.untilUs ? known.leaf : null;
+    const known = this.#shown.get(der) ?? this.#again(der);
+    if (known !== null) return nowUs >= known.fromUs && nowUs < known.untilUs ? known.leaf : null;
     for (const { root, untilUs } of this.#roots) {
       const leaf = nowUs < untilUs ? readClientLeaf(root, der, nowUs) : null;
       if (leaf === null) continue;
       const { notBeforeUs, notAfterUs } = leaf;
       const shown = { leaf, fromUs: notBeforeUs, untilUs: Math.min(notAfterUs, untilUs) };
-      this.#shown.set(der, shown);
+      this.#shown.set(
+        der,
+        this.#verified.get(nameOf(der), () => shown),
+      );
       return leaf;
     }
     return null;
   }
+
+  #again(der: Uint8Array): Shown | null {
+    const shown = this.#verified.known(nameOf(der));
+    if (shown !== null) this.#shown.set(der, shown);
+    return shown;
+  }
 }
+
+const nameOf = (der: Uint8Array): string => hash("sha256", der, "base64");

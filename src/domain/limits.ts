@@ -354,7 +354,7 @@ export const signaturesMax = 16;
 /** Signatures on one note: the ledger's, the control plane's, and a generous row of witnesses. */
 export const noteSignaturesMax = 16;
 /**
- * Public keys whose check and parsed form are kept, about a kilobyte each: first sight costs a millisecond.
+ * Public keys whose check and parsed form are kept, about a kilobyte each: first sight costs a tenth of one in processor time.
  * More than sidecars can be connected at once, or each beat would be a first sight.
  */
 export const keysRememberedMax = 32_768;

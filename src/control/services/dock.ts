@@ -216,6 +216,8 @@ function mayOpen(
     );
   }
   maySucceed(tenant, body);
+  // Each docking would look at all that docked before it: only where there are many is it worth it.
+  if (tenant.instancesMost(grant.artifact.ref) < instancesMax) return;
   const others = tenant
     .instancesUnder(grant.artifact.ref)
     .filter((l) => l.instanceId !== body.instanceId)
