@@ -12,6 +12,7 @@ import { keysRememberedMax } from "../domain/limits.ts";
 import { problemOf } from "../domain/noble.ts";
 import { Recent } from "../domain/recent.ts";
 import { hasPrimeOrder } from "./prime-order.ts";
+import { publicKeyOf } from "./public-key.ts";
 
 // DER around a raw Ed25519 key (RFC 8410): SubjectPublicKeyInfo and PKCS #8.
 const SPKI = Buffer.from("302a300506032b6570032100", "hex");
@@ -106,11 +107,7 @@ function openKey(publicKey: Uint8Array): KeyObject | KeyProblem {
   // What is wrong with a key is rare, and asked of the portable arithmetic, which is slow.
   const problem = hasPrimeOrder(publicKey) ? null : problemOf(publicKey);
   if (problem !== null) return problem;
-  return createPublicKey({
-    key: Buffer.concat([SPKI, publicKey]),
-    format: "der",
-    type: "spki",
-  });
+  return publicKeyOf(SPKI, publicKey);
 }
 
 // Kept under the seed's hash, so that no secret lies about as a map's key.

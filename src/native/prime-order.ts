@@ -1,5 +1,6 @@
 import { createPrivateKey, diffieHellman } from "node:crypto";
 import { equal, toHex } from "../domain/bytes.ts";
+import { publicKeyOf } from "./public-key.ts";
 
 /** The field of Curve25519 and Ed25519, and the prime order of their subgroup. */
 const P = 2n ** 255n - 19n;
@@ -37,8 +38,7 @@ export function hasPrimeOrder(key: Uint8Array): boolean {
   if (y >= P || y === 1n || y === P - 1n) return false;
   const u = littleEndian(((1n + y) * inverse(P + 1n - y)) % P);
   try {
-    const publicKey = { key: Buffer.concat([SPKI, u]), format: "der", type: "spki" } as const;
-    return equal(diffieHellman({ privateKey: SCALAR, publicKey }), u);
+    return equal(diffieHellman({ privateKey: SCALAR, publicKey: publicKeyOf(SPKI, u) }), u);
   } catch {
     // The multiple is nothing: OpenSSL refuses to agree on that.
     return false;
