@@ -1,6 +1,8 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { toHex } from "../domain/bytes.ts";
 import { answersStream, type CallContext, type Handlers } from "../wire/rpc.ts";
+import type { StatusError } from "../wire/status.ts";
+import { Tail } from "../wire/tail.ts";
 import { isOperator, loginOf, type Operator, unauthenticated } from "./auth.ts";
 import type { Tenant } from "./tenant.ts";
 
@@ -34,27 +36,43 @@ async function* whileLeft(
   { tenant, key }: Operator,
   context: CallContext,
   stream: (context: CallContext) => AsyncIterable<unknown, unknown>,
-): AsyncGenerator<unknown> {
+): AsyncGenerator<unknown, unknown> {
   const inner = new AbortController();
   let isOver = false;
-  const end = (): void => inner.abort();
-  const over = (): void => {
+  let end = (): void => inner.abort();
+  const abort = (): void => end();
+  context.signal.addEventListener("abort", abort, { once: true });
+  if (context.signal.aborted) end();
+  const forget = endsOf(tenant, key, () => {
     isOver = true;
     end();
-  };
-  context.signal.addEventListener("abort", end, { once: true });
-  if (context.signal.aborted) end();
-  const forget = endsOf(tenant, key, over);
+  });
+  let rest: Tail | null = null;
   try {
-    if (!isLeft(tenant, key)) over();
+    if (!isLeft(tenant, key)) {
+      isOver = true;
+      end();
+    }
     const tail = yield* stream({ ...context, signal: inner.signal });
-    if (tail !== undefined) throw new Error("what is left of an operator's stream is not watched");
+    if (tail instanceof Tail) {
+      end = () => tail.queue.fail(takenAway(key));
+      if (isOver) end();
+      rest = new Tail(tail.queue, () => {
+        forget();
+        tail.done();
+      });
+      return rest;
+    }
   } finally {
-    forget();
-    context.signal.removeEventListener("abort", end);
+    context.signal.removeEventListener("abort", abort);
+    if (rest === null) forget();
   }
-  if (isOver) throw unauthenticated(`login key ${toHex(key)} was expired, given up or taken back`);
+  if (isOver) throw takenAway(key);
+  return undefined;
 }
+
+const takenAway = (key: Uint8Array): StatusError =>
+  unauthenticated(`login key ${toHex(key)} was expired, given up or taken back`);
 
 const isLeft = (tenant: Tenant, key: Uint8Array): boolean =>
   loginOf(tenant, key, tenant.nowUs()) !== undefined;

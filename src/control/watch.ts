@@ -11,6 +11,7 @@ import { Encoded } from "../wire/encoded.ts";
 import { alarmToWire } from "../wire/enums.ts";
 import { encode } from "../wire/messages.ts";
 import { StatusError, shuttingDown } from "../wire/status.ts";
+import { Tail } from "../wire/tail.ts";
 import { OrganismChange } from "./organism-change.ts";
 import { isTold, type LedgerRecord, type Recordable } from "./projection.ts";
 import { reopen } from "./reopen.ts";
@@ -115,8 +116,7 @@ export class WatchHub {
   async *watch(
     token: string,
     filter: OrganismFilter,
-    signal: AbortSignal,
-  ): AsyncGenerator<WatchAnswer> {
+  ): AsyncGenerator<WatchAnswer, Tail<typeof WatchResponseSchema>> {
     const tenant = this.#tenant;
     const after = token === "" ? null : readResumeToken(tenant.tenantId, ORGANISMS, token).after;
     if (this.#watchers.size >= watchersMax) {
@@ -128,19 +128,20 @@ export class WatchHub {
     const synced =
       after === null ? this.#snapshot(filter, from) : this.#missed(after, durable, filter);
     const watcher = new Watcher({ filter, from, backlogMax: this.#backlogMax });
-    const { waiting } = watcher;
-    const leave = () => waiting.end();
-    signal.addEventListener("abort", leave, { once: true });
     this.#watchers.add(watcher);
     const quiet = this.#whenQuiet(watcher);
+    const leave = (): void => {
+      quiet.cancel();
+      this.#watchers.remove(watcher);
+    };
+    let changes: Tail<typeof WatchResponseSchema> | null = null;
     try {
       yield* synced;
       yield this.#mark(SYNCED, from);
-      yield* waiting;
+      changes = new Tail(watcher.waiting, leave);
+      return changes;
     } finally {
-      quiet.cancel();
-      this.#watchers.remove(watcher);
-      signal.removeEventListener("abort", leave);
+      if (changes === null) leave();
     }
   }
 

@@ -1,6 +1,7 @@
 import { fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { WatchHub } from "../../src/control/watch.ts";
+import type { OrganismFilter } from "../../src/control/watch-filter.ts";
 import type { WatchAnswer } from "../../src/control/watchers.ts";
 import { ANY } from "../../src/domain/filter.ts";
 import { OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
@@ -41,6 +42,15 @@ beforeEach(async () => {
 /** What a reader has of one message, without its frame. */
 const read = ({ frames }: WatchAnswer): WatchResponse =>
   fromBinary(WatchResponseSchema, frames.subarray(5));
+/** A watch to its end, as whatever carries it reads it. */
+async function* watched(hub: WatchHub, token: string, filter: OrganismFilter) {
+  const changes = yield* hub.watch(token, filter);
+  try {
+    yield* changes.queue as AsyncIterable<WatchAnswer>;
+  } finally {
+    changes.leave();
+  }
+}
 const organisms = () => world.client(OrganismService);
 class Watching {
   readonly #answers: AsyncIterator<WatchResponse>;
@@ -242,7 +252,7 @@ test("a reader too slow is cut with the token from which nothing is lost", async
   if (tenant === null) throw new Error("no tenant");
   const hub = new WatchHub(tenant, native, world.clock, 4);
   const filter = { state: null, name: "", version: "", scope: "", when: ANY };
-  const slow = hub.watch("", filter, new AbortController().signal);
+  const slow = watched(hub, "", filter);
   let synced = "";
   while (synced === "") {
     const answer = read(((await slow.next()) as IteratorYieldResult<WatchAnswer>).value);
@@ -284,11 +294,10 @@ test("many who begin together are told what one alone is, in the bytes that prot
   const hub = new WatchHub(tenant, native, world.clock);
   const filter = { state: null, name: "", version: "", scope: "", when: ANY };
   const named = { ...filter, name: "reconciler" };
-  const { signal } = new AbortController();
   const seen = async (who: typeof filter, token: string, changes: number) => {
     const told: { message: WatchResponse; bytes: Uint8Array }[] = [];
     let left = -1;
-    for await (const answer of hub.watch(token, who, signal)) {
+    for await (const answer of watched(hub, token, who)) {
       told.push(...messagesOf(answer));
       if (told.at(-1)?.message.event === WatchEvent.SYNCED) left = changes;
       else if (left > 0) left--;
@@ -322,7 +331,7 @@ test("a snapshot that is read slowly is of one moment; what changed meanwhile co
   if (tenant === null) throw new Error("no tenant");
   const hub = new WatchHub(tenant, native, world.clock);
   const filter = { state: null, name: "", version: "", scope: "", when: ANY };
-  const watch = hub.watch("", filter, new AbortController().signal);
+  const watch = watched(hub, "", filter);
   const next = async () => {
     const { value } = (await watch.next()) as IteratorYieldResult<WatchAnswer>;
     return messagesOf(value).map(({ message }) => message);

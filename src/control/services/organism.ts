@@ -86,7 +86,7 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
         scope: request.scope,
         when: filterOf(request.when, ORGANISM_FIELDS),
       };
-      yield* watch.watch(request.resumeToken, filter, context.signal);
+      return yield* watch.watch(request.resumeToken, filter);
     },
 
     async *watchPulse({ instanceId }, context) {
