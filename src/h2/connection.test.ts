@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import http2 from "node:http2";
 import { type Duplex, duplexPair } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -465,6 +467,44 @@ describe("a client that", () => {
 describe("header blocks", () => {
   const indexed = Buffer.concat([block(REQUEST), Buffer.from([0xbe])]);
   const blockOf = (id: number, bytes: Uint8Array): Buffer => frame(FRAME.HEADERS, LAST, id, bytes);
+
+  test.each([
+    [true, "indexes what it sent before"],
+    [false, "asks for nothing to be kept, and says everything again"],
+  ])("with a header table (%s) nghttp2 %s", async (headerTable) => {
+    const [ours, theirs] = duplexPair();
+    const blocks: Buffer[] = [];
+    const said: RawHeaders[] = [];
+    const reader = new FrameReader(true, {
+      frame(type, flags, _stream, bytes, start, end) {
+        const from = start + ((flags & FLAG.PRIORITY) === 0 ? 0 : 5);
+        if (type === FRAME.HEADERS) blocks.push(Buffer.from(bytes.subarray(from, end)));
+        return null;
+      },
+    });
+    ours.on("data", (chunk: Buffer) => reader.push(chunk));
+    const connection = new H2Connection(ours, {
+      role: "server",
+      clock: new ManualClock(0),
+      headerTable,
+      onStream(stream, fields) {
+        said.push(fields.slice(-2));
+        stream.listener = new Log();
+        stream.sendHead([":status", "204"], true);
+      },
+    });
+    const session = http2.connect("http://a", { createConnection: () => theirs });
+    await once(session, "remoteSettings");
+    for (let i = 0; i < 3; i++) await once(session.request({ "x-often": "the same" }), "response");
+    expect(said).toEqual(Array.from({ length: 3 }, () => ["x-often", "the same"]));
+    // Who has read nothing before can read the last one, or cannot.
+    const last = blocks.at(-1) as Buffer;
+    const read = new HpackDecoder().decode(last, 0, last.length);
+    if (headerTable) expect(read).toBeNull();
+    else expect(read?.slice(-2)).toEqual(["x-often", "the same"]);
+    connection.destroy();
+    session.destroy();
+  });
 
   test("may index what was sent before, also once our SETTINGS are acknowledged", async () => {
     const peer = new Peer("server");

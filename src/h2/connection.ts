@@ -49,6 +49,8 @@ export interface H2Options {
   readonly onStream?: (stream: H2Stream, fields: RawHeaders, last: boolean) => void;
   /** A server's: it offers extended CONNECT (RFC 8441), whose streams `onStream` is to tell apart. */
   readonly extendedConnect?: boolean;
+  /** false: the peer is asked to have us keep no fields, since it opens few streams. */
+  readonly headerTable?: boolean;
   /** It is gone, after all of its streams were told. Once. */
   readonly onClose?: () => void;
 }
@@ -121,9 +123,10 @@ export class H2Connection implements StreamHost, SenderHost, FrameTaker, BlockTa
     socket.resume();
   }
 
-  #greet({ role, extendedConnect = false }: H2Options): void {
+  #greet({ role, extendedConnect = false, headerTable = true }: H2Options): void {
     if (!this.#server) this.#sender.raw(PREFACE);
-    this.#sender.control(FRAME.SETTINGS, 0, 0, ownSettings(role, extendedConnect));
+    const settings = ownSettings(role, extendedConnect, headerTable);
+    this.#sender.control(FRAME.SETTINGS, 0, 0, settings);
     this.#sender.number(FRAME.WINDOW_UPDATE, 0, RECEIVE_WINDOW - WINDOW_DEFAULT);
   }
 

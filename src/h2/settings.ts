@@ -63,12 +63,21 @@ export class PeerSettings {
   }
 }
 
-/** What we take, as the payload of our one SETTINGS frame. */
-export function ownSettings(role: "server" | "client", extendedConnect: boolean): Buffer {
+/**
+ * What we take, as the payload of our one SETTINGS frame.
+ *
+ * @param headerTable whether fields may be kept for the header blocks that follow.
+ */
+export function ownSettings(
+  role: "server" | "client",
+  extendedConnect: boolean,
+  headerTable: boolean,
+): Buffer {
   const entries: (readonly [number, number])[] = [
     [INITIAL_WINDOW_SIZE, streamWindowBytes],
     [MAX_HEADER_LIST_SIZE, headerListBytesMax],
     role === "client" ? [ENABLE_PUSH, 0] : [MAX_CONCURRENT_STREAMS, streamsPerConnectionMax],
+    ...(headerTable ? [] : [[HEADER_TABLE_SIZE, 0] as const]),
     ...(extendedConnect ? [[ENABLE_CONNECT_PROTOCOL, 1] as const] : []),
   ];
   const out = Buffer.alloc(entries.length * ENTRY);

@@ -30,6 +30,7 @@ type Clock = H2Options["clock"];
  */
 class Carried implements H2Options, CallPeer {
   readonly role = "server";
+  readonly headerTable = false;
   readonly ground: CallGround;
   readonly clock: Clock;
   readonly peer: string;
