@@ -21,8 +21,15 @@ const PKCS8 = Buffer.from("302e020100300506032b657004220420", "hex");
 const IDENTITY = new Uint8Array(32);
 IDENTITY[0] = 1;
 
-/** Making a KeyObject costs as much as using it; these are kept, a few hundred bytes each. */
-const publicKeys = new Recent<KeyObject | KeyProblem>(keysRememberedMax);
+/** What is known of a public key. */
+interface Known {
+  readonly problem: KeyProblem | null;
+  /** As OpenSSL takes it, most of a kilobyte: once a signature is to be checked by it. */
+  key: KeyObject | null;
+}
+
+/** Judging a key, and making a KeyObject of it, costs as much as using it. */
+const publicKeys = new Recent<Known>(keysRememberedMax);
 const privateKeys = new Recent<KeyObject>(64);
 
 /** Small inputs of several parts are joined here and hashed in one call, cheaper than a stream. */
@@ -60,10 +67,7 @@ export const native: Crypto = {
       );
     });
   },
-  keyProblem(publicKey) {
-    const key = keyOf(publicKey);
-    return typeof key === "string" ? key : null;
-  },
+  keyProblem: (publicKey) => keyOf(publicKey).problem,
 };
 
 /** Signs by one key, which is made once: for whoever signs often. */
@@ -92,23 +96,20 @@ const latin1 = (bytes: Uint8Array): string =>
 /** The key to ask OpenSSL by; null: the strict rule has refused already. */
 function keyToAsk(publicKey: Uint8Array, signature: Uint8Array): KeyObject | null {
   if (signature.length !== 64) return null;
-  const key = keyOf(publicKey);
+  const known = keyOf(publicKey);
   // OpenSSL refuses S ≥ L, recomputes R and compares bytes: given a key of prime order, that alone leaves
   // only canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
-  if (typeof key === "string" || equal(signature.subarray(0, 32), IDENTITY)) return null;
-  return key;
+  if (known.problem !== null || equal(signature.subarray(0, 32), IDENTITY)) return null;
+  known.key ??= publicKeyOf(SPKI, publicKey);
+  return known.key;
 }
 
-/** The key as OpenSSL takes it, or why the strict rule refuses it. */
-const keyOf = (publicKey: Uint8Array): KeyObject | KeyProblem =>
-  publicKeys.get(latin1(publicKey), () => openKey(publicKey));
-
-function openKey(publicKey: Uint8Array): KeyObject | KeyProblem {
-  // What is wrong with a key is rare, and asked of the portable arithmetic, which is slow.
-  const problem = hasPrimeOrder(publicKey) ? null : problemOf(publicKey);
-  if (problem !== null) return problem;
-  return publicKeyOf(SPKI, publicKey);
-}
+const keyOf = (publicKey: Uint8Array): Known =>
+  publicKeys.get(latin1(publicKey), () => {
+    // What is wrong with a key is rare, and asked of the portable arithmetic, which is slow.
+    const problem = hasPrimeOrder(publicKey) ? null : problemOf(publicKey);
+    return { problem, key: null };
+  });
 
 // Kept under the seed's hash, so that no secret lies about as a map's key.
 const privateKey = (seed: Uint8Array): KeyObject =>
