@@ -29,6 +29,7 @@ import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
 import { type DownAnswer, RevocationFeed } from "./revocation-feed.ts";
+import { someAtATime } from "./some-at-a-time.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 export type Down = MessageInitShape<typeof AttachResponseSchema>;
@@ -455,7 +456,7 @@ export class Sessions {
       if (session?.live) session.catchUp();
     }
     this.#takeBack(concerned);
-    this.#later ??= this.#clock.after(revocationsTogetherUs, () => this.#tellRest());
+    this.#tellLater();
   }
 
   /** Ledgers whose authority may end with it: rather too many than one too few. */
@@ -483,22 +484,23 @@ export class Sessions {
   /** Some at a time: whoever beats meanwhile is not kept waiting. */
   #tellRest(): void {
     const { epoch } = this.#feed;
-    const sessions = this.#live();
-    const some = (): void => {
-      for (const session of sessions.splice(-sessionsToldAtOnce)) {
-        if (session.live) session.catchUp();
-      }
-      if (sessions.length > 0) {
-        this.#later = this.#clock.after(sessionsToldEveryUs, some);
-        return;
-      }
-      const isMore = this.#feed.epoch > epoch;
-      this.#later = isMore
-        ? this.#clock.after(revocationsTogetherUs, () => this.#tellRest())
-        : null;
-      if (!isMore) this.#feed.rest();
+    const tell = (session: Session): void => {
+      if (session.live) session.catchUp();
     };
-    some();
+    someAtATime(this.#live(), sessionsToldAtOnce, tell, {
+      later: (rest) => {
+        this.#later = this.#clock.after(sessionsToldEveryUs, rest);
+      },
+      done: () => {
+        this.#later = null;
+        if (this.#feed.epoch === epoch) this.#feed.rest();
+        else this.#tellLater();
+      },
+    });
+  }
+
+  #tellLater(): void {
+    this.#later ??= this.#clock.after(revocationsTogetherUs, () => this.#tellRest());
   }
 
   /** A lease whose authority is gone counts for nothing from now on. */
