@@ -2,6 +2,12 @@ import { equal } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { pae, type SignedBytes, type SignedKind } from "../domain/signed.ts";
 
+/** Whether a signature holds, found out on another thread. What it is given must not change meanwhile. */
+export const holdsBeside = (
+  crypto: Crypto,
+  ...asked: Parameters<Crypto["verify"]>
+): Promise<boolean> => crypto.verifyBeside?.(...asked) ?? Promise.resolve(crypto.verify(...asked));
+
 /**
  * The same cryptography, which knows by now whether this artifact's one signature holds: it was asked on
  * another thread, while this one went on. All else it finds out as ever.

@@ -6,6 +6,7 @@ import type { DockService } from "../../gen/dragons/v1/dock_pb.ts";
 import type { Clock } from "../../native/clock.ts";
 import type { Handlers } from "../../wire/rpc.ts";
 import { StatusError } from "../../wire/status.ts";
+import { holdsBeside } from "../beside.ts";
 import type { SidecarCertificates } from "../certificates.ts";
 import type { Tenants } from "../tenants.ts";
 import { badArgument, exactBytes, notFound } from "./requests.ts";
@@ -33,7 +34,7 @@ export function enrolment(parts: EnrolParts): Handlers<typeof DockService>["enro
     const { ledgerKey } = ledger;
     const askedAtUs = Number(request.askedAtUs);
     const said = enrolMessage({ ledgerId, tlsKey, askedAtUs });
-    if (!crypto.verify(ledgerKey, said, request.signature)) {
+    if (!(await holdsBeside(crypto, ledgerKey, said, request.signature))) {
       throw new StatusError(
         "UNAUTHENTICATED",
         "CREDENTIAL_INVALID",

@@ -8,6 +8,7 @@ import { StatusError } from "../../wire/status.ts";
 import { Tail } from "../../wire/tail.ts";
 import type { Admission } from "../admission.ts";
 import { sidecarOf } from "../auth.ts";
+import { holdsBeside } from "../beside.ts";
 import type { Fleet } from "../fleet.ts";
 import { learn } from "../learn.ts";
 import { attachMessage, type Session } from "../sessions.ts";
@@ -54,7 +55,8 @@ export function tetherService(fleet: Fleet, admission: Admission): Handlers<type
       yield { message: { case: "challenge", value: { nonce, revocationEpoch } } };
       const proof = await next(up, "proof");
       const { ledgerKey } = ledger;
-      if (!crypto.verify(ledgerKey, attachMessage(nonce, ledger.ledgerId), proof.signature)) {
+      const challenge = attachMessage(nonce, ledger.ledgerId);
+      if (!(await holdsBeside(crypto, ledgerKey, challenge, proof.signature))) {
         throw new StatusError(
           "UNAUTHENTICATED",
           "CREDENTIAL_INVALID",
