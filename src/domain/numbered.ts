@@ -1,7 +1,5 @@
 /** For hundreds that come and go. */
 const BUCKETS_MAX = 512;
-/** Of thousands of these most hold a few, for hours. An odd number, as ids of one side may all be odd. */
-const BUCKETS_MIN = 3;
 /** So many an entry, on average, and there are more buckets. */
 const CROWD = 2;
 
@@ -25,7 +23,8 @@ interface Entry<T> {
  */
 export class Numbered<T> {
   size = 0;
-  #buckets: (Entry<T> | null)[] = emptyBuckets(BUCKETS_MIN);
+  /** Few: of thousands of these most hold two, for hours. Always odd, as ids of one side may all be odd. */
+  #buckets: (Entry<T> | null)[] = [null, null, null];
   #first: Entry<T> | null = null;
   #last: Entry<T> | null = null;
 
@@ -51,7 +50,7 @@ export class Numbered<T> {
   #grow(): void {
     const most = this.#buckets.length;
     if (most >= BUCKETS_MAX) return;
-    this.#buckets = emptyBuckets(4 * most + 3);
+    this.#buckets = Array.from({ length: 4 * most + 3 }, () => null);
     for (let entry = this.#first; entry !== null; entry = entry.later) {
       const bucket = entry.number % this.#buckets.length;
       entry.next = this.#buckets[bucket] ?? null;
@@ -95,5 +94,3 @@ export class Numbered<T> {
     return values;
   }
 }
-
-const emptyBuckets = (count: number): null[] => Array.from({ length: count }, () => null);
