@@ -56,7 +56,7 @@ export class ControlProcess {
 
   /** How to dial as one sidecar, from an address of its own. */
   dialer(certificate: ClientCertificate, from: string): () => Promise<FleetConnection> {
-    const context = contextOf(this.#ca, certificate);
+    const context = contextOf(certificate);
     return () => FleetConnection.open({ port: this.#port, context }, from);
   }
 
