@@ -46,13 +46,16 @@ beforeEach(async () => {
   const identity = await issueServer(ca, ["localhost"], now);
   const limits = {
     certifiedMax: 100,
+    waitingMax: 100,
+    waitingUsMax: 10_000_000,
     anonymousMax: 100,
     anonymousPerAddressMax: 100,
+    handshakesPerTurn: 8,
     handshakeUs: 10_000_000,
   };
   server = openServer({
     transport: {
-      listener: tlsListener({ identity, clientCa: clientCa.certPem, limits }),
+      listener: tlsListener({ identity, clientCa: clientCa.certPem, limits, clock: systemClock }),
       clock: systemClock,
     },
     limits: {

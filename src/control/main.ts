@@ -17,7 +17,7 @@ import { TetherService } from "../gen/dragons/v1/tether_pb.ts";
 import { writeAtomic } from "../native/atomic-file.ts";
 import { type Clock, systemClock } from "../native/clock.ts";
 import { native } from "../native/crypto.ts";
-import { keepFrugal } from "../native/frugal.ts";
+import { type Frugal, keepFrugal } from "../native/frugal.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { ownFolder } from "../native/own-folder.ts";
@@ -235,10 +235,11 @@ const say = (line: string): void => {
  * few: from that size on memory comes from the kernel, untouched, where the heap would give it
  * what others have written to.
  */
-const CROWDED = {
+const CROWDED: Frugal = {
   youngMb: 16,
   // What lives is sessions, for hours: little is added to them, and a quarter more is found soon enough.
   growthPercent: 25,
+  countsExternal: true,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
 };
 

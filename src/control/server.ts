@@ -12,8 +12,11 @@ import {
   controlSessionMemoryMb,
   controlStreamsMax,
   drainUs,
+  handshakesPerTurn,
   handshakeUs,
   sidecarConnectionsMax,
+  waitingConnectionsMax,
+  waitingUsMax,
 } from "../domain/limits.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../gen/grpc/reflection/v1/reflection_pb.ts";
@@ -66,10 +69,14 @@ export async function controlServer(parts: {
     clientCa: parts.sidecarCa,
     limits: {
       certifiedMax: sidecarConnectionsMax,
+      waitingMax: waitingConnectionsMax,
+      waitingUsMax,
       anonymousMax: anonymousConnectionsMax,
       anonymousPerAddressMax,
+      handshakesPerTurn,
       handshakeUs,
     },
+    clock: parts.clock,
   });
   const certificate = new ServerCertificate({
     issue: parts.certificate,

@@ -386,7 +386,7 @@ export const controlSessionMemoryMb = 32;
 /** Microseconds after which a connection without calls is closed. */
 export const controlIdleUs = 10 * MINUTE_US;
 /** Microseconds between two times that the pages of its database which it has read are let go of. */
-export const mappedForgottenUs = 10 * SECOND_US;
+export const mappedForgottenUs = 2 * SECOND_US;
 /** Microseconds after which a connection takes no new calls, so that load spreads again; a tether attaches anew. */
 export const controlAgeUs = 4 * 60 * MINUTE_US;
 /** Microseconds that calls under way on such a connection are given. */
@@ -400,9 +400,15 @@ export const sidecarCertificateTtlUs = 12 * 60 * MINUTE_US;
 export const enrolSkewUs = 5 * MINUTE_US;
 /** Connections of sidecars at once; each of 10,000 may be dialling anew before its last one is known to be gone. */
 export const sidecarConnectionsMax = 20_000;
-/** Connections of everybody else at once, before and after their handshake, and of one address among them. */
+/** Connections of everybody else at once, during their handshake and after it, and of one address among them. */
 export const anonymousConnectionsMax = 2_048;
 export const anonymousPerAddressMax = 512;
+/** Connections of anybody that wait for their handshake: a fleet that lost its network comes back at once. */
+export const waitingConnectionsMax = 16_384;
+/** Handshakes begun in one turn of the event loop, some half a millisecond each: whoever beats is not held up. */
+export const handshakesPerTurn = 8;
+/** Microseconds that a connection waits for its handshake, at most: clients give up some seconds later. */
+export const waitingUsMax = 15 * SECOND_US;
 /**
  * Calls without a credential that may come at once, and each second after that: of all, and of one
  * address. An enrolment costs a millisecond; a fleet of 1,000 behind one address docks and enrols at once.

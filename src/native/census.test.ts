@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Census } from "./census.ts";
 
-const limits = { certifiedMax: 2, anonymousMax: 3, anonymousPerAddressMax: 2 };
+const limits = { certifiedMax: 2, waitingMax: 3, anonymousMax: 3, anonymousPerAddressMax: 2 };
 
 test("one address takes no more than its share, and all of them no more than there is", () => {
   const census = new Census(limits);
@@ -12,6 +12,22 @@ test("one address takes no more than its share, and all of them no more than the
   expect(census.enter("c1", "c")).toBe(false);
   census.leave("a1");
   expect(census.enter("a3", "a")).toBe(true);
+});
+
+test("those who wait are counted apart from those who have begun, and by the same addresses", () => {
+  const census = new Census({ ...limits, waitingMax: 2 });
+  for (const name of ["a1", "a2"]) expect(census.enter(name, name)).toBe(true);
+  expect(census.enter("a3", "a3")).toBe(false);
+  for (const name of ["a1", "a2"]) expect(census.begin(name)).toBe(true);
+  for (const name of ["a3", "a4"]) expect(census.enter(name, name)).toBe(true);
+  expect(census.begin("a3")).toBe(true);
+  // Three have begun, and one more must not; nor does one address begin anew what it has in hand.
+  expect(census.begin("a4")).toBe(false);
+  census.leave("a4");
+  expect(census.enter("a1 again", "a1")).toBe(true);
+  expect(census.enter("a1 once more", "a1")).toBe(false);
+  census.leave("a1");
+  expect(census.begin("a1 again")).toBe(true);
 });
 
 test("whoever shows a certificate takes no stranger's place, and is counted by itself", () => {

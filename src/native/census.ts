@@ -2,9 +2,11 @@
 export interface CensusLimits {
   /** Those who showed a certificate that holds. */
   readonly certifiedMax: number;
+  /** Those who wait for their handshake to begin, and cost next to nothing. */
+  readonly waitingMax: number;
   /** Everybody else, those that still shake hands among them. */
   readonly anonymousMax: number;
-  /** The same, of one address: one stranger must not take the places of all the others. */
+  /** Both of these, of one address: one stranger must not take the places of all the others. */
   readonly anonymousPerAddressMax: number;
 }
 
@@ -14,8 +16,9 @@ export interface CensusLimits {
  */
 export class Census {
   readonly #limits: CensusLimits;
-  /** Address of each connection without a certificate. */
+  /** Address of each connection without a certificate, those that wait among them. */
   readonly #anonymous = new Map<string, string>();
+  readonly #waiting = new Set<string>();
   readonly #byAddress = new Map<string, number>();
   readonly #certified = new Set<string>();
 
@@ -23,13 +26,21 @@ export class Census {
     this.#limits = limits;
   }
 
-  /** A connection begins, as anybody's. False: there is no place for it, and it is not counted. */
+  /** A connection came, as anybody's, and waits. False: there is no place for it, and it is not counted. */
   enter(connection: string, address: string): boolean {
-    const { anonymousMax, anonymousPerAddressMax } = this.#limits;
+    const { waitingMax, anonymousPerAddressMax } = this.#limits;
     const here = this.#byAddress.get(address) ?? 0;
-    if (this.#anonymous.size >= anonymousMax || here >= anonymousPerAddressMax) return false;
+    if (this.#waiting.size >= waitingMax || here >= anonymousPerAddressMax) return false;
     this.#anonymous.set(connection, address);
     this.#byAddress.set(address, here + 1);
+    this.#waiting.add(connection);
+    return true;
+  }
+
+  /** It waits no longer. False: there is no place for it; it must end. */
+  begin(connection: string): boolean {
+    if (this.#anonymous.size - this.#waiting.size >= this.#limits.anonymousMax) return false;
+    this.#waiting.delete(connection);
     return true;
   }
 
@@ -49,6 +60,7 @@ export class Census {
   #forget(connection: string): void {
     const address = this.#anonymous.get(connection);
     if (address === undefined) return;
+    this.#waiting.delete(connection);
     this.#anonymous.delete(connection);
     const left = (this.#byAddress.get(address) ?? 1) - 1;
     if (left === 0) this.#byAddress.delete(address);

@@ -6,6 +6,11 @@ export interface Frugal {
   readonly youngMb: number;
   /** Garbage in the old generation is looked for when so much was added to what lives, percent. */
   readonly growthPercent: number;
+  /**
+   * What objects own outside V8's heap is part of what lives, and grows with it. Otherwise V8 looks for
+   * garbage for each few megabytes of it, however much there is: of TLS connections for each thousand.
+   */
+  readonly countsExternal?: true;
   /** Told to glibc alone, by the names of mallopt(3). */
   readonly malloc: Readonly<Record<`MALLOC_${string}`, string>>;
 }
@@ -25,6 +30,7 @@ export const startedFrugal = ({ youngMb, malloc }: Pick<Frugal, "youngMb" | "mal
  */
 export function keepFrugal(frugal: Frugal): void {
   setFlagsFromString(`--heap-growing-percent=${frugal.growthPercent}`);
+  if (frugal.countsExternal) setFlagsFromString("--external-memory-accounted-in-global-limit");
   const { flags, env } = startedFrugal(frugal);
   if (flags.every((flag) => process.execArgv.includes(flag))) {
     // Ours: whom we launch is to have the memory it would have without us.

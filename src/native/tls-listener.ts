@@ -1,8 +1,10 @@
 import { constants } from "node:crypto";
-import type { Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import { Census, type CensusLimits } from "./census.ts";
+import type { Clock } from "./clock.ts";
 import type { Issued } from "./pki.ts";
+import { WaitingLine } from "./waiting-line.ts";
 
 /** What the server shows of itself, PEM. */
 export type ServerIdentity = Pick<Issued, "keyPem" | "certPem">;
@@ -12,9 +14,13 @@ export interface TlsListenerOptions {
   /** PEM of the authority that client certificates come from. */
   readonly clientCa: string;
   readonly limits: CensusLimits & {
-    /** Microseconds for the handshake. */
+    /** Microseconds for the handshake, from its beginning on. */
     readonly handshakeUs: number;
+    /** Microseconds until then, at most; and how many begin in one turn of the event loop. */
+    readonly waitingUsMax: number;
+    readonly handshakesPerTurn: number;
   };
+  readonly clock: Clock;
 }
 
 export interface TlsListener {
@@ -30,7 +36,7 @@ export interface TlsListener {
   /** Shows this to whoever connects from now on; connections that are open go on. */
   present(identity: ServerIdentity): void;
   /**
-   * Takes no more connections, and ends those that still shake hands. Resolves when the last one that
+   * Takes no more connections, and ends those that wait or still shake hands. Resolves when the last one that
    * was handed over is gone: that is its owner's to bring about.
    */
   close(): Promise<void>;
@@ -43,7 +49,8 @@ export interface TlsListener {
  * stranger may, and hears so by an answer rather than a reset. No session is resumed, since a resumed
  * one would be believed without its certificate being looked at again.
  */
-export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions): TlsListener {
+export function tlsListener(options: TlsListenerOptions): TlsListener {
+  const { identity, clientCa, limits, clock } = options;
   const context = ({ keyPem, certPem }: ServerIdentity) => ({
     key: keyPem,
     cert: certPem,
@@ -61,18 +68,31 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
   });
   const census = new Census(limits);
   const shaking = new Map<string, Socket>();
-  // Before TLS spends anything on it.
-  server.prependListener("connection", (socket: Socket) => {
+  const line = new WaitingLine<{ readonly name: string; readonly socket: Socket }>({
+    perTurn: limits.handshakesPerTurn,
+    patienceUs: limits.waitingUsMax,
+    clock,
+    begin({ name, socket }) {
+      if (socket.destroyed) return;
+      if (census.begin(name)) server.emit("connection", socket);
+      else socket.destroy();
+    },
+    sendAway: ({ socket }) => socket.destroy(),
+  });
+  // Nothing is read of it, and TLS spends nothing on it, before it has its turn. What is said on it is said
+  // at once: a revocation must not wait until a peer far away has acknowledged the beat before it.
+  const door = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
     const name = nameOf(socket);
-    if (census.enter(name, socket.remoteAddress ?? "")) {
-      shaking.set(name, socket);
-      socket.on("close", () => {
-        shaking.delete(name);
-        census.leave(name);
-      });
-    } else {
+    if (!census.enter(name, socket.remoteAddress ?? "")) {
       socket.destroy();
+      return;
     }
+    shaking.set(name, socket);
+    socket.on("close", () => {
+      shaking.delete(name);
+      census.leave(name);
+    });
+    line.join({ name, socket });
   });
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return {
@@ -89,20 +109,24 @@ export function tlsListener({ identity, clientCa, limits }: TlsListenerOptions):
           if (gone || full) socket.destroy();
           else accept(socket, certificate);
         });
-        server.once("error", reject);
-        server.listen(hostPort(address), () => {
-          server.removeListener("error", reject);
-          resolve((server.address() as { port: number }).port);
+        door.once("error", reject);
+        door.listen({ ...hostPort(address), backlog: BACKLOG }, () => {
+          door.removeListener("error", reject);
+          resolve((door.address() as { port: number }).port);
         });
       }),
     present: (next) => server.setSecureContext(context(next)),
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        door.close(() => resolve());
+        line.close();
         for (const socket of shaking.values()) socket.destroy();
       }),
   };
 }
+
+/** Connections that the kernel keeps until we ask, as far as it is allowed to: of all who dial in one turn. */
+const BACKLOG = 4096;
 
 /** One for all of them. */
 function destroyed(this: Socket): void {

@@ -3,7 +3,7 @@ import tls from "node:tls";
 import { expect, test } from "vitest";
 import { ServerCertificate } from "../../src/control/server-certificate.ts";
 import { controlLeafTtlUs, retryRenewalUs } from "../../src/domain/limits.ts";
-import { ManualClock } from "../../src/native/clock.ts";
+import { ManualClock, systemClock } from "../../src/native/clock.ts";
 import {
   createCa,
   ed25519Spki,
@@ -20,7 +20,16 @@ test("a control plane shows a new certificate at half of the old one's life, and
   const listener = tlsListener({
     identity: first,
     clientCa: ca.certPem,
-    limits: { certifiedMax: 9, anonymousMax: 9, anonymousPerAddressMax: 9, handshakeUs: 10e6 },
+    limits: {
+      certifiedMax: 9,
+      waitingMax: 9,
+      waitingUsMax: 10e6,
+      anonymousMax: 9,
+      anonymousPerAddressMax: 9,
+      handshakesPerTurn: 1,
+      handshakeUs: 10e6,
+    },
+    clock: systemClock,
   });
   const open: tls.TLSSocket[] = [];
   /** Whether the last client's certificate was taken. */
