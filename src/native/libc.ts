@@ -92,6 +92,7 @@ const MNT_DETACH = 2;
 const SYS_CLOSE_RANGE = 436;
 const CLOSE_RANGE_CLOEXEC = 4;
 const F_SETFD = 2;
+const F_DUPFD_CLOEXEC = 1030;
 const SIGPIPE = 13;
 const SIGXFSZ = 25;
 const SIG_DFL = 0;
@@ -121,6 +122,14 @@ export function unmount(path: string): void {
 export function duplicate(from: number, to: number): void {
   must("dup2", dup2(from, to));
 }
+
+/**
+ * A further descriptor of the same file, closed by an exec.
+ *
+ * @throws SystemCallFailed
+ */
+export const anotherName = (fd: number): number =>
+  must("fcntl F_DUPFD_CLOEXEC", fcntl(fd, F_DUPFD_CLOEXEC, 3));
 
 /**
  * Gives up every capability of the calling thread and of whatever it executes, for good.

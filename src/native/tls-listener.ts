@@ -1,8 +1,9 @@
 import { constants } from "node:crypto";
-import { createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import tls, { type TLSSocket } from "node:tls";
 import { Census, type CensusLimits } from "./census.ts";
 import type { Clock } from "./clock.ts";
+import { Doors } from "./doors.ts";
 import type { Issued } from "./pki.ts";
 import { WaitingLine } from "./waiting-line.ts";
 
@@ -79,9 +80,8 @@ export function tlsListener(options: TlsListenerOptions): TlsListener {
     },
     sendAway: ({ socket }) => socket.destroy(),
   });
-  // Nothing is read of it, and TLS spends nothing on it, before it has its turn. What is said on it is said
-  // at once: a revocation must not wait until a peer far away has acknowledged the beat before it.
-  const door = createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+  // TLS spends nothing on it before it has its turn.
+  const doors = new Doors(2 * limits.handshakesPerTurn, (socket) => {
     const name = nameOf(socket);
     if (!census.enter(name, socket.remoteAddress ?? "")) {
       socket.destroy();
@@ -96,37 +96,29 @@ export function tlsListener(options: TlsListenerOptions): TlsListener {
   });
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return {
-    listen: (address, accept) =>
-      new Promise((resolve, reject) => {
-        server.on("secureConnection", (socket) => {
-          shaking.delete(nameOf(socket));
-          // Its owner hears of errors as well; until then nobody would.
-          socket.on("error", destroyed);
-          // Gone already: it was counted out, and must not be counted in again.
-          const gone = socket.remoteAddress === undefined;
-          const certificate = certificateOf(socket);
-          const full = certificate !== null && !census.certify(nameOf(socket));
-          if (gone || full) socket.destroy();
-          else accept(socket, certificate);
-        });
-        door.once("error", reject);
-        door.listen({ ...hostPort(address), backlog: BACKLOG }, () => {
-          door.removeListener("error", reject);
-          resolve((door.address() as { port: number }).port);
-        });
-      }),
+    listen(address, accept) {
+      server.on("secureConnection", (socket) => {
+        shaking.delete(nameOf(socket));
+        // Its owner hears of errors as well; until then nobody would.
+        socket.on("error", destroyed);
+        // Gone already: it was counted out, and must not be counted in again.
+        const gone = socket.remoteAddress === undefined;
+        const certificate = certificateOf(socket);
+        const full = certificate !== null && !census.certify(nameOf(socket));
+        if (gone || full) socket.destroy();
+        else accept(socket, certificate);
+      });
+      return doors.listen(hostPort(address));
+    },
     present: (next) => server.setSecureContext(context(next)),
-    close: () =>
-      new Promise((resolve) => {
-        door.close(() => resolve());
-        line.close();
-        for (const socket of shaking.values()) socket.destroy();
-      }),
+    close() {
+      const closed = doors.close();
+      line.close();
+      for (const socket of shaking.values()) socket.destroy();
+      return closed;
+    },
   };
 }
-
-/** Connections that the kernel keeps until we ask, as far as it is allowed to: of all who dial in one turn. */
-const BACKLOG = 4096;
 
 /** One for all of them. */
 function destroyed(this: Socket): void {
