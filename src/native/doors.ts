@@ -27,8 +27,8 @@ export class Doors {
     const [first, ...others] = this.#doors as [Server, ...Server[]];
     await listening(first, { ...address, backlog: BACKLOG });
     const { fd } = (first as unknown as { _handle: { fd?: number } })._handle;
-    for (const door of process.platform === "linux" && fd !== undefined ? others : []) {
-      await listening(door, { fd: anotherName(fd), backlog: BACKLOG });
+    if (process.platform === "linux" && fd !== undefined) {
+      for (const door of others) await listening(door, { fd: anotherName(fd), backlog: BACKLOG });
     }
     return (first.address() as { port: number }).port;
   }
