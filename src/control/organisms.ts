@@ -181,15 +181,16 @@ export class Organisms {
   tick(nowUs: number): void {
     const before = this.#up.at(-1)?.fromUs;
     this.#up = observing(this.#up, nowUs);
+    const resumed = before !== this.#up.at(-1)?.fromUs;
     const writes: KeyWrite[] = [];
     for (const organism of this.#organisms.values()) {
-      if (nowUs >= organism.restsUntilUs) this.#look(organism);
+      // After a break in which we did not listen nobody is known to be silent.
+      if (resumed || nowUs >= organism.restsUntilUs) this.#look(organism);
       const { behindUs } = organism;
       if (behindUs > 0 && nowUs - behindUs >= organismStoredUs) {
         writes.push(...this.rows(organism.instanceId));
       }
     }
-    const resumed = before !== this.#up.at(-1)?.fromUs;
     if (resumed || nowUs - this.#upStoredUs >= observedStoredUs) {
       this.#upStoredUs = nowUs;
       writes.push({ key: OBSERVER_KEY, value: ObserverRow.encode({ up: this.#up }) });

@@ -69,15 +69,25 @@ export function step(view: OrganismView, input: Input, nowUs: number): Step {
 }
 
 /**
- * Until when a look at the clock changes nothing, unless something else happens to it: its lease has not
- * ended, and it cannot have been silent for too long. 0: look.
+ * Until when a look at the clock changes nothing, unless something else happens to it, as long as we listen
+ * without a break: one that is well has a lease, and cannot have been silent for too long; one that is
+ * silent has nothing before it but the end of what it held. 0: look.
  */
 export function restsUntilUs(view: OrganismView): number {
-  const { state, desired, conditions, holds, facts } = view;
-  const isWell = state === "RUNNING" && desired === "RUN" && facts.exitedUs === 0;
-  if (!isWell || conditions.length > 0 || holds.length > 0 || view.silentUp.length > 0) return 0;
-  const { rhythm, leaseUntilUs } = facts;
-  return Math.min(leaseUntilUs, dueUs(rhythm) + barUs(rhythm));
+  const { state, desired, conditions, holds, facts, remedy } = view;
+  if (desired !== "RUN" || facts.exitedUs > 0 || holds.length > 0) return 0;
+  const { rhythm, leaseUntilUs, leaseHorizonUs } = facts;
+  if (state === "RUNNING" && conditions.length === 0 && view.silentUp.length === 0) {
+    return Math.min(leaseUntilUs, dueUs(rhythm) + barUs(rhythm));
+  }
+  const isGone = state === "DEGRADED" && isSilent(view) && remedy !== "STARTED";
+  const others = conditions.filter((c) => c.type !== "SILENT" && c.type !== "LEASE_ZERO");
+  // What a grant wants done about one that is gone is done at the next look.
+  const isDue =
+    policyOf(view.liveness).silentBeyondLease !== "STAY" && isUnconfirmed(view, view.latestUs);
+  if (!isGone || isDue || others.length > 0) return 0;
+  const ends = [leaseUntilUs, leaseHorizonUs + clockSkewMaxUs].filter((us) => us > view.latestUs);
+  return Math.min(...ends, Number.POSITIVE_INFINITY);
 }
 
 /**

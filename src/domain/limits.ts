@@ -406,7 +406,7 @@ export const anonymousPerAddressMax = 512;
 /** Connections of anybody that wait for their handshake: a fleet that lost its network comes back at once. */
 export const waitingConnectionsMax = 16_384;
 /** Handshakes begun in one turn of the event loop, some half a millisecond each: whoever beats is not held up. */
-export const handshakesPerTurn = 8;
+export const handshakesPerTurn = 16;
 /** Microseconds that a connection waits for its handshake, at most: clients give up some seconds later. */
 export const waitingUsMax = 15 * SECOND_US;
 /**

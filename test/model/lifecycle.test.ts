@@ -93,7 +93,7 @@ describe("over random histories", () => {
   }, 600_000);
 
   test("until it is said to rest, a look at the clock changes nothing", () => {
-    let rested = 0;
+    const rested = new Set<State>();
     fc.assert(
       fc.property(policy, life, fc.nat(999), (word, words, share) => {
         const world = new World(word);
@@ -101,9 +101,10 @@ describe("over random histories", () => {
           world.live(w);
           const { nowUs } = world.moments.at(-1) as (typeof world.moments)[number];
           const { view } = world;
-          const left = restsUntilUs(view) - nowUs;
+          // Some rest for good.
+          const left = Math.min(restsUntilUs(view) - nowUs, 100_000 * MINUTE);
           if (left <= 0) continue;
-          rested++;
+          rested.add(view.state);
           const atUs = nowUs + Math.floor((left * share) / 1000);
           // Whoever listened all along knows most.
           const up = [{ fromUs: START, untilUs: atUs }];
@@ -113,7 +114,7 @@ describe("over random histories", () => {
       }),
       { numRuns: Math.ceil(RUNS / 5) },
     );
-    expect(rested).toBeGreaterThan(RUNS / 10);
+    expect([...rested].sort()).toEqual(["DEGRADED", "RUNNING"]);
   }, 600_000);
 
   test("the same inputs give the same transitions, across restarts too", () => {
