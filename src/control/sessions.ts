@@ -68,8 +68,8 @@ export class Session {
   supersededUs = 0;
   /** The latest beat whose head has not been judged. */
   waiting: Verified<HeartbeatBody> | null = null;
-  /** When a head of it was last cosigned on this stream; 0: never. */
-  cosignedUs = 0;
+  /** It was told a cosigned head. */
+  hasNote = false;
   /** Revocations that it was sent; until it is greeted, it waits for none. */
   revocationEpoch = Number.POSITIVE_INFINITY;
   readonly #feed: RevocationFeed;
@@ -160,7 +160,8 @@ export class Sessions {
   readonly #onPulse: (instanceId: string) => void;
   readonly #current = new Map<string, Session>();
   readonly #byToken = new Map<string, Session>();
-  readonly #notes = new Map<string, string>();
+  /** The latest cosigned head of each instance, as a signed note, and when it was signed. */
+  readonly #notes = new Map<string, { readonly note: string; readonly atUs: number }>();
   readonly #feed: RevocationFeed;
   /** When those are told whom a revocation does not concern; null: everybody was. */
   #later: Timer | null = null;
@@ -195,7 +196,7 @@ export class Sessions {
 
   /** The latest cosigned head of an instance, as a signed note; empty: none since the start. */
   checkpoint(instanceId: string): string {
-    return this.#notes.get(instanceId) ?? "";
+    return this.#notes.get(instanceId)?.note ?? "";
   }
 
   /**
@@ -318,13 +319,14 @@ export class Sessions {
       return true;
     }
     const nowUs = this.#tenant.nowUs();
-    const moved = beat.body.size > held.cosignedSize || !this.#notes.has(ledger.instanceId);
+    const known = this.#notes.get(ledger.instanceId);
+    const moved = beat.body.size > held.cosignedSize || known === undefined;
     // A head that stands still is said again now and then: from the two it follows that nothing was done.
-    const isDue = moved || nowUs - session.cosignedUs >= cosignedAgainUs;
+    const isDue = moved || nowUs - known.atUs >= cosignedAgainUs;
+    if (!isDue && !session.hasNote) this.#tellNote(session, known.note);
     const cosigned = isDue ? await held.cosign(beat.body, nowUs) : null;
-    if (cosigned !== null) session.cosignedUs = nowUs;
     // A lease that is due does not wait for the disk to take the head.
-    const told = cosigned?.durable.then(() => this.#cosigned(session, cosigned.note));
+    const told = cosigned?.durable.then(() => this.#cosigned(session, cosigned.note, nowUs));
     told?.catch(() => {});
     const note = moved && cosigned !== null ? cosigned.note : null;
     const earned = { ledger, sessionEpoch: epoch, beat, note };
@@ -336,9 +338,14 @@ export class Sessions {
     return true;
   }
 
-  #cosigned(session: Session, note: string): void {
+  #cosigned(session: Session, note: string, atUs: number): void {
     if (!session.live) return;
-    this.#notes.set(session.ledger.instanceId, note);
+    this.#notes.set(session.ledger.instanceId, { note, atUs });
+    this.#tellNote(session, note);
+  }
+
+  #tellNote(session: Session, note: string): void {
+    session.hasNote = true;
     session.say({ case: "cosigned", value: { note } });
   }
 

@@ -4,6 +4,8 @@ import { setFlagsFromString } from "node:v8";
 export interface Frugal {
   /** Megabytes of one half of V8's young generation. */
   readonly youngMb: number;
+  /** The young generation is looked through by the main thread alone: others cost more than they save on few cores. */
+  readonly scavengesAlone?: true;
   /** Garbage in the old generation is looked for when so much was added to what lives, percent. */
   readonly growthPercent: number;
   /**
@@ -16,8 +18,15 @@ export interface Frugal {
 }
 
 /** How a process is started that is to be frugal from its first line on. */
-export const startedFrugal = ({ youngMb, malloc }: Pick<Frugal, "youngMb" | "malloc">) => ({
-  flags: [`--max-semi-space-size=${youngMb}`],
+export const startedFrugal = ({
+  youngMb,
+  scavengesAlone,
+  malloc,
+}: Pick<Frugal, "youngMb" | "scavengesAlone" | "malloc">) => ({
+  flags: [
+    `--max-semi-space-size=${youngMb}`,
+    ...(scavengesAlone ? ["--no-parallel-scavenge"] : []),
+  ],
   env: malloc,
 });
 

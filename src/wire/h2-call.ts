@@ -376,7 +376,7 @@ class Call implements StreamListener, MessageTaker, Sink<unknown>, Requests<unkn
     if (this.#over) return;
     // Nothing is told any more, whatever its reader makes of it.
     this.#over = true;
-    this.#waiting.fail(new StatusError("CANCELLED", "", "cancelled"));
+    this.#waiting.fail(CANCELLED);
     this.#finish();
     this.#breakOff();
   }
@@ -432,6 +432,9 @@ class Each implements Sink<Uint8Array> {
     this.#over(error);
   }
 }
+
+/** One for all: when a network breaks, thousands of streams end in the same moment. */
+const CANCELLED = new StatusError("CANCELLED", "", "cancelled");
 
 /** The one message of a call that sends one. */
 async function only(requests: AsyncIterable<unknown>): Promise<unknown> {
