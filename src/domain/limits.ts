@@ -407,8 +407,8 @@ export const anonymousPerAddressMax = 512;
 export const waitingConnectionsMax = 16_384;
 /** Handshakes begun in one turn of the event loop, some half a millisecond each: whoever beats is not held up. */
 export const handshakesPerTurn = 16;
-/** Microseconds that a connection waits for its handshake, at most: clients give up some seconds later. */
-export const waitingUsMax = 15 * SECOND_US;
+/** Microseconds that a connection waits for its handshake, at most: who dialled has given up by then. */
+export const waitingUsMax = 30 * SECOND_US;
 /**
  * Calls without a credential that may come at once, and each second after that: of all, and of one
  * address. An enrolment costs a millisecond; a fleet of 1,000 behind one address docks and enrols at once.
