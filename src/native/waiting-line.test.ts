@@ -23,7 +23,7 @@ function line(perTurn: number) {
       for (const item of items) waiting.join(item);
     },
     /** What is said in the next turn. */
-    turn(): string[] {
+    turn: (): string[] => {
       const due = turns;
       turns = [];
       for (const fn of due) fn();
