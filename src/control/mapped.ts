@@ -5,6 +5,15 @@ import { forgetPages } from "../native/libc.ts";
 /** A line of /proc/self/maps: `7f00aa000000-7f00ab000000 r--s 00000000 08:01 42   /data/store/data.mdb`. */
 const MAPPING = /^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ +(.*)$/;
 
+/** The lines that name a file, of thousands that name none. */
+function* linesWith(text: string, name: string): Generator<string> {
+  for (let at = text.indexOf(name); at >= 0; ) {
+    const end = text.indexOf("\n", at);
+    yield text.slice(text.lastIndexOf("\n", at) + 1, end);
+    at = text.indexOf(name, end);
+  }
+}
+
 /**
  * Lets go of the pages of a mapped file that this process has looked at: the kernel keeps them while nobody
  * else wants the memory, so that in time the whole of a database counts as ours. What is read again comes
@@ -13,7 +22,7 @@ const MAPPING = /^([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \S+ +(.*)$/;
 export function forgetMapped(path: string): void {
   if (process.platform !== "linux") return;
   const real = realpathSync(path);
-  for (const line of readFileSync("/proc/self/maps", "latin1").split("\n")) {
+  for (const line of linesWith(readFileSync("/proc/self/maps", "latin1"), real)) {
     const [, from, to, name] = MAPPING.exec(line) ?? [];
     if (from !== undefined && name === real) forgetPages(BigInt(`0x${from}`), BigInt(`0x${to}`));
   }
