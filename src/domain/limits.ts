@@ -386,7 +386,7 @@ export const controlSessionMemoryMb = 32;
 /** Microseconds after which a connection without calls is closed. */
 export const controlIdleUs = 10 * MINUTE_US;
 /** Microseconds between two times that the pages of its database which it has read are let go of. */
-export const mappedForgottenUs = SECOND_US / 4;
+export const mappedForgottenUs = SECOND_US;
 /** Microseconds after which a connection takes no new calls, so that load spreads again; a tether attaches anew. */
 export const controlAgeUs = 4 * 60 * MINUTE_US;
 /** Microseconds that calls under way on such a connection are given. */
