@@ -336,7 +336,7 @@ export class Issuer {
     if (note !== null) entries.unshift({ what: "head", artifact: note });
     this.#unrecorded.add(instanceId);
     const recorded = this.#tenant.record({ entries, writes: [horizonRow(instanceId, untilUs)] });
-    // Counts from here on, as the record does; its row goes out with, or right behind, the record.
+    // Counts from here on, as the record does; its row may follow later, since the ledger tells of the lease.
     const input = { kind: "lease", ref: lease.ref, untilUs: notAfterUs } as const;
     const { durable } = this.#organisms.input(instanceId, input);
     await Promise.all([recorded, durable]);

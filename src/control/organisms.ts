@@ -195,13 +195,17 @@ export class Organisms {
       this.#upStoredUs = nowUs;
       writes.push({ key: OBSERVER_KEY, value: ObserverRow.encode({ up: this.#up }) });
     }
-    if (writes.length > 0) this.#tenant.record({ entries: [], writes }).catch(() => {});
+    this.#write(writes);
   }
 
   /** Stores whatever waits to be. Durable once the tenant has settled. */
   storeAll(): void {
     const behind = [...this.#organisms.values()].filter((o) => o.behindUs > 0);
-    const writes = behind.flatMap(({ instanceId }) => this.rows(instanceId));
+    this.#write(behind.flatMap(({ instanceId }) => this.rows(instanceId)));
+  }
+
+  /** If it fails, the tenant has failed for good, and its owner is told so. */
+  #write(writes: KeyWrite[]): void {
     if (writes.length > 0) this.#tenant.record({ entries: [], writes }).catch(() => {});
   }
 

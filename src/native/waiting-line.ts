@@ -20,9 +20,8 @@ export interface WaitingLineOptions<T> {
 export class WaitingLine<T> {
   readonly #options: WaitingLineOptions<T>;
   readonly #nextTurn: (fn: () => void) => void;
-  #waiting: { readonly item: T; readonly sinceUs: number }[] = [];
-  /** Of `#waiting`, those before it have had their turn. */
-  #first = 0;
+  /** Whoever had their turn is let go of, also while others keep coming. */
+  readonly #waiting: { readonly item: T; readonly sinceUs: number }[] = [];
   #turning = false;
 
   constructor(options: WaitingLineOptions<T>) {
@@ -31,7 +30,7 @@ export class WaitingLine<T> {
   }
 
   get length(): number {
-    return this.#waiting.length - this.#first;
+    return this.#waiting.length;
   }
 
   join(item: T): void {
@@ -43,17 +42,15 @@ export class WaitingLine<T> {
 
   /** Nobody gets a turn any more. */
   close(): void {
-    const left = this.#waiting.splice(this.#first);
-    for (const { item } of left) this.#options.sendAway(item);
+    for (const { item } of this.#waiting.splice(0)) this.#options.sendAway(item);
   }
 
   #turn(): void {
     const { perTurn, patienceUs, clock, begin, sendAway } = this.#options;
     const nowUs = clock.monotonicUs();
     for (let begun = 0; begun < perTurn; ) {
-      const next = this.#waiting[this.#first];
+      const next = this.#waiting.shift();
       if (next === undefined) break;
-      this.#first++;
       if (nowUs - next.sinceUs > patienceUs) {
         sendAway(next.item);
         continue;
@@ -65,8 +62,6 @@ export class WaitingLine<T> {
       this.#nextTurn(() => this.#turn());
       return;
     }
-    this.#waiting = [];
-    this.#first = 0;
     // One turn later: whoever comes within this one has as many before them.
     this.#nextTurn(() => this.#rest());
   }
