@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { Doors } from "./doors.ts";
@@ -43,6 +44,28 @@ test("closed, it takes nobody, by no door, and waits for those who are there", a
   there.destroy();
   await closing;
   dialled.destroy();
+});
+
+test("thousands who all come at once are kept by the kernel, and none has to try again", async () => {
+  const doors = new Doors(3, (socket) => socket.destroy());
+  const port = await doors.listen({ host: "127.0.0.1", port: 0 });
+  const allowed = Number(readFileSync("/proc/sys/net/core/somaxconn", "utf8"));
+  const count = Math.min(1000, allowed);
+  const dialled = Array.from({ length: count }, () => connect({ host: "127.0.0.1", port }));
+  for (const socket of dialled) socket.on("error", () => {});
+  // They dial in this turn, before any is taken.
+  await new Promise<void>((dialled) => process.nextTick(dialled));
+  const queued = (): number => {
+    const at = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+    const rows = readFileSync("/proc/net/tcp", "utf8").split("\n");
+    const listening = rows
+      .map((row) => row.trim().split(/\s+/))
+      .find((r) => r[1] === at && r[3] === "0A");
+    return Number.parseInt(listening?.[4]?.split(":")[1] ?? "", 16);
+  };
+  expect(queued()).toBe(count);
+  for (const socket of dialled) socket.destroy();
+  await doors.close();
 });
 
 test("a port that is taken is refused, and says so", async () => {

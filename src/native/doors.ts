@@ -25,10 +25,10 @@ export class Doors {
   /** Resolves to the port. Rejects when the address cannot be listened on. */
   async listen(address: { readonly host: string; readonly port: number }): Promise<number> {
     const [first, ...others] = this.#doors as [Server, ...Server[]];
-    await listening(first, { ...address, backlog: BACKLOG });
+    await listening(first, address);
     const { fd } = (first as unknown as { _handle: { fd?: number } })._handle;
     if (process.platform === "linux" && fd !== undefined) {
-      for (const door of others) await listening(door, { fd: anotherName(fd), backlog: BACKLOG });
+      for (const door of others) await listening(door, { fd: anotherName(fd) });
     }
     return (first.address() as { port: number }).port;
   }
@@ -43,7 +43,9 @@ export class Doors {
 function listening(door: Server, where: ListenOptions & { readonly fd?: number }): Promise<void> {
   return new Promise((resolve, reject) => {
     door.once("error", reject);
-    door.listen(where, () => {
+    // The backlog beside the options: within them Node forgets it where there is a descriptor, and the last door to
+    // be listened on decides for all.
+    door.listen(where, BACKLOG, () => {
       door.removeListener("error", reject);
       resolve();
     });
