@@ -99,8 +99,14 @@ await settles("every connection cut at once", RECONNECT_S_MAX, async () => {
   for (const organism of fleet) organism.cut();
 });
 await settles("the control plane stopped and started", LEASE_S, async () => {
+  const began = performance.now();
   await control.stop();
+  const stopped = performance.now();
   await control.start();
+  const [stopping, starting] = [stopped - began, performance.now() - stopped];
+  say(
+    `  it stopped within ${Math.round(stopping)} ms, and was ready ${Math.round(starting)} ms later`,
+  );
 });
 await watchers();
 say(`quarantined without cause: ${quarantined.size}`);

@@ -51,6 +51,8 @@ beforeEach(async () => {
     anonymousMax: 100,
     anonymousPerAddressMax: 100,
     handshakesPerTurn: 8,
+    handshakesAtOnce: 8,
+    handshakeSlowUs: 500_000,
     handshakeUs: 10_000_000,
   };
   server = openServer({

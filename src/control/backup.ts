@@ -18,10 +18,11 @@ import { writeAtomic } from "../native/atomic-file.ts";
 import { systemClock } from "../native/clock.ts";
 import { holdFolder } from "../native/hold.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
-import { CONTROL_FORMAT, checkFormat } from "../storage/format.ts";
+import { checkFormat } from "../storage/format.ts";
 import { openLmdb, snapshotLmdb } from "../storage/lmdb.ts";
 import type { Write } from "../storage/store.ts";
 import { ConfigError } from "./config.ts";
+import { CONTROL_FORMAT } from "./format.ts";
 import { dataFiles } from "./identity.ts";
 import { RESTORED_KEY, RestoredRow } from "./tenant.ts";
 

@@ -1,7 +1,7 @@
 import type { BlockTree } from "../domain/block-tree.ts";
 import { toHex } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
-import { observeEveryUs } from "../domain/limits.ts";
+import { observeEveryUs, waitedLongUs } from "../domain/limits.ts";
 import type { Clock, Timer } from "../native/clock.ts";
 import { ARRIVALS, type Arrival, type ArrivalLog, HeldLedger } from "./heads.ts";
 import { Issuer } from "./issuer.ts";
@@ -9,6 +9,7 @@ import { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
 import { treeOf } from "./record-stream.ts";
 import { Remedies } from "./remedies.ts";
+import type { ControlServer } from "./server.ts";
 import { Sessions } from "./sessions.ts";
 import type { Tenant } from "./tenant.ts";
 import type { Tenants } from "./tenants.ts";
@@ -25,6 +26,8 @@ export interface FleetParts {
   /** Outside witnesses of each tenant's ledger; none: nobody is asked. */
   readonly witnessing?: Pick<WitnessParts, "witnesses" | "post" | "say">;
 }
+
+type Door = Pick<ControlServer, "waitedUs">;
 
 const NOBODY = { witnesses: [], post: postText, say: () => {} };
 const asked = ({ witnessing }: FleetParts) => witnessing ?? NOBODY;
@@ -102,6 +105,7 @@ export class Fleet {
   readonly #tenants = new Map<string, Promise<TenantFleet>>();
   readonly #opened: TenantFleet[] = [];
   readonly #closing = new AbortController();
+  #door: Door | null = null;
   #timer: Timer | null = null;
 
   private constructor(parts: FleetParts) {
@@ -134,6 +138,15 @@ export class Fleet {
     return this.#closing.signal;
   }
 
+  /**
+   * By what sidecars come. While somebody waits there for long nobody is known to be silent: whoever was heard
+   * of last a while ago may stand behind them. What leases allow ends by the clock, whoever waits.
+   * @param door tells for how long whoever comes next has waited by now, in microseconds; 0: nobody waits.
+   */
+  listensAt(door: Door): void {
+    this.#door = door;
+  }
+
   /** Stops looking at the clock, and sends everybody away who is attached or watches. */
   close(): void {
     this.#timer?.cancel();
@@ -152,8 +165,9 @@ export class Fleet {
 
   #watchClock(): void {
     const nowUs = this.parts.clock.nowUs();
+    const listens = (this.#door?.waitedUs() ?? 0) < waitedLongUs;
     for (const { organisms, remedies } of this.#opened) {
-      organisms.tick(nowUs);
+      organisms.tick(nowUs, listens);
       remedies.tick(nowUs);
     }
     this.#timer = this.parts.clock.after(observeEveryUs, () => this.#watchClock());

@@ -1,23 +1,17 @@
-import { message, u64 } from "../domain/canonical.ts";
-import type { KeyWrite } from "../storage/control-store.ts";
-import type { Tenant } from "./tenant.ts";
+import type { LeaseBody } from "../domain/lease.ts";
+import type { LedgerRecord } from "./projection.ts";
 
 /**
- * Until when an instance may hold leases of which nothing is recorded yet. Reserved with each lease,
- * a lease ahead: so the next need not wait for the disk, and whoever starts after a crash knows how
- * long it may have been acting under what nobody remembers.
+ * Until when an instance may hold a lease of which nothing is recorded yet, given the last one that is. Each
+ * record reserves as long again as its lease lasts: so the next need not wait for the disk, and whoever
+ * starts after a crash knows how long the instance may have been acting under what nobody remembers.
  */
-const HorizonRow = message("horizonRow", { untilUs: u64(1) });
+export const reservedUntilUs = ({
+  notBeforeUs,
+  notAfterUs,
+}: Pick<LeaseBody, "notBeforeUs" | "notAfterUs">): number =>
+  notAfterUs + (notAfterUs - notBeforeUs);
 
-const keyOf = (instanceId: string): string => `horizon/${instanceId}`;
-
-export const horizonRow = (instanceId: string, untilUs: number): KeyWrite => ({
-  key: keyOf(instanceId),
-  value: HorizonRow.encode({ untilUs }),
-});
-
-/** 0: it never held a lease. */
-export async function readHorizon(tenant: Tenant, instanceId: string): Promise<number> {
-  const row = await tenant.get(keyOf(instanceId));
-  return row === null ? 0 : HorizonRow.decode(row.value).untilUs;
-}
+/** The same of a ledger; 0: it never held a lease. */
+export const horizonUsOf = ({ lease }: LedgerRecord): number =>
+  lease === null ? 0 : reservedUntilUs(lease.terms);

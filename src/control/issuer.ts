@@ -10,7 +10,7 @@ import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
 import { EarliestFirst } from "./earliest.ts";
-import { horizonRow } from "./horizon.ts";
+import { reservedUntilUs } from "./horizon.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
 import { ceilings, handsOutMore, runsLow, type SlabAccount } from "./slabs.ts";
@@ -95,7 +95,7 @@ export class Issuer {
    * record. Resolves with why there is none; null: there is one, or none was due.
    *
    * A first lease, and one with a further slab, is told when it is durable. Others are told at once, whatever the disk does:
-   * the one before has reserved, durably, the time that they may last (`horizon`), and never is more
+   * the record of the one before reserves the time that they may last (`horizon.ts`), and never is more
    * than one not yet recorded. What a crash then loses, its holder hands back at Attach.
    */
   async renew(
@@ -330,12 +330,12 @@ export class Issuer {
 
   async #record({ ledger, note }: Earned, lease: Verified<LeaseBody>): Promise<void> {
     const { instanceId } = ledger;
-    const { notBeforeUs, notAfterUs } = lease.body;
-    const untilUs = notAfterUs + (notAfterUs - notBeforeUs);
+    const { notAfterUs } = lease.body;
+    const untilUs = reservedUntilUs(lease.body);
     const entries: Recordable[] = [{ what: "lease", artifact: lease }];
     if (note !== null) entries.unshift({ what: "head", artifact: note });
     this.#unrecorded.add(instanceId);
-    const recorded = this.#tenant.record({ entries, writes: [horizonRow(instanceId, untilUs)] });
+    const recorded = this.#tenant.record({ entries });
     // Counts from here on, as the record does; its row may follow later, since the ledger tells of the lease.
     const input = { kind: "lease", ref: lease.ref, untilUs: notAfterUs } as const;
     const { durable } = this.#organisms.input(instanceId, input);

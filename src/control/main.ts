@@ -1,4 +1,5 @@
 import { access, constants } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { mappedForgottenUs } from "../domain/limits.ts";
@@ -24,7 +25,7 @@ import { ownFolder } from "../native/own-folder.ts";
 import { certificateDer } from "../native/pki.ts";
 import { random } from "../native/random.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
-import { CONTROL_FORMAT, FormatUnknown, upgradeFormat } from "../storage/format.ts";
+import { FormatUnknown, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
 import { StorageFailed } from "../storage/store.ts";
 import { Admission, type AdmissionRates } from "./admission.ts";
@@ -40,6 +41,7 @@ import {
   UsageError,
 } from "./config.ts";
 import { Fleet } from "./fleet.ts";
+import { CONTROL_FORMAT } from "./format.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
 import { forgetMappedEach } from "./mapped.ts";
 import { controlServer, mounted } from "./server.ts";
@@ -156,6 +158,7 @@ export async function runControl(
         say(`${method} failed: ${error instanceof Error ? error.stack : String(error)}`);
       },
     });
+    fleet.listensAt(server);
     const port = await listen(server.rpc, config);
     const ready: ControlReady = {
       control: `${bracketed(config.listen.host)}:${port}`,
@@ -236,12 +239,15 @@ const say = (line: string): void => {
  * what others have written to.
  */
 const CROWDED: Frugal = {
-  youngMb: 16,
+  youngMb: 32,
   scavengesAlone: true,
   // What lives is sessions, for hours: little is added to them, and a quarter more is found soon enough.
-  growthPercent: 25,
+  growthPercent: 20,
   countsExternal: true,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
+  // One for the disk, at least, and one for signatures.
+  threads: Math.min(Math.max(availableParallelism(), 2), 4),
+  openssl: join(import.meta.dirname, "openssl.cnf"),
 };
 
 /** The process. Resolves to its exit code: 0 asked to end, 70 storage failed, 75 held, 78 config. */

@@ -12,15 +12,13 @@ import { observing } from "../domain/suspicion.ts";
 import { Interval, TRANSITION, type TransitionBody } from "../domain/transition.ts";
 import type { TransitionDraft } from "../domain/transition-draft.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
-import { readHorizon } from "./horizon.ts";
+import { horizonUsOf } from "./horizon.ts";
+import { OrganismRow, organismKey } from "./organism-row.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
 const OBSERVER_KEY = "observer";
 const ObserverRow = message("observerRow", { up: repeated(nested(1, Interval)) });
-
-const viewKey = (instanceId: string): string => `organism/${instanceId}`;
-const beatKey = (instanceId: string): string => `beat/${instanceId}`;
 
 /** One organism as this control plane knows it. */
 interface Organism {
@@ -64,16 +62,10 @@ export class Organisms {
     const organisms = new Organisms(tenant, up);
     for (const ledger of tenant.instances()) {
       const { instanceId } = ledger;
-      const [view, beat, horizonUs] = await Promise.all([
-        tenant.get(viewKey(instanceId)),
-        tenant.get(beatKey(instanceId)),
-        readHorizon(tenant, instanceId),
-      ]);
-      organisms.#add(
-        ledger,
-        view === null ? null : upTo(OrganismView.decode(view.value), horizonUs),
-        beat === null ? null : beat.value,
-      );
+      const stored = await tenant.get(organismKey(instanceId));
+      const row = stored && OrganismRow.decode(stored.value);
+      const beat = row === null || row.beat.length === 0 ? null : row.beat;
+      organisms.#add(ledger, row && OrganismView.decode(row.view), beat);
     }
     for (const { instanceId, view } of organisms.#organisms.values()) {
       const { attached, sessionEpoch } = view.facts;
@@ -148,19 +140,18 @@ export class Organisms {
     if (taken.refused === null && input.kind === "release" && taken.transitions.length === 0) {
       entries.push(await this.#directive(organism, "RESYNC", input.order.reason));
     }
-    return { ...taken, entries, writes: this.rows(instanceId) };
+    return { ...taken, entries, writes: this.row(instanceId) };
   }
 
-  /** The organism's rows as they are now, to be written with whatever made them so. */
-  rows(instanceId: string): KeyWrite[] {
+  /** The organism's row as it is now, to be written with whatever made it so. */
+  row(instanceId: string): KeyWrite[] {
     const organism = this.#organism(instanceId);
     const { view, beat, pending } = organism;
     // A row must never be ahead of the transitions that led to it.
     if (pending.length > 0) return [];
     organism.behindUs = 0;
-    const rows = [{ key: viewKey(instanceId), value: OrganismView.encode(view) }];
-    if (beat !== null) rows.push({ key: beatKey(instanceId), value: beat });
-    return rows;
+    const row = { view: OrganismView.encode(view), beat: beat ?? NONE };
+    return [{ key: organismKey(instanceId), value: OrganismRow.encode(row) }];
   }
 
   /**
@@ -177,10 +168,13 @@ export class Organisms {
     return directiveId;
   }
 
-  /** A sign of our own life, and a look at the clock for everybody. At least once a second. */
-  tick(nowUs: number): void {
+  /**
+   * A sign of our own life, and a look at the clock for everybody. At least once a second.
+   * @param listens false: whoever has something to say may not get to say it, so that silence proves nothing.
+   */
+  tick(nowUs: number, listens: boolean): void {
     const before = this.#up.at(-1)?.fromUs;
-    this.#up = observing(this.#up, nowUs);
+    if (listens) this.#up = observing(this.#up, nowUs);
     const resumed = before !== this.#up.at(-1)?.fromUs;
     const writes: KeyWrite[] = [];
     for (const organism of this.#organisms.values()) {
@@ -188,7 +182,7 @@ export class Organisms {
       if (resumed || nowUs >= organism.restsUntilUs) this.#look(organism);
       const { behindUs } = organism;
       if (behindUs > 0 && nowUs - behindUs >= organismStoredUs) {
-        writes.push(...this.rows(organism.instanceId));
+        writes.push(...this.row(organism.instanceId));
       }
     }
     if (resumed || nowUs - this.#upStoredUs >= observedStoredUs) {
@@ -201,7 +195,7 @@ export class Organisms {
   /** Stores whatever waits to be. Durable once the tenant has settled. */
   storeAll(): void {
     const behind = [...this.#organisms.values()].filter((o) => o.behindUs > 0);
-    this.#write(behind.flatMap(({ instanceId }) => this.rows(instanceId)));
+    this.#write(behind.flatMap(({ instanceId }) => this.row(instanceId)));
   }
 
   /** If it fails, the tenant has failed for good, and its owner is told so. */
@@ -263,9 +257,10 @@ export class Organisms {
     const { instanceId, manifestHash, openedAtUs } = ledger;
     const { liveness } = this.#grantOf(ledger).artifact.body;
     const fresh = born(manifestHash, liveness, openedAtUs);
+    const horizonUs = Math.max(...this.#tenant.ledgersOf(instanceId).map(horizonUsOf));
     const organism: Organism = {
       instanceId,
-      view: view === null ? fresh : { ...view, ...known(view, fresh) },
+      view: upTo(view === null ? fresh : { ...view, ...known(view, fresh) }, horizonUs),
       beat,
       recorded: null,
       pending: [],
@@ -306,7 +301,7 @@ export class Organisms {
     if (organism.pending.length > 0) {
       await this.#exclusively(() => this.#drain(organism), organism.instanceId);
     } else {
-      await this.#tenant.record({ entries: [], writes: this.rows(organism.instanceId) });
+      await this.#tenant.record({ entries: [], writes: this.row(organism.instanceId) });
     }
   }
 
@@ -314,7 +309,7 @@ export class Organisms {
     const { done } = await this.#tenant.exclusive(async () => {
       const entries = await prepare();
       if (entries.length === 0) return { done: this.#tenant.settled() };
-      const writes = instanceId === undefined ? [] : this.rows(instanceId);
+      const writes = instanceId === undefined ? [] : this.row(instanceId);
       return { done: this.#tenant.record({ entries, writes }) };
     });
     await done;
@@ -413,14 +408,15 @@ export class Organisms {
 }
 
 const STORED_LATER: Promise<void> = Promise.resolve();
+const NONE = new Uint8Array(0);
 
 /**
- * Whether a crash may forget it. A beat comes again, a session that ended ends with us, and of a lease the
- * ledger itself tells. What takes away, and the number of a session, is never forgotten.
+ * Whether a crash may forget it. A beat comes again, sessions end with us and are numbered anew above all of
+ * ours, and of a lease the ledger itself tells. What takes away is never forgotten.
  */
 const mayWait = (input: Input, nowUs: number): boolean =>
   input.kind === "beat" ||
-  (input.kind === "session" && !input.attached) ||
+  input.kind === "session" ||
   (input.kind === "lease" && input.untilUs > nowUs);
 
 /** A call to operators, whatever they watch: this one needs them. */

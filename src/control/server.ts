@@ -12,6 +12,8 @@ import {
   controlSessionMemoryMb,
   controlStreamsMax,
   drainUs,
+  handshakeSlowUs,
+  handshakesAtOnce,
   handshakesPerTurn,
   handshakeUs,
   sidecarConnectionsMax,
@@ -45,6 +47,8 @@ export const mounted = <S extends DescService>(service: S, handlers: Handlers<S>
 
 export interface ControlServer {
   readonly rpc: RpcServer;
+  /** For how long whoever comes next has waited at the door by now, in microseconds; 0: nobody waits. */
+  waitedUs(): number;
   /** NOT_SERVING, streams are told to come back later, calls under way end; after a while, are cut. */
   close(): Promise<void>;
 }
@@ -74,6 +78,8 @@ export async function controlServer(parts: {
       anonymousMax: anonymousConnectionsMax,
       anonymousPerAddressMax,
       handshakesPerTurn,
+      handshakesAtOnce,
+      handshakeSlowUs,
       handshakeUs,
     },
     clock: parts.clock,
@@ -111,6 +117,7 @@ export async function controlServer(parts: {
   }
   return {
     rpc,
+    waitedUs: () => transport.waitedUs(),
     async close() {
       certificate.close();
       health.setServing(false);

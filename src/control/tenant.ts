@@ -7,7 +7,7 @@ import type { GenesisBody } from "../domain/genesis.ts";
 import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
-import { sessionsPerRestore } from "../domain/limits.ts";
+import { sessionsPerOwner, sessionsPerRestore } from "../domain/limits.ts";
 import { REVOCATION, type RevocationBody } from "../domain/revocation.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
 import { refOf, signBody } from "../domain/signing.ts";
@@ -308,9 +308,13 @@ export class Tenant {
     return this.unconfirmed && effectiveUs < this.#restored.atUs;
   }
 
-  /** Sessions are numbered above this: those granted after the backup are forgotten, and must stay over. */
+  /**
+   * Sessions are numbered above this, and need be stored by nobody: those that another process granted before
+   * us, also after the backup that we come from, must stay over.
+   */
   get sessionFloor(): number {
-    return this.#restored.times * sessionsPerRestore;
+    const others = this.#ownerEpoch - 1;
+    return this.#restored.times * sessionsPerRestore + others * sessionsPerOwner;
   }
 
   /** Epoch at which this was revoked; 0: it was not. */

@@ -407,6 +407,12 @@ export const anonymousPerAddressMax = 512;
 export const waitingConnectionsMax = 16_384;
 /** Handshakes begun in one turn of the event loop, some half a millisecond each: whoever beats is not held up. */
 export const handshakesPerTurn = 16;
+/**
+ * Handshakes under way at once, not counting those that have taken so many microseconds: enough for peers a
+ * hundred milliseconds away, and few enough that each is soon done. Whoever dawdles holds nobody up.
+ */
+export const handshakesAtOnce = 64;
+export const handshakeSlowUs = 500_000;
 /** Microseconds that a connection waits for its handshake, at most: who dialled has given up by then. */
 export const waitingUsMax = 30 * SECOND_US;
 /**
@@ -481,12 +487,16 @@ export const cosignedAgainUs = 60 * SECOND_US;
 export const leavesRememberedMax = 1024;
 /** Microseconds between the control plane's own signs of life, by which it judges silence. */
 export const observeEveryUs = 1 * SECOND_US;
+/** Microseconds. Where somebody has waited so long to be let in, whoever is not heard of may be behind them. */
+export const waitedLongUs = 1 * SECOND_US;
 /** Microseconds between writes of when it listened: after a crash as much is forgotten. */
 export const observedStoredUs = 10 * SECOND_US;
 /** Microseconds that what a beat changed may wait to be stored: a crash forgets as much, a stop nothing. */
-export const organismStoredUs = 20 * SECOND_US;
-/** Sessions that one ledger may have been granted since the backup that a control plane is restored from. */
-export const sessionsPerRestore = 1_000_000;
+export const organismStoredUs = 60 * SECOND_US;
+/** Sessions that one process may grant one ledger: four a second for two years. */
+export const sessionsPerOwner = 2 ** 28;
+/** Those of all processes since the backup that a control plane is restored from: of 65,536. Times 512 is 2^53. */
+export const sessionsPerRestore = 2 ** 44;
 /**
  * Records of a tenant ledger from one snapshot to the next, at least: a start walks as many in less than a
  * second, and what a snapshot takes is little beside them.

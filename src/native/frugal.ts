@@ -15,6 +15,13 @@ export interface Frugal {
   readonly countsExternal?: true;
   /** Told to glibc alone, by the names of mallopt(3). */
   readonly malloc: Readonly<Record<`MALLOC_${string}`, string>>;
+  /**
+   * Threads for the disk and for signatures. Each that is woken up takes a core from whoever is at work: more
+   * than there are cores only take turns with the one that answers.
+   */
+  readonly threads?: number;
+  /** A file of what OpenSSL is to do that Node has no option for. Where there is another, that one holds. */
+  readonly openssl?: string;
 }
 
 /** How a process is started that is to be frugal from its first line on. */
@@ -22,13 +29,25 @@ export const startedFrugal = ({
   youngMb,
   scavengesAlone,
   malloc,
-}: Pick<Frugal, "youngMb" | "scavengesAlone" | "malloc">) => ({
+  threads,
+  openssl,
+}: Omit<Frugal, "growthPercent">) => ({
   flags: [
     `--max-semi-space-size=${youngMb}`,
     ...(scavengesAlone ? ["--no-parallel-scavenge"] : []),
+    ...(openssl === undefined || isToldOtherwise(openssl) ? [] : [OPENSSL + openssl]),
   ],
-  env: malloc,
+  env: { ...malloc, ...(threads && { UV_THREADPOOL_SIZE: `${threads}` }) },
 });
+
+const OPENSSL = "--openssl-config=";
+
+/** Whoever runs this has a configuration of their own, of providers perhaps. */
+function isToldOtherwise(openssl: string): boolean {
+  const { OPENSSL_CONF, NODE_OPTIONS = "" } = process.env;
+  const others = process.execArgv.filter((flag) => flag !== OPENSSL + openssl);
+  return OPENSSL_CONF !== undefined || `${NODE_OPTIONS} ${others.join(" ")}`.includes(OPENSSL);
+}
 
 /**
  * Keeps the memory of this process small, as `frugal` says.

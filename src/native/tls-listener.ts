@@ -17,9 +17,12 @@ export interface TlsListenerOptions {
   readonly limits: CensusLimits & {
     /** Microseconds for the handshake, from its beginning on. */
     readonly handshakeUs: number;
-    /** Microseconds until then, at most; and how many begin in one turn of the event loop. */
+    /** Microseconds until then, at most. */
     readonly waitingUsMax: number;
+    /** How many begin in one turn of the event loop, and are under way at once but for those slower than this. */
     readonly handshakesPerTurn: number;
+    readonly handshakesAtOnce: number;
+    readonly handshakeSlowUs: number;
   };
   readonly clock: Clock;
 }
@@ -34,6 +37,8 @@ export interface TlsListener {
     address: string,
     accept: (socket: TLSSocket, certificate: Uint8Array | null) => void,
   ): Promise<number>;
+  /** For how long the next one to shake hands has waited by now, in microseconds; 0: nobody waits. */
+  waitedUs(): number;
   /** Shows this to whoever connects from now on; connections that are open go on. */
   present(identity: ServerIdentity): void;
   /**
@@ -68,18 +73,29 @@ export function tlsListener(options: TlsListenerOptions): TlsListener {
     handshakeTimeout: Math.ceil(limits.handshakeUs / 1000),
   });
   const census = new Census(limits);
-  const shaking = new Map<string, Socket>();
-  const line = new WaitingLine<{ readonly name: string; readonly socket: Socket }>({
+  /** By name, those whose handshake is not done. */
+  const shaking = new Map<string, Newcomer>();
+  const line = new WaitingLine<Newcomer>({
     perTurn: limits.handshakesPerTurn,
+    atOnce: limits.handshakesAtOnce,
+    slowUs: limits.handshakeSlowUs,
     patienceUs: limits.waitingUsMax,
     clock,
     begin({ name, socket }) {
-      if (socket.destroyed) return;
-      if (census.begin(name)) server.emit("connection", socket);
+      if (socket.destroyed) return false;
+      const hasPlace = census.begin(name);
+      if (hasPlace) server.emit("connection", socket);
       else socket.destroy();
+      return hasPlace;
     },
     sendAway: ({ socket }) => socket.destroy(),
   });
+  const over = (name: string): void => {
+    const newcomer = shaking.get(name);
+    if (newcomer === undefined) return;
+    shaking.delete(name);
+    line.over(newcomer);
+  };
   // TLS spends nothing on it before it has its turn.
   const doors = new Doors(2 * limits.handshakesPerTurn, (socket) => {
     const name = nameOf(socket);
@@ -87,18 +103,19 @@ export function tlsListener(options: TlsListenerOptions): TlsListener {
       socket.destroy();
       return;
     }
-    shaking.set(name, socket);
+    const newcomer = { name, socket };
+    shaking.set(name, newcomer);
     socket.on("close", () => {
-      shaking.delete(name);
+      over(name);
       census.leave(name);
     });
-    line.join({ name, socket });
+    line.join(newcomer);
   });
   server.on("tlsClientError", (_error, socket) => socket.destroy());
   return {
     listen(address, accept) {
       server.on("secureConnection", (socket) => {
-        shaking.delete(nameOf(socket));
+        over(nameOf(socket));
         // Its owner hears of errors as well; until then nobody would.
         socket.on("error", destroyed);
         // Gone already: it was counted out, and must not be counted in again.
@@ -110,14 +127,21 @@ export function tlsListener(options: TlsListenerOptions): TlsListener {
       });
       return doors.listen(hostPort(address));
     },
+    waitedUs: () => line.waitedUs,
     present: (next) => server.setSecureContext(context(next)),
     close() {
       const closed = doors.close();
       line.close();
-      for (const socket of shaking.values()) socket.destroy();
+      for (const { socket } of shaking.values()) socket.destroy();
       return closed;
     },
   };
+}
+
+/** Who has yet to say who they are. */
+interface Newcomer {
+  readonly name: string;
+  readonly socket: Socket;
 }
 
 /** One for all of them. */

@@ -4,15 +4,17 @@ import { WaitingLine } from "./waiting-line.ts";
 
 const SECOND = 1_000_000;
 
-function line(perTurn: number) {
+function line(perTurn: number, atOnce = 100) {
   const clock = new ManualClock(0);
   const said: string[] = [];
   let turns: (() => void)[] = [];
   const waiting = new WaitingLine<string>({
     perTurn,
+    atOnce,
+    slowUs: SECOND,
     patienceUs: 10 * SECOND,
     clock,
-    begin: (item) => said.push(`begin ${item}`),
+    begin: (item) => said.push(`begin ${item}`) > 0 && !item.startsWith("gone"),
     sendAway: (item) => said.push(`away ${item}`),
     nextTurn: (fn) => turns.push(fn),
   });
@@ -61,6 +63,49 @@ test("who waited for too long is sent away, and takes nobody's turn", () => {
   clock.advance(11 * SECOND);
   join("fresh");
   expect(turn()).toEqual(["away late", "away later", "begin fresh"]);
+});
+
+test("so many are under way at once: the next one begins when one is done", () => {
+  const { join, said, turn, waiting } = line(10, 2);
+  join("a", "b", "c", "d", "e");
+  expect([...said(), ...turn()]).toEqual(["begin a", "begin b"]);
+  expect(turn()).toEqual([]);
+  waiting.over("b");
+  waiting.over("b");
+  waiting.over("d");
+  expect([...turn(), ...turn()]).toEqual(["begin c"]);
+  waiting.over("a");
+  waiting.over("c");
+  expect([...turn(), ...turn()]).toEqual(["begin d", "begin e"]);
+});
+
+test("whoever dawdles holds nobody up, and who went while they waited takes no place", () => {
+  const { clock, join, said, turn, waiting } = line(10, 2);
+  join("a", "b", "gone c", "d", "e", "f");
+  expect([...said(), ...turn()]).toEqual(["begin a", "begin b"]);
+  expect([...turn(), ...turn()]).toEqual([]);
+  clock.advance(SECOND);
+  expect([...turn(), ...turn()]).toEqual(["begin gone c", "begin d", "begin e"]);
+  // Who was slow is done at last: no place was theirs.
+  waiting.over("a");
+  expect([...turn(), ...turn()]).toEqual([]);
+  waiting.over("d");
+  expect([...turn(), ...turn()]).toEqual(["begin f"]);
+});
+
+test("how long the next one has waited is known", () => {
+  const { clock, join, turn, waiting } = line(1);
+  join("a");
+  expect(waiting.waitedUs).toBe(0);
+  join("b");
+  clock.advance(3);
+  join("c");
+  clock.advance(2);
+  expect(waiting.waitedUs).toBe(5);
+  turn();
+  expect(waiting.waitedUs).toBe(2);
+  turn();
+  expect(waiting.waitedUs).toBe(0);
 });
 
 test("at the end those who wait are sent away, and nobody begins", () => {

@@ -39,6 +39,39 @@ const StoredAnswer = message("answer", { digest: bytes(1), revision: u64(2), ans
 const StoredRow = message("row", { version: u64(1), value: bytes(2) });
 const StoredSize = message("size", { size: u64(1) });
 
+/** A row as it is stored, whoever's it is. */
+export interface RawRow {
+  readonly tenant: string;
+  readonly key: string;
+  /** Revision that wrote it last. */
+  readonly version: number;
+  readonly value: Uint8Array;
+}
+
+/** Rows of every tenant whose keys begin so: for whoever brings what is stored up to another form. */
+export function* rowsUnder(store: Store, prefix: string): Generator<RawRow> {
+  const all = { below: afterPrefix(utf8("t")), limit: Number.MAX_SAFE_INTEGER };
+  for (const { key: owner } of store.range({ ...all, from: utf8("t") })) {
+    const tenant = text(owner.subarray(1));
+    const from = rowKey("k", tenant, prefix);
+    for (const { key, value } of store.range({ ...all, from, below: afterPrefix(from) })) {
+      const name = text(key.subarray(rowKey("k", tenant).length + 1));
+      yield { tenant, key: name, ...StoredRow.decode(value) };
+    }
+  }
+}
+
+/** What makes a row so; null: what takes it away. */
+export const rowWrite = ({
+  tenant,
+  key,
+  version,
+  value,
+}: Omit<RawRow, "value"> & { readonly value: Uint8Array | null }): Write => ({
+  key: rowKey("k", tenant, key),
+  value: value === null ? null : StoredRow.encode({ version, value }),
+});
+
 interface Batch {
   /** By key, as in `#pending`: of what is written more than once, the last. */
   readonly writes: Map<string, Write>;
@@ -98,10 +131,7 @@ class EmbeddedControlStore implements ControlStore {
     const revision = meta.revision + 1;
     const writes: Write[] = [
       { key: rowKey("t", tenant), value: Meta.encode({ ...meta, revision }) },
-      ...command.writes.map(({ key, value }) => ({
-        key: rowKey("k", tenant, key),
-        value: value === null ? null : StoredRow.encode({ version: revision, value }),
-      })),
+      ...command.writes.map((write) => rowWrite({ tenant, version: revision, ...write })),
       ...command.appends.map(({ log, seq, value }) => ({ key: logKey(tenant, log, seq), value })),
       ...[...sizes].map(([log, size]) => ({
         key: rowKey("s", tenant, log),

@@ -20,11 +20,6 @@ export interface Format {
 const nothing = (): Write[] => [];
 
 export const LEDGER_FORMAT: Format = { what: "ledger", version: 1, steps: new Map([[0, nothing]]) };
-export const CONTROL_FORMAT: Format = {
-  what: "control plane's data",
-  version: 1,
-  steps: new Map([[0, nothing]]),
-};
 
 /** Between all other keys of the stores here: none begins with an `f`. */
 const KEY = utf8("format");

@@ -119,3 +119,23 @@ test("a crash that forgets the last beats forgets no lease that was recorded: no
   await world.running.tenants.settled();
   expect(await path()).toEqual(["RUNNING", "DEGRADED"]);
 });
+
+test("a crash that forgets who was attached gives no number of a session twice", async () => {
+  const { sidecar, attached } = await leased("numbered");
+  const numbers = [attached.attached.sessionEpoch];
+  for (let crash = 0; crash < 2; crash++) {
+    const { sessionEpoch } = (await sidecar.attach()).attached;
+    numbers.push(sessionEpoch);
+    disk.gate = Promise.withResolvers();
+    disk.gate.promise.catch(() => {});
+    disk.gate.reject(new StorageFailed("no such luck"));
+    // When it listened is to be written by now: that fails, and ends it.
+    world.clock.advance(11 * SECOND_US);
+    await world.running.failed;
+    disk.gate = null;
+    await world.restart();
+  }
+  numbers.push((await sidecar.attach()).attached.sessionEpoch);
+  expect(new Set(numbers).size).toBe(4);
+  expect(numbers).toEqual([...numbers].sort((a, b) => Number(a - b)));
+});

@@ -162,6 +162,31 @@ test("the control plane's own absence is never an organism's silence", async () 
   expect((await path()).at(-1)).toBe("STOPPED UNCONFIRMED SILENT");
 });
 
+test("while others wait long at the door nobody is known to be silent; its lease ends all the same", async () => {
+  await running();
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  // A second pair of eyes, which alone sees time pass.
+  const known = await Organisms.open(tenant);
+  const conditions = () => known.view(sidecar.instanceId).conditions.map((c) => c.type);
+  const look = (seconds: number, listens: boolean): void => {
+    for (let second = 1; second <= seconds; second++) {
+      world.clock.setWall(world.clock.nowUs() + SECOND_US);
+      known.tick(world.clock.nowUs(), listens);
+    }
+  };
+  look(2, true);
+  look(50, false);
+  expect(conditions()).toEqual([]);
+  look(20, false);
+  expect(conditions()).toEqual(["LEASE_ZERO"]);
+  look(25, true);
+  expect(conditions()).toEqual(["LEASE_ZERO"]);
+  look(35, true);
+  expect(conditions()).toEqual(["SILENT", "LEASE_ZERO"]);
+  await tenant.settled();
+});
+
 test("one that is gone keeps no other out of its grant, once it can hold nothing", async () => {
   berth = await makeBerth(world, house, { instancesMax: 1 });
   sidecar = await SimSidecar.dock(world, house, berth);

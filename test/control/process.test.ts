@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -240,6 +241,20 @@ describe("dragons control", () => {
     }
     expect(names.split(", ")).toContain("DNS:control.internal");
     expect(names.split(", ")).toContain("IP Address:10.1.2.3");
+  });
+
+  test("gives nobody a ticket that it would not take", async () => {
+    const control = await start(...flags()).ready;
+    const ca = await readFile(control.controlCa);
+    const [host, port] = control.control.split(":");
+    const socket = tls.connect({ host, port: Number(port), ca, ALPNProtocols: ["h2"] });
+    let tickets = 0;
+    socket.on("session", () => tickets++);
+    // Whatever tickets there are come before the first byte of HTTP/2.
+    await once(socket, "data");
+    expect(socket.getProtocol()).toBe("TLSv1.3");
+    expect(tickets).toBe(0);
+    socket.destroy();
   });
 
   test("says which address is taken: 78", async () => {

@@ -27,6 +27,8 @@ test("a control plane shows a new certificate at half of the old one's life, and
       anonymousMax: 9,
       anonymousPerAddressMax: 9,
       handshakesPerTurn: 1,
+      handshakesAtOnce: 8,
+      handshakeSlowUs: 500_000,
       handshakeUs: 10e6,
     },
     clock: systemClock,

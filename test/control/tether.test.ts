@@ -224,9 +224,9 @@ test("one that still beats long after it was told has a key that it must not hav
 });
 
 test("epochs go on across a restart of the control plane", async () => {
-  await sidecar.attach();
+  const { epoch } = await sidecar.attach();
   await world.restart();
-  expect((await sidecar.attach()).epoch).toBe(2);
+  expect((await sidecar.attach()).epoch).toBeGreaterThan(epoch);
 });
 
 test("a ledger that came back shorter is not attached, and quarantined unless it said so", async () => {

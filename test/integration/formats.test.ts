@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { CONTROL_FORMAT } from "../../src/control/format.ts";
 import { utf8 } from "../../src/domain/bytes.ts";
 import { message, u32 } from "../../src/domain/canonical.ts";
-import { CONTROL_FORMAT, LEDGER_FORMAT } from "../../src/storage/format.ts";
+import { LEDGER_FORMAT } from "../../src/storage/format.ts";
 import { openLmdb } from "../../src/storage/lmdb.ts";
 import { ask } from "./calls.ts";
 import { World } from "./rig.ts";
