@@ -37,11 +37,14 @@ export class Census {
     return true;
   }
 
-  /** It waits no longer. False: there is no place for it; it must end. */
-  begin(connection: string): boolean {
-    if (this.#anonymous.size - this.#waiting.size >= this.#limits.anonymousMax) return false;
+  /** Whether one of those that wait may begin. */
+  get hasPlace(): boolean {
+    return this.#anonymous.size - this.#waiting.size < this.#limits.anonymousMax;
+  }
+
+  /** It waits no longer. */
+  begin(connection: string): void {
     this.#waiting.delete(connection);
-    return true;
   }
 
   /** It showed a certificate. False: there is no place for it among those; it must end. */

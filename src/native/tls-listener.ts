@@ -81,12 +81,12 @@ export function tlsListener(options: TlsListenerOptions): TlsListener {
     slowUs: limits.handshakeSlowUs,
     patienceUs: limits.waitingUsMax,
     clock,
+    hasPlace: () => census.hasPlace,
     begin({ name, socket }) {
       if (socket.destroyed) return false;
-      const hasPlace = census.begin(name);
-      if (hasPlace) server.emit("connection", socket);
-      else socket.destroy();
-      return hasPlace;
+      census.begin(name);
+      server.emit("connection", socket);
+      return true;
     },
     sendAway: ({ socket }) => socket.destroy(),
   });

@@ -5,6 +5,7 @@ import { WaitingLine } from "./waiting-line.ts";
 const SECOND = 1_000_000;
 
 function line(perTurn: number, atOnce = 100) {
+  let places = Number.POSITIVE_INFINITY;
   const clock = new ManualClock(0);
   const said: string[] = [];
   let turns: (() => void)[] = [];
@@ -14,13 +15,22 @@ function line(perTurn: number, atOnce = 100) {
     slowUs: SECOND,
     patienceUs: 10 * SECOND,
     clock,
-    begin: (item) => said.push(`begin ${item}`) > 0 && !item.startsWith("gone"),
+    hasPlace: () => places > 0,
+    begin(item) {
+      places--;
+      said.push(`begin ${item}`);
+      return !item.startsWith("gone");
+    },
     sendAway: (item) => said.push(`away ${item}`),
     nextTurn: (fn) => turns.push(fn),
   });
   return {
     clock,
     waiting,
+    /** There is a place for so many who begin. */
+    leave: (count: number) => {
+      places = count;
+    },
     join: (...items: string[]) => {
       for (const item of items) waiting.join(item);
     },
@@ -91,6 +101,22 @@ test("whoever dawdles holds nobody up, and who went while they waited takes no p
   expect([...turn(), ...turn()]).toEqual([]);
   waiting.over("d");
   expect([...turn(), ...turn()]).toEqual(["begin f"]);
+});
+
+test("where there is no place they wait, and begin when there is one, or are sent away in time", () => {
+  const { clock, join, leave, said, turn, waiting } = line(10);
+  leave(0);
+  join("a", "b");
+  expect([...said(), ...turn(), ...turn()]).toEqual([]);
+  clock.advance(9 * SECOND);
+  join("c");
+  expect([...said(), ...turn()]).toEqual([]);
+  clock.advance(2 * SECOND);
+  expect([...said(), ...turn()]).toEqual(["away a", "away b"]);
+  expect(waiting.length).toBe(1);
+  leave(1);
+  clock.advance(SECOND);
+  expect([...said(), ...turn()]).toEqual(["begin c"]);
 });
 
 test("how long the next one has waited is known", () => {

@@ -9,11 +9,18 @@ export interface WaitingLineOptions<T> {
   /** Whoever waited longer has most likely given up, and is sent away. Microseconds. */
   readonly patienceUs: number;
   readonly clock: Pick<Clock, "monotonicUs" | "after">;
+  /** Whether one more may begin now. While it may not, all wait. */
+  readonly hasPlace: () => boolean;
   /** False: it went while it waited, and nothing is under way. */
   readonly begin: (item: T) => boolean;
   readonly sendAway: (item: T) => void;
   /** Calls back when this turn of the event loop is over. */
   readonly nextTurn?: (fn: () => void) => void;
+}
+
+interface Waiting<T> {
+  readonly item: T;
+  readonly sinceUs: number;
 }
 
 /**
@@ -25,12 +32,12 @@ export class WaitingLine<T> {
   readonly #options: WaitingLineOptions<T>;
   readonly #nextTurn: (fn: () => void) => void;
   /** Whoever had their turn is let go of, also while others keep coming. */
-  readonly #waiting: { readonly item: T; readonly sinceUs: number }[] = [];
+  readonly #waiting: Waiting<T>[] = [];
   /** When each began that is under way and not yet slow, oldest first. */
   readonly #underWay = new Map<T, number>();
   /** A turn is to come. */
   #turning = false;
-  /** None is to come: when the one who is under way for longest is slow. */
+  /** None is to come before this: when the one who is under way for longest is slow. */
   #stalled: Timer | null = null;
 
   constructor(options: WaitingLineOptions<T>) {
@@ -67,21 +74,22 @@ export class WaitingLine<T> {
   }
 
   #turn(): void {
-    const { perTurn, patienceUs, clock, begin, sendAway } = this.#options;
+    const { perTurn, patienceUs, clock, hasPlace, begin, sendAway } = this.#options;
     const nowUs = clock.monotonicUs();
     const room = Math.min(perTurn, this.#room(nowUs));
-    for (let begun = 0; begun < room; ) {
-      const next = this.#waiting.shift();
-      if (next === undefined) break;
-      if (nowUs - next.sinceUs > patienceUs) {
-        sendAway(next.item);
-        continue;
+    let begun = 0;
+    while (this.length > 0) {
+      const { item, sinceUs } = this.#waiting[0] as Waiting<T>;
+      const isLate = nowUs - sinceUs > patienceUs;
+      if (!isLate && (begun === room || !hasPlace())) break;
+      this.#waiting.shift();
+      if (isLate) sendAway(item);
+      else if (begin(item)) {
+        this.#underWay.set(item, nowUs);
+        begun++;
       }
-      if (!begin(next.item)) continue;
-      this.#underWay.set(next.item, nowUs);
-      begun++;
     }
-    if (room === 0) this.#stall(nowUs);
+    if (begun === 0 && this.length > 0) this.#stall(nowUs);
     // Also when nobody waits: whoever comes within this turn has as many before them.
     else this.#nextTurn(() => this.#rest());
   }
