@@ -241,7 +241,7 @@ const say = (line: string): void => {
 const CROWDED: Frugal = {
   youngMb: 24,
   scavengesAlone: true,
-  // What lives is sessions, for hours: little is added to them, and a quarter more is found soon enough.
+  // What lives is sessions, for hours: little is added to them, and a fifth more is found soon enough.
   growthPercent: 18,
   countsExternal: true,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },

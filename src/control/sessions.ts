@@ -200,8 +200,8 @@ export class Sessions {
   }
 
   /**
-   * Opens a session for a sidecar that proved its key: the next epoch, durable before it is told. An
-   * older session of the same instance is told that it is over.
+   * Opens a session for a sidecar that proved its key: the next epoch, above all that processes before this one
+   * granted. An older session of the same instance is told that it is over.
    * A stopped organism gets one as well: to be told so, and to deliver what its ledger still has.
    * @throws StatusError: succeeded by another ledger, or shorter than what is held.
    */
