@@ -1,3 +1,4 @@
+import { attachAgainUs } from "../sidecar/tether/pace.ts";
 import { attachMessage } from "../src/control/sessions.ts";
 import { LeaseBody } from "../src/domain/lease.ts";
 import { refOf } from "../src/domain/signing.ts";
@@ -29,8 +30,10 @@ const UNAVAILABLE = "14";
 
 const BEAT_MS = 10_000;
 const RECEIPT_MS = 60_000;
-/** A lost session is tried again after up to so long: full jitter, as sidecars do. */
-const AGAIN_MS = 5_000;
+/** A lost session is tried again after up to so long, as sidecars do. */
+const AGAIN_US = 5_000_000;
+/** Leases of this fleet last as long. */
+const LEASE_US = 60_000_000;
 
 /** One simulated sidecar: its own connection, beats, leases, a receipt a minute. */
 export class FleetOrganism {
@@ -74,7 +77,9 @@ export class FleetOrganism {
       }
       this.#stop();
       if (this.#ended) return;
-      await new Promise((again) => setTimeout(again, Math.random() * AGAIN_MS));
+      const left = Math.max(0, this.#untilUs - Date.now() * 1000) / LEASE_US;
+      const againMs = attachAgainUs(AGAIN_US, left, Math.random()) / 1000;
+      await new Promise((again) => setTimeout(again, againMs));
     }
   }
 

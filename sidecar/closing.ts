@@ -114,6 +114,7 @@ async function deliver(
     ledgerSigner,
     leaving,
     lastLease: () => leases.entries().at(-1) ?? null,
+    leaseLeft: () => 0,
     standing: () => ({ stopped: true }),
     chance: Math.random,
     beat: async (session) => {

@@ -68,6 +68,12 @@ export class AuthorityHolder {
     return Math.max(0, Math.min(wall, monotonic));
   }
 
+  /** Which part of the lease is left by that, from 0 to 1. */
+  get leaseLeft(): number {
+    const { notBeforeUs, notAfterUs } = this.#lease?.body ?? { notBeforeUs: 0, notAfterUs: 1 };
+    return Math.min(1, this.autonomyLeftUs / (notAfterUs - notBeforeUs));
+  }
+
   /** Whether there is no lease that holds at this time, by the earlier of the two clocks. */
   lapsed(nowUs: number): boolean {
     const lease = this.#lease;

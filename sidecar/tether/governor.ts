@@ -119,6 +119,7 @@ export class Governor {
       ledgerSigner,
       leaving: this.#parts.leaving,
       lastLease: () => this.#parts.leases.entries().at(-1) ?? null,
+      leaseLeft: () => holder.leaseLeft,
       standing: () => {
         const { quarantined, stopped, drifted } = holder.standing;
         return { quarantined, stopped, drifted };

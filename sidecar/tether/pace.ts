@@ -16,3 +16,14 @@ export function pace(intervalUs: number, lagUs: number, chance: number): number 
   const jitter = 0.9 + 0.2 * chance;
   return Math.round(Math.min(intervalUs * (1 + strain) * jitter, heartbeatDeclaredUsMax));
 }
+
+/**
+ * How long until it is tried again to attach, in microseconds: by chance, since a fleet that lost its control
+ * plane must not come back as one; and the sooner, the less is left of the lease in hand, since a control plane
+ * serves those who come in the order in which they come. Whoever holds none has nothing to lose by waiting.
+ *
+ * @param left which part of the lease in hand is left, from 0 to 1; 0: none is held
+ * @param chance from 0 to 1
+ */
+export const attachAgainUs = (backoffUs: number, left: number, chance: number): number =>
+  Math.round(chance * backoffUs * (left > 0 ? left : 1));

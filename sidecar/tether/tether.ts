@@ -32,7 +32,7 @@ import { Queue } from "../../src/wire/queue.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import type { Adopted, HeldAuthority } from "../identity/held-authority.ts";
 import type { WorkLedger } from "../ledger/work-ledger.ts";
-import { pace } from "./pace.ts";
+import { attachAgainUs, pace } from "./pace.ts";
 import { HeaderSync, type Leaving } from "./sync.ts";
 
 /** The two streams of a session. */
@@ -85,6 +85,8 @@ export interface TetherParts {
   readonly leaving: Leaving;
   /** The last lease that was adopted, restarts included; null: none was. */
   readonly lastLease: () => SignedBytes | null;
+  /** Which part of the lease in hand is left, from 0 to 1; 0: none is. */
+  readonly leaseLeft: () => number;
   /** What everything is denied for now, whatever lease is held. */
   readonly standing: () => MessageInitShape<typeof StandingSchema>;
   readonly clock: SteadyClock;
@@ -188,8 +190,8 @@ class RunningTether implements Tether {
         this.#parts.events.detached(why);
       }
       if (this.#stopping) return;
-      // Full jitter: a fleet that lost its control plane must not come back as one.
-      await this.#pause(this.#parts.chance() * backoffUs);
+      const { chance, leaseLeft } = this.#parts;
+      await this.#pause(attachAgainUs(backoffUs, leaseLeft(), chance()));
       backoffUs = Math.min(backoffUs * 2, attachBackoffMaxUs);
     }
   }

@@ -2,7 +2,7 @@ import { access, constants } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
-import { mappedForgottenUs } from "../domain/limits.ts";
+import { codeForgottenUs, mappedForgottenUs } from "../domain/limits.ts";
 import {
   AuditService,
   GrantService,
@@ -43,7 +43,7 @@ import {
 import { Fleet } from "./fleet.ts";
 import { CONTROL_FORMAT } from "./format.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
-import { forgetMappedEach } from "./mapped.ts";
+import { each, forgetCode, forgetMapped } from "./mapped.ts";
 import { controlServer, mounted } from "./server.ts";
 import { auditService } from "./services/audit.ts";
 import { dockService } from "./services/dock.ts";
@@ -121,7 +121,11 @@ export async function runControl(
     const fault = Promise.withResolvers<Error>();
     const witnesses = config.witnesses == null ? [] : await readWitnesses(native, config.witnesses);
     const witnessing = { witnesses, post: postText, say };
-    const mapped = forgetMappedEach(mappedForgottenUs, join(files.store, "data.mdb"), systemClock);
+    const database = join(files.store, "data.mdb");
+    const forgetting = [
+      each(mappedForgottenUs, systemClock, () => forgetMapped(database)),
+      each(codeForgottenUs, systemClock, forgetCode),
+    ];
     const fleet = await Fleet.open({ tenants, crypto: native, clock, random, witnessing });
     const admission = new Admission(clock, rates);
     const certificates = new SidecarCertificates(identity.sidecarCas, tenants, systemClock);
@@ -175,7 +179,7 @@ export async function runControl(
     void tenants.lookBack();
     const stop = async (): Promise<void> => {
       fleet.close();
-      mapped.cancel();
+      for (const timer of forgetting) timer.cancel();
       await server.close();
       fleet.storeAll();
       // If that fails, whoever waits for `failed` hears of it.

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openLmdb } from "../storage/lmdb.ts";
-import { forgetMapped } from "./mapped.ts";
+import { forgetCode, forgetMapped } from "./mapped.ts";
 
 /** Kilobytes of a mapped file that count as this process'; only Linux tells, and has something to let go of. */
 function residentKb(path: string): number | null {
@@ -34,4 +34,11 @@ test("what was read of a database counts as ours no longer, and reads the same",
   expect(read()).toEqual(before);
   await store.close();
   rmSync(folder, { recursive: true });
+});
+
+test("code that was run once counts as ours no longer, and runs the same", () => {
+  const before = residentKb(process.execPath) ?? Number.POSITIVE_INFINITY;
+  forgetCode();
+  expect(residentKb(process.execPath) ?? 0).toBeLessThan(before);
+  expect(JSON.parse('{"runs":[true]}')).toEqual({ runs: [true] });
 });

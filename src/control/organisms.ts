@@ -8,7 +8,7 @@ import { restsUntilUs, type Step, step } from "../domain/lifecycle.ts";
 import { directiveTtlUs, observedStoredUs, organismStoredUs } from "../domain/limits.ts";
 import { born, type Input, OrganismView } from "../domain/organism.ts";
 import { SignedBytes, type Verified } from "../domain/signed.ts";
-import { observing } from "../domain/suspicion.ts";
+import { observing, observingAnew } from "../domain/suspicion.ts";
 import { Interval, TRANSITION, type TransitionBody } from "../domain/transition.ts";
 import type { TransitionDraft } from "../domain/transition-draft.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
@@ -50,9 +50,13 @@ export class Organisms {
   #up: Interval[];
   #upStoredUs = 0;
 
+  /** Others listened before us, and whoever was connected to them is not connected to us. */
+  #isAnew: boolean;
+
   private constructor(tenant: Tenant, up: Interval[]) {
     this.#tenant = tenant;
     this.#up = up;
+    this.#isAnew = up.length > 0;
   }
 
   /** Takes up what is stored. Nobody is attached yet. */
@@ -174,7 +178,10 @@ export class Organisms {
    */
   tick(nowUs: number, listens: boolean): void {
     const before = this.#up.at(-1)?.fromUs;
-    if (listens) this.#up = observing(this.#up, nowUs);
+    if (listens) {
+      this.#up = this.#isAnew ? observingAnew(this.#up, nowUs) : observing(this.#up, nowUs);
+      this.#isAnew = false;
+    }
     const resumed = before !== this.#up.at(-1)?.fromUs;
     const writes: KeyWrite[] = [];
     for (const organism of this.#organisms.values()) {

@@ -387,6 +387,8 @@ export const controlSessionMemoryMb = 32;
 export const controlIdleUs = 10 * MINUTE_US;
 /** Microseconds between two times that the pages of its database which it has read are let go of. */
 export const mappedForgottenUs = SECOND_US;
+/** The same of its own code: what is in use comes back out of the kernel's cache within milliseconds. */
+export const codeForgottenUs = MINUTE_US;
 /** Microseconds after which a connection takes no new calls, so that load spreads again; a tether attaches anew. */
 export const controlAgeUs = 4 * 60 * MINUTE_US;
 /** Microseconds that calls under way on such a connection are given. */

@@ -123,12 +123,16 @@ export function silence(rhythm: Rhythm, up: readonly Interval[]): Silence {
 
 /**
  * A sign of our own life at `nowUs`: prolongs the current stretch or, after a gap, begins another.
- * Call it at least once a second and at start with what was stored. A clock set back changes nothing.
+ * Call it at least once a second. A clock set back changes nothing.
  */
 export function observing(up: readonly Interval[], nowUs: number): Interval[] {
   const last = up.at(-1);
-  if (last === undefined || nowUs - last.untilUs > observerGapUs) {
-    return [...up, { fromUs: nowUs, untilUs: nowUs }].slice(-observerIntervalsMax);
-  }
+  if (last === undefined || nowUs - last.untilUs > observerGapUs) return observingAnew(up, nowUs);
   return [...up.slice(0, -1), { fromUs: last.fromUs, untilUs: Math.max(nowUs, last.untilUs) }];
+}
+
+/** Begins another stretch: nobody who was connected before is connected now, however short it was. */
+export function observingAnew(up: readonly Interval[], nowUs: number): Interval[] {
+  const fromUs = Math.max(nowUs, up.at(-1)?.untilUs ?? 0);
+  return [...up, { fromUs, untilUs: fromUs }].slice(-observerIntervalsMax);
 }

@@ -162,6 +162,18 @@ test("the control plane's own absence is never an organism's silence", async () 
   expect((await path()).at(-1)).toBe("STOPPED UNCONFIRMED SILENT");
 });
 
+test("after a restart, however short, everybody has the time to connect", async () => {
+  // Since when it listens is written with the first look at the clock.
+  await pass(1);
+  await running();
+  await a.leave();
+  await world.restart(SECOND_US);
+  await pass(45);
+  expect((await path()).filter((p) => p.includes("SILENT"))).toEqual([]);
+  await pass(30);
+  expect((await path()).filter((p) => p.includes("SILENT"))).toEqual(["DEGRADED CONDITION SILENT"]);
+});
+
 test("while others wait long at the door nobody is known to be silent; its lease ends all the same", async () => {
   await running();
   const tenant = world.running.tenants.get(house.tenantId);
