@@ -243,7 +243,7 @@ const say = (line: string): void => {
  * what others have written to.
  */
 const CROWDED: Frugal = {
-  youngMb: 24,
+  youngMb: 16,
   scavengesAlone: true,
   // What lives is sessions, for hours: little is added to them, and a fifth more is found soon enough.
   growthPercent: 18,
