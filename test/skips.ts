@@ -19,10 +19,11 @@ export const SKIPS = JSON.parse(
 
 const works = (command: string, ...args: string[]): boolean =>
   spawnSync(command, args, { stdio: "ignore" }).status === 0;
+const PROGRAMS = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
 const installed = (program: string): boolean =>
-  ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"].some((folder) =>
-    existsSync(join(folder, program)),
-  );
+  PROGRAMS.some((folder) => existsSync(join(folder, program)));
+/** Finds whatever is said to be installed: not everybody's path names the folders of servers. */
+export const PATH = [process.env["PATH"], ...PROGRAMS].join(":");
 
 const NOBODY = ["--reuid=65534", "--regid=65534", "--clear-groups"];
 const LAUNCHER = join(import.meta.dirname, "../bin/dragons");

@@ -12,7 +12,7 @@ import {
   socketUpstream,
   Wire,
 } from "../datapath/http-client.ts";
-import { lacks } from "../skips.ts";
+import { lacks, PATH } from "../skips.ts";
 import { CORPUS, spell } from "./smuggling-corpus.ts";
 
 let rig: Rig;
@@ -103,7 +103,8 @@ async function start(
   folder: string,
   log: () => string,
 ): Promise<RealServer> {
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const env = { ...process.env, PATH };
+  const child = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   child.stdout.on("data", (c) => {
     output += c;
