@@ -23,7 +23,7 @@ const PROGRAMS = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
 const installed = (program: string): boolean =>
   PROGRAMS.some((folder) => existsSync(join(folder, program)));
 /** Finds whatever is said to be installed: not everybody's path names the folders of servers. */
-export const PATH = [process.env["PATH"], ...PROGRAMS].join(":");
+export const PATH = [process.env.PATH, ...PROGRAMS].join(":");
 
 const NOBODY = ["--reuid=65534", "--regid=65534", "--clear-groups"];
 const LAUNCHER = join(import.meta.dirname, "../bin/dragons");
