@@ -243,10 +243,10 @@ const say = (line: string): void => {
  * what others have written to.
  */
 const CROWDED: Frugal = {
-  youngMb: 32,
+  youngMb: 16,
   scavengesAlone: true,
   // What lives is sessions, for hours: little is added to them, and a fifth more is found soon enough.
-  growthPercent: 20,
+  growthPercent: 18,
   countsExternal: true,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
   // One for the disk, at least, and one for signatures.

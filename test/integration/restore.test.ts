@@ -47,10 +47,13 @@ test("what was revoked after a backup stays so after its restore, and nobody is 
   expect(await dragons("control", "restore", file, "--data", data)).toMatchObject({ code: 0 });
 
   const from = kept.log.now;
+  const gone = revoked.log.now;
   await world.startControl();
   // It knows what it does not know.
   const { facts } = await kept.log.until("no lease", { from });
   expect(facts.detail).toMatch(/restored from a backup.*dragons tenant resume/);
+  // Whom a revocation does not concern may not have heard of it yet when the lost one ended.
+  await revoked.log.until("attached", { from: gone });
 
   const signers = [await fileSigner(join(world.folder, "keys", "grant.key"))];
   const { epoch } = await resumeTenant(world.operator, signers, {
