@@ -49,7 +49,6 @@ export class Organisms {
   /** When this control plane listened. */
   #up: Interval[];
   #upStoredUs = 0;
-
   /** Others listened before us, and whoever was connected to them is not connected to us. */
   #isAnew: boolean;
 

@@ -45,6 +45,16 @@ async function leased(name: string) {
   return { house, sidecar, attached };
 }
 
+/** The disk fails: when it listened is to be written by then, and that ends the control plane. */
+async function crash(): Promise<void> {
+  disk.gate = Promise.withResolvers();
+  disk.gate.promise.catch(() => {});
+  disk.gate.reject(new StorageFailed("no such luck"));
+  world.clock.advance(11 * SECOND_US);
+  await world.running.failed;
+  disk.gate = null;
+}
+
 test("a renewal waits for no disk, and the one after it waits until the first is recorded", async () => {
   const { attached } = await leased("hanging");
   disk.gate = Promise.withResolvers();
@@ -103,12 +113,7 @@ test("a crash that forgets the last beats forgets no lease that was recorded: no
   await world.running.tenants.settled();
   expect(await path()).toEqual(["RUNNING"]);
 
-  disk.gate = Promise.withResolvers();
-  disk.gate.promise.catch(() => {});
-  disk.gate.reject(new StorageFailed("no such luck"));
-  world.clock.advance(11 * SECOND_US);
-  await world.running.failed;
-  disk.gate = null;
+  await crash();
   // The lease before the last would have run out by now.
   await world.restart(32 * SECOND_US);
   world.clock.advance(SECOND_US);
@@ -123,16 +128,10 @@ test("a crash that forgets the last beats forgets no lease that was recorded: no
 test("a crash that forgets who was attached gives no number of a session twice", async () => {
   const { sidecar, attached } = await leased("numbered");
   const numbers = [attached.attached.sessionEpoch];
-  for (let crash = 0; crash < 2; crash++) {
+  for (let times = 0; times < 2; times++) {
     const { sessionEpoch } = (await sidecar.attach()).attached;
     numbers.push(sessionEpoch);
-    disk.gate = Promise.withResolvers();
-    disk.gate.promise.catch(() => {});
-    disk.gate.reject(new StorageFailed("no such luck"));
-    // When it listened is to be written by now: that fails, and ends it.
-    world.clock.advance(11 * SECOND_US);
-    await world.running.failed;
-    disk.gate = null;
+    await crash();
     await world.restart();
   }
   numbers.push((await sidecar.attach()).attached.sessionEpoch);
