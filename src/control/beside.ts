@@ -29,9 +29,49 @@ export async function askedBeside<T>(
   if (!equal(key, by)) return crypto;
   const message = pae(kind.name, body);
   const holds = await crypto.verifyBeside(key, message, value);
-  return {
-    ...crypto,
-    verify: (k, m, v) =>
-      equal(k, key) && equal(v, value) && equal(m, message) ? holds : crypto.verify(k, m, v),
-  };
+  return new Asked(crypto, { key, message, value, holds });
+}
+
+interface Answer {
+  readonly key: Uint8Array;
+  readonly message: Uint8Array;
+  readonly value: Uint8Array;
+  readonly holds: boolean;
+}
+
+/** Made for each beat and each receipt of a fleet: it holds no closures. */
+class Asked implements Crypto {
+  readonly #crypto: Crypto;
+  readonly #answer: Answer;
+
+  constructor(crypto: Crypto, answer: Answer) {
+    this.#crypto = crypto;
+    this.#answer = answer;
+  }
+
+  verify(key: Uint8Array, message: Uint8Array, value: Uint8Array): boolean {
+    const of = this.#answer;
+    const isAsked = equal(key, of.key) && equal(value, of.value) && equal(message, of.message);
+    return isAsked ? of.holds : this.#crypto.verify(key, message, value);
+  }
+
+  get verifyBeside(): Crypto["verifyBeside"] {
+    return this.#crypto.verifyBeside;
+  }
+
+  sha256(...parts: Uint8Array[]): Uint8Array {
+    return this.#crypto.sha256(...parts);
+  }
+
+  publicKey(seed: Uint8Array): Uint8Array {
+    return this.#crypto.publicKey(seed);
+  }
+
+  sign(seed: Uint8Array, message: Uint8Array): Uint8Array {
+    return this.#crypto.sign(seed, message);
+  }
+
+  keyProblem(publicKey: Uint8Array): ReturnType<Crypto["keyProblem"]> {
+    return this.#crypto.keyProblem(publicKey);
+  }
 }

@@ -69,12 +69,13 @@ export interface ArrivalLog {
 /** How a head that was claimed stands to the receipts that are held. */
 export type Standing =
   /** It is the head of the receipts held. */
-  | { readonly standing: "HELD" }
+  | "HELD"
   /** More receipts must arrive first. */
-  | { readonly standing: "AHEAD" }
+  | "AHEAD"
   /** Too far behind to be checked from memory; the next one will do. */
-  | { readonly standing: "BEHIND" }
-  | { readonly standing: "FORK"; readonly contradiction: Contradiction };
+  | "BEHIND"
+  /** It is not the head of what is held: `contradiction` tells what proves that. */
+  | "FORK";
 
 /** What one ledger said twice, and differently. */
 export interface Contradiction {
@@ -316,6 +317,7 @@ export class HeldLedger {
   }
 
   #forget(count: number): void {
+    if (count <= 0) return;
     for (const leaf of this.#leaves.slice(0, count)) this.#base.append(leaf);
     this.#leaves = this.#leaves.slice(count);
   }
@@ -329,22 +331,23 @@ export class HeldLedger {
   }
 
   /** Compares the head of a beat, verified by the caller, with the receipts held. */
-  async judge(beat: Verified<HeartbeatBody>): Promise<Standing> {
-    const { size, root } = beat.body;
-    if (size > this.size) return { standing: "AHEAD" };
-    const known = this.rootAt(size);
-    if (known === null) return { standing: "BEHIND" };
-    if (equal(known, root)) {
-      // No head goes back behind this one, so the leaves up to it are needed no more.
-      this.#forget(size - this.#base.size);
-      return { standing: "HELD" };
-    }
+  judge({ size, root }: HeartbeatBody): Standing {
+    if (size > this.size) return "AHEAD";
+    // Most beats say again what was cosigned, and that was told from the receipts.
+    const isCosigned = size === this.#cosigned.size && equal(root, this.#cosigned.root);
+    const known = isCosigned ? root : this.rootAt(size);
+    if (known === null) return "BEHIND";
+    if (!equal(known, root)) return "FORK";
+    // No head goes back behind this one, so the leaves up to it are needed no more.
+    this.#forget(size - this.#base.size);
+    return "HELD";
+  }
+
+  /** What proves that this beat, which `judge` found to be a FORK, tells of another history. */
+  async contradiction(beat: Verified<HeartbeatBody>): Promise<Contradiction> {
+    const { size } = beat.body;
     const first = size === 0 ? this.record.genesis.signed : await this.#receiptAt(size, []);
-    const contradiction = {
-      ...this.#contradiction("ROOT", first, beat.signed),
-      artifact: beat.ref,
-    };
-    return { standing: "FORK", contradiction };
+    return { ...this.#contradiction("ROOT", first, beat.signed), artifact: beat.ref };
   }
 
   /**
@@ -361,7 +364,8 @@ export class HeldLedger {
     if (size < this.#cosigned.size) return null;
     let durable: Promise<unknown> = Promise.resolve();
     if (size > this.#cosigned.size || this.#cosigned.root.length === 0) {
-      this.#cosigned = { size, root };
+      // Of its own: the beat brought it as a view of all that came with it.
+      this.#cosigned = { size, root: root.slice() };
       const value = CosignedRow.encode(this.#cosigned);
       durable = this.#tenant.record({
         entries: [],

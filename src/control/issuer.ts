@@ -13,7 +13,7 @@ import { EarliestFirst } from "./earliest.ts";
 import { reservedUntilUs } from "./horizon.ts";
 import type { Organisms } from "./organisms.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
-import { ceilings, handsOutMore, runsLow, type SlabAccount } from "./slabs.ts";
+import { areCounted, ceilings, handsOutMore, runsLow, type SlabAccount } from "./slabs.ts";
 import type { Tenant } from "./tenant.ts";
 
 /** Of a dock that is not known: nobody signed it. */
@@ -152,7 +152,8 @@ export class Issuer {
     if (isDue(ledger, sessionEpoch, nowUs) || this.#isForsaken(ledger, nowUs)) return true;
     const last = ledger.lease?.artifact.ref ?? null;
     const isHeld = last !== null && equal(beat.body.leaseRef, last);
-    return isHeld && runsLow(this.#account(earned, nowUs));
+    const granted = this.#tenant.grant(ledger.grantRef)?.artifact.body.scopes ?? [];
+    return isHeld && areCounted(granted) && runsLow(this.#account(earned, nowUs));
   }
 
   #account({ ledger, beat }: Earned, nowUs: number): SlabAccount {

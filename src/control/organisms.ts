@@ -5,7 +5,12 @@ import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
 import { LivenessPolicy } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import { restsUntilUs, type Step, step } from "../domain/lifecycle.ts";
-import { directiveTtlUs, observedStoredUs, organismStoredUs } from "../domain/limits.ts";
+import {
+  directiveTtlUs,
+  observedStoredUs,
+  organismStoredUs,
+  viewsOpenMax,
+} from "../domain/limits.ts";
 import { born, type Input, OrganismView } from "../domain/organism.ts";
 import { SignedBytes, type Verified } from "../domain/signed.ts";
 import { observing, observingAnew } from "../domain/suspicion.ts";
@@ -14,6 +19,7 @@ import type { TransitionDraft } from "../domain/transition-draft.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
 import { horizonUsOf } from "./horizon.ts";
 import { OrganismRow, organismKey } from "./organism-row.ts";
+import { type PackedView, PackedViews } from "./packed-view.ts";
 import type { GrantRecord, LedgerRecord, Recordable } from "./projection.ts";
 import type { RecordedEvent, Tenant } from "./tenant.ts";
 
@@ -23,7 +29,7 @@ const ObserverRow = message("observerRow", { up: repeated(nested(1, Interval)) }
 /** One organism as this control plane knows it. */
 interface Organism {
   readonly instanceId: string;
-  view: OrganismView;
+  readonly view: PackedView;
   /** The last beat that was accepted, as it was signed: SignedBytes, in one piece. */
   beat: Uint8Array | null;
   /** ref of the beat that was recorded last; null: none since the start. */
@@ -32,8 +38,9 @@ interface Organism {
   pending: (TransitionDraft | Recordable)[];
   /** Since when its row is behind what is known of it; 0: it is not. */
   behindUs: number;
-  /** Until when the clock changes nothing about it. */
+  /** Until when the clock changes nothing about it, and until when as long as we do not listen. */
   restsUntilUs: number;
+  restsUnheardUntilUs: number;
 }
 
 /**
@@ -46,6 +53,7 @@ interface Organism {
 export class Organisms {
   readonly #tenant: Tenant;
   readonly #organisms = new Map<string, Organism>();
+  readonly #views = new PackedViews(viewsOpenMax);
   /** When this control plane listened. */
   #up: Interval[];
   #upStoredUs = 0;
@@ -70,8 +78,8 @@ export class Organisms {
       const beat = row === null || row.beat.length === 0 ? null : row.beat;
       organisms.#add(ledger, row && OrganismView.decode(row.view), beat);
     }
-    for (const { instanceId, view } of organisms.#organisms.values()) {
-      const { attached, sessionEpoch } = view.facts;
+    for (const instanceId of organisms.#organisms.keys()) {
+      const { attached, sessionEpoch } = organisms.view(instanceId).facts;
       organisms.#catchUp(instanceId);
       if (attached) {
         organisms.input(instanceId, { kind: "session", epoch: sessionEpoch, attached: false });
@@ -93,7 +101,7 @@ export class Organisms {
   }
 
   view(instanceId: string): OrganismView {
-    return this.#organism(instanceId).view;
+    return this.#organism(instanceId).view.get();
   }
 
   /** The last accepted beat; null: none yet. */
@@ -102,7 +110,10 @@ export class Organisms {
     return beat === null ? null : SignedBytes.view(beat);
   }
 
-  all(): IterableIterator<{ readonly instanceId: string; readonly view: OrganismView }> {
+  all(): IterableIterator<{
+    readonly instanceId: string;
+    readonly view: Pick<PackedView, "state">;
+  }> {
     return this.#organisms.values();
   }
 
@@ -117,7 +128,7 @@ export class Organisms {
     proof: readonly Recordable[] = [],
   ): Step & { durable: Promise<void> } {
     const organism = this.#organism(instanceId);
-    const taken = step(organism.view, input, this.#tenant.nowUs());
+    const taken = step(organism.view.get(), input, this.#tenant.nowUs());
     organism.pending.push(...proof);
     this.#take(organism, input, taken);
     const durable = this.#store(organism, mayWait(input, this.#tenant.nowUs()));
@@ -133,7 +144,7 @@ export class Organisms {
     input: Input,
   ): Promise<Step & { entries: Recordable[]; writes: KeyWrite[] }> {
     const organism = this.#organism(instanceId);
-    const taken = step(organism.view, input, this.#tenant.nowUs());
+    const taken = step(organism.view.get(), input, this.#tenant.nowUs());
     this.#take(organism, input, taken);
     const entries = taken.refused === null ? await this.#drain(organism) : [];
     if (taken.refused === null && input.kind === "stop") {
@@ -153,7 +164,7 @@ export class Organisms {
     // A row must never be ahead of the transitions that led to it.
     if (pending.length > 0) return [];
     organism.behindUs = 0;
-    const row = { view: OrganismView.encode(view), beat: beat ?? NONE };
+    const row = { view: view.bytes(), beat: beat ?? NONE };
     return [{ key: organismKey(instanceId), value: OrganismRow.encode(row) }];
   }
 
@@ -185,7 +196,8 @@ export class Organisms {
     const writes: KeyWrite[] = [];
     for (const organism of this.#organisms.values()) {
       // After a break in which we did not listen nobody is known to be silent.
-      if (resumed || nowUs >= organism.restsUntilUs) this.#look(organism);
+      const restsUs = listens ? organism.restsUntilUs : organism.restsUnheardUntilUs;
+      if (resumed || nowUs >= restsUs) this.#look(organism);
       const { behindUs } = organism;
       if (behindUs > 0 && nowUs - behindUs >= organismStoredUs) {
         writes.push(...this.row(organism.instanceId));
@@ -212,46 +224,36 @@ export class Organisms {
   #look(organism: Organism): void {
     if (organism.view.state === "STOPPED") return;
     const input = { kind: "tick", up: this.#up } as const;
-    const taken = step(organism.view, input, this.#tenant.nowUs());
-    if (taken.view === organism.view) return;
+    const view = organism.view.get();
+    const taken = step(view, input, this.#tenant.nowUs());
+    if (taken.view === view) {
+      rest(organism, view);
+      return;
+    }
     this.#take(organism, input, taken);
     void this.#store(organism, true);
   }
 
   /** The view as it is after a step; what was decided is drafted, behind the beats that it rests on. */
   #take(organism: Organism, input: Input, { view, transitions }: Step): void {
-    organism.view = view;
-    organism.restsUntilUs = restsUntilUs(view);
+    organism.view.set(view);
+    rest(organism, view);
     const { beat, beatRef } = view.facts;
     const shown: Verified<HeartbeatBody>[] = [];
     if (input.kind === "beat") {
       // One that shows what cannot be is evidence, and not how things are.
       if (equal(input.beat.ref, beatRef)) {
         organism.beat = SignedBytes.encode(input.beat.signed).slice();
-        this.#share(organism);
       } else shown.push(input.beat);
     }
     if (transitions.length === 0) return;
     const known = organism.recorded !== null && equal(organism.recorded, beatRef);
     if (organism.beat !== null && !known) {
       shown.push({ body: beat, signed: SignedBytes.view(organism.beat), ref: beatRef });
-      organism.recorded = beatRef;
+      organism.recorded = beatRef.slice();
     }
     const beats = shown.map((artifact) => ({ what: "heartbeat", artifact }) as const);
     organism.pending.push(...beats, ...transitions);
-  }
-
-  /** What a beat says again of its ledger is kept once, with the ledger. */
-  #share({ instanceId, view: { facts } }: Organism): void {
-    const { ledgerId, grantRef, manifestHash, lease } = this.#ledger(instanceId);
-    const { beat } = facts;
-    const { tenantId } = this.#tenant;
-    if (beat.tenantId === tenantId) beat.tenantId = tenantId;
-    if (equal(beat.ledgerId, ledgerId)) beat.ledgerId = ledgerId;
-    if (equal(beat.grantRef, grantRef)) beat.grantRef = grantRef;
-    if (equal(beat.manifestHash, manifestHash)) beat.manifestHash = manifestHash;
-    const leaseRef = lease?.artifact.ref ?? beat.leaseRef;
-    if (equal(beat.leaseRef, leaseRef)) beat.leaseRef = leaseRef;
   }
 
   /** Known from the moment that its ledger is decided on, before that is durable. */
@@ -266,15 +268,17 @@ export class Organisms {
     const horizonUs = Math.max(...this.#tenant.ledgersOf(instanceId).map(horizonUsOf));
     const organism: Organism = {
       instanceId,
-      view: upTo(view === null ? fresh : { ...view, ...known(view, fresh) }, horizonUs),
+      view: this.#views.add(
+        upTo(view === null ? fresh : { ...view, ...shared(view, fresh) }, horizonUs),
+      ),
       beat,
       recorded: null,
       pending: [],
       behindUs: 0,
       restsUntilUs: 0,
+      restsUnheardUntilUs: 0,
     };
     this.#organisms.set(instanceId, organism);
-    this.#share(organism);
     return organism;
   }
 
@@ -283,7 +287,7 @@ export class Organisms {
       // A successor is the same organism, in the state that it was in.
       if (entry.what !== "genesis") continue;
       const { instanceId } = entry.artifact.body;
-      const { view } = this.#organism(instanceId);
+      const view = this.view(instanceId);
       const { liveness } = this.#grantOf(this.#ledger(instanceId)).artifact.body;
       const same = equal(LivenessPolicy.encode(view.liveness), LivenessPolicy.encode(liveness));
       // Its dock may name another grant.
@@ -391,7 +395,7 @@ export class Organisms {
       tenantId: this.#tenant.tenantId,
       instanceId,
       ledgerId: this.#ledger(instanceId).ledgerId,
-      sessionEpoch: view.facts.sessionEpoch,
+      sessionEpoch: view.get().facts.sessionEpoch,
       kind,
       issuedAtUs,
       expiresAtUs: issuedAtUs + directiveTtlUs,
@@ -411,6 +415,13 @@ export class Organisms {
     if (ledger === null) throw new Error(`organism ${instanceId} has no ledger`);
     return ledger;
   }
+}
+
+/** Until when it need not be looked at; whoever must be looked at again and again is left open. */
+function rest(organism: Organism, view: OrganismView): void {
+  organism.restsUntilUs = restsUntilUs(view, true);
+  organism.restsUnheardUntilUs = restsUntilUs(view, false);
+  organism.view.isLeftOpen = organism.restsUntilUs === 0 && view.state !== "STOPPED";
 }
 
 const STORED_LATER: Promise<void> = Promise.resolve();
@@ -434,13 +445,10 @@ const callOf = ({ signed }: Verified<TransitionBody>): Alarm => ({
 });
 
 /** What a view that was stored has in common with a new one, as the new one has it. */
-function known(stored: OrganismView, fresh: OrganismView): Partial<OrganismView> {
-  const { manifestHash, liveness } = fresh;
-  const isSame = equal(LivenessPolicy.encode(stored.liveness), LivenessPolicy.encode(liveness));
-  return {
-    ...(equal(stored.manifestHash, manifestHash) && { manifestHash }),
-    ...(isSame && { liveness }),
-  };
+function shared(stored: OrganismView, { liveness }: OrganismView): Partial<OrganismView> {
+  return equal(LivenessPolicy.encode(stored.liveness), LivenessPolicy.encode(liveness))
+    ? { liveness }
+    : {};
 }
 
 /** What may have been leased before we ended, and was not recorded. */

@@ -30,6 +30,7 @@ class Sick {
     };
     this.#organisms = {
       all: () => [{ instanceId: "one", view: this.view }].values(),
+      view: () => this.view,
       input: (_: string, input: Input) => this.#take(input as Input & { kind: "remedy" }),
       direct: async (_: string, kind: string) => {
         this.#say(kind);

@@ -50,15 +50,18 @@ export class Remedies {
   /** A look at everybody. At least every few seconds. */
   tick(nowUs: number): void {
     for (const { instanceId, view } of this.#organisms.all()) {
-      if (view.state === "DEGRADED") this.#begin(instanceId, view, nowUs);
-      else if (view.state === "AUTOHEALING") this.#goOn(instanceId, view, nowUs);
-      else if (view.state !== "RUNNING") this.#courses.delete(instanceId);
+      const { state } = view;
+      if (state === "DEGRADED") this.#begin(instanceId, nowUs);
+      else if (state === "AUTOHEALING") this.#goOn(instanceId, nowUs);
+      else if (state !== "RUNNING") this.#courses.delete(instanceId);
     }
   }
 
-  #begin(instanceId: string, view: OrganismView, nowUs: number): void {
+  #begin(instanceId: string, nowUs: number): void {
     const before = this.#courses.get(instanceId);
-    if (!view.facts.attached || nowUs < (before?.untilUs ?? 0)) return;
+    if (nowUs < (before?.untilUs ?? 0)) return;
+    const view = this.#organisms.view(instanceId);
+    if (!view.facts.attached) return;
     const ledger = this.#tenant.instance(instanceId);
     const wrong = ledger === null ? undefined : curable(view, ledger, nowUs);
     if (wrong === undefined) return;
@@ -71,7 +74,8 @@ export class Remedies {
     this.#send(instanceId, course, nowUs);
   }
 
-  #goOn(instanceId: string, view: OrganismView, nowUs: number): void {
+  #goOn(instanceId: string, nowUs: number): void {
+    const view = this.#organisms.view(instanceId);
     const course = this.#courses.get(instanceId) ?? resumed(view, nowUs);
     this.#courses.set(instanceId, course);
     const { condition, sent } = course;

@@ -25,7 +25,7 @@ import { Queue } from "../wire/queue.ts";
 import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
 import { askedBeside } from "./beside.ts";
 import { type Contradiction, encodeEquivocation, type HeldLedger } from "./heads.ts";
-import { beatIntervalUs, type Issuer, type Withheld } from "./issuer.ts";
+import { beatIntervalUs, type Earned, type Issuer, type Withheld } from "./issuer.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord, Recordable } from "./projection.ts";
 import { type DownAnswer, RevocationFeed } from "./revocation-feed.ts";
@@ -132,19 +132,33 @@ export class Session {
     this.#withheld = withheld;
   }
 
-  /** One judgement at a time, of the latest beat; another is made when a newer one waits by then. */
-  async judging(judge: (beat: Verified<HeartbeatBody>) => Promise<boolean>): Promise<void> {
-    while (this.#judging !== null) await this.#judging;
+  /**
+   * One judgement at a time, of the latest beat; another is made when a newer one waits by then. Most are made
+   * at once: null.
+   */
+  judging(
+    judge: (beat: Verified<HeartbeatBody>) => boolean | Promise<boolean>,
+  ): Promise<void> | null {
+    if (this.#judging !== null) {
+      return this.#judging.then(() => this.judging(judge) ?? undefined);
+    }
     const beat = this.waiting;
-    if (beat === null || !this.live) return;
-    this.#judging = judge(beat)
-      .then((done) => {
-        if (done && this.waiting === beat) this.waiting = null;
-      })
+    if (beat === null || !this.live) return null;
+    const done = judge(beat);
+    if (typeof done === "boolean") {
+      this.#judged(beat, done);
+      return null;
+    }
+    this.#judging = done
+      .then((isDone) => this.#judged(beat, isDone))
       .finally(() => {
         this.#judging = null;
       });
-    await this.#judging;
+    return this.#judging;
+  }
+
+  #judged(beat: Verified<HeartbeatBody>, isDone: boolean): void {
+    if (isDone && this.waiting === beat) this.waiting = null;
   }
 }
 
@@ -264,12 +278,13 @@ export class Sessions {
    * @throws StatusError when it is not this ledger's, or of a session that was never granted.
    */
   async heard(session: Session, signed: SignedBytes): Promise<void> {
-    const { instanceId, genesis, ledgerKey } = session.ledger;
+    const { instanceId, ledgerId, ledgerKey } = session.ledger;
+    const { tenantId } = this.#tenant;
     const isShort = signed.body.length <= heartbeatBytesMax;
     const crypto = isShort
       ? await askedBeside(this.#crypto, HEARTBEAT, signed, ledgerKey)
       : this.#crypto;
-    const beat = verifyHeartbeat(crypto, signed, genesis);
+    const beat = verifyHeartbeat(crypto, signed, { ledgerId, ledgerKey, tenantId });
     if (isInvalid(beat)) throw refusal(beat);
     const { sessionEpoch, counter } = beat.body;
     if (sessionEpoch > session.epoch) {
@@ -295,11 +310,12 @@ export class Sessions {
 
   /** Receipts arrived, or a beat did: judges the beat that waits, if it can be judged now. */
   advance(session: Session): void {
-    session
-      .judging((beat) => this.#judge(session, beat))
-      .catch((error: unknown) => {
-        session.down.fail(error);
-      });
+    const failed = (error: unknown): void => session.down.fail(error);
+    try {
+      session.judging((beat) => this.#judge(session, beat))?.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   /** Two histories: what proves them is kept, and the organism is quarantined. */
@@ -308,33 +324,53 @@ export class Sessions {
     await this.#fault(ledger.instanceId, "FORK", artifact, shown === null ? [] : [shown]);
   }
 
-  /** Cosigns the head and renews the lease, if it stands; false: it must wait for receipts. */
-  async #judge(session: Session, beat: Verified<HeartbeatBody>): Promise<boolean> {
+  /** Cosigns the head and renews the lease, if it stands and that is due; false: it must wait for receipts. */
+  #judge(session: Session, beat: Verified<HeartbeatBody>): boolean | Promise<boolean> {
     const { held, ledger, epoch } = session;
-    const verdict = await held.judge(beat);
-    if (verdict.standing === "AHEAD") return false;
-    if (verdict.standing === "BEHIND") return true;
-    if (verdict.standing === "FORK") {
-      await this.forked(ledger, verdict.contradiction);
-      return true;
-    }
+    const standing = held.judge(beat.body);
+    if (standing === "AHEAD") return false;
+    if (standing === "BEHIND") return true;
+    if (standing === "FORK") return this.#proven(session, beat);
     const nowUs = this.#tenant.nowUs();
     const known = this.#notes.get(ledger.instanceId);
     const moved = beat.body.size > held.cosignedSize || known === undefined;
     // A head that stands still is said again now and then: from the two it follows that nothing was done.
     const isDue = moved || nowUs - known.atUs >= cosignedAgainUs;
     if (!isDue && !session.hasNote) this.#tellNote(session, known.note);
-    const cosigned = isDue ? await held.cosign(beat.body, nowUs) : null;
+    const earned = { ledger, sessionEpoch: epoch, beat, note: null };
+    if (isDue) return this.#cosign(session, earned, { moved, nowUs });
+    if (this.#issuer.due(earned, nowUs)) return this.#renew(session, earned);
+    session.withhold(this.#issuer.withholds(earned, nowUs));
+    return true;
+  }
+
+  async #proven(session: Session, beat: Verified<HeartbeatBody>): Promise<true> {
+    await this.forked(session.ledger, await session.held.contradiction(beat));
+    return true;
+  }
+
+  /** @param moved the head is another than the one cosigned last. */
+  async #cosign(
+    session: Session,
+    earned: Earned,
+    { moved, nowUs }: { readonly moved: boolean; readonly nowUs: number },
+  ): Promise<true> {
+    const cosigned = await session.held.cosign(earned.beat.body, nowUs);
     // A lease that is due does not wait for the disk to take the head.
     const told = cosigned?.durable.then(() => this.#cosigned(session, cosigned.note, nowUs));
     told?.catch(() => {});
     const note = moved && cosigned !== null ? cosigned.note : null;
-    const earned = { ledger, sessionEpoch: epoch, beat, note };
+    await this.#renew(session, { ...earned, note });
+    await told;
+    return true;
+  }
+
+  async #renew(session: Session, earned: Earned): Promise<true> {
+    const nowUs = this.#tenant.nowUs();
     const withheld = this.#issuer.due(earned, nowUs)
       ? await this.#issuer.renew(earned, (lease) => session.lease(lease))
       : this.#issuer.withholds(earned, nowUs);
     if (session.live) session.withhold(withheld);
-    await told;
     return true;
   }
 

@@ -61,6 +61,10 @@ function ceilingOf(
   return Math.max(before, Math.min(here, spent + slabOf(granted, least)));
 }
 
+/** Whether of anything in these scopes only so much may be spent. */
+export const areCounted = (scopes: readonly ScopeGrant[]): boolean =>
+  scopes.some(({ limits }) => COUNTED.some(([limit]) => limits[limit] !== UNLIMITED));
+
 /** Whether half a slab or less is left somewhere, and there is more to give. */
 export const runsLow = (account: SlabAccount): boolean =>
   ceilings(account).some(({ name, limits }) =>

@@ -23,7 +23,7 @@ export class Snapshots {
   async close(): Promise<void> {
     this.#unsubscribe();
     await this.#writing;
-    if (this.#tenant.controlHead().size > this.#size) await this.#write();
+    if (this.#tenant.durableSize > this.#size) await this.#write();
   }
 
   #recorded(revision: number): void {
@@ -33,7 +33,7 @@ export class Snapshots {
 
   /** That it failed is said, and no more: a start will only take longer. */
   async #write(): Promise<void> {
-    this.#size = this.#tenant.controlHead().size;
+    this.#size = this.#tenant.durableSize;
     try {
       this.#bytes = await this.#tenant.snapshot();
     } catch (error) {

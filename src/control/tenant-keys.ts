@@ -9,6 +9,8 @@ import {
   fileSigner,
   generateSeed,
   KeyError,
+  readSeedFile,
+  seedSignerBeside,
   writeSeedFile,
 } from "../native/keys.ts";
 
@@ -64,9 +66,12 @@ export function fileKeyring(folder: string): Keyring {
   const pathOf = (tenantId: string, name: string) => join(folder, tenantId, name);
   const read = (tenantId: string, name: string): Promise<Signer> => {
     const command = pathOf(tenantId, `${name}.signer`);
-    return existsSync(command)
-      ? commandFileSigner(command)
-      : fileSigner(pathOf(tenantId, `${name}.seed`));
+    if (existsSync(command)) return commandFileSigner(command);
+    const seed = pathOf(tenantId, `${name}.seed`);
+    // Leases are signed in turn, and all would wait for each; of records and heads many are signed at once.
+    return name.startsWith(KEY_FILES.ISSUER)
+      ? fileSigner(seed)
+      : readSeedFile(seed).then(seedSignerBeside);
   };
   const isThere = (tenantId: string, name: string): boolean =>
     ["seed", "signer"].some((kind) => existsSync(pathOf(tenantId, `${name}.${kind}`)));

@@ -6,7 +6,6 @@ import {
   Chain,
   type ChainState,
   commitment,
-  type Head,
   leafHash,
   newChainState,
   payloadHash,
@@ -166,10 +165,6 @@ export class TenantLedger {
 
   get size(): number {
     return this.#chain.size;
-  }
-
-  head(): Head {
-    return this.#chain.head();
   }
 
   end(): LedgerEnd {

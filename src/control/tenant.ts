@@ -1,6 +1,5 @@
 import { equal, toHex } from "../domain/bytes.ts";
 import { bytes, message, nested, u64 } from "../domain/canonical.ts";
-import type { Head } from "../domain/chain.ts";
 import { cosignCheckpoint, signCheckpoint } from "../domain/checkpoint.ts";
 import type { Crypto, Signer } from "../domain/crypto.ts";
 import type { GenesisBody } from "../domain/genesis.ts";
@@ -8,6 +7,7 @@ import { type IdGenerator, type IdPrefix, isId, newId } from "../domain/ids.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
 import { sessionsPerOwner, sessionsPerRestore } from "../domain/limits.ts";
+import { Frontier, type TreeHead } from "../domain/merkle.ts";
 import { REVOCATION, type RevocationBody } from "../domain/revocation.ts";
 import { SignedBytes, type SignedKind, type Verified } from "../domain/signed.ts";
 import { refOf, signBody } from "../domain/signing.ts";
@@ -34,7 +34,13 @@ import { reopen } from "./reopen.ts";
 import { draftSnapshot, SNAPSHOT_KEY, snapshotRows } from "./snapshot.ts";
 import { Speakers } from "./speakers.ts";
 import type { Keyring, TenantKeys } from "./tenant-keys.ts";
-import { type Asked, type OpenRecord, openRecord, type TenantLedger } from "./tenant-ledger.ts";
+import {
+  type Asked,
+  type LedgerEnd,
+  type OpenRecord,
+  openRecord,
+  type TenantLedger,
+} from "./tenant-ledger.ts";
 
 /** What a tenant needs from the world around it. */
 export interface TenantWorld {
@@ -140,7 +146,9 @@ export class Tenant {
   readonly #listeners = new Set<(event: RecordedEvent) => void>();
   readonly #speakers = new Speakers(this);
   readonly #requests = new Map<string, { digest: Uint8Array; answer: Promise<Uint8Array> }>();
-  #durableHead: Head;
+  /** The ledger as far as it is durable; its root is found out when somebody asks. */
+  #durable: LedgerEnd["chain"];
+  #durableHead: TreeHead | null = null;
   /** Keysets and revocations that count here and are not durable yet. */
   #untold = 0;
   #failure: Error | null = null;
@@ -175,7 +183,7 @@ export class Tenant {
     this.#ids = parts.ids;
     this.#onFailed = parts.onFailed;
     this.#restored = parts.restored;
-    this.#durableHead = parts.ledger.head();
+    this.#durable = parts.ledger.end().chain;
   }
 
   // What is known
@@ -361,16 +369,23 @@ export class Tenant {
   }
 
   /** The tenant ledger's durable head: what a lease may pin. */
-  controlHead(): Head {
+  controlHead(): TreeHead {
+    const { size, frontier } = this.#durable;
+    this.#durableHead ??= { size, root: new Frontier(this.#world.crypto, size, frontier).root() };
     return this.#durableHead;
+  }
+
+  /** How many records of the tenant ledger are durable. */
+  get durableSize(): number {
+    return this.#durable.size;
   }
 
   /**
    * The same as a signed note: the tenant ledger's own line, then the control plane's, whose word it is
    * that this is the largest one. null: the key that signs the ledger is not held here.
    */
-  async controlNote(): Promise<{ readonly head: Head; readonly note: string } | null> {
-    const head = this.#durableHead;
+  async controlNote(): Promise<{ readonly head: TreeHead; readonly note: string } | null> {
+    const head = this.controlHead();
     const { signer } = this.#ledger;
     if (signer === null) return null;
     const { crypto } = this.#world;
@@ -410,7 +425,7 @@ export class Tenant {
 
   /** Entries of the tenant ledger from `from` upwards, durable ones alone. */
   async records(from: number, limit: number): Promise<OpenRecord[]> {
-    const durable = this.#durableHead.size;
+    const durable = this.durableSize;
     const rows = await this.read(LEDGER_LOG, from, Math.min(limit, durable - from + 1));
     return rows.map(({ value }) => openRecord(value));
   }
@@ -435,7 +450,7 @@ export class Tenant {
   }
 
   async #recordsAt(seqs: readonly number[]): Promise<OpenRecord[]> {
-    const durable = seqs.filter((seq) => seq <= this.#durableHead.size);
+    const durable = seqs.filter((seq) => seq <= this.durableSize);
     return (await Promise.all(durable.map((seq) => this.records(seq, 1)))).flat();
   }
 
@@ -527,7 +542,7 @@ export class Tenant {
     const draft = draftSnapshot(crypto, of, this.#ledger.end(), this.#view);
     const [writes] = await Promise.all([snapshotRows(draft, signer), this.settled()]);
     // A start takes a snapshot of what is not there for a sign that records were lost.
-    if (this.#durableHead.size < draft.body.size) throw new Error("it is ahead of what is durable");
+    if (this.durableSize < draft.body.size) throw new Error("it is ahead of what is durable");
     await this.#record({ entries: [], writes }, [], undefined);
     return draft.contents.length;
   }
@@ -604,7 +619,8 @@ export class Tenant {
       this.#view.apply(entry, { seq, leafHash, recordedAtUs: atUs });
       return placed;
     });
-    const head = this.#ledger.head();
+    const revision = this.#ledger.size;
+    const chain = draft.entries.length > 0 ? this.#ledger.end().chain : null;
     const entries = draft.entries.map((e, i) => ({
       ...e,
       seq: (chained[i] as { seq: number }).seq,
@@ -649,11 +665,14 @@ export class Tenant {
     } catch (cause) {
       throw this.#fail(cause);
     }
-    if (head.size > this.#durableHead.size) this.#durableHead = head;
+    if (chain !== null && chain.size > this.durableSize) {
+      this.#durable = chain;
+      this.#durableHead = null;
+    }
     this.#untold -= untold;
-    const event = { revision: head.size, atUs, entries, asked };
+    const event = { revision, atUs, entries, asked };
     for (const listener of this.#listeners) tell(listener, event);
-    return { revision: head.size };
+    return { revision };
   }
 
   /** Memory has gone ahead of what is stored: nothing more may be built on it. */

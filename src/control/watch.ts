@@ -98,7 +98,7 @@ export class WatchHub {
     this.#tenant = tenant;
     this.#crypto = crypto;
     this.#clock = clock;
-    this.#told = tenant.controlHead().size;
+    this.#told = tenant.durableSize;
     tenant.subscribe((event) => this.#recorded(event));
   }
 
@@ -122,7 +122,7 @@ export class WatchHub {
     if (this.#watchers.size >= watchersMax) {
       throw new StatusError("RESOURCE_EXHAUSTED", "OVERLOADED", `${watchersMax} watch already`);
     }
-    const durable = tenant.controlHead().size;
+    const durable = tenant.durableSize;
     // A snapshot has what was decided and is not durable yet: it is told only after.
     const from = after === null ? Math.max(durable, tenant.changedSeq) : durable;
     const synced =

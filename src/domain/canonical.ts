@@ -195,6 +195,9 @@ class Writer {
   }
 }
 
+/** Texts of each length up to an id's are put together in the same place each time. */
+const CODES = Array.from({ length: 41 }, (_, length) => Array.from({ length }, () => 0));
+
 class Reader {
   readonly bytes: Uint8Array;
   end: number;
@@ -248,10 +251,26 @@ class Reader {
 
   text(): string {
     const end = this.blockEnd();
-    const block = this.bytes.subarray(this.at, end);
+    const from = this.at;
     this.at = end;
+    return this.#ascii(from, end) ?? this.#utf8(from, end);
+  }
+
+  /** Names and ids are short and ASCII: told by a plain loop, they need no view and no call out of the engine. */
+  #ascii(from: number, end: number): string | null {
+    const codes = CODES[end - from];
+    if (codes === undefined) return null;
+    for (let i = from; i < end; i++) {
+      const byte = this.bytes[i] as number;
+      if (byte > 0x7f) return null;
+      codes[i - from] = byte;
+    }
+    return String.fromCharCode(...codes);
+  }
+
+  #utf8(from: number, end: number): string {
     try {
-      return utf8Strict.decode(block);
+      return utf8Strict.decode(this.bytes.subarray(from, end));
     } catch {
       throw new Flaw("E_ENC_UTF8", "is not UTF-8");
     }
@@ -424,13 +443,16 @@ export function message<F extends Fields>(name: string, fields: F): MessageCodec
     byNumber[number] = entry;
   }
   const fresh = entries.filter((e) => e.type.fresh);
-  const blank = Object.fromEntries(entries.map((e) => [e.key, e.type.absent()]));
+  /** Of what each value needs of its own there is nothing yet. */
+  const blank = Object.fromEntries(
+    entries.map((e) => [e.key, e.type.fresh ? undefined : e.type.absent()]),
+  );
 
-  const empty = (): Record<string, unknown> => {
-    const value: Record<string, unknown> = { ...blank };
-    for (const e of fresh) value[e.key] = e.type.absent();
+  const fill = (value: Record<string, unknown>): Record<string, unknown> => {
+    for (const e of fresh) value[e.key] ??= e.type.absent();
     return value;
   };
+  const empty = (): Record<string, unknown> => fill({ ...blank });
 
   function write(out: Writer, value: Record<string, unknown>): void {
     let at = "";
@@ -448,7 +470,7 @@ export function message<F extends Fields>(name: string, fields: F): MessageCodec
   }
 
   function read(input: Reader): Record<string, unknown> {
-    const value = empty();
+    const value: Record<string, unknown> = { ...blank };
     let last = 0;
     let at = "";
     try {
@@ -481,7 +503,7 @@ export function message<F extends Fields>(name: string, fields: F): MessageCodec
     } catch (error) {
       throw within(at, error);
     }
-    return value;
+    return fill(value);
   }
 
   function open(input: Uint8Array, copies: boolean): T {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { Signer } from "./crypto.ts";
 import type { GenesisBody } from "./genesis.ts";
 import {
+  beatLedger,
   checkHeartbeat,
   fitHeartbeat,
   HEARTBEAT,
@@ -51,7 +52,7 @@ const good: HeartbeatBody = {
   enforcement: "ADVISORY",
 };
 const verify = async (body: HeartbeatBody, by = [ledger], kind = HEARTBEAT) =>
-  verifyHeartbeat(noble, await signBody(kind, body, by), genesis);
+  verifyHeartbeat(noble, await signBody(kind, body, by), beatLedger(genesis));
 
 describe("verifyHeartbeat", () => {
   test("takes what the ledger's key signed for this tenant and ledger", async () => {

@@ -3,10 +3,10 @@ import { bytes, message, nested, oneOf, repeated, str, u32, u64 } from "./canoni
 import type { Crypto } from "./crypto.ts";
 import type { GenesisBody } from "./genesis.ts";
 import { isId } from "./ids.ts";
-import { type Invalid, isInvalid } from "./invalid.ts";
+import { type Invalid, invalid, isInvalid } from "./invalid.ts";
 import { heartbeatBytesMax } from "./limits.ts";
 import type { SignedBytes, SignedKind, Verified } from "./signed.ts";
-import { firstOf, isPresent, must, openVersion1, sameTenant } from "./verify.ts";
+import { isPresent, openVersion1, sameTenant } from "./verify.ts";
 
 /**
  * ABSENT: no agent is supervised, or it is being restarted by its policy. EXITED: it ended and no
@@ -110,52 +110,46 @@ export const HEARTBEAT: SignedKind<HeartbeatBody> = { name: "heartbeat", body: H
 
 /** What is wrong with a heartbeat's fields, taken by itself; null: nothing. */
 export function checkHeartbeat(b: HeartbeatBody): Invalid | null {
-  const field = (ok: boolean, what: string) => must(ok, "E_FIELD", `heartbeat.${what}`);
-  const present = (name: keyof HeartbeatBody) => () => {
+  const flaw = flawOf(b);
+  return flaw === null ? null : invalid("E_FIELD", `heartbeat.${flaw}`);
+}
+
+// Asked of every beat of a fleet: no closure and no list is made for one that is well.
+function flawOf(b: HeartbeatBody): string | null {
+  if (!isId("hbt", b.heartbeatId)) return "heartbeatId is not an hbt_ id";
+  for (const name of REQUIRED) {
     const value = b[name];
-    const absent = value instanceof Uint8Array ? !isPresent(value) : ABSENT.has(value);
-    return field(!absent, `${name} is absent`);
-  };
-  return firstOf(
-    () => field(isId("hbt", b.heartbeatId), "heartbeatId is not an hbt_ id"),
-    ...REQUIRED.map(present),
-    () => field(b.nextDueUs >= b.wallUs, "nextDueUs is before the beat"),
-    () =>
-      field(
-        b.childExit > 0 === (b.child === "EXITED"),
-        "childExit stands with EXITED, and only there",
-      ),
-    () =>
-      field(
-        b.inFlight > 0 || b.oldestInFlightUs === 0,
-        "oldestInFlightUs has an age with nothing in flight",
-      ),
-    () =>
-      field(
-        isPresent(b.leaseRef) || b.autonomyLeftUs === 0,
-        "autonomyLeftUs is left without a lease",
-      ),
-    () =>
-      field(
-        isPresent(b.leaseRef) || b.observeUntilUs === 0,
-        "observeUntilUs observes without a lease",
-      ),
-    () =>
-      field(
-        b.scopes.every((s, i) => i === 0 || s.scope > (b.scopes[i - 1]?.scope ?? "")),
-        "scopes are not sorted by name, each once",
-      ),
-    () =>
-      field(
-        b.spent.every((s, i) => i === 0 || s.scope > (b.spent[i - 1]?.scope ?? "")),
-        "spent is not sorted by scope, each once",
-      ),
-    () =>
-      field(
-        b.directiveResults.every((r) => isId("dir", r.directiveId) && r.outcome !== "UNSPECIFIED"),
-        "directiveResults has a result without directive or outcome",
-      ),
-  );
+    const isAbsent = value instanceof Uint8Array ? !isPresent(value) : ABSENT.has(value);
+    if (isAbsent) return `${name} is absent`;
+  }
+  if (b.nextDueUs < b.wallUs) return "nextDueUs is before the beat";
+  if (b.childExit > 0 !== (b.child === "EXITED")) {
+    return "childExit stands with EXITED, and only there";
+  }
+  if (b.inFlight === 0 && b.oldestInFlightUs > 0) {
+    return "oldestInFlightUs has an age with nothing in flight";
+  }
+  if (!isPresent(b.leaseRef)) {
+    if (b.autonomyLeftUs > 0) return "autonomyLeftUs is left without a lease";
+    if (b.observeUntilUs > 0) return "observeUntilUs observes without a lease";
+  }
+  if (!ascends(b.scopes)) return "scopes are not sorted by name, each once";
+  if (!ascends(b.spent)) return "spent is not sorted by scope, each once";
+  for (const { directiveId, outcome } of b.directiveResults) {
+    if (!isId("dir", directiveId) || outcome === "UNSPECIFIED") {
+      return "directiveResults has a result without directive or outcome";
+    }
+  }
+  return null;
+}
+
+function ascends(counts: readonly { readonly scope: string }[]): boolean {
+  let last: string | null = null;
+  for (const { scope } of counts) {
+    if (last !== null && scope <= last) return false;
+    last = scope;
+  }
+  return true;
 }
 
 const ABSENT = new Set<unknown>(["", 0, "UNSPECIFIED"]);
@@ -175,41 +169,55 @@ const REQUIRED = [
   "enforcement",
 ] as const;
 
-/** Small enough, signed by the ledger's own key and by no other, for this tenant and this ledger. */
+/** Whose beats these are: what of a ledger's genesis they are held against. */
+export interface BeatLedger {
+  /** ref(genesis), 32 bytes. */
+  readonly ledgerId: Uint8Array;
+  readonly ledgerKey: Uint8Array;
+  readonly tenantId: string;
+}
+
+export const beatLedger = ({ body, ref }: Verified<GenesisBody>): BeatLedger => ({
+  ledgerId: ref,
+  ledgerKey: body.ledgerKey,
+  tenantId: body.tenantId,
+});
+
+/** A beat is looked at, and kept packed if at all: its body need not be copied field by field. */
+const VIEWED: SignedKind<HeartbeatBody> = {
+  ...HEARTBEAT,
+  body: { ...HeartbeatBody, decode: (bytes) => HeartbeatBody.view(bytes) },
+};
+
+/**
+ * Small enough, signed by the ledger's own key and by no other, for this tenant and this ledger. Bytes in the
+ * body are views of what was signed.
+ */
 export function verifyHeartbeat(
   crypto: Crypto,
   signed: SignedBytes,
-  genesis: Verified<GenesisBody>,
+  of: BeatLedger,
 ): Verified<HeartbeatBody> | Invalid {
   const size = signed.body.length;
   // Size and number are looked at first: verifying costs more than a beat is worth.
-  const outer = firstOf(
-    () =>
-      must(
-        size <= heartbeatBytesMax,
-        "E_FIELD",
-        `heartbeat: ${size} bytes, at most ${heartbeatBytesMax}`,
-      ),
-    () => must(signed.signatures.length === 1, "E_SIGNATURE", "heartbeat: carries one signature"),
-  );
-  if (outer !== null) return outer;
-  const opened = openVersion1(crypto, HEARTBEAT, signed);
+  if (size > heartbeatBytesMax) {
+    return invalid("E_FIELD", `heartbeat: ${size} bytes, at most ${heartbeatBytesMax}`);
+  }
+  if (signed.signatures.length !== 1) {
+    return invalid("E_SIGNATURE", "heartbeat: carries one signature");
+  }
+  const opened = openVersion1(crypto, VIEWED, signed);
   if (isInvalid(opened)) return opened;
   const { body, signers, verified } = opened;
-  const { body: born, ref: ledgerId } = genesis;
-  return (
-    firstOf(
-      () =>
-        must(
-          signers.every((key) => equal(key, born.ledgerKey)),
-          "E_KEY_UNKNOWN",
-          "heartbeat: is not signed by the ledger key",
-        ),
-      () => sameTenant("heartbeat.tenantId", body.tenantId, born.tenantId),
-      () => must(equal(body.ledgerId, ledgerId), "E_LEDGER", "heartbeat: of another ledger"),
-      () => checkHeartbeat(body),
-    ) ?? verified
-  );
+  if (!signers.every((key) => equal(key, of.ledgerKey))) {
+    return invalid("E_KEY_UNKNOWN", "heartbeat: is not signed by the ledger key");
+  }
+  const strange = sameTenant("heartbeat.tenantId", body.tenantId, of.tenantId);
+  if (strange !== null) return strange;
+  if (!equal(body.ledgerId, of.ledgerId)) {
+    return invalid("E_LEDGER", "heartbeat: of another ledger");
+  }
+  return checkHeartbeat(body) ?? verified;
 }
 
 /**

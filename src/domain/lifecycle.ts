@@ -72,13 +72,14 @@ export function step(view: OrganismView, input: Input, nowUs: number): Step {
  * Until when a look at the clock changes nothing, unless something else happens to it, as long as we listen
  * without a break: one that is well has a lease, and cannot have been silent for too long; one that is
  * silent has nothing before it but the end of what it held. 0: look.
+ * @param listens false: nobody listens now, so that nobody becomes silent.
  */
-export function restsUntilUs(view: OrganismView): number {
+export function restsUntilUs(view: OrganismView, listens: boolean): number {
   const { state, desired, conditions, holds, facts, remedy } = view;
   if (desired !== "RUN" || facts.exitedUs > 0 || holds.length > 0) return 0;
   const { rhythm, leaseUntilUs, leaseHorizonUs } = facts;
   if (state === "RUNNING" && conditions.length === 0 && view.silentUp.length === 0) {
-    return Math.min(leaseUntilUs, dueUs(rhythm) + barUs(rhythm));
+    return listens ? Math.min(leaseUntilUs, dueUs(rhythm) + barUs(rhythm)) : leaseUntilUs;
   }
   const isGone = state === "DEGRADED" && isSilent(view) && remedy !== "STARTED";
   const others = conditions.filter((c) => c.type !== "SILENT" && c.type !== "LEASE_ZERO");

@@ -73,7 +73,7 @@ export const rowWrite = ({
 });
 
 interface Batch {
-  /** By key, as in `#pending`: of what is written more than once, the last. */
+  /** By key in latin-1: of what is written more than once, the last. */
   readonly writes: Map<string, Write>;
   readonly done: Promise<void>;
   readonly resolve: () => void;
@@ -82,8 +82,8 @@ interface Batch {
 
 class EmbeddedControlStore implements ControlStore {
   readonly #store: Store;
-  /** What is under way, by key in hex-free latin-1; the newest wins. */
-  readonly #pending = new Map<string, { value: Uint8Array | null; batch: Batch }>();
+  /** What is under way: the batch on its way to the disk and the one that is open. What failed stays, for good. */
+  #batches: Batch[] = [];
   #open: Batch | null = null;
   #flushing: Promise<void> | null = null;
 
@@ -110,7 +110,7 @@ class EmbeddedControlStore implements ControlStore {
       const earlier = this.#visible(key);
       if (earlier !== null) {
         // An answer is given when it is durable, also to the one who asks again meanwhile.
-        await this.#pending.get(mapKey(key))?.batch.done;
+        await this.#writing(mapKey(key))?.done;
         const { digest, revision, answer } = StoredAnswer.decode(earlier);
         if (!equal(digest, request.digest)) return conflict("REQUEST_REUSED", request.id);
         return { applied: true, revision, replayed: true, answer };
@@ -206,21 +206,30 @@ class EmbeddedControlStore implements ControlStore {
   }
 
   #visible(key: Uint8Array): Uint8Array | null {
-    const pending = this.#pending.get(mapKey(key));
-    return pending === undefined ? this.#store.get(key) : pending.value;
+    const name = mapKey(key);
+    const write = this.#writing(name)?.writes.get(name);
+    return write === undefined ? this.#store.get(key) : write.value;
+  }
+
+  /** The newest batch that writes this key, if any does. */
+  #writing(name: string): Batch | undefined {
+    return this.#batches.findLast(({ writes }) => writes.has(name));
   }
 
   /** Joins the batch that is open, or opens one. Resolves when it is durable. */
   #put(writes: readonly Write[]): Promise<void> {
-    this.#open ??= newBatch();
-    const batch = this.#open;
-    for (const write of writes) {
-      const name = mapKey(write.key);
-      batch.writes.set(name, write);
-      this.#pending.set(name, { value: write.value, batch });
-    }
+    const batch = this.#open ?? this.#newBatch();
+    for (const write of writes) batch.writes.set(mapKey(write.key), write);
     this.#flushing ??= this.#flush();
     return batch.done;
+  }
+
+  #newBatch(): Batch {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const batch = { writes: new Map<string, Write>(), done: promise, resolve, reject };
+    this.#batches.push(batch);
+    this.#open = batch;
+    return batch;
   }
 
   async #flush(): Promise<void> {
@@ -231,22 +240,15 @@ class EmbeddedControlStore implements ControlStore {
       try {
         await this.#store.commit([...batch.writes.values()]);
       } catch (error) {
-        // What failed stays pending: judged by it or not, nothing will ever be written again.
+        // What failed stays: judged by it or not, nothing will ever be written again.
         batch.reject(error);
         continue;
       }
-      for (const name of batch.writes.keys()) {
-        if (this.#pending.get(name)?.batch === batch) this.#pending.delete(name);
-      }
+      this.#batches = this.#batches.filter((other) => other !== batch);
       batch.resolve();
     }
     this.#flushing = null;
   }
-}
-
-function newBatch(): Batch {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  return { writes: new Map(), done: promise, resolve, reject };
 }
 
 const conflict = (kind: Conflict["conflict"], at: string): Conflict => ({

@@ -3,7 +3,7 @@ import { bytes, message, nested, repeated, str } from "../domain/canonical.ts";
 import { leafHash } from "../domain/chain.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { type Equivocation, EquivocationBody } from "../domain/equivocation.ts";
-import { HEARTBEAT, type HeartbeatBody, verifyHeartbeat } from "../domain/heartbeat.ts";
+import { beatLedger, HEARTBEAT, type HeartbeatBody, verifyHeartbeat } from "../domain/heartbeat.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { forkProofMax } from "../domain/limits.ts";
 import { Frontier } from "../domain/merkle.ts";
@@ -261,6 +261,6 @@ function headOf(
 ): HeartbeatBody | Break {
   const body = decodeStrictly("FRAMES", HEARTBEAT.body, signed.body);
   if (isBroken(body)) return body;
-  const beat = verifyHeartbeat(crypto, signed, genesis);
+  const beat = verifyHeartbeat(crypto, signed, beatLedger(genesis));
   return isInvalid(beat) ? broken("FRAMES", codeOf("HEARTBEAT", beat), 0, beat.detail) : beat.body;
 }

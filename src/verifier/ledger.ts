@@ -1,6 +1,6 @@
 import { equal, toHex } from "../domain/bytes.ts";
 import type { Crypto } from "../domain/crypto.ts";
-import { HEARTBEAT, type HeartbeatBody, verifyHeartbeat } from "../domain/heartbeat.ts";
+import { beatLedger, HEARTBEAT, type HeartbeatBody, verifyHeartbeat } from "../domain/heartbeat.ts";
 import { type Invalid, isInvalid } from "../domain/invalid.ts";
 import { checkSigners } from "../domain/keyset.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
@@ -48,7 +48,7 @@ export function openLedger(given: Given): WorkLedger | Break {
     return broken("LEASE", "E_LEASE_DUP", 0, `two leases are number ${twice.body.leaseSeq}`);
   }
   const heartbeats = each("HEARTBEAT", frames.HEARTBEAT, HEARTBEAT, (signed) =>
-    verifyHeartbeat(crypto, signed, genesis),
+    verifyHeartbeat(crypto, signed, beatLedger(genesis)),
   );
   if (isBroken(heartbeats)) return heartbeats;
   const transitions = each("TRANSITION", frames.TRANSITION, TRANSITION, (signed) =>

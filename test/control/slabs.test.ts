@@ -1,6 +1,12 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ceilings, handsOutMore, runsLow, type SlabAccount } from "../../src/control/slabs.ts";
+import {
+  areCounted,
+  ceilings,
+  handsOutMore,
+  runsLow,
+  type SlabAccount,
+} from "../../src/control/slabs.ts";
 import { type Limits, type ScopeGrant, UNLIMITED } from "../../src/domain/grant.ts";
 import { slabActionsMin, slabBytesMin } from "../../src/domain/limits.ts";
 
@@ -79,6 +85,13 @@ test("a lease hands out more where it counts up to more, and not where it only l
   expect(handsOutMore(of({}), of({}))).toBe(false);
   expect(handsOutMore([], of({ maxActions: 1 }))).toBe(true);
   expect(handsOutMore(of({ maxConcurrent: 1 }), of({ maxConcurrent: 2 }))).toBe(false);
+});
+
+test("nothing is counted where nothing is limited, whatever the rate", () => {
+  expect(areCounted([])).toBe(false);
+  expect(areCounted(of({ ratePerMinute: 5, maxConcurrent: 1 }))).toBe(false);
+  expect(areCounted(of({ maxActions: 0 }))).toBe(true);
+  expect(areCounted([...of({}), ...of({ maxBytes: 5 })])).toBe(true);
 });
 
 describe("a slab that runs low", () => {

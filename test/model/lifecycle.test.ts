@@ -103,14 +103,17 @@ describe("over random histories", () => {
           // What was listened to until then stays so, wherever the clock was set since.
           const nowUs = Math.max(world.moments.at(-1)?.nowUs ?? 0, view.latestUs);
           // Some rest for good.
-          const left = Math.min(restsUntilUs(view) - nowUs, 100_000 * MINUTE);
-          if (left <= 0) continue;
+          const within = (listens: boolean): number =>
+            Math.min(restsUntilUs(view, listens) - nowUs, 100_000 * MINUTE);
+          if (within(true) <= 0) continue;
           rested.add(view.state);
-          const atUs = nowUs + Math.floor((left * share) / 1000);
-          // Whoever listened all along knows most.
-          const up = [{ fromUs: START, untilUs: atUs }];
-          if (step(view, { kind: "tick", up }, atUs).view !== view)
-            throw new Error("it did not rest");
+          for (const listens of [true, false]) {
+            const atUs = nowUs + Math.floor((within(listens) * share) / 1000);
+            // Whoever listened all along knows most.
+            const up = [{ fromUs: START, untilUs: listens ? atUs : nowUs }];
+            if (step(view, { kind: "tick", up }, atUs).view !== view)
+              throw new Error("it did not rest");
+          }
         }
       }),
       { numRuns: Math.ceil(RUNS / 5) },

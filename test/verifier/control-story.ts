@@ -8,6 +8,7 @@ import { HEARTBEAT } from "../../src/domain/heartbeat.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { LEASE } from "../../src/domain/lease.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
+import { Frontier, type TreeHead } from "../../src/domain/merkle.ts";
 import { PayloadRow } from "../../src/domain/payload.ts";
 import { RecordRow } from "../../src/domain/record.ts";
 import type { SignedBytes, SignedKind, Verified } from "../../src/domain/signed.ts";
@@ -68,7 +69,7 @@ export class ControlStory {
 
   /** A lease that pins this ledger as it stands, and its record; `recorded`: whether it has one. */
   async lease(recorded = true): Promise<void> {
-    const { size, root } = this.ledger.head();
+    const { size, root } = this.#head();
     await this.story.lease((b) => ({ ...b, controlSize: size, controlRoot: root }));
     const { signed } = this.story.leases.at(-1) as { signed: SignedBytes };
     if (recorded) await this.recordLease(signed);
@@ -83,8 +84,13 @@ export class ControlStory {
   recordTransition = (signed: SignedBytes): Promise<void> =>
     this.record({ what: "transition", artifact: verified(TRANSITION, signed) });
 
+  #head(): TreeHead {
+    const { size, frontier } = this.ledger.end().chain;
+    return { size, root: new Frontier(crypto, size, frontier).root() };
+  }
+
   async checkpoint(): Promise<void> {
-    const { size, root } = this.ledger.head();
+    const { size, root } = this.#head();
     const head = { ledgerId: this.ledger.ledgerId, size, root };
     const note = await signCheckpoint(crypto, head, this.story.control);
     const cosigner = { name: "control", signer: this.story.cosigner };

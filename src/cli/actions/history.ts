@@ -2,7 +2,7 @@ import { toHex } from "../../domain/bytes.ts";
 import { verifyDock } from "../../domain/dock.ts";
 import { type GenesisBody, verifyGenesis } from "../../domain/genesis.ts";
 import { type GrantBody, verifyGrant } from "../../domain/grant.ts";
-import { type HeartbeatBody, verifyHeartbeat } from "../../domain/heartbeat.ts";
+import { beatLedger, type HeartbeatBody, verifyHeartbeat } from "../../domain/heartbeat.ts";
 import { type Agreement, type Origin, retrace } from "../../domain/history.ts";
 import { type Invalid, isInvalid } from "../../domain/invalid.ts";
 import type { KeysetBody } from "../../domain/keyset.ts";
@@ -142,7 +142,7 @@ function bornAt(
 function beatOf(wire: WireSigned, ledgers: readonly Ledger[]): Verified<HeartbeatBody> {
   const signed = opened<SignedBytes>("heartbeat", fromWire(wire, "heartbeat"));
   for (const { genesis } of ledgers) {
-    const beat = verifyHeartbeat(native, signed, genesis);
+    const beat = verifyHeartbeat(native, signed, beatLedger(genesis));
     if (!isInvalid(beat)) return beat;
   }
   throw untrusted("heartbeat", "no ledger of this instance signed it");

@@ -10,7 +10,7 @@ import { badArgument, exactBytes, notFound, pageBySeq, pageOf, pageToken } from 
 
 /** @throws StatusError where it names what is not there. */
 function rangeOf(tenant: Tenant, asked: ExportRecordsRequest): RecordRange {
-  const { size } = tenant.controlHead();
+  const size = tenant.durableSize;
   let from = Number(asked.fromSeq) || 1;
   if (asked.ledgerId.length > 0) {
     if (asked.fromSeq > 0n) throw badArgument("ledger_id", "stands in place of from_seq");
@@ -52,7 +52,7 @@ export function auditService(fleet: Fleet): Handlers<typeof AuditService> {
           requestId: record.requestId,
         })),
         nextPageToken:
-          last < tenant.controlHead().size ? pageToken(method.listRecords, { afterSeq: last }) : "",
+          last < tenant.durableSize ? pageToken(method.listRecords, { afterSeq: last }) : "",
       };
     },
 

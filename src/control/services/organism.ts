@@ -56,7 +56,7 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
       const { watch } = await fleet.of(tenant);
       const state = stateOf(request.state);
       const ledgers = [...tenant.instances()].filter((l) => state === null || l.state === state);
-      const revision = Math.max(tenant.controlHead().size, tenant.changedSeq);
+      const revision = Math.max(tenant.durableSize, tenant.changedSeq);
       const page = pageBySeq(method.listOrganisms, request, ledgers, (l) => l.seq);
       const organisms = page.items.map((l) => organismNow(tenant, l));
       await tenant.settled();
