@@ -1,4 +1,4 @@
-import { attachAgainUs } from "../sidecar/tether/pace.ts";
+import { attachAgainUs, pace } from "../sidecar/tether/pace.ts";
 import { attachMessage } from "../src/control/sessions.ts";
 import { LeaseBody } from "../src/domain/lease.ts";
 import { refOf } from "../src/domain/signing.ts";
@@ -35,7 +35,7 @@ const AGAIN_US = 5_000_000;
 /** Leases of this fleet last as long. */
 const LEASE_US = 60_000_000;
 
-/** One simulated sidecar: its own connection, beats, leases, a receipt a minute. */
+/** One simulated sidecar: its own connection, beats at the pace of sidecars, leases, a receipt a minute. */
 export class FleetOrganism {
   readonly sidecar: SimSidecar;
   /** Of its manifest. */
@@ -113,9 +113,20 @@ export class FleetOrganism {
     let epoch = 0;
     let counter = 0;
     const sent = new Map<number, number>();
-    const beat = async (): Promise<void> => {
-      const signed = await sidecar.beat(epoch, ++counter, { manifestHash: this.#hash });
-      sent.set(counter, performance.now());
+    /** What the last answer took; one that is owed is late by now, too. */
+    let answerMs = 0;
+    const beat = (): number => {
+      const [oldest] = sent.values();
+      const lagMs = Math.max(answerMs, oldest === undefined ? 0 : performance.now() - oldest);
+      const dueInUs = pace(BEAT_MS * 1000, lagMs * 1000, Math.random());
+      void told(dueInUs);
+      return dueInUs / 1000;
+    };
+    const told = async (dueInUs: number): Promise<void> => {
+      const nextDueUs = Date.now() * 1000 + dueInUs;
+      const at = ++counter;
+      const signed = await sidecar.beat(epoch, at, { manifestHash: this.#hash, nextDueUs });
+      sent.set(at, performance.now());
       if (send({ message: { case: "heartbeat", value: signed } })) this.#tally.beats++;
     };
     const send = connection.stream(TetherService.method.attach, {
@@ -130,8 +141,7 @@ export class FleetOrganism {
             epoch = Number(message.value.sessionEpoch);
             this.#tally.attached++;
             this.attachedAt = performance.now();
-            void beat();
-            this.#periods.push(this.#wheel.every(BEAT_MS, () => void beat()));
+            this.#periods.push(this.#wheel.again(beat(), beat));
             this.#sync(connection, message.value.sessionToken);
             break;
           case "heartbeatAck": {
@@ -139,8 +149,9 @@ export class FleetOrganism {
             const since = sent.get(at);
             sent.delete(at);
             if (since === undefined) break;
+            answerMs = performance.now() - since;
             this.#tally.acks++;
-            this.#tally.ackMs.push(performance.now() - since);
+            this.#tally.ackMs.push(answerMs);
             break;
           }
           case "lease":
@@ -202,9 +213,10 @@ export class FleetOrganism {
       },
       metadata,
     );
-    const work = (): void => {
+    const work = (): number => {
       void sidecar.work(1, { manifestHash: this.#hash }).then(give);
+      return RECEIPT_MS;
     };
-    this.#periods.push(this.#wheel.every(RECEIPT_MS, work));
+    this.#periods.push(this.#wheel.again(RECEIPT_MS, work));
   }
 }

@@ -2,8 +2,7 @@ const TURN_MS = 10;
 const SLOTS = 6000;
 
 interface Entry {
-  readonly what: () => void;
-  readonly turns: number;
+  readonly what: () => number;
   live: boolean;
 }
 
@@ -18,18 +17,19 @@ export class Wheel {
   }
 
   /**
-   * Calls each `ms`, a minute at most, from a random moment within the first period on. Returns the way to
-   * stop.
+   * Calls from a random moment within the first `ms` on, and each time again after as many milliseconds as
+   * was returned, a minute at most. Returns the way to stop.
    */
-  every(ms: number, what: () => void): () => void {
-    const entry = { what, turns: Math.round(ms / TURN_MS), live: true };
-    this.#put(entry, 1 + Math.floor(Math.random() * entry.turns));
+  again(ms: number, what: () => number): () => void {
+    const entry = { what, live: true };
+    this.#put(entry, Math.random() * ms);
     return () => {
       entry.live = false;
     };
   }
 
-  #put(entry: Entry, turns: number): void {
+  #put(entry: Entry, ms: number): void {
+    const turns = Math.min(Math.max(Math.round(ms / TURN_MS), 1), SLOTS - 1);
     this.#slots[(this.#turn + turns) % SLOTS]?.push(entry);
   }
 
@@ -38,9 +38,7 @@ export class Wheel {
     while (this.#turn < now) {
       this.#turn++;
       for (const entry of this.#slots[this.#turn % SLOTS]?.splice(0) ?? []) {
-        if (!entry.live) continue;
-        this.#put(entry, entry.turns);
-        entry.what();
+        if (entry.live) this.#put(entry, entry.what());
       }
     }
   }

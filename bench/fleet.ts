@@ -1,6 +1,6 @@
 /**
  * A fleet on one machine: so many identities, each over a TLS connection of its own, renewing leases of a
- * minute, beating every ten seconds, a receipt a minute. The control plane is a process of its own with
+ * minute, beating every ten seconds at the pace of sidecars, a receipt a minute. The control plane is a process of its own with
  * everything on and its limits as they are shipped; the simulator is this one, and has the other core.
  * With `--unpinned` the kernel deals them out: V8 marks garbage on threads of its own, which on one core
  * take turns with the one that answers.
@@ -8,7 +8,8 @@
  *     node bench/fleet.ts [--instances 1000] [--seconds 60] [--watchers 1000] [--unpinned]
  *
  * Ten thousand (`npm run bench:fleet`) take two cores for a quarter of an hour, and 20,000 file descriptors in each
- * process (`ulimit -n`). Each phase ends after some minutes, whatever it has seen.
+ * process (`ulimit -n`). There the simulator's heap has room for all of it: what it collects itself would be in
+ * what it measures. Each phase ends after some minutes, whatever it has seen.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -68,8 +68,8 @@ async function curl(port: number, method: string, input: string, fields: readonl
   const { exit, stdout, stderr } = await run([...argv], {}, input);
   const answered = stderr.split("\n").filter((l) => l.startsWith("buf: <") && !/ Date: /.test(l));
   const [, told = ""] = stderr.split("Call complete\n");
-  // Its own talk of the upload's end comes before or after that line, as it happens.
-  const status = told.split("\n").filter((l) => !l.startsWith("buf: *"));
+  // Its own talk of what it sends comes before or after that line, as it happens.
+  const status = told.split("\n").filter((l) => !l.startsWith("buf: "));
   return { exit, stdout, status, answered };
 }
 
