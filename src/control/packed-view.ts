@@ -66,6 +66,8 @@ export class PackedView {
   }
 
   set(view: OrganismView): void {
+    // What was refused has changed nothing.
+    if (view === this.#view) return;
     this.#view = view;
     this.#bytes = null;
     this.#liveness = view.liveness;

@@ -496,7 +496,7 @@ export const observedStoredUs = 10 * SECOND_US;
 /** Microseconds that what a beat changed may wait to be stored: a crash forgets as much, a stop nothing. */
 export const organismStoredUs = 60 * SECOND_US;
 /** Organisms of one tenant whose views lie open, as those that were asked for last. */
-export const viewsOpenMax = 64;
+export const viewsOpenMax = 192;
 /** Sessions that one process may grant one ledger: four a second for two years. */
 export const sessionsPerOwner = 2 ** 28;
 /** Those of all processes since the backup that a control plane is restored from: of 65,536. Times 512 is 2^53. */
