@@ -1,7 +1,7 @@
 /**
  * A fleet on one machine: so many identities, each over a TLS connection of its own, renewing leases of a
- * minute, beating every ten seconds at the pace of sidecars, a receipt a minute. The control plane is a process of its own with
- * everything on and its limits as they are shipped; the simulator is this one, and has the other core.
+ * minute, beating every ten seconds at the pace of sidecars, a receipt a minute. The control plane is a process
+ * of its own with everything on and its limits as they are shipped; the simulator is this one, and has the other core.
  * With `--unpinned` the kernel deals them out: V8 marks garbage on threads of its own, which on one core
  * take turns with the one that answers.
  *

@@ -151,9 +151,9 @@ export class Issuer {
     const { ledger, beat, sessionEpoch } = earned;
     if (isDue(ledger, sessionEpoch, nowUs) || this.#isForsaken(ledger, nowUs)) return true;
     const last = ledger.lease?.artifact.ref ?? null;
-    const isHeld = last !== null && equal(beat.body.leaseRef, last);
+    if (last === null || !equal(beat.body.leaseRef, last)) return false;
     const granted = this.#tenant.grant(ledger.grantRef)?.artifact.body.scopes ?? [];
-    return isHeld && areCounted(granted) && runsLow(this.#account(earned, nowUs));
+    return areCounted(granted) && runsLow(this.#account(earned, nowUs));
   }
 
   #account({ ledger, beat }: Earned, nowUs: number): SlabAccount {

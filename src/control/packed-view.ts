@@ -2,7 +2,7 @@ import { OrganismView } from "../domain/organism.ts";
 
 /**
  * The views of the organisms of one tenant: each is kept in one piece of memory, where its fields would be
- * eighty, but for those that were asked for last. Of ten thousand that beat every ten seconds few are asked
+ * eighty, but for those that were opened last. Of ten thousand that beat every ten seconds few are asked
  * for at once, and what is asked for within a moment is read and written once.
  */
 export class PackedViews {
@@ -35,7 +35,7 @@ export class PackedView {
   #view: OrganismView | null;
   /** Its encoding; null: it has changed since. */
   #bytes: Uint8Array | null = null;
-  /** It is one of those that were asked for last. */
+  /** It is one of those that were opened last. */
   #isListed = true;
   /** The same object for all that are under one grant: what is derived from it is remembered by it. */
   #liveness: OrganismView["liveness"];

@@ -338,10 +338,7 @@ export class Sessions {
     const isDue = moved || nowUs - known.atUs >= cosignedAgainUs;
     if (!isDue && !session.hasNote) this.#tellNote(session, known.note);
     const earned = { ledger, sessionEpoch: epoch, beat, note: null };
-    if (isDue) return this.#cosign(session, earned, { moved, nowUs });
-    if (this.#issuer.due(earned, nowUs)) return this.#renew(session, earned);
-    session.withhold(this.#issuer.withholds(earned, nowUs));
-    return true;
+    return isDue ? this.#cosign(session, earned, { moved, nowUs }) : this.#settle(session, earned);
   }
 
   async #proven(session: Session, beat: Verified<HeartbeatBody>): Promise<true> {
@@ -360,16 +357,21 @@ export class Sessions {
     const told = cosigned?.durable.then(() => this.#cosigned(session, cosigned.note, nowUs));
     told?.catch(() => {});
     const note = moved && cosigned !== null ? cosigned.note : null;
-    await this.#renew(session, { ...earned, note });
+    await this.#settle(session, { ...earned, note });
     await told;
     return true;
   }
 
-  async #renew(session: Session, earned: Earned): Promise<true> {
+  /** Renews the lease if that is due; otherwise says why there is none, at once. */
+  #settle(session: Session, earned: Earned): true | Promise<true> {
     const nowUs = this.#tenant.nowUs();
-    const withheld = this.#issuer.due(earned, nowUs)
-      ? await this.#issuer.renew(earned, (lease) => session.lease(lease))
-      : this.#issuer.withholds(earned, nowUs);
+    if (this.#issuer.due(earned, nowUs)) return this.#renew(session, earned);
+    if (session.live) session.withhold(this.#issuer.withholds(earned, nowUs));
+    return true;
+  }
+
+  async #renew(session: Session, earned: Earned): Promise<true> {
+    const withheld = await this.#issuer.renew(earned, (lease) => session.lease(lease));
     if (session.live) session.withhold(withheld);
     return true;
   }

@@ -495,7 +495,7 @@ export const waitedLongUs = 1 * SECOND_US;
 export const observedStoredUs = 10 * SECOND_US;
 /** Microseconds that what a beat changed may wait to be stored: a crash forgets as much, a stop nothing. */
 export const organismStoredUs = 60 * SECOND_US;
-/** Organisms of one tenant whose views lie open, as those that were asked for last. */
+/** Organisms of one tenant whose views lie open, as those that were opened last. */
 export const viewsOpenMax = 192;
 /** Sessions that one process may grant one ledger: four a second for two years. */
 export const sessionsPerOwner = 2 ** 28;

@@ -47,8 +47,9 @@ export function openLedger(given: Given): WorkLedger | Break {
   if (twice !== null) {
     return broken("LEASE", "E_LEASE_DUP", 0, `two leases are number ${twice.body.leaseSeq}`);
   }
+  const mine = beatLedger(genesis);
   const heartbeats = each("HEARTBEAT", frames.HEARTBEAT, HEARTBEAT, (signed) =>
-    verifyHeartbeat(crypto, signed, beatLedger(genesis)),
+    verifyHeartbeat(crypto, signed, mine),
   );
   if (isBroken(heartbeats)) return heartbeats;
   const transitions = each("TRANSITION", frames.TRANSITION, TRANSITION, (signed) =>
