@@ -1,8 +1,9 @@
 import { access, constants } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { setTimeout as after } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
-import { codeForgottenUs, mappedForgottenUs } from "../domain/limits.ts";
+import { codeForgottenUs, commitGatheredUs, mappedForgottenUs } from "../domain/limits.ts";
 import {
   AuditService,
   GrantService,
@@ -109,7 +110,7 @@ export async function runControl(
     const identity = await openIdentity(data, machineUs);
     const rows = openLmdb(files.store);
     await upgradeFormat(rows, CONTROL_FORMAT);
-    const store = embeddedControlStore(rows);
+    const store = embeddedControlStore(rows, () => after(commitGatheredUs / 1000));
     const tenants = await Tenants.open({
       store,
       keyring: fileKeyring(files.keys),
@@ -245,8 +246,8 @@ const say = (line: string): void => {
 const CROWDED: Frugal = {
   youngMb: 16,
   scavengesAlone: true,
-  // What lives is sessions, for hours: little is added to them, and a fifth more is found soon enough.
-  growthPercent: 18,
+  // What lives is sessions, for hours: little is added to them, and a third more is found soon enough.
+  growthPercent: 30,
   countsExternal: true,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
   // One for the disk, at least, and one for signatures.

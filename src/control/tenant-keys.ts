@@ -9,8 +9,6 @@ import {
   fileSigner,
   generateSeed,
   KeyError,
-  readSeedFile,
-  seedSignerBeside,
   writeSeedFile,
 } from "../native/keys.ts";
 
@@ -67,11 +65,7 @@ export function fileKeyring(folder: string): Keyring {
   const read = (tenantId: string, name: string): Promise<Signer> => {
     const command = pathOf(tenantId, `${name}.signer`);
     if (existsSync(command)) return commandFileSigner(command);
-    const seed = pathOf(tenantId, `${name}.seed`);
-    // Leases are signed in turn, and all would wait for each; of records and heads many are signed at once.
-    return name.startsWith(KEY_FILES.ISSUER)
-      ? fileSigner(seed)
-      : readSeedFile(seed).then(seedSignerBeside);
+    return fileSigner(pathOf(tenantId, `${name}.seed`));
   };
   const isThere = (tenantId: string, name: string): boolean =>
     ["seed", "signer"].some((kind) => existsSync(pathOf(tenantId, `${name}.${kind}`)));

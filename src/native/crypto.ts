@@ -76,17 +76,6 @@ export function signerOf(seed: Uint8Array): (message: Uint8Array) => Uint8Array 
   return (message) => plain(nodeSign(null, message, key));
 }
 
-/** The same on another thread, while this one goes on. What is signed must not change meanwhile. */
-export function signerBesideOf(seed: Uint8Array): (message: Uint8Array) => Promise<Uint8Array> {
-  const key = newPrivateKey(seed);
-  return (message) =>
-    new Promise((resolve, reject) => {
-      nodeSign(null, message, key, (error, signature) =>
-        error === null ? resolve(plain(signature)) : reject(error),
-      );
-    });
-}
-
 /** Told as text and unpacked: three times as fast as having node make a Buffer for 32 bytes. */
 function digest(data: Uint8Array): Uint8Array {
   const binary = hash("sha256", data, "binary");

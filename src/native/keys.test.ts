@@ -15,7 +15,6 @@ import {
   readSeedFile,
   Seed,
   seedSigner,
-  seedSignerBeside,
   writeSeedFile,
 } from "./keys.ts";
 
@@ -74,20 +73,10 @@ describe("a seed file", () => {
   });
 });
 
-test("who signs beside the process signs as who signs in it", async () => {
-  const seed = generateSeed();
-  const [beside, here] = [seedSignerBeside(seed), seedSigner(seed)];
-  const messages = Array.from({ length: 20 }, (_, n) => new Uint8Array(n * 50).fill(n));
-  const signatures = await Promise.all(messages.map((m) => beside.sign(m)));
-  expect(signatures).toEqual(await Promise.all(messages.map((m) => here.sign(m))));
-  expect(signatures.every((s) => s.constructor === Uint8Array)).toBe(true);
-  expect(beside.publicKey).toEqual(here.publicKey);
-});
-
 test("a secret shows in no print of it", () => {
   const seed = generateSeed();
   const hex = toHex(seed.reveal());
-  const signer = [seedSigner(seed), seedSignerBeside(seed)];
+  const signer = seedSigner(seed);
   const shown = [
     inspect({ seed, signer }, { showHidden: true, depth: 9 }),
     JSON.stringify({ seed, signer }),

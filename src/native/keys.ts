@@ -6,7 +6,7 @@ import { inspect } from "node:util";
 import { fromHex, toHex } from "../domain/bytes.ts";
 import type { Signer } from "../domain/crypto.ts";
 import { externalSignerMsMax } from "../domain/limits.ts";
-import { native, signerBesideOf, signerOf } from "./crypto.ts";
+import { native, signerOf } from "./crypto.ts";
 
 /** A seed file is one line: the 32-byte seed in lower-case hex. */
 const SEED_FILE = /^[0-9a-f]{64}\n?$/;
@@ -52,15 +52,6 @@ export function seedSigner(seed: Seed | Uint8Array): Signer {
   const bytes = seed instanceof Seed ? seed.reveal() : new Seed(seed).reveal();
   const sign = signerOf(bytes);
   return { publicKey: native.publicKey(bytes), sign: async (message) => sign(message) };
-}
-
-/**
- * The same, on threads of its own: for signatures that nobody else has to wait for, since one that is made
- * there takes longer, and keeps the process from nothing else. What it is given must not change meanwhile.
- */
-export function seedSignerBeside(seed: Seed): Signer {
-  const bytes = seed.reveal();
-  return { publicKey: native.publicKey(bytes), sign: signerBesideOf(bytes) };
 }
 
 /** @throws KeyError when the file is missing, open to others, or not a seed. */

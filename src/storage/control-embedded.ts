@@ -27,9 +27,15 @@ import type { Store, Write } from "./store.ts";
  *
  * Commands are judged at once, against what is stored and what is under way, and join the batch that
  * goes out when the one before it is durable.
+ *
+ * A commit costs by itself more than the rows in it. After one that several shared, `gather` is awaited
+ * before the next, so that more share that. Whoever writes alone, one thing after the other, never waits for it.
  */
-export function embeddedControlStore(store: Store): ControlStore {
-  return new EmbeddedControlStore(store);
+export function embeddedControlStore(
+  store: Store,
+  gather: () => Promise<void> = () => Promise.resolve(),
+): ControlStore {
+  return new EmbeddedControlStore(store, gather);
 }
 
 const TENANT = /^[a-z0-9-]{1,63}$/;
@@ -75,6 +81,8 @@ export const rowWrite = ({
 interface Batch {
   /** By key in latin-1: of what is written more than once, the last. */
   readonly writes: Map<string, Write>;
+  /** How many share it. */
+  commands: number;
   readonly done: Promise<void>;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
@@ -82,13 +90,15 @@ interface Batch {
 
 class EmbeddedControlStore implements ControlStore {
   readonly #store: Store;
+  readonly #gather: () => Promise<void>;
   /** What is under way: the batch on its way to the disk and the one that is open. What failed stays, for good. */
   #batches: Batch[] = [];
   #open: Batch | null = null;
   #flushing: Promise<void> | null = null;
 
-  constructor(store: Store) {
+  constructor(store: Store, gather: () => Promise<void>) {
     this.#store = store;
+    this.#gather = gather;
   }
 
   async own(tenant: string): Promise<number> {
@@ -219,6 +229,7 @@ class EmbeddedControlStore implements ControlStore {
   /** Joins the batch that is open, or opens one. Resolves when it is durable. */
   #put(writes: readonly Write[]): Promise<void> {
     const batch = this.#open ?? this.#newBatch();
+    batch.commands++;
     for (const write of writes) batch.writes.set(mapKey(write.key), write);
     this.#flushing ??= this.#flush();
     return batch.done;
@@ -226,7 +237,8 @@ class EmbeddedControlStore implements ControlStore {
 
   #newBatch(): Batch {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const batch = { writes: new Map<string, Write>(), done: promise, resolve, reject };
+    const writes = new Map<string, Write>();
+    const batch = { writes, commands: 0, done: promise, resolve, reject };
     this.#batches.push(batch);
     this.#open = batch;
     return batch;
@@ -246,6 +258,7 @@ class EmbeddedControlStore implements ControlStore {
       }
       this.#batches = this.#batches.filter((other) => other !== batch);
       batch.resolve();
+      if (batch.commands > 1) await this.#gather();
     }
     this.#flushing = null;
   }
