@@ -30,15 +30,16 @@ controlStoreContract("lmdb", () => {
   };
 });
 
-describe("commits of a control store", () => {
-  const command = (ownerEpoch: number, key: string) => ({
-    tenant: "acme",
-    ownerEpoch,
-    expected: [],
-    writes: [{ key, value: utf8("1") }],
-    appends: [],
-  });
+/** Writes one row. */
+const command = (ownerEpoch: number, key: string) => ({
+  tenant: "acme",
+  ownerEpoch,
+  expected: [],
+  writes: [{ key, value: utf8("1") }],
+  appends: [],
+});
 
+describe("commits of a control store", () => {
   async function opened() {
     const under = memoryStore();
     let commits = 0;
@@ -92,12 +93,8 @@ describe("commits of a control store", () => {
 });
 
 describe("control store on a disk that fails", () => {
-  const command = (ownerEpoch: number, key: string) => ({
-    tenant: "acme",
-    ownerEpoch,
-    expected: [],
-    writes: [{ key, value: utf8("1") }],
-    appends: [],
+  const asked = (ownerEpoch: number, key: string) => ({
+    ...command(ownerEpoch, key),
     request: { id: key, digest: utf8("d"), answer: utf8("done") },
   });
 
@@ -113,14 +110,14 @@ describe("control store on a disk that fails", () => {
     });
     const epoch = await store.own("acme");
     broken = true;
-    const first = store.apply(command(epoch, "a"));
-    const replay = store.apply(command(epoch, "a"));
-    const second = store.apply(command(epoch, "b"));
+    const first = store.apply(asked(epoch, "a"));
+    const replay = store.apply(asked(epoch, "a"));
+    const second = store.apply(asked(epoch, "b"));
     await expect(first).rejects.toThrow(StorageFailed);
     await expect(replay).rejects.toThrow(StorageFailed);
     await expect(second).rejects.toThrow(StorageFailed);
     // Asked again after the failure: the same, never a replayed success.
-    await expect(store.apply(command(epoch, "a"))).rejects.toThrow(StorageFailed);
+    await expect(store.apply(asked(epoch, "a"))).rejects.toThrow(StorageFailed);
     await expect(store.own("acme")).rejects.toThrow(StorageFailed);
   });
 });
