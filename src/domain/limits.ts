@@ -385,10 +385,7 @@ export const controlStreamsMax = 256;
 export const controlSessionMemoryMb = 32;
 /** Microseconds after which a connection without calls is closed. */
 export const controlIdleUs = 10 * MINUTE_US;
-/**
- * Microseconds after a commit that several commands shared, in which more are gathered for the next one: a
- * fleet commits some forty times a second, however large it is.
- */
+/** Microseconds after a commit that several commands shared, in which more are gathered for the next one. */
 export const commitGatheredUs = SECOND_US / 50;
 /** Microseconds between two times that the pages of its database which it has read are let go of. */
 export const mappedForgottenUs = SECOND_US;

@@ -73,6 +73,16 @@ describe("a seed file", () => {
   });
 });
 
+test("who signs by a seed signs by the key that it names, in plain bytes", async () => {
+  const seed = generateSeed();
+  const signer = seedSigner(seed);
+  const messages = Array.from({ length: 20 }, (_, n) => new Uint8Array(n * 50).fill(n));
+  const signatures = await Promise.all(messages.map((m) => signer.sign(m)));
+  expect(signatures).toEqual(messages.map((m) => native.sign(seed.reveal(), m)));
+  expect(signatures.every((s) => s.constructor === Uint8Array)).toBe(true);
+  expect(signer.publicKey).toEqual(native.publicKey(seed.reveal()));
+});
+
 test("a secret shows in no print of it", () => {
   const seed = generateSeed();
   const hex = toHex(seed.reveal());
