@@ -17,6 +17,7 @@ import { observing, observingAnew } from "../domain/suspicion.ts";
 import { Interval, TRANSITION, type TransitionBody } from "../domain/transition.ts";
 import type { TransitionDraft } from "../domain/transition-draft.ts";
 import type { KeyWrite } from "../storage/control-store.ts";
+import { Arena, type Cell } from "./arena.ts";
 import { horizonUsOf } from "./horizon.ts";
 import { OrganismRow, organismKey } from "./organism-row.ts";
 import { type PackedView, PackedViews } from "./packed-view.ts";
@@ -30,8 +31,8 @@ const ObserverRow = message("observerRow", { up: repeated(nested(1, Interval)) }
 interface Organism {
   readonly instanceId: string;
   readonly view: PackedView;
-  /** The last beat that was accepted, as it was signed: SignedBytes, in one piece. */
-  beat: Uint8Array | null;
+  /** The last beat that was accepted, as it was signed: SignedBytes; none: none yet. */
+  readonly beat: Cell;
   /** ref of the beat that was recorded last; null: none since the start. */
   recorded: Uint8Array | null;
   /** Drafted, in order, and not yet signed and recorded. */
@@ -53,7 +54,8 @@ interface Organism {
 export class Organisms {
   readonly #tenant: Tenant;
   readonly #organisms = new Map<string, Organism>();
-  readonly #views = new PackedViews(viewsOpenMax);
+  readonly #arena = new Arena();
+  readonly #views = new PackedViews(this.#arena, viewsOpenMax);
   /** When this control plane listened. */
   #up: Interval[];
   #upStoredUs = 0;
@@ -106,7 +108,7 @@ export class Organisms {
 
   /** The last accepted beat; null: none yet. */
   beat(instanceId: string): SignedBytes | null {
-    const { beat } = this.#organism(instanceId);
+    const beat = this.#organism(instanceId).beat.get();
     return beat === null ? null : SignedBytes.view(beat);
   }
 
@@ -164,7 +166,7 @@ export class Organisms {
     // A row must never be ahead of the transitions that led to it.
     if (pending.length > 0) return [];
     organism.behindUs = 0;
-    const row = { view: view.bytes(), beat: beat ?? NONE };
+    const row = { view: view.bytes(), beat: beat.get() ?? NONE };
     return [{ key: organismKey(instanceId), value: OrganismRow.encode(row) }];
   }
 
@@ -242,14 +244,14 @@ export class Organisms {
     const shown: Verified<HeartbeatBody>[] = [];
     if (input.kind === "beat") {
       // One that shows what cannot be is evidence, and not how things are.
-      if (equal(input.beat.ref, beatRef)) {
-        organism.beat = SignedBytes.encode(input.beat.signed).slice();
-      } else shown.push(input.beat);
+      if (equal(input.beat.ref, beatRef)) organism.beat.set(SignedBytes.encode(input.beat.signed));
+      else shown.push(input.beat);
     }
     if (transitions.length === 0) return;
     const known = organism.recorded !== null && equal(organism.recorded, beatRef);
-    if (organism.beat !== null && !known) {
-      shown.push({ body: beat, signed: SignedBytes.view(organism.beat), ref: beatRef });
+    const last = known ? null : organism.beat.get();
+    if (last !== null) {
+      shown.push({ body: beat, signed: SignedBytes.view(last), ref: beatRef });
       organism.recorded = beatRef.slice();
     }
     const beats = shown.map((artifact) => ({ what: "heartbeat", artifact }) as const);
@@ -266,12 +268,14 @@ export class Organisms {
     const { liveness } = this.#grantOf(ledger).artifact.body;
     const fresh = born(manifestHash, liveness, openedAtUs);
     const horizonUs = Math.max(...this.#tenant.ledgersOf(instanceId).map(horizonUsOf));
+    const kept = this.#arena.cell();
+    if (beat !== null) kept.set(beat);
     const organism: Organism = {
       instanceId,
       view: this.#views.add(
         upTo(view === null ? fresh : { ...view, ...shared(view, fresh) }, horizonUs),
       ),
-      beat,
+      beat: kept,
       recorded: null,
       pending: [],
       behindUs: 0,

@@ -1,4 +1,5 @@
 import { OrganismView } from "../domain/organism.ts";
+import type { Arena, Cell } from "./arena.ts";
 
 /**
  * The views of the organisms of one tenant: each is kept in one piece of memory, where its fields would be
@@ -6,16 +7,21 @@ import { OrganismView } from "../domain/organism.ts";
  * for at once, and what is asked for within a moment is read and written once.
  */
 export class PackedViews {
+  readonly #arena: Arena;
   readonly #open: (PackedView | undefined)[];
   #next = 0;
 
-  /** @param openMax how many are open at once, at least 1. */
-  constructor(openMax: number) {
+  /**
+   * @param arena where those lie that are not open
+   * @param openMax how many are open at once, at least 1.
+   */
+  constructor(arena: Arena, openMax: number) {
+    this.#arena = arena;
     this.#open = Array.from({ length: openMax });
   }
 
   add(view: OrganismView): PackedView {
-    return new PackedView(view, this);
+    return new PackedView(view, this, this.#arena.cell());
   }
 
   /** For `PackedView`: this one lies open, and another does not any more. */
@@ -33,8 +39,9 @@ export class PackedViews {
 export class PackedView {
   readonly #views: PackedViews;
   #view: OrganismView | null;
-  /** Its encoding; null: it has changed since. */
-  #bytes: Uint8Array | null = null;
+  /** Its encoding, but for what changed since. */
+  readonly #cell: Cell;
+  #hasChanged = true;
   /** It is one of those that were opened last. */
   #isListed = true;
   /** The same object for all that are under one grant: what is derived from it is remembered by it. */
@@ -43,8 +50,9 @@ export class PackedView {
   /** Whether it is left open, whoever else is asked for: whoever is looked at each second is not read each second. */
   isLeftOpen = false;
 
-  constructor(view: OrganismView, views: PackedViews) {
+  constructor(view: OrganismView, views: PackedViews, cell: Cell) {
     this.#views = views;
+    this.#cell = cell;
     this.#view = view;
     this.#liveness = view.liveness;
     this.#state = view.state;
@@ -69,24 +77,30 @@ export class PackedView {
     // What was refused has changed nothing.
     if (view === this.#view) return;
     this.#view = view;
-    this.#bytes = null;
+    this.#hasChanged = true;
     this.#liveness = view.liveness;
     this.#state = view.state;
     this.#list();
   }
 
-  /** OrganismView, encoded, in memory of its own. */
+  /** OrganismView, encoded. It stays as it is, whatever becomes of the view. */
   bytes(): Uint8Array {
-    this.#bytes ??= OrganismView.encode(this.#view as OrganismView).slice();
-    return this.#bytes;
+    this.#write();
+    return this.#cell.get() as Uint8Array;
   }
 
   /** For `PackedViews`. */
   pack(): void {
     this.#isListed = false;
     if (this.isLeftOpen) return;
-    this.bytes();
+    this.#write();
     this.#view = null;
+  }
+
+  #write(): void {
+    if (!this.#hasChanged) return;
+    this.#cell.set(OrganismView.encode(this.#view as OrganismView));
+    this.#hasChanged = false;
   }
 
   #list(): void {

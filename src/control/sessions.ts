@@ -391,8 +391,9 @@ export class Sessions {
   #proveFork(session: Session, beat: Verified<HeartbeatBody>): void {
     const { instanceId, ledgerId } = session.ledger;
     const { facts } = this.#organisms.view(instanceId);
+    if (succession(facts.beat, beat.body) !== "FORK") return;
     const first = this.#organisms.beat(instanceId);
-    if (first === null || succession(facts.beat, beat.body) !== "FORK") return;
+    if (first === null) return;
     const proof = { version: 1, ledgerId, kind: "HEADS", first, second: beat.signed } as const;
     this.forked(session.ledger, { artifact: beat.ref, proof }).catch(() => {});
   }

@@ -1,5 +1,6 @@
 import { UUID, V7Generator } from "uuidv7";
 import type { IdGenerator } from "../domain/ids.ts";
+import { randomU32 as strongU32 } from "./random.ts";
 
 /** All of the 48-bit millisecond range: however far the clock falls, the counter goes on. */
 const ANY_ROLLBACK_MS = 2 ** 48 - 1;
@@ -15,8 +16,8 @@ export interface IdSources {
 
 /** @throws SyntaxError when `above` is not a UUID. */
 export function idGenerator(sources: IdSources = {}): IdGenerator {
-  const { nowMs = Date.now, randomU32, above } = sources;
-  const v7 = randomU32 ? new V7Generator({ nextUint32: randomU32 }) : new V7Generator();
+  const { nowMs = Date.now, randomU32 = strongU32, above } = sources;
+  const v7 = new V7Generator({ nextUint32: randomU32 });
   v7.setRollbackAllowance(ANY_ROLLBACK_MS);
   if (above !== undefined) {
     // Drawing one id a millisecond later puts the generator past every id of that millisecond.
