@@ -1,5 +1,4 @@
 import { access, constants } from "node:fs/promises";
-import { availableParallelism } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
@@ -19,7 +18,6 @@ import { TetherService } from "../gen/dragons/v1/tether_pb.ts";
 import { writeAtomic } from "../native/atomic-file.ts";
 import { type Clock, systemClock } from "../native/clock.ts";
 import { native } from "../native/crypto.ts";
-import { type Frugal, keepFrugal } from "../native/frugal.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { ownFolder } from "../native/own-folder.ts";
@@ -41,6 +39,7 @@ import {
   readConfig,
   UsageError,
 } from "./config.ts";
+import { keepCrowded } from "./engine.ts";
 import { Fleet } from "./fleet.ts";
 import { CONTROL_FORMAT } from "./format.ts";
 import { dataFiles, issueForServer, openIdentity } from "./identity.ts";
@@ -239,23 +238,6 @@ const say = (line: string): void => {
   process.stderr.write(`dragons control: ${line}\n`);
 };
 
-/**
- * Thousands of sidecars stay connected. OpenSSL's input of each has 64 KiB, of which a sidecar fills a
- * few: from that size on memory comes from the kernel, untouched, where the heap would give it
- * what others have written to.
- */
-const CROWDED: Frugal = {
-  youngMb: 16,
-  scavengesAlone: true,
-  // What lives is sessions, for hours: little is added to them, and a fifth more is found soon enough.
-  growthPercent: 18,
-  countsExternal: true,
-  malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
-  // One for the disk, at least, and one for signatures.
-  threads: Math.min(Math.max(availableParallelism(), 2), 4),
-  openssl: join(import.meta.dirname, "openssl.cnf"),
-};
-
 /** The process. Resolves to its exit code: 0 asked to end, 70 storage failed, 75 held, 78 config. */
 export async function main(argv: readonly string[]): Promise<number> {
   if (argv.includes("--help")) {
@@ -270,7 +252,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       return exitCode(error);
     });
   }
-  keepFrugal(CROWDED);
+  keepCrowded();
   let running: RunningControl;
   let config: ControlConfig;
   try {

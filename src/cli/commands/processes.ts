@@ -15,8 +15,12 @@ export const sealable = async (cwd: string, writable: readonly string[]): Promis
 /** Makes a cage with a canary in it; what of its walls does not hold, or why there can be none. */
 export const trySealing = async () => (await import("../../../sidecar/cage/trial.ts")).tryCage();
 
-export const control = async (args: readonly string[]): Promise<number> =>
-  (await import("../../control/main.ts")).main(args);
+export const control = async (args: readonly string[]): Promise<number> => {
+  // What serves begins anew, and would have loaded all the rest for nothing. A verb does something else.
+  const [first = "--"] = args;
+  if (first.startsWith("--")) (await import("../../control/engine.ts")).keepCrowded();
+  return (await import("../../control/main.ts")).main(args);
+};
 
 /** What a process has to do first of all if it is to become a sidecar. */
 export const beforeSidecar = async (): Promise<void> =>
