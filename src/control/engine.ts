@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { type Frugal, keepFrugal } from "../native/frugal.ts";
 
@@ -14,8 +13,8 @@ const CROWDED: Frugal = {
   growthPercent: 18,
   countsExternal: true,
   malloc: { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "65536", MALLOC_TOP_PAD_: "0" },
-  // One for the disk, at least, and one for signatures.
-  threads: Math.min(Math.max(availableParallelism(), 2), 4),
+  // One for the disk, and one for whatever else is asked of it. Signatures have a thread of their own.
+  threads: 2,
   openssl: join(import.meta.dirname, "openssl.cnf"),
 };
 

@@ -2,7 +2,12 @@ import { access, constants } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import type { DescService } from "@bufbuild/protobuf";
-import { codeForgottenUs, commitGatheredUs, mappedForgottenUs } from "../domain/limits.ts";
+import {
+  checksGatheredUs,
+  codeForgottenUs,
+  commitGatheredUs,
+  mappedForgottenUs,
+} from "../domain/limits.ts";
 import {
   AuditService,
   GrantService,
@@ -17,12 +22,13 @@ import { OrganismService } from "../gen/dragons/v1/organism_pb.ts";
 import { TetherService } from "../gen/dragons/v1/tether_pb.ts";
 import { writeAtomic } from "../native/atomic-file.ts";
 import { type Clock, systemClock } from "../native/clock.ts";
-import { native } from "../native/crypto.ts";
+import { nativeWith } from "../native/crypto.ts";
 import { FolderHeld, holdFolder } from "../native/hold.ts";
 import { KeyError } from "../native/keys.ts";
 import { ownFolder } from "../native/own-folder.ts";
 import { certificateDer } from "../native/pki.ts";
 import { random } from "../native/random.ts";
+import { VerifyThread } from "../native/verify-thread.ts";
 import { embeddedControlStore } from "../storage/control-embedded.ts";
 import { FormatUnknown, upgradeFormat } from "../storage/format.ts";
 import { openLmdb } from "../storage/lmdb.ts";
@@ -110,6 +116,8 @@ export async function runControl(
     const rows = openLmdb(files.store);
     await upgradeFormat(rows, CONTROL_FORMAT);
     // Holds the process open meanwhile: what was gathered is written before it ends.
+    const thread = new VerifyThread({ gather: () => after(checksGatheredUs / 1000) });
+    const native = nativeWith(thread);
     const store = embeddedControlStore(rows, () => after(commitGatheredUs / 1000));
     const tenants = await Tenants.open({
       store,
@@ -186,6 +194,7 @@ export async function runControl(
       // If that fails, whoever waits for `failed` hears of it.
       await tenants.close().catch(() => {});
       await store.close();
+      await thread.close();
       hold.release();
     };
     let closing: Promise<void> | null = null;

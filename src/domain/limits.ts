@@ -387,6 +387,8 @@ export const controlSessionMemoryMb = 32;
 export const controlIdleUs = 10 * MINUTE_US;
 /** Microseconds after a commit that several commands shared, in which more are gathered for the next one. */
 export const commitGatheredUs = SECOND_US / 50;
+/** The same of signatures that are checked beside. */
+export const checksGatheredUs = SECOND_US / 500;
 /** Microseconds between two times that the pages of its database which it has read are let go of. */
 export const mappedForgottenUs = SECOND_US;
 /** The same of its own code: what is in use comes back out of the kernel's cache within milliseconds. */

@@ -13,6 +13,7 @@ import { problemOf } from "../domain/noble.ts";
 import { Recent } from "../domain/recent.ts";
 import { hasPrimeOrder } from "./prime-order.ts";
 import { publicKeyOf } from "./public-key.ts";
+import type { VerifyThread } from "./verify-thread.ts";
 
 // DER around a raw Ed25519 key (RFC 8410): SubjectPublicKeyInfo and PKCS #8.
 const SPKI = Buffer.from("302a300506032b6570032100", "hex");
@@ -70,6 +71,13 @@ export const native: Crypto = {
   keyProblem: (publicKey) => keyOf(publicKey).problem,
 };
 
+/** `native`, but that a thread of its own finds out what is asked beside. */
+export const nativeWith = (thread: Pick<VerifyThread, "holds">): Crypto => ({
+  ...native,
+  verifyBeside: async (publicKey, message, signature) =>
+    isAskable(publicKey, signature) && (await thread.holds(publicKey, message, signature)),
+});
+
 /** Signs by one key, which is made once: for whoever signs often. */
 export function signerOf(seed: Uint8Array): (message: Uint8Array) => Uint8Array {
   const key = newPrivateKey(seed);
@@ -95,13 +103,21 @@ const latin1 = (bytes: Uint8Array): string =>
 
 /** The key to ask OpenSSL by; null: the strict rule has refused already. */
 function keyToAsk(publicKey: Uint8Array, signature: Uint8Array): KeyObject | null {
-  if (signature.length !== 64) return null;
+  if (!isAskable(publicKey, signature)) return null;
   const known = keyOf(publicKey);
-  // OpenSSL refuses S ≥ L, recomputes R and compares bytes: given a key of prime order, that alone leaves
-  // only canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
-  if (known.problem !== null || equal(signature.subarray(0, 32), IDENTITY)) return null;
   known.key ??= publicKeyOf(SPKI, publicKey);
   return known.key;
+}
+
+/** Whether OpenSSL's answer is that of the strict rule; if not, the strict rule has refused already. */
+function isAskable(publicKey: Uint8Array, signature: Uint8Array): boolean {
+  // OpenSSL refuses S ≥ L, recomputes R and compares bytes: given a key of prime order, that alone leaves
+  // only canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
+  return (
+    signature.length === 64 &&
+    keyOf(publicKey).problem === null &&
+    !equal(signature.subarray(0, 32), IDENTITY)
+  );
 }
 
 const keyOf = (publicKey: Uint8Array): Known =>

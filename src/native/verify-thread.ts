@@ -1,0 +1,146 @@
+import { Worker } from "node:worker_threads";
+import { keysRememberedMax } from "../domain/limits.ts";
+
+const WORKER = new URL("./verify-worker.mjs", import.meta.url);
+
+/** What travels to the worker: of each signature its key, itself and its message, joined, and how long the message is. */
+interface Request {
+  readonly lengths: Uint32Array<ArrayBuffer>;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+const KEY_BYTES = 32;
+const SIGNATURE_BYTES = 64;
+
+/** Checked together at most, some five milliseconds: whoever was first must not wait for all. */
+const TOGETHER_MAX = 64;
+
+interface Asked {
+  readonly key: Uint8Array;
+  readonly message: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly resolve: (holds: boolean) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export interface VerifyThreadOptions {
+  /**
+   * Awaited after signatures that were checked together, before further ones are sent, so that more go together.
+   * Whoever asks alone never waits for it.
+   */
+  readonly gather: () => Promise<void>;
+  /** Keys that it remembers as OpenSSL takes them. */
+  readonly keysMax?: number;
+}
+
+/**
+ * Checks signatures on one other thread, many at a time: to wake a thread up for each takes the one that asks as
+ * long as checking it. The thread is started when there is something to check. It keeps no process alive.
+ */
+export class VerifyThread {
+  readonly #options: VerifyThreadOptions;
+  #worker: Worker | null = null;
+  readonly #waiting: Asked[] = [];
+  /** What the worker was sent, and has not answered. */
+  #underWay: Asked[] = [];
+  /** What is asked now goes later, with whatever else waits by then. */
+  #isHeld = false;
+  #isClosed = false;
+
+  constructor(options: VerifyThreadOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Whether OpenSSL takes this for an Ed25519 signature. None of the bytes may change until that is told.
+   * Rejects when the thread is gone; another is started for what is asked next.
+   *
+   * @param key 32 bytes
+   * @param signature 64 bytes
+   */
+  holds(key: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
+    if (this.#isClosed) return Promise.reject(new Error("signatures are checked no more"));
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ key, message, signature, resolve, reject });
+      if (this.#isHeld) return;
+      this.#isHeld = true;
+      // When all that came in this turn of the event loop is read.
+      setImmediate(() => this.#send());
+    });
+  }
+
+  /** Whatever is not told by now never will be. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const worker = this.#worker;
+    this.#gone(new Error("signatures are checked no more"));
+    await worker?.terminate();
+  }
+
+  #send(): void {
+    // What was gathered for a thread that is gone by now went to the next one, whose answer sends what waits.
+    if (this.#underWay.length > 0) return;
+    const batch = this.#waiting.splice(0, TOGETHER_MAX);
+    this.#isHeld = batch.length > 0;
+    if (!this.#isHeld) return;
+    this.#underWay = batch;
+    const request = joined(batch);
+    this.#started().postMessage(request, [request.bytes.buffer, request.lengths.buffer]);
+  }
+
+  #told(holds: Uint8Array): void {
+    const batch = this.#underWay;
+    this.#underWay = [];
+    for (const [i, { resolve }] of batch.entries()) resolve(holds[i] === 1);
+    if (batch.length === 1 || this.#waiting.length >= TOGETHER_MAX) this.#send();
+    else void this.#options.gather().then(() => this.#send());
+  }
+
+  #started(): Worker {
+    if (this.#worker !== null) return this.#worker;
+    const worker = new Worker(WORKER, {
+      name: "verify",
+      workerData: { keysMax: this.#options.keysMax ?? keysRememberedMax },
+      stdin: true,
+      execArgv: [],
+      // What it makes is short-lived and small; a heap grown to the default would only be resident.
+      resourceLimits: { maxYoungGenerationSizeMb: 6 },
+    });
+    const ended = (error: Error): void => {
+      if (this.#worker === worker) this.#gone(error);
+    };
+    worker.on("message", (holds: Uint8Array) => {
+      if (this.#worker === worker) this.#told(holds);
+    });
+    worker.on("error", (cause) => ended(new Error("what checks signatures failed", { cause })));
+    worker.on("exit", (code) => ended(new Error(`what checks signatures ended (exit ${code})`)));
+    // After the listeners: the first for messages would take it back.
+    worker.unref();
+    this.#worker = worker;
+    return worker;
+  }
+
+  #gone(error: Error): void {
+    this.#worker = null;
+    this.#isHeld = false;
+    for (const { reject } of [...this.#underWay.splice(0), ...this.#waiting.splice(0)])
+      reject(error);
+  }
+}
+
+function joined(batch: readonly Asked[]): Request {
+  const lengths = new Uint32Array(batch.length);
+  let total = 0;
+  for (const [i, { message }] of batch.entries()) {
+    lengths[i] = message.length;
+    total += KEY_BYTES + SIGNATURE_BYTES + message.length;
+  }
+  const bytes = new Uint8Array(total);
+  let at = 0;
+  for (const { key, message, signature } of batch) {
+    bytes.set(key, at);
+    bytes.set(signature, at + KEY_BYTES);
+    bytes.set(message, at + KEY_BYTES + SIGNATURE_BYTES);
+    at += KEY_BYTES + SIGNATURE_BYTES + message.length;
+  }
+  return { lengths, bytes };
+}
