@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
-import { DRAIN_US, FINAL_SYNC_US, step } from "./lifecycle.ts";
+import { DRAIN_US, FINAL_SYNC_US, restsUntilUs, step } from "./lifecycle.ts";
 import { clockSkewMaxUs, releaseCrossingUs } from "./limits.ts";
 import { born, conditionsOf, holdsAuthority, type Input, mayBeLeased } from "./organism.ts";
 import { observing } from "./suspicion.ts";
@@ -115,6 +115,35 @@ describe("birth", () => {
     const s = new Story();
     s.nowUs += 2 * SECOND;
     expect(s.beat({ child: "EXITED", childExit: 1 })).toBe("RUNNING FIRST_BEAT, STOPPED FINISHED");
+  });
+});
+
+describe("rest", () => {
+  test("whose lease runs out while nobody listens is not looked at until somebody does", () => {
+    const s = new Story().running();
+    s.detach();
+    s.nowUs += 61 * SECOND;
+    expect(s.tick()).toBe("DEGRADED CONDITION");
+    expect(conditionsOf(s.view).map((c) => c.type)).toEqual(["LEASE_ZERO"]);
+    expect(restsUntilUs(s.view, false)).toBe(Number.POSITIVE_INFINITY);
+    // It is silent for too long by then, as a look would tell.
+    expect(restsUntilUs(s.view, true)).toBe(0);
+  });
+
+  test("who is back and has proven itself is looked at when it may run again, and not before", () => {
+    const s = new Story().running();
+    expect(s.wait(21 * SECOND)).toBe("DEGRADED CONDITION");
+    const { sinceUs } = s.view;
+    s.nowUs += SECOND;
+    s.beat();
+    expect(restsUntilUs(s.view, true)).toBe(sinceUs + 10 * SECOND);
+  });
+
+  test("whoever is ill, and told of something that passes by itself, is looked at each second", () => {
+    const s = new Story().running();
+    const scopes = [{ scope: "a", completed: 0, failed: 0, denied: 400 }];
+    expect(s.beat({ scopes })).toBe("DEGRADED CONDITION");
+    expect(restsUntilUs(s.view, true)).toBe(0);
   });
 });
 

@@ -70,26 +70,36 @@ export function step(view: OrganismView, input: Input, nowUs: number): Step {
 
 /**
  * Until when a look at the clock changes nothing, unless something else happens to it, as long as we listen
- * without a break: one that is well has a lease, and cannot have been silent for too long; one that is
- * silent has nothing before it but the end of what it held. 0: look.
+ * without a break: time alone begins silence, ends leases, lets a storm of denials pass, and ends the dwelling of
+ * one that has proven itself. 0: look.
  * @param listens false: nobody listens now, so that nobody becomes silent.
  */
 export function restsUntilUs(view: OrganismView, listens: boolean): number {
-  const { state, desired, conditions, holds, facts, remedy } = view;
+  const { state, desired, conditions, holds, facts, remedy, latestUs } = view;
   if (desired !== "RUN" || facts.exitedUs > 0 || holds.length > 0) return 0;
+  const isWell = state === "RUNNING" && conditions.length === 0;
+  const isIll = state === "DEGRADED" && remedy !== "STARTED" && !has(conditions, "DENIAL_STORM");
+  if (!isWell && !isIll) return 0;
   const { rhythm, leaseUntilUs, leaseHorizonUs } = facts;
-  if (state === "RUNNING" && conditions.length === 0 && view.silentUp.length === 0) {
-    return listens ? Math.min(leaseUntilUs, dueUs(rhythm) + barUs(rhythm)) : leaseUntilUs;
+  const ends = [leaseUntilUs];
+  if (isSilent(view)) {
+    // What a grant wants done about one that is gone is done at the next look.
+    const stays = policyOf(view.liveness).silentBeyondLease === "STAY";
+    if (!stays && isUnconfirmed(view, latestUs)) return 0;
+    ends.push(leaseHorizonUs + clockSkewMaxUs);
+  } else {
+    // Its silence has just ended, and what was known of it is put away at the next look.
+    if (view.silentUp.length > 0) return 0;
+    const silentUs = dueUs(rhythm) + barUs(rhythm);
+    if (listens && silentUs <= latestUs) return 0;
+    if (listens) ends.push(silentUs);
   }
-  const isGone = state === "DEGRADED" && isSilent(view) && remedy !== "STARTED";
-  const others = conditions.filter((c) => c.type !== "SILENT" && c.type !== "LEASE_ZERO");
-  // What a grant wants done about one that is gone is done at the next look.
-  const isDue =
-    policyOf(view.liveness).silentBeyondLease !== "STAY" && isUnconfirmed(view, view.latestUs);
-  if (!isGone || isDue || others.length > 0) return 0;
-  const ends = [leaseUntilUs, leaseHorizonUs + clockSkewMaxUs].filter((us) => us > view.latestUs);
-  return Math.min(...ends, Number.POSITIVE_INFINITY);
+  if (isIll && view.proven) ends.push(view.sinceUs + policyOf(view.liveness).dwellUs);
+  return Math.min(...ends.filter((us) => us > latestUs), Number.POSITIVE_INFINITY);
 }
+
+const has = (conditions: readonly Condition[], type: ConditionType): boolean =>
+  conditions.some((c) => c.type === type);
 
 /**
  * What still counts after the end: whoever finds the ledger may bring it to its own. It moves what is
