@@ -8,8 +8,8 @@
  *     node bench/fleet.ts [--instances 1000] [--seconds 60] [--watchers 1000] [--unpinned]
  *
  * Ten thousand (`npm run bench:fleet`) take two cores for a quarter of an hour, and 20,000 file descriptors in each
- * process (`ulimit -n`). There the simulator's heap has room for all of it: what it collects itself would be in
- * what it measures. Each phase ends after some minutes, whatever it has seen.
+ * process (`ulimit -n`). There the simulator's heap has room for all of it, and for what its connections own: what it
+ * collects itself would be in what it measures. Each phase ends after some minutes, whatever it has seen.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

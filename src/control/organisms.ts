@@ -114,7 +114,7 @@ export class Organisms {
 
   all(): IterableIterator<{
     readonly instanceId: string;
-    readonly view: Pick<PackedView, "state">;
+    readonly view: Pick<PackedView, "state" | "isAttached" | "isIll">;
   }> {
     return this.#organisms.values();
   }

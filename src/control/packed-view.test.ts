@@ -68,6 +68,20 @@ describe("views that are packed", () => {
     expect(opened).toEqual(viewOf(2));
   });
 
+  test("tell without being opened what is asked of everybody", () => {
+    const views = new PackedViews(new Arena(), 1);
+    const one = views.add(viewOf(1));
+    const told = () => [one.state, one.isAttached, one.isIll];
+    expect(told()).toEqual(["DOCKED", false, false]);
+    const conditions = [{ type: "STALLED" as const, sinceUs: 1, artifact: new Uint8Array(32) }];
+    const { facts } = one.get();
+    one.set({ ...one.get(), state: "DEGRADED", facts: { ...facts, attached: true }, conditions });
+    views.add(viewOf(2));
+    expect(told()).toEqual(["DEGRADED", true, true]);
+    one.set({ ...one.get(), conditions: [] });
+    expect(told()).toEqual(["DEGRADED", true, false]);
+  });
+
   test("share what their grant says", () => {
     const views = new PackedViews(new Arena(), 1);
     const one = views.add(viewOf(1));

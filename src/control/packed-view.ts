@@ -47,6 +47,8 @@ export class PackedView {
   /** The same object for all that are under one grant: what is derived from it is remembered by it. */
   #liveness: OrganismView["liveness"];
   #state: OrganismView["state"];
+  #isAttached: boolean;
+  #isIll: boolean;
   /** Whether it is left open, whoever else is asked for: whoever is looked at each second is not read each second. */
   isLeftOpen = false;
 
@@ -56,12 +58,24 @@ export class PackedView {
     this.#view = view;
     this.#liveness = view.liveness;
     this.#state = view.state;
+    this.#isAttached = view.facts.attached;
+    this.#isIll = view.conditions.length > 0;
     views.opened(this);
   }
 
-  /** Everybody's is asked for each second. */
+  // These three are asked of everybody, or of all that are ill, each second.
+
   get state(): OrganismView["state"] {
     return this.#state;
+  }
+
+  get isAttached(): boolean {
+    return this.#isAttached;
+  }
+
+  /** It has conditions that may clear by themselves. */
+  get isIll(): boolean {
+    return this.#isIll;
   }
 
   get(): OrganismView {
@@ -80,6 +94,8 @@ export class PackedView {
     this.#hasChanged = true;
     this.#liveness = view.liveness;
     this.#state = view.state;
+    this.#isAttached = view.facts.attached;
+    this.#isIll = view.conditions.length > 0;
     this.#list();
   }
 

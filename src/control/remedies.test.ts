@@ -3,7 +3,9 @@ import { LivenessPolicy } from "../domain/grant.ts";
 import { HeartbeatBody } from "../domain/heartbeat.ts";
 import { born, type Input, type OrganismView } from "../domain/organism.ts";
 import type { ConditionType } from "../domain/transition.ts";
+import { Arena } from "./arena.ts";
 import type { Organisms } from "./organisms.ts";
+import { PackedViews } from "./packed-view.ts";
 import { Remedies } from "./remedies.ts";
 import type { Tenant } from "./tenant.ts";
 
@@ -18,6 +20,7 @@ class Sick {
   /** `second what`, in order. */
   readonly said: string[] = [];
   remedies: Remedies;
+  readonly #views = new PackedViews(new Arena(), 1);
   readonly #organisms: Organisms;
 
   constructor(condition: ConditionType) {
@@ -29,7 +32,7 @@ class Sick {
       facts: { ...view.facts, attached: true },
     };
     this.#organisms = {
-      all: () => [{ instanceId: "one", view: this.view }].values(),
+      all: () => [{ instanceId: "one", view: this.#views.add(this.view) }].values(),
       view: () => this.view,
       input: (_: string, input: Input) => this.#take(input as Input & { kind: "remedy" }),
       direct: async (_: string, kind: string) => {

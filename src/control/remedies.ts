@@ -51,8 +51,10 @@ export class Remedies {
   tick(nowUs: number): void {
     for (const { instanceId, view } of this.#organisms.all()) {
       const { state } = view;
-      if (state === "DEGRADED") this.#begin(instanceId, nowUs);
-      else if (state === "AUTOHEALING") this.#goOn(instanceId, nowUs);
+      if (state === "DEGRADED") {
+        // Of a fleet that lost its network thousands are, and few of those are there and still ill.
+        if (view.isAttached && view.isIll) this.#begin(instanceId, nowUs);
+      } else if (state === "AUTOHEALING") this.#goOn(instanceId, nowUs);
       else if (state !== "RUNNING") this.#courses.delete(instanceId);
     }
   }
@@ -61,7 +63,6 @@ export class Remedies {
     const before = this.#courses.get(instanceId);
     if (nowUs < (before?.untilUs ?? 0)) return;
     const view = this.#organisms.view(instanceId);
-    if (!view.facts.attached) return;
     const ledger = this.#tenant.instance(instanceId);
     const wrong = ledger === null ? undefined : curable(view, ledger, nowUs);
     if (wrong === undefined) return;
