@@ -115,9 +115,9 @@ export async function runControl(
     const identity = await openIdentity(data, machineUs);
     const rows = openLmdb(files.store);
     await upgradeFormat(rows, CONTROL_FORMAT);
-    // Holds the process open meanwhile: what was gathered is written before it ends.
     const thread = new VerifyThread({ gather: () => after(checksGatheredUs / 1000) });
     const native = nativeWith(thread);
+    // Holds the process open meanwhile: what was gathered is written before it ends.
     const store = embeddedControlStore(rows, () => after(commitGatheredUs / 1000));
     const tenants = await Tenants.open({
       store,

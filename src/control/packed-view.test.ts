@@ -82,11 +82,12 @@ describe("views that are packed", () => {
     expect(told()).toEqual(["DEGRADED", true, false]);
   });
 
-  test("share what their grant says", () => {
+  test("give bytes in memory of their own, and share what their grant says", () => {
     const views = new PackedViews(new Arena(), 1);
     const one = views.add(viewOf(1));
     views.add(viewOf(2)).get();
     expect(one.get().liveness).toBe(LIVENESS);
+    expect(one.bytes().buffer.byteLength).toBe(one.bytes().length);
     one.set({ ...one.get(), liveness: { ...LIVENESS, stallDegradedUs: 8 } });
     views.add(viewOf(3)).get();
     expect(one.get().liveness.stallDegradedUs).toBe(8);

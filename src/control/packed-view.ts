@@ -38,29 +38,24 @@ export class PackedViews {
  */
 export class PackedView {
   readonly #views: PackedViews;
-  #view: OrganismView | null;
+  #view: OrganismView | null = null;
   /** Its encoding, but for what changed since. */
   readonly #cell: Cell;
   #hasChanged = true;
   /** It is one of those that were opened last. */
-  #isListed = true;
+  #isListed = false;
   /** The same object for all that are under one grant: what is derived from it is remembered by it. */
-  #liveness: OrganismView["liveness"];
-  #state: OrganismView["state"];
-  #isAttached: boolean;
-  #isIll: boolean;
+  #liveness!: OrganismView["liveness"];
+  #state!: OrganismView["state"];
+  #isAttached!: boolean;
+  #isIll!: boolean;
   /** Whether it is left open, whoever else is asked for: whoever is looked at each second is not read each second. */
   isLeftOpen = false;
 
   constructor(view: OrganismView, views: PackedViews, cell: Cell) {
     this.#views = views;
     this.#cell = cell;
-    this.#view = view;
-    this.#liveness = view.liveness;
-    this.#state = view.state;
-    this.#isAttached = view.facts.attached;
-    this.#isIll = view.conditions.length > 0;
-    views.opened(this);
+    this.set(view);
   }
 
   // These three are asked of everybody, or of all that are ill, each second.

@@ -78,7 +78,8 @@ export function restsUntilUs(view: OrganismView, listens: boolean): number {
   const { state, desired, conditions, holds, facts, remedy, latestUs } = view;
   if (desired !== "RUN" || facts.exitedUs > 0 || holds.length > 0) return 0;
   const isWell = state === "RUNNING" && conditions.length === 0;
-  const isIll = state === "DEGRADED" && remedy !== "STARTED" && !has(conditions, "DENIAL_STORM");
+  const passes = conditions.some((c) => c.type === "DENIAL_STORM");
+  const isIll = state === "DEGRADED" && remedy !== "STARTED" && !passes;
   if (!isWell && !isIll) return 0;
   const { rhythm, leaseUntilUs, leaseHorizonUs } = facts;
   const ends = [leaseUntilUs];
@@ -97,9 +98,6 @@ export function restsUntilUs(view: OrganismView, listens: boolean): number {
   if (isIll && view.proven) ends.push(view.sinceUs + policyOf(view.liveness).dwellUs);
   return Math.min(...ends.filter((us) => us > latestUs), Number.POSITIVE_INFINITY);
 }
-
-const has = (conditions: readonly Condition[], type: ConditionType): boolean =>
-  conditions.some((c) => c.type === type);
 
 /**
  * What still counts after the end: whoever finds the ledger may bring it to its own. It moves what is

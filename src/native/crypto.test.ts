@@ -3,17 +3,21 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { etc, verify as nobleVerify, Point, utils } from "@noble/ed25519";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { concat, fromHex, toHex, utf8 } from "../domain/bytes.ts";
 import { keyTablesMax } from "../domain/limits.ts";
 import { noble } from "../domain/noble.ts";
-import { native } from "./crypto.ts";
+import { native, nativeWith } from "./crypto.ts";
+import { VerifyThread } from "./verify-thread.ts";
 
 const VECTORS = join(import.meta.dirname, "../../test/vectors/ed25519");
 const read = (name: string) => JSON.parse(readFileSync(join(VECTORS, name), "utf8"));
 const ORDER = Point.CURVE().n;
 const MESSAGE = utf8("an action that was carried out");
 const SEED = Uint8Array.from({ length: 32 }, (_, i) => i);
+
+const thread = new VerifyThread({ gather: () => Promise.resolve() });
+afterAll(() => thread.close());
 
 const implementations = [
   ["noble", noble],
@@ -321,7 +325,10 @@ describe("both implementations are one", () => {
     );
   });
 
-  test("what is found out beside is what verify says", async () => {
+  test.each([
+    ["by libuv's threads", native],
+    ["by a thread of its own", nativeWith(thread)],
+  ])("what is found out beside is what verify says: %s", async (_, { verifyBeside }) => {
     const asked: [Uint8Array, Uint8Array, Uint8Array][] = [
       ...read("speccheck.json").map((c: Record<string, string>) =>
         [c.pub_key, c.message, c.signature].map((hex) => fromHex(hex as string)),
@@ -332,7 +339,7 @@ describe("both implementations are one", () => {
       ),
       [new Uint8Array(0), MESSAGE, new Uint8Array(64)],
     ];
-    const beside = await Promise.all(asked.map(async (a) => native.verifyBeside?.(...a)));
+    const beside = await Promise.all(asked.map(async (a) => verifyBeside?.(...a)));
     expect(beside).toEqual(asked.map((a) => native.verify(...a)));
     expect(new Set(beside)).toEqual(new Set([true, false]));
   });

@@ -75,7 +75,7 @@ export const native: Crypto = {
 export const nativeWith = (thread: Pick<VerifyThread, "holds">): Crypto => ({
   ...native,
   verifyBeside: async (publicKey, message, signature) =>
-    isAskable(publicKey, signature) && (await thread.holds(publicKey, message, signature)),
+    toAsk(publicKey, signature) !== null && (await thread.holds(publicKey, message, signature)),
 });
 
 /** Signs by one key, which is made once: for whoever signs often. */
@@ -103,21 +103,20 @@ const latin1 = (bytes: Uint8Array): string =>
 
 /** The key to ask OpenSSL by; null: the strict rule has refused already. */
 function keyToAsk(publicKey: Uint8Array, signature: Uint8Array): KeyObject | null {
-  if (!isAskable(publicKey, signature)) return null;
-  const known = keyOf(publicKey);
+  const known = toAsk(publicKey, signature);
+  if (known === null) return null;
   known.key ??= publicKeyOf(SPKI, publicKey);
   return known.key;
 }
 
-/** Whether OpenSSL's answer is that of the strict rule; if not, the strict rule has refused already. */
-function isAskable(publicKey: Uint8Array, signature: Uint8Array): boolean {
+/** What is known of a key whose signature OpenSSL judges by the strict rule; null: that has refused it already. */
+function toAsk(publicKey: Uint8Array, signature: Uint8Array): Known | null {
+  if (signature.length !== 64) return null;
+  const known = keyOf(publicKey);
   // OpenSSL refuses S ≥ L, recomputes R and compares bytes: given a key of prime order, that alone leaves
   // only canonical R in the prime-order subgroup. Whether it takes the identity depends on its version.
-  return (
-    signature.length === 64 &&
-    keyOf(publicKey).problem === null &&
-    !equal(signature.subarray(0, 32), IDENTITY)
-  );
+  if (known.problem !== null || equal(signature.subarray(0, 32), IDENTITY)) return null;
+  return known;
 }
 
 const keyOf = (publicKey: Uint8Array): Known =>

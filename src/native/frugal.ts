@@ -16,7 +16,7 @@ export interface Frugal {
   /** Told to glibc alone, by the names of mallopt(3). */
   readonly malloc: Readonly<Record<`MALLOC_${string}`, string>>;
   /**
-   * Threads for the disk and for signatures. Each that is woken up takes a core from whoever is at work: more
+   * Threads of libuv, for the disk and for signatures that are checked there. Each that is woken up takes a core from whoever is at work: more
    * than there are cores only take turns with the one that answers.
    */
   readonly threads?: number;

@@ -1,10 +1,7 @@
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import type { Worker } from "node:worker_threads";
 import { afterEach, expect, test } from "vitest";
-import { fromHex } from "../domain/bytes.ts";
-import { native, nativeWith } from "./crypto.ts";
 import { generateSeed, seedSigner } from "./keys.ts";
 import { VerifyThread } from "./verify-thread.ts";
 
@@ -28,28 +25,8 @@ async function signed(text: string): Promise<Triple> {
   return [signer.publicKey, message, await signer.sign(message)];
 }
 
-const read = (file: string) =>
-  JSON.parse(readFileSync(new URL(`../../test/vectors/ed25519/${file}`, import.meta.url), "utf8"));
-
-test("what it finds out is what verify says, of everything that is asked together", async () => {
-  const asked: Triple[] = [
-    ...read("speccheck.json").map((c: Record<string, string>) =>
-      [c.pub_key, c.message, c.signature].map((hex) => fromHex(hex as string)),
-    ),
-    ...read("wycheproof.json").testGroups.flatMap(
-      (g: { publicKey: { pk: string }; tests: { msg: string; sig: string }[] }) =>
-        g.tests.map((t) => [g.publicKey.pk, t.msg, t.sig].map(fromHex)),
-    ),
-    [new Uint8Array(0), new Uint8Array(9), new Uint8Array(64)],
-  ];
-  const crypto = nativeWith(thread());
-  const found = await Promise.all(asked.map(async (a) => crypto.verifyBeside?.(...a)));
-  expect(found).toEqual(asked.map((a) => native.verify(...a)));
-  expect(new Set(found)).toEqual(new Set([true, false]));
-});
-
 test("whoever asks alone waits for nobody, and what comes after some that were asked together waits", async () => {
-  let gathered = Promise.withResolvers<void>();
+  const gathered = Promise.withResolvers<void>();
   let waits = 0;
   const one = thread({
     gather: () => {
@@ -74,7 +51,6 @@ test("whoever asks alone waits for nobody, and what comes after some that were a
   expect(told).toBe(false);
   gathered.resolve();
   expect(await later).toBe(true);
-  gathered = Promise.withResolvers();
   expect(await ask(a)).toBe(true);
   expect(waits).toBe(1);
 });

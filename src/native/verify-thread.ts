@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { concat } from "../domain/bytes.ts";
 import { keysRememberedMax } from "../domain/limits.ts";
 
 const WORKER = new URL("./verify-worker.mjs", import.meta.url);
@@ -8,8 +9,6 @@ interface Request {
   readonly lengths: Uint32Array<ArrayBuffer>;
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
-const KEY_BYTES = 32;
-const SIGNATURE_BYTES = 64;
 
 /** Checked together at most, some five milliseconds: whoever was first must not wait for all. */
 const TOGETHER_MAX = 64;
@@ -58,7 +57,7 @@ export class VerifyThread {
    * @param signature 64 bytes
    */
   holds(key: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean> {
-    if (this.#isClosed) return Promise.reject(new Error("signatures are checked no more"));
+    if (this.#isClosed) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
       this.#waiting.push({ key, message, signature, resolve, reject });
       if (this.#isHeld) return;
@@ -72,7 +71,7 @@ export class VerifyThread {
   async close(): Promise<void> {
     this.#isClosed = true;
     const worker = this.#worker;
-    this.#gone(new Error("signatures are checked no more"));
+    this.#gone(closed());
     await worker?.terminate();
   }
 
@@ -127,20 +126,9 @@ export class VerifyThread {
   }
 }
 
-function joined(batch: readonly Asked[]): Request {
-  const lengths = new Uint32Array(batch.length);
-  let total = 0;
-  for (const [i, { message }] of batch.entries()) {
-    lengths[i] = message.length;
-    total += KEY_BYTES + SIGNATURE_BYTES + message.length;
-  }
-  const bytes = new Uint8Array(total);
-  let at = 0;
-  for (const { key, message, signature } of batch) {
-    bytes.set(key, at);
-    bytes.set(signature, at + KEY_BYTES);
-    bytes.set(message, at + KEY_BYTES + SIGNATURE_BYTES);
-    at += KEY_BYTES + SIGNATURE_BYTES + message.length;
-  }
-  return { lengths, bytes };
-}
+const joined = (batch: readonly Asked[]): Request => ({
+  lengths: Uint32Array.from(batch, ({ message }) => message.length),
+  bytes: concat(...batch.flatMap(({ key, signature, message }) => [key, signature, message])),
+});
+
+const closed = (): Error => new Error("signatures are checked no more");
