@@ -1,4 +1,5 @@
 import type { Clock } from "../../src/native/clock.ts";
+import { Deadline } from "./deadline.ts";
 
 export interface CommitterOptions {
   readonly clock: Clock;
@@ -20,10 +21,10 @@ export interface CommitterOptions {
  */
 export class Committer {
   readonly #options: CommitterOptions;
+  readonly #deadline: Deadline;
   #running = false;
   #scheduled = false;
   #lazyArmed = false;
-  #watching = false;
   #ended = false;
   #late = false;
   /** When the oldest request began that the commit under way will answer; null: there is none. */
@@ -33,6 +34,13 @@ export class Committer {
 
   constructor(options: CommitterOptions) {
     this.#options = options;
+    const { clock, deadlineUs } = options;
+    this.#deadline = new Deadline({
+      clock,
+      us: deadlineUs,
+      since: () => (this.#ended ? null : (this.#servingSinceUs ?? this.#queuedSinceUs)),
+      onLate: () => this.#tellLate(),
+    });
   }
 
   /** From the moment somebody has waited too long until that commit is through. */
@@ -43,7 +51,7 @@ export class Committer {
   /** Somebody waits for what was queued. */
   now(): void {
     this.#queuedSinceUs ??= this.#options.clock.monotonicUs();
-    this.#watch();
+    this.#deadline.watch();
     this.#schedule();
   }
 
@@ -89,23 +97,10 @@ export class Committer {
     this.#running = false;
   }
 
-  /** One timer for all: it looks at the oldest, and comes back when that one is due. */
-  #watch(): void {
-    if (this.#watching) return;
-    const oldest = this.#servingSinceUs ?? this.#queuedSinceUs;
-    if (oldest === null) return;
-    this.#watching = true;
-    const { clock, deadlineUs, onLate } = this.#options;
-    clock.after(oldest + deadlineUs - clock.monotonicUs(), () => {
-      this.#watching = false;
-      const waiting = this.#servingSinceUs ?? this.#queuedSinceUs;
-      if (waiting !== null && clock.monotonicUs() - waiting >= deadlineUs && !this.#ended) {
-        this.#late = true;
-        this.#servingSinceUs = null;
-        this.#queuedSinceUs = null;
-        onLate();
-      }
-      this.#watch();
-    });
+  #tellLate(): void {
+    this.#late = true;
+    this.#servingSinceUs = null;
+    this.#queuedSinceUs = null;
+    this.#options.onLate();
   }
 }

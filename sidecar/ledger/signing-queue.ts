@@ -1,4 +1,5 @@
 import type { Clock } from "../../src/native/clock.ts";
+import { Deadline } from "./deadline.ts";
 import type { BatchSigner } from "./signer.ts";
 
 export interface SigningOptions<T> {
@@ -23,15 +24,29 @@ export interface SigningOptions<T> {
 /** Feeds a signer: one batch at a time, everything queued meanwhile in the next. */
 export class SigningQueue<T> {
   readonly #options: SigningOptions<T>;
+  readonly #deadline: Deadline;
   #queued: T[] = [];
   #signing = 0;
   #lingering = false;
   #hurried = false;
-  #watching = false;
-  #sentAtUs = 0;
+  #late = false;
+  /** When the batch under way was sent, or last found late. */
+  #sinceUs = 0;
 
   constructor(options: SigningOptions<T>) {
     this.#options = options;
+    const { clock, deadlineUs, onLate } = options;
+    this.#deadline = new Deadline({
+      clock,
+      us: deadlineUs,
+      since: () => (this.#signing > 0 ? this.#sinceUs : null),
+      onLate: () => {
+        this.#late = true;
+        // Whoever comes while it is late does not wait for ever either.
+        this.#sinceUs = clock.monotonicUs();
+        if (this.#hurried) onLate();
+      },
+    });
   }
 
   /** Items without a signature. */
@@ -41,8 +56,7 @@ export class SigningQueue<T> {
 
   /** The batch under way is taking too long. */
   get late(): boolean {
-    const { clock, deadlineUs } = this.#options;
-    return this.#signing > 0 && clock.monotonicUs() - this.#sentAtUs > deadlineUs;
+    return this.#late;
   }
 
   push(item: T): void {
@@ -55,19 +69,6 @@ export class SigningQueue<T> {
   hurry(): void {
     this.#hurried = this.pending > 0;
     this.#send();
-    if (this.#hurried) this.#watch();
-  }
-
-  /** One timer for all: it looks at the batch under way, and comes back when that one is due. */
-  #watch(): void {
-    if (this.#watching || this.#signing === 0) return;
-    this.#watching = true;
-    const { clock, deadlineUs, onLate } = this.#options;
-    clock.after(this.#sentAtUs + deadlineUs + 1 - clock.monotonicUs(), () => {
-      this.#watching = false;
-      if (this.late) onLate();
-      else if (this.#hurried) this.#watch();
-    });
   }
 
   #linger(): void {
@@ -82,7 +83,8 @@ export class SigningQueue<T> {
     if (this.#signing > 0 || this.#queued.length === 0) return;
     const items = this.#queued.splice(0, this.#options.most);
     this.#signing = items.length;
-    this.#sentAtUs = this.#options.clock.monotonicUs();
+    this.#sinceUs = this.#options.clock.monotonicUs();
+    this.#deadline.watch();
     this.#options.signer.sign(items.map(this.#options.messageOf)).then(
       (signatures) => this.#signed(items, signatures),
       (error: unknown) => this.#options.onFailed(error),
@@ -91,6 +93,7 @@ export class SigningQueue<T> {
 
   #signed(items: T[], signatures: Uint8Array[]): void {
     this.#signing = 0;
+    this.#late = false;
     if (signatures.length !== items.length) {
       this.#options.onFailed(
         new Error(`${items.length} receipts, ${signatures.length} signatures`),

@@ -108,6 +108,11 @@ export class ManualClock implements Clock {
     this.#suspendedUs += us;
   }
 
+  /** This process stands still (SIGSTOP): both clocks go on, and timers that fell due wait for `advance`. */
+  stop(us: number): void {
+    this.#step(us);
+  }
+
   #drop(timer: { dueUs: number; fn: () => void }): void {
     this.#timers = this.#timers.filter((t) => t !== timer);
   }

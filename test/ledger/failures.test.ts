@@ -75,6 +75,18 @@ describe("a slow disk refuses, and heals", () => {
     expect((await opening).intentSeq).toBe(1);
   });
 
+  test("a process that was stopped meanwhile refuses nobody for it", async () => {
+    const { ledger, store, clock } = await start();
+    store.hold();
+    const opening = ledger.open(draft());
+    await turn();
+    clock.stop(10 * limits.ledgerDeadlineUs);
+    clock.advance(0);
+    store.release();
+    expect((await opening).intentSeq).toBe(1);
+    expect(ledger.stats().health).toBe("OK");
+  });
+
   test("an intent that was refused and became durable after all is closed as refused", async () => {
     const { ledger, store, clock } = await start();
     store.hold();
@@ -199,6 +211,28 @@ describe("a signer that fails", () => {
     await ledger.open(draft());
     expect(ledger.head().size).toBe(3);
     expect(check(store)).toBeNull();
+  });
+
+  test("a process that was stopped while it signed refuses with a receipt, as ever", async () => {
+    const held = heldSigner();
+    const { ledger, clock, refusals } = await start({ signer: held.signer });
+    const intent = await ledger.open(draft());
+    held.hold();
+    ledger.close(intent, closing());
+    clock.advance(limits.signingLingerUs);
+    clock.stop(10 * limits.ledgerDeadlineUs);
+    // Before any timer: what waited in the kernel is read first.
+    ledger.record(denial());
+    clock.advance(0);
+    ledger.record(denial());
+    held.release();
+    await ledger.flushed();
+    expect(refusals.count).toBe(0);
+    expect(headersIn(ledger).slice(1)).toMatchObject([
+      { kind: "ACTION" },
+      { kind: "DENIAL" },
+      { kind: "DENIAL" },
+    ]);
   });
 
   test("late: flushed does not wait for ever", async () => {
