@@ -10,10 +10,42 @@ test("a beat is a tenth early or late, by chance", () => {
   expect(pace(TEN_S, 0, 1)).toBe(11_000_000);
 });
 
-test("under load it takes up to twice as long, and no more", () => {
-  expect(pace(TEN_S, 500_000, 0.5)).toBe(15_000_000);
-  expect(pace(TEN_S, 1_000_000, 0.5)).toBe(20_000_000);
-  expect(pace(TEN_S, 3_600_000_000, 0.5)).toBe(20_000_000);
+test("under load beats are left out by chance, up to every other one, and none is moved by it", () => {
+  expect(pace(TEN_S, 500_000, 0.25)).toBe(20_000_000);
+  expect(pace(TEN_S, 500_000, 0.75)).toBe(TEN_S);
+  for (const lagUs of [1_000_000, 3_600_000_000]) {
+    expect(pace(TEN_S, lagUs, 0)).toBe(18_000_000);
+    expect(pace(TEN_S, lagUs, 0.5)).toBe(20_000_000);
+    expect(pace(TEN_S, lagUs, 1)).toBe(22_000_000);
+  }
+});
+
+test("a fleet that was kept waiting together does not come down together", () => {
+  const [fleet, seconds, stallMs, stallEachMs] = [2000, 240, 400, 11_000];
+  const answersInMs = 10_000 / fleet / 1.45;
+  let seed = 1;
+  const chance = (): number => {
+    seed = (seed * 48_271) % 0x7fff_ffff;
+    return seed / 0x7fff_ffff;
+  };
+  const due = Array.from({ length: seconds * 1000 }, (): number[] => []);
+  for (let one = 0; one < fleet; one++) due[Math.floor(chance() * 10_000)]?.push(one);
+  const lagMs = new Float64Array(fleet);
+  const heard = Array.from({ length: seconds }, () => 0);
+  let freeMs = 0;
+  for (const [ms, beating] of due.entries()) {
+    if (ms % stallEachMs === 0) freeMs = Math.max(freeMs, ms) + stallMs;
+    for (const one of beating) {
+      heard[Math.floor(ms / 1000)] = (heard[Math.floor(ms / 1000)] ?? 0) + 1;
+      const nextMs = pace(TEN_S, (lagMs[one] ?? 0) * 1000, chance()) / 1000;
+      freeMs = Math.max(freeMs, ms) + answersInMs;
+      lagMs[one] = freeMs - ms;
+      due[ms + Math.round(nextMs)]?.push(one);
+    }
+  }
+  const settled = heard.slice(60);
+  expect(Math.min(...settled)).toBeGreaterThan((0.7 * fleet) / 10);
+  expect(Math.max(...settled)).toBeLessThan((1.3 * fleet) / 10);
 });
 
 test("nothing declares a beat later than silence may take to show", () => {

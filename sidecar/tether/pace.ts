@@ -1,20 +1,25 @@
 import { heartbeatDeclaredUsMax } from "../../src/domain/limits.ts";
 
-/** As much lateness as this part of an interval doubles it. */
+/** Who is late by this part of an interval leaves every other beat out. */
 const STRAIN = 1 / 10;
 
 /**
  * How long until the next beat, in microseconds: a little more or less than the interval, so that a
- * fleet's beats spread out by themselves, and up to twice as long while this process or the control
- * plane is late. Leases are renewed in time all the same: there are six intervals in one.
+ * fleet's beats spread out by themselves. While this process or the control plane is late a beat is left out now
+ * and then, by chance, up to every other one. Nobody's beats are moved by how late the answer was: those of
+ * thousands who waited together would all come down on others, who would wait in their turn. Leases are
+ * renewed in time all the same: there are six intervals in one.
  *
  * @param lagUs how late the event loop was, or the control plane's answer is
  * @param chance from 0 to 1
  */
 export function pace(intervalUs: number, lagUs: number, chance: number): number {
   const strain = Math.min(lagUs / (intervalUs * STRAIN), 1);
-  const jitter = 0.9 + 0.2 * chance;
-  return Math.round(Math.min(intervalUs * (1 + strain) * jitter, heartbeatDeclaredUsMax));
+  const isLeftOut = strain > 0 && chance <= strain;
+  // What is left of the chance once that is decided.
+  const rest = isLeftOut ? chance / strain : (chance - strain) / (1 - strain);
+  const jitter = 0.9 + 0.2 * rest;
+  return Math.round(Math.min(intervalUs * (isLeftOut ? 2 : 1) * jitter, heartbeatDeclaredUsMax));
 }
 
 /**
