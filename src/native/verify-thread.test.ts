@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import type { Worker } from "node:worker_threads";
-import { afterEach, expect, test } from "vitest";
+import { Worker } from "node:worker_threads";
+import { afterEach, expect, test, vi } from "vitest";
 import { generateSeed, seedSigner } from "./keys.ts";
 import { VerifyThread } from "./verify-thread.ts";
 
@@ -63,6 +63,16 @@ test("more than go together are all told, in whatever order they are asked", asy
     return one.holds(key, i % 3 === 0 ? new Uint8Array(i) : message, signature);
   });
   expect(await Promise.all(asked)).toEqual(asked.map((_, i) => i % 3 !== 0));
+});
+
+test("as many as go together are sent at once, whether the thread has answered or not", async () => {
+  const sent = vi.spyOn(Worker.prototype, "postMessage");
+  const one = thread();
+  const triple = await signed("a");
+  const asked = Array.from({ length: 3 * 64 }, () => one.holds(...triple));
+  expect(sent).toHaveBeenCalledTimes(3);
+  expect(await Promise.all(asked)).toEqual(asked.map(() => true));
+  sent.mockRestore();
 });
 
 test("where the thread ends, what it was asked is refused, and another answers what is asked next", async () => {

@@ -10,7 +10,7 @@ interface Request {
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
-/** Checked together at most, some five milliseconds: whoever was first must not wait for all. */
+/** Checked together at most, some five milliseconds: whoever was first must not wait for all. So many wait for nothing. */
 const TOGETHER_MAX = 64;
 
 interface Asked {
@@ -38,9 +38,9 @@ export interface VerifyThreadOptions {
 export class VerifyThread {
   readonly #options: VerifyThreadOptions;
   #worker: Worker | null = null;
-  readonly #waiting: Asked[] = [];
-  /** What the worker was sent, and has not answered. */
-  #underWay: Asked[] = [];
+  #waiting: Asked[] = [];
+  /** What the worker was sent, and has not answered, in that order. */
+  #underWay: (readonly Asked[])[] = [];
   /** What is asked now goes later, with whatever else waits by then. */
   #isHeld = false;
   #isClosed = false;
@@ -60,10 +60,12 @@ export class VerifyThread {
     if (this.#isClosed) return Promise.reject(closed());
     return new Promise((resolve, reject) => {
       this.#waiting.push({ key, message, signature, resolve, reject });
+      // It never waits for work: where this thread is slow, its answers are slow to be taken.
+      if (this.#waiting.length === TOGETHER_MAX) this.#send();
       if (this.#isHeld) return;
       this.#isHeld = true;
       // When all that came in this turn of the event loop is read.
-      setImmediate(() => this.#send());
+      setImmediate(() => this.#next());
     });
   }
 
@@ -75,23 +77,27 @@ export class VerifyThread {
     await worker?.terminate();
   }
 
-  #send(): void {
-    // What was gathered for a thread that is gone by now went to the next one, whose answer sends what waits.
+  /** What waits goes to a thread that has nothing to do; what was gathered for one that is gone waits for the answer of the next. */
+  #next(): void {
     if (this.#underWay.length > 0) return;
-    const batch = this.#waiting.splice(0, TOGETHER_MAX);
-    this.#isHeld = batch.length > 0;
-    if (!this.#isHeld) return;
-    this.#underWay = batch;
+    this.#isHeld = this.#waiting.length > 0;
+    if (this.#isHeld) this.#send();
+  }
+
+  #send(): void {
+    const batch = this.#waiting;
+    this.#waiting = [];
+    this.#underWay.push(batch);
     const request = joined(batch);
     this.#started().postMessage(request, [request.bytes.buffer, request.lengths.buffer]);
   }
 
   #told(holds: Uint8Array): void {
-    const batch = this.#underWay;
-    this.#underWay = [];
+    const batch = this.#underWay.shift() ?? [];
     for (const [i, { resolve }] of batch.entries()) resolve(holds[i] === 1);
-    if (batch.length === 1 || this.#waiting.length >= TOGETHER_MAX) this.#send();
-    else void this.#options.gather().then(() => this.#send());
+    if (this.#underWay.length > 0) return;
+    if (batch.length === 1) this.#next();
+    else void this.#options.gather().then(() => this.#next());
   }
 
   #started(): Worker {
@@ -121,8 +127,8 @@ export class VerifyThread {
   #gone(error: Error): void {
     this.#worker = null;
     this.#isHeld = false;
-    for (const { reject } of [...this.#underWay.splice(0), ...this.#waiting.splice(0)])
-      reject(error);
+    const refused = [...this.#underWay.splice(0).flat(), ...this.#waiting.splice(0)];
+    for (const { reject } of refused) reject(error);
   }
 }
 
