@@ -1,3 +1,4 @@
+import { access } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 
 /** How a process uses memory: what is decided before its first line runs. */
@@ -13,6 +14,11 @@ export interface Frugal {
    * garbage for each few megabytes of it, however much there is: of TLS connections for each thousand.
    */
   readonly countsExternal?: true;
+  /**
+   * Whatever is made begins in the young generation. V8 makes in the old one what comes from lines of which most once
+   * lived for long, and goes by that for good: what then is short-lived there keeps alive whatever it refers to.
+   */
+  readonly bornYoung?: true;
   /** Told to glibc alone, by the names of mallopt(3). */
   readonly malloc: Readonly<Record<`MALLOC_${string}`, string>>;
   /**
@@ -20,6 +26,8 @@ export interface Frugal {
    * than there are cores only take turns with the one that answers.
    */
   readonly threads?: number;
+  /** Threads on which V8 looks for garbage and compiles, beside the one that answers. */
+  readonly helpers?: number;
   /** A file of what OpenSSL is to do that Node has no option for. Where there is another, that one holds. */
   readonly openssl?: string;
 }
@@ -30,11 +38,13 @@ export const startedFrugal = ({
   scavengesAlone,
   malloc,
   threads,
+  helpers,
   openssl,
 }: Omit<Frugal, "growthPercent">) => ({
   flags: [
     `--max-semi-space-size=${youngMb}`,
     ...(scavengesAlone ? ["--no-parallel-scavenge"] : []),
+    ...(helpers === undefined ? [] : [`--v8-pool-size=${helpers}`]),
     ...(openssl === undefined || isToldOtherwise(openssl) ? [] : [OPENSSL + openssl]),
   ],
   env: { ...malloc, ...(threads && { UV_THREADPOOL_SIZE: `${threads}` }) },
@@ -59,8 +69,11 @@ function isToldOtherwise(openssl: string): boolean {
 export function keepFrugal(frugal: Frugal): void {
   setFlagsFromString(`--heap-growing-percent=${frugal.growthPercent}`);
   if (frugal.countsExternal) setFlagsFromString("--external-memory-accounted-in-global-limit");
+  if (frugal.bornYoung) setFlagsFromString("--no-allocation-site-pretenuring");
   const { flags, env } = startedFrugal(frugal);
   if (flags.every((flag) => process.execArgv.includes(flag))) {
+    // libuv reads how many when something is first asked of them.
+    if (frugal.threads !== undefined) access(process.execPath, () => {});
     // Ours: whom we launch is to have the memory it would have without us.
     for (const [name, value] of Object.entries(env)) {
       if (process.env[name] === value) delete process.env[name];
