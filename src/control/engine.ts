@@ -10,8 +10,8 @@ import { type Frugal, keepFrugal } from "../native/frugal.ts";
 const CROWDED: Frugal = {
   youngMb: 16,
   scavengesAlone: true,
-  // What lives is sessions, for hours: little is added to them, and a quarter more is found soon enough.
-  growthPercent: 24,
+  // What lives is sessions, for hours: little is added to them, and a fifth more is found soon enough.
+  growthPercent: 18,
   countsExternal: true,
   // Thousands who dock stay, and those who beat do not: their beats are read by the same lines.
   bornYoung: true,

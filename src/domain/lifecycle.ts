@@ -78,26 +78,33 @@ export function restsUntilUs(view: OrganismView, listens: boolean): number {
   const { state, desired, conditions, holds, facts, remedy, latestUs } = view;
   if (desired !== "RUN" || facts.exitedUs > 0 || holds.length > 0) return 0;
   const isWell = state === "RUNNING" && conditions.length === 0;
-  const passes = conditions.some((c) => c.type === "DENIAL_STORM");
-  const isIll = state === "DEGRADED" && remedy !== "STARTED" && !passes;
-  if (!isWell && !isIll) return 0;
+  if (!isWell && (state !== "DEGRADED" || remedy === "STARTED" || mayPass(conditions))) return 0;
   const { rhythm, leaseUntilUs, leaseHorizonUs } = facts;
-  const ends = [leaseUntilUs];
+  // Asked at every beat of a fleet: no list is made.
+  let restsUs = sooner(Number.POSITIVE_INFINITY, leaseUntilUs, latestUs);
   if (isSilent(view)) {
     // What a grant wants done about one that is gone is done at the next look.
     const stays = policyOf(view.liveness).silentBeyondLease === "STAY";
     if (!stays && isUnconfirmed(view, latestUs)) return 0;
-    ends.push(leaseHorizonUs + clockSkewMaxUs);
+    restsUs = sooner(restsUs, leaseHorizonUs + clockSkewMaxUs, latestUs);
   } else {
     // Its silence has just ended, and what was known of it is put away at the next look.
     if (view.silentUp.length > 0) return 0;
     const silentUs = dueUs(rhythm) + barUs(rhythm);
     if (listens && silentUs <= latestUs) return 0;
-    if (listens) ends.push(silentUs);
+    if (listens) restsUs = sooner(restsUs, silentUs, latestUs);
   }
-  if (isIll && view.proven) ends.push(view.sinceUs + policyOf(view.liveness).dwellUs);
-  return Math.min(...ends.filter((us) => us > latestUs), Number.POSITIVE_INFINITY);
+  if (isWell || !view.proven) return restsUs;
+  return sooner(restsUs, view.sinceUs + policyOf(view.liveness).dwellUs, latestUs);
 }
+
+/** Of two ends the earlier one; what has passed by now ends nothing. */
+const sooner = (untilUs: number, us: number, nowUs: number): number =>
+  us > nowUs && us < untilUs ? us : untilUs;
+
+/** A storm of denials passes by time alone. */
+const mayPass = (conditions: OrganismView["conditions"]): boolean =>
+  conditions.some((c) => c.type === "DENIAL_STORM");
 
 /**
  * What still counts after the end: whoever finds the ledger may bring it to its own. It moves what is

@@ -5,6 +5,8 @@ export interface Rate {
 }
 
 interface Bucket {
+  /** The name that it was made by: whoever comes a thousand times leaves one behind. */
+  readonly caller: string;
   left: number;
   atUs: number;
 }
@@ -28,13 +30,13 @@ export class Throttle {
   /** Counts one more. Microseconds until it may be tried again; 0: it may be done. */
   take(caller: string, nowUs: number): number {
     const { burst, perSecond } = this.#rate;
-    const bucket = this.#buckets.get(caller) ?? { left: burst, atUs: nowUs };
+    const bucket = this.#buckets.get(caller) ?? { caller, left: burst, atUs: nowUs };
     // A clock that steps back gives nothing, and takes nothing.
     const passedUs = Math.max(0, nowUs - bucket.atUs);
     bucket.left = Math.min(burst, bucket.left + (passedUs * perSecond) / SECOND_US);
     bucket.atUs = nowUs;
     this.#buckets.delete(caller);
-    this.#buckets.set(caller, bucket);
+    this.#buckets.set(bucket.caller, bucket);
     if (this.#buckets.size > this.#max) {
       for (const oldest of this.#buckets.keys()) {
         this.#buckets.delete(oldest);
