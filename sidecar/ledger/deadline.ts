@@ -13,7 +13,8 @@ export interface DeadlineOptions {
 /**
  * Tells that something is late: a disk, a signer. It looks twice, the second time for the last quarter
  * of the deadline, so that a process that was stopped (SIGSTOP, a paused machine) first hears what was
- * answered meanwhile: time in which it did not run itself is nobody's delay.
+ * answered meanwhile: time in which it did not run itself is nobody's delay. Of two stops that fall on
+ * either side of the first look the second one counts.
  */
 export class Deadline {
   readonly #options: DeadlineOptions;
