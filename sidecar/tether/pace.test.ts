@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { heartbeatDeclaredUsMax } from "../../src/domain/limits.ts";
+import { Random } from "../../test/fuzz/random.ts";
 import { attachAgainUs, pace } from "./pace.ts";
 
 const TEN_S = 10_000_000;
@@ -23,20 +24,18 @@ test("under load beats are left out by chance, up to every other one, and none i
 test("a fleet that was kept waiting together does not come down together", () => {
   const [fleet, seconds, stallMs, stallEachMs] = [2000, 240, 400, 11_000];
   const answersInMs = 10_000 / fleet / 1.45;
-  let seed = 1;
-  const chance = (): number => {
-    seed = (seed * 48_271) % 0x7fff_ffff;
-    return seed / 0x7fff_ffff;
-  };
+  const random = new Random(1);
+  const chance = (): number => random.below(1_000_000) / 1_000_000;
   const due = Array.from({ length: seconds * 1000 }, (): number[] => []);
-  for (let one = 0; one < fleet; one++) due[Math.floor(chance() * 10_000)]?.push(one);
+  for (let one = 0; one < fleet; one++) due[random.below(10_000)]?.push(one);
   const lagMs = new Float64Array(fleet);
-  const heard = Array.from({ length: seconds }, () => 0);
+  const heard = new Uint32Array(seconds);
   let freeMs = 0;
   for (const [ms, beating] of due.entries()) {
     if (ms % stallEachMs === 0) freeMs = Math.max(freeMs, ms) + stallMs;
+    const second = Math.floor(ms / 1000);
+    heard[second] = (heard[second] ?? 0) + beating.length;
     for (const one of beating) {
-      heard[Math.floor(ms / 1000)] = (heard[Math.floor(ms / 1000)] ?? 0) + 1;
       const nextMs = pace(TEN_S, (lagMs[one] ?? 0) * 1000, chance()) / 1000;
       freeMs = Math.max(freeMs, ms) + answersInMs;
       lagMs[one] = freeMs - ms;

@@ -22,8 +22,8 @@ export interface Frugal {
   /** Told to glibc alone, by the names of mallopt(3). */
   readonly malloc: Readonly<Record<`MALLOC_${string}`, string>>;
   /**
-   * Threads of libuv, for the disk and for signatures that are checked there. Each that is woken up takes a core from whoever is at work: more
-   * than there are cores only take turns with the one that answers.
+   * Threads of libuv, for the disk. Each that is woken up takes a core from whoever is at work: more than there are
+   * cores only take turns with the one that answers.
    */
   readonly threads?: number;
   /** Threads on which V8 looks for garbage and compiles, beside the one that answers. */
