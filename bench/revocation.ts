@@ -143,7 +143,7 @@ async function attach(
       keyset: house.keyset,
       grant: grant.artifact.signed,
       dock: dock.artifact.signed,
-      genesis: ledger.genesis.signed,
+      genesis: (await tenant.genesis(ledger)).signed,
       manifest: manifestBytes(manifest()),
     },
     clock.nowUs(),

@@ -346,7 +346,10 @@ export class HeldLedger {
   /** What proves that this beat, which `judge` found to be a FORK, tells of another history. */
   async contradiction(beat: Verified<HeartbeatBody>): Promise<Contradiction> {
     const { size } = beat.body;
-    const first = size === 0 ? this.record.genesis.signed : await this.#receiptAt(size, []);
+    const first =
+      size === 0
+        ? (await this.#tenant.genesis(this.record)).signed
+        : await this.#receiptAt(size, []);
     return { ...this.#contradiction("ROOT", first, beat.signed), artifact: beat.ref };
   }
 

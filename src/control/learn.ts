@@ -51,11 +51,11 @@ async function learnLease(
 ): Promise<void> {
   const known = ledger.lease?.artifact;
   if (known !== undefined && equal(known.ref, refOf(crypto, "lease", signed.body))) return;
+  const genesis = await tenant.genesis(ledger);
   const { done } = await tenant.exclusive(async () => {
     const grant = tenant.grant(ledger.grantRef)?.artifact;
     if (grant === undefined) throw new Error("a ledger without its grant");
     const { issuedAtUs: nowUs } = peek(LeaseBody, signed, "proof.lease");
-    const { genesis } = ledger;
     const context = { keyset: tenant.keyset(), grant, genesis, manifest: null, nowUs };
     const artifact = verifyLease(crypto, signed, context);
     // By a key that was given up it is worth nothing to anybody; it must not keep its sidecar out.

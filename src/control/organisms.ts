@@ -33,8 +33,8 @@ interface Organism {
   readonly view: PackedView;
   /** The last beat that was accepted, as it was signed: SignedBytes; none: none yet. */
   readonly beat: Cell;
-  /** ref of the beat that was recorded last; null: none since the start. */
-  recorded: Uint8Array | null;
+  /** That beat was recorded, since the start. */
+  isBeatRecorded: boolean;
   /** Drafted, in order, and not yet signed and recorded. */
   pending: (TransitionDraft | Recordable)[];
   /** Since when its row is behind what is known of it; 0: it is not. */
@@ -237,22 +237,24 @@ export class Organisms {
   }
 
   /** The view as it is after a step; what was decided is drafted, behind the beats that it rests on. */
-  #take(organism: Organism, input: Input, { view, transitions }: Step): void {
+  #take(organism: Organism, input: Input, { view, transitions, refused }: Step): void {
     organism.view.set(view);
     rest(organism, view);
     const { beat, beatRef } = view.facts;
     const shown: Verified<HeartbeatBody>[] = [];
     if (input.kind === "beat") {
       // One that shows what cannot be is evidence, and not how things are.
-      if (equal(input.beat.ref, beatRef)) organism.beat.set(SignedBytes.encode(input.beat.signed));
-      else shown.push(input.beat);
+      if (!equal(input.beat.ref, beatRef)) shown.push(input.beat);
+      else if (refused === null) {
+        organism.beat.set(SignedBytes.encode(input.beat.signed));
+        organism.isBeatRecorded = false;
+      }
     }
     if (transitions.length === 0) return;
-    const known = organism.recorded !== null && equal(organism.recorded, beatRef);
-    const last = known ? null : organism.beat.get();
+    const last = organism.isBeatRecorded ? null : organism.beat.get();
     if (last !== null) {
       shown.push({ body: beat, signed: SignedBytes.view(last), ref: beatRef });
-      organism.recorded = beatRef.slice();
+      organism.isBeatRecorded = true;
     }
     const beats = shown.map((artifact) => ({ what: "heartbeat", artifact }) as const);
     organism.pending.push(...beats, ...transitions);
@@ -276,7 +278,7 @@ export class Organisms {
         upTo(view === null ? fresh : { ...view, ...shared(view, fresh) }, horizonUs),
       ),
       beat: kept,
-      recorded: null,
+      isBeatRecorded: false,
       pending: [],
       behindUs: 0,
       restsUntilUs: 0,

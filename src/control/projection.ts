@@ -2,7 +2,7 @@ import type { Alarm } from "../domain/alarm.ts";
 import { equal, toHex } from "../domain/bytes.ts";
 import type { DirectiveBody } from "../domain/directive.ts";
 import type { DockBody } from "../domain/dock.ts";
-import { GENESIS, type GenesisBody } from "../domain/genesis.ts";
+import type { GenesisBody } from "../domain/genesis.ts";
 import { type GrantBody, LIMIT_NAMES, type ScopeGrant } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import type { KeysetBody } from "../domain/keyset.ts";
@@ -93,8 +93,7 @@ export interface LeaseTerms
   readonly signers: readonly Uint8Array[];
 }
 export interface LedgerRecord {
-  readonly genesis: Verified<GenesisBody>;
-  /** ref(genesis), 32 bytes. */
+  /** ref(genesis), 32 bytes: `Tenant.genesis` reads it. */
   readonly ledgerId: Uint8Array;
   readonly instanceId: string;
   readonly ledgerKey: Uint8Array;
@@ -102,6 +101,7 @@ export interface LedgerRecord {
   readonly grantRef: Uint8Array;
   readonly manifestHash: Uint8Array;
   readonly openedAtUs: number;
+  /** Of its genesis. */
   readonly seq: number;
   /** Its organism's present state, and the transition that made it; null: docked. */
   state: State;
@@ -319,7 +319,6 @@ export class Projection {
     const { grantRef } = dock.artifact.body;
     const granted = this.grants.get(toHex(grantRef))?.artifact.body.manifestHash;
     const ledger: LedgerRecord = {
-      genesis: new Packed(GENESIS, genesis),
       ledgerId: genesis.ref,
       instanceId: body.instanceId,
       ledgerKey: body.ledgerKey.slice(),

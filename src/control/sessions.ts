@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { concat, equal, toHex, utf8 } from "../domain/bytes.ts";
+import { concat, equal, fromHex, toHex, utf8 } from "../domain/bytes.ts";
 import { policyOf } from "../domain/conditions.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { HEARTBEAT, type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
@@ -60,8 +60,8 @@ export class Session {
   readonly ledger: LedgerRecord;
   readonly held: HeldLedger;
   readonly epoch: number;
-  /** Bearer for Sync. */
-  readonly token: Uint8Array;
+  /** Bearer for Sync, hex. */
+  readonly token: string;
   /** What is to be said on the stream. */
   readonly down = new Queue<Down | DownAnswer>(tetherBacklogMax);
   /** When it was told that another took over; 0: it is the current one. */
@@ -78,7 +78,7 @@ export class Session {
   #leaseSeq = 0;
   #withheld: Withheld | null = null;
 
-  constructor(attaching: Attaching, epoch: number, token: Uint8Array, feed: RevocationFeed) {
+  constructor(attaching: Attaching, epoch: number, token: string, feed: RevocationFeed) {
     this.#feed = feed;
     this.ledger = attaching.ledger;
     this.held = attaching.held;
@@ -239,10 +239,10 @@ export class Sessions {
     }
     const { sessionEpoch } = this.#organisms.view(instanceId).facts;
     const epoch = Math.max(sessionEpoch, this.#tenant.sessionFloor) + 1;
-    const session = new Session(attaching, epoch, this.#random(32), this.#feed);
+    const session = new Session(attaching, epoch, toHex(this.#random(32)), this.#feed);
     this.#supersede(instanceId, epoch);
     this.#current.set(instanceId, session);
-    this.#byToken.set(toHex(session.token), session);
+    this.#byToken.set(session.token, session);
     const { durable } = this.#organisms.input(instanceId, {
       kind: "session",
       epoch,
@@ -259,7 +259,7 @@ export class Sessions {
   close(session: Session): void {
     const { instanceId } = session.ledger;
     session.down.end();
-    this.#byToken.delete(toHex(session.token));
+    this.#byToken.delete(session.token);
     if (this.#current.get(instanceId) !== session) return;
     this.#current.delete(instanceId);
     this.#organisms.input(instanceId, { kind: "session", epoch: session.epoch, attached: false });
@@ -421,7 +421,7 @@ export class Sessions {
     const older = this.#current.get(instanceId);
     if (older === undefined) return;
     older.supersededUs = this.#tenant.nowUs();
-    this.#byToken.delete(toHex(older.token));
+    this.#byToken.delete(older.token);
     older.say({ case: "superseded", value: { sessionEpoch: BigInt(epoch) } });
     // It may still speak for a while, so that a key in two places shows.
     this.#clock.after(2 * supersededGraceUs, () => older.down.end());
@@ -444,7 +444,7 @@ export class Sessions {
       case: "attached",
       value: {
         sessionEpoch: BigInt(epoch),
-        sessionToken: token,
+        sessionToken: fromHex(token),
         heldSize: BigInt(held.size),
         keyset: toWire(tenant.keyset().signed),
         grant: toWire(grant.artifact.signed),

@@ -276,6 +276,17 @@ export class Tenant {
     return { artifact: entry.artifact, seq, recordedAtUs, revokedEpoch };
   }
 
+  /** What a ledger was born from, once that is durable: asked for by people, and too large to be kept of all. */
+  async genesis({ seq }: Pick<LedgerRecord, "seq">): Promise<Verified<GenesisBody>> {
+    await this.settled();
+    const [record] = await this.records(seq, 1);
+    const entry = record && reopen(this.#world.crypto, record);
+    if (entry === undefined || isInvalid(entry) || entry.what !== "genesis") {
+      throw new Error(`no genesis at seq ${seq}`);
+    }
+    return entry.artifact;
+  }
+
   /** In recording order. */
   manifests = (): Iterable<ManifestRecord> => this.#view.manifests.values();
   grants = (): Iterable<GrantRecord> => this.#view.grants.values();

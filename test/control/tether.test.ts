@@ -91,7 +91,7 @@ test("an attachment, a beat, a sync: a cosigned head and the first lease", async
   const grant = tenant.grant(berth.grantRef);
   const dock = tenant.dock(berth.dockRef);
   if (record === null || grant === null || dock === null) throw new Error("not recorded");
-  const genesis = verifyGenesis(native, record.genesis.signed, dock.artifact);
+  const genesis = verifyGenesis(native, (await tenant.genesis(record)).signed, dock.artifact);
   if (isInvalid(genesis)) throw new Error(genesis.detail);
   const lease = verifyLease(native, await a.next("lease"), {
     keyset: tenant.keyset(),
@@ -270,7 +270,7 @@ test("drift earns no lease, and quarantines", async () => {
   if (!tenant || !record) throw new Error("no ledger");
   const directive = verifyDirective(native, await a.next("directive"), {
     keyset: tenant.keyset(),
-    genesis: record.genesis,
+    genesis: await tenant.genesis(record),
     sessionEpoch: a.epoch,
     nowUs: world.clock.nowUs(),
   });

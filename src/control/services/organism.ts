@@ -150,7 +150,7 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
         transitions,
         nextPageToken,
         heartbeats: beats.map(wire),
-        ...origins(tenant, instanceId),
+        ...(await origins(tenant, instanceId)),
       };
     },
   };
@@ -163,14 +163,16 @@ function found(tenant: Tenant, instanceId: string): LedgerRecord {
 }
 
 /** What the ledgers of an instance were born from, each once. */
-function origins(tenant: Tenant, instanceId: string) {
+async function origins(tenant: Tenant, instanceId: string) {
   const ledgers = tenant.ledgersOf(instanceId);
   const docks = new Map(ledgers.map((l) => [toHex(l.dockRef), tenant.dock(l.dockRef)]));
   const grants = new Map(ledgers.map((l) => [toHex(l.grantRef), tenant.grant(l.grantRef)]));
   const signed = (all: Map<string, { artifact: { signed: SignedBytes } } | null>) =>
     [...all.values()].flatMap((r) => (r === null ? [] : [toWire(r.artifact.signed)]));
   return {
-    geneses: ledgers.map((l) => toWire(l.genesis.signed)),
+    geneses: (await Promise.all(ledgers.map((l) => tenant.genesis(l)))).map((g) =>
+      toWire(g.signed),
+    ),
     docks: signed(docks),
     grants: signed(grants),
   };
