@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { concat, equal, fromHex, toHex, utf8 } from "../domain/bytes.ts";
+import { concat, equal, fromHex, text, toHex, utf8 } from "../domain/bytes.ts";
 import { policyOf } from "../domain/conditions.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { HEARTBEAT, type HeartbeatBody, succession, verifyHeartbeat } from "../domain/heartbeat.ts";
@@ -23,6 +23,7 @@ import { Encoded } from "../wire/encoded.ts";
 import { reasonToWire, stateToWire } from "../wire/enums.ts";
 import { Queue } from "../wire/queue.ts";
 import { refusal, StatusError, shuttingDown } from "../wire/status.ts";
+import { Arena, type Cell } from "./arena.ts";
 import { askedBeside } from "./beside.ts";
 import { type Contradiction, encodeEquivocation, type HeldLedger } from "./heads.ts";
 import { beatIntervalUs, type Earned, type Issuer, type Withheld } from "./issuer.ts";
@@ -36,6 +37,8 @@ export type Down = MessageInitShape<typeof AttachResponseSchema>;
 type DownMessage = NonNullable<Down["message"]>;
 
 type Standing = Readonly<Record<"quarantined" | "stopped" | "drifted", boolean>>;
+
+const NONE = new Uint8Array(0);
 
 /** What a sidecar signs to prove its ledger key. */
 export const attachMessage = (nonce: Uint8Array, ledgerId: Uint8Array): Uint8Array =>
@@ -174,8 +177,9 @@ export class Sessions {
   readonly #onPulse: (instanceId: string) => void;
   readonly #current = new Map<string, Session>();
   readonly #byToken = new Map<string, Session>();
-  /** The latest cosigned head of each instance, as a signed note, and when it was signed. */
-  readonly #notes = new Map<string, { readonly note: string; readonly atUs: number }>();
+  readonly #arena = new Arena();
+  /** The latest cosigned head of each instance, as a signed note, in UTF-8, and when it was signed. */
+  readonly #notes = new Map<string, { readonly note: Cell; atUs: number }>();
   readonly #feed: RevocationFeed;
   /** When those are told whom a revocation does not concern; null: everybody was. */
   #later: Timer | null = null;
@@ -210,7 +214,7 @@ export class Sessions {
 
   /** The latest cosigned head of an instance, as a signed note; empty: none since the start. */
   checkpoint(instanceId: string): string {
-    return this.#notes.get(instanceId)?.note ?? "";
+    return text(this.#notes.get(instanceId)?.note.get() ?? NONE);
   }
 
   /**
@@ -336,7 +340,7 @@ export class Sessions {
     const moved = beat.body.size > held.cosignedSize || known === undefined;
     // A head that stands still is said again now and then: from the two it follows that nothing was done.
     const isDue = moved || nowUs - known.atUs >= cosignedAgainUs;
-    if (!isDue && !session.hasNote) this.#tellNote(session, known.note);
+    if (!isDue && !session.hasNote) this.#tellNote(session, this.checkpoint(ledger.instanceId));
     const earned = { ledger, sessionEpoch: epoch, beat, note: null };
     return isDue ? this.#cosign(session, earned, { moved, nowUs }) : this.#settle(session, earned);
   }
@@ -378,7 +382,11 @@ export class Sessions {
 
   #cosigned(session: Session, note: string, atUs: number): void {
     if (!session.live) return;
-    this.#notes.set(session.ledger.instanceId, { note, atUs });
+    const { instanceId } = session.ledger;
+    const kept = this.#notes.get(instanceId) ?? { note: this.#arena.cell(), atUs };
+    kept.note.set(utf8(note));
+    kept.atUs = atUs;
+    this.#notes.set(instanceId, kept);
     this.#tellNote(session, note);
   }
 
