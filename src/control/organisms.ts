@@ -33,7 +33,7 @@ interface Organism {
   readonly view: PackedView;
   /** The last beat that was accepted, as it was signed: SignedBytes; none: none yet. */
   readonly beat: Cell;
-  /** That beat was recorded, since the start. */
+  /** Whether that beat was recorded since the start; of before nobody knows. */
   isBeatRecorded: boolean;
   /** Drafted, in order, and not yet signed and recorded. */
   pending: (TransitionDraft | Recordable)[];

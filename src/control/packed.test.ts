@@ -5,7 +5,7 @@ import { native } from "../native/crypto.ts";
 import { generateSeed, seedSigner } from "../native/keys.ts";
 import { Packed } from "./packed.ts";
 
-test("what is packed reads as it was signed, whatever becomes of the memory that it came in", async () => {
+async function made(nonce: number) {
   const signer = seedSigner(generateSeed());
   const body = {
     ...GenesisBody.empty(),
@@ -13,11 +13,16 @@ test("what is packed reads as it was signed, whatever becomes of the memory that
     role: "CONTROL" as const,
     tenantId: "acme",
     ledgerKey: signer.publicKey,
-    nonce: new Uint8Array(32).fill(7),
+    nonce: new Uint8Array(32).fill(nonce),
     createdAtUs: 1,
   };
   const signed = await signBody(GENESIS, body, [signer]);
-  const artifact = { body, signed, ref: refOf(native, "genesis", signed.body) };
+  return { body, signed, ref: refOf(native, "genesis", signed.body) };
+}
+
+test("what is packed reads as it was signed, whatever becomes of the memory that it came in", async () => {
+  const artifact = await made(7);
+  const { signed, body } = artifact;
   const asItWas = structuredClone(signed);
   const packed = new Packed(GENESIS, artifact);
   signed.body.fill(0);
@@ -25,4 +30,8 @@ test("what is packed reads as it was signed, whatever becomes of the memory that
   expect(packed.body).toEqual(body);
   expect(packed.ref).toEqual(artifact.ref);
   expect(refOf(native, "genesis", packed.signed.body)).toEqual(packed.ref);
+});
+
+test("two that differ are not equal to a test, which compares what others may see", async () => {
+  expect(new Packed(GENESIS, await made(1))).not.toEqual(new Packed(GENESIS, await made(2)));
 });

@@ -178,8 +178,8 @@ export class Sessions {
   readonly #current = new Map<string, Session>();
   readonly #byToken = new Map<string, Session>();
   readonly #arena = new Arena();
-  /** The latest cosigned head of each instance, as a signed note, in UTF-8, and when it was signed. */
-  readonly #notes = new Map<string, { readonly note: Cell; atUs: number }>();
+  /** The latest cosigned head of each ledger, as a signed note, in UTF-8, and when it was signed. */
+  readonly #notes = new Map<LedgerRecord, { readonly note: Cell; atUs: number }>();
   readonly #feed: RevocationFeed;
   /** When those are told whom a revocation does not concern; null: everybody was. */
   #later: Timer | null = null;
@@ -212,9 +212,9 @@ export class Sessions {
     return this.#byToken.get(toHex(token)) ?? null;
   }
 
-  /** The latest cosigned head of an instance, as a signed note; empty: none since the start. */
-  checkpoint(instanceId: string): string {
-    return text(this.#notes.get(instanceId)?.note.get() ?? NONE);
+  /** The latest cosigned head of a ledger, as a signed note; empty: none since the start. */
+  checkpoint(ledger: LedgerRecord): string {
+    return text(this.#notes.get(ledger)?.note.get() ?? NONE);
   }
 
   /**
@@ -336,11 +336,11 @@ export class Sessions {
     if (standing === "BEHIND") return true;
     if (standing === "FORK") return this.#proven(session, beat);
     const nowUs = this.#tenant.nowUs();
-    const known = this.#notes.get(ledger.instanceId);
+    const known = this.#notes.get(ledger);
     const moved = beat.body.size > held.cosignedSize || known === undefined;
     // A head that stands still is said again now and then: from the two it follows that nothing was done.
     const isDue = moved || nowUs - known.atUs >= cosignedAgainUs;
-    if (!isDue && !session.hasNote) this.#tellNote(session, this.checkpoint(ledger.instanceId));
+    if (!isDue && !session.hasNote) this.#tellNote(session, this.checkpoint(ledger));
     const earned = { ledger, sessionEpoch: epoch, beat, note: null };
     return isDue ? this.#cosign(session, earned, { moved, nowUs }) : this.#settle(session, earned);
   }
@@ -382,11 +382,11 @@ export class Sessions {
 
   #cosigned(session: Session, note: string, atUs: number): void {
     if (!session.live) return;
-    const { instanceId } = session.ledger;
-    const kept = this.#notes.get(instanceId) ?? { note: this.#arena.cell(), atUs };
+    const { ledger } = session;
+    const kept = this.#notes.get(ledger) ?? { note: this.#arena.cell(), atUs };
     kept.note.set(utf8(note));
     kept.atUs = atUs;
-    this.#notes.set(instanceId, kept);
+    this.#notes.set(ledger, kept);
     this.#tellNote(session, note);
   }
 

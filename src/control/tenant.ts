@@ -276,13 +276,14 @@ export class Tenant {
     return { artifact: entry.artifact, seq, recordedAtUs, revokedEpoch };
   }
 
-  /** What a ledger was born from, once that is durable: asked for by people, and too large to be kept of all. */
-  async genesis({ seq }: Pick<LedgerRecord, "seq">): Promise<Verified<GenesisBody>> {
-    await this.settled();
+  /** What a ledger was born from, once that is durable: asked for seldom, and too large to be kept of all. */
+  async genesis({ ledgerId, seq }: LedgerRecord): Promise<Verified<GenesisBody>> {
+    if (seq > this.durableSize) await this.settled();
     const [record] = await this.records(seq, 1);
     const entry = record && reopen(this.#world.crypto, record);
-    if (entry === undefined || isInvalid(entry) || entry.what !== "genesis") {
-      throw new Error(`no genesis at seq ${seq}`);
+    const isIt = entry && !isInvalid(entry) && entry.what === "genesis";
+    if (!isIt || !equal(entry.artifact.ref, ledgerId)) {
+      throw new Error(`not the genesis of ledger ${toHex(ledgerId)} at seq ${seq}`);
     }
     return entry.artifact;
   }
@@ -528,7 +529,8 @@ export class Tenant {
       epoch: this.revocationEpoch() + 1,
       previous: this.#view.revocations.at(-1)?.ref ?? new Uint8Array(0),
       kind: "LEASE",
-      target: what.target,
+      // It is kept for good, and must not keep the lease that it lies in.
+      target: what.target.slice(),
       effectiveUs: this.nowUs(),
       reason: what.reason,
     });

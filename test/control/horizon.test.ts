@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { Organisms } from "../../src/control/organisms.ts";
+import type { Tenant } from "../../src/control/tenant.ts";
+import { verifyGenesis } from "../../src/domain/genesis.ts";
+import { isInvalid } from "../../src/domain/invalid.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { TransitionBody } from "../../src/domain/transition.ts";
 import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
+import { native } from "../../src/native/crypto.ts";
 import { StorageFailed, type Store } from "../../src/storage/store.ts";
 import { makeBerth, SimSidecar } from "./sidecar.ts";
-import { makeHouse, startWorld, type World } from "./world.ts";
+import { genesis, type House, makeHouse, random32, startWorld, type World } from "./world.ts";
 
 /** The disk of this control plane: it can be made to hang, and to lose what it hung on. */
 const disk = vi.hoisted(() => ({ gate: null as PromiseWithResolvers<void> | null }));
@@ -43,6 +47,12 @@ async function leased(name: string) {
   await attached.take("cosigned");
   await world.running.tenants.settled();
   return { house, sidecar, attached };
+}
+
+function tenantOf({ tenantId }: House): Tenant {
+  const tenant = world.running.tenants.get(tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  return tenant;
 }
 
 /** The disk fails: when it listened is to be written by then, and that ends the control plane. */
@@ -137,4 +147,56 @@ test("a crash that forgets who was attached gives no number of a session twice",
   numbers.push((await sidecar.attach()).attached.sessionEpoch);
   expect(new Set(numbers).size).toBe(4);
   expect(numbers).toEqual([...numbers].sort((a, b) => Number(a - b)));
+});
+
+test("a genesis that is on the disk waits for nothing else to be written: a fork counts at once", async () => {
+  const { house, sidecar, attached } = await leased("forked");
+  await attached.leave();
+  const tenant = tenantOf(house);
+  const berth = await makeBerth(world, house);
+  const empty = await SimSidecar.dock(world, house, berth);
+  const session = await empty.attach();
+  await tenant.settled();
+  disk.gate = Promise.withResolvers();
+  const pending = tenant.record({ entries: [], writes: [{ key: "x", value: new Uint8Array(1) }] });
+
+  const record = tenant.ledger(sidecar.ledgerId);
+  if (record === null) throw new Error("no ledger");
+  expect((await tenant.genesis(record)).ref).toEqual(sidecar.ledgerId);
+  const faulted = Promise.withResolvers<void>();
+  const { input } = Organisms.prototype;
+  const told = vi.spyOn(Organisms.prototype, "input").mockImplementation(function (
+    this: Organisms,
+    ...args
+  ) {
+    if (args[1].kind === "fault") faulted.resolve();
+    return input.apply(this, args);
+  });
+  await session.beat({ root: random32() });
+  await faulted.promise;
+  told.mockRestore();
+  disk.gate.resolve();
+  disk.gate = null;
+  await pending;
+  await session.leave();
+});
+
+test("a genesis is told once it is on the disk, to whoever asks before", async () => {
+  const house = await makeHouse(world, "born");
+  const berth = await makeBerth(world, house);
+  const tenant = tenantOf(house);
+  const { signed } = await genesis(world, house, berth.dockRef, berth.join);
+  const dock = tenant.dock(berth.dockRef);
+  if (dock === null) throw new Error("no dock");
+  const verified = verifyGenesis(native, signed, dock.artifact);
+  if (isInvalid(verified)) throw new Error(verified.detail);
+  disk.gate = Promise.withResolvers();
+  const durable = tenant.record({ entries: [{ what: "genesis", artifact: verified }] });
+  const record = tenant.ledger(verified.ref);
+  if (record === null) throw new Error("no ledger");
+  const asked = tenant.genesis(record);
+  disk.gate.resolve();
+  disk.gate = null;
+  expect((await asked).ref).toEqual(verified.ref);
+  await durable;
 });

@@ -3,6 +3,7 @@ import { Organisms } from "../../src/control/organisms.ts";
 import type { Tenant } from "../../src/control/tenant.ts";
 import { toHex } from "../../src/domain/bytes.ts";
 import { DirectiveBody } from "../../src/domain/directive.ts";
+import { EquivocationBody } from "../../src/domain/equivocation.ts";
 import { verifyGenesis } from "../../src/domain/genesis.ts";
 import { GrantBody } from "../../src/domain/grant.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
@@ -21,6 +22,7 @@ import {
   grantBody,
   type House,
   makeHouse,
+  random32,
   refusalOf,
   requestId,
   startWorld,
@@ -339,6 +341,62 @@ test("a fork is never released", async () => {
     code: "FAILED_PRECONDITION",
     reason: "FORK_NOT_RELEASABLE",
   });
+});
+
+test("a fork of a ledger without a receipt is proven by its genesis", async () => {
+  await a.beat({ root: random32() });
+  await a.next("directive");
+  const { records } = await world
+    .client(AuditService)
+    .listRecords({ pageSize: 1000 }, await house.as("VIEWER"));
+  const [proof] = records
+    .filter(({ what }) => what === "equivocation")
+    .map(({ artifact }) => EquivocationBody.decode(artifact));
+  expect(proof?.kind).toBe("ROOT");
+  expect(refOf(native, "genesis", proof?.first.body ?? new Uint8Array(0))).toEqual(
+    sidecar.ledgerId,
+  );
+});
+
+test("a revocation keeps no more of the lease that it takes back than its ref", async () => {
+  await a.earn();
+  await a.beat();
+  await a.next("heartbeatAck");
+  const { request, operator } = await command();
+  await organisms().quarantine(request, operator);
+  const [revocation] = world.running.tenants.get(house.tenantId)?.revocations() ?? [];
+  expect(revocation?.body.target).toEqual(sidecar.leaseRef);
+  expect(revocation?.body.target.buffer.byteLength).toBe(32);
+});
+
+test("a beat that comes twice is recorded once beneath what rests on it", async () => {
+  await a.earn();
+  const signed = await a.beat();
+  await a.next("heartbeatAck");
+  const { request, operator } = await command();
+  await organisms().quarantine(request, operator);
+  a.up.push({ message: { case: "heartbeat", value: signed } });
+  await a.next("heartbeatAck");
+  const release = await command({ conditions: [ConditionType.HELD] });
+  await organisms().release(release.request, operator);
+  const { instanceId } = sidecar;
+  const { heartbeats, transitions } = await organisms().listTransitions({ instanceId }, operator);
+  expect(transitions).toHaveLength(3);
+  expect(heartbeats.map(({ body }) => refOf(native, "heartbeat", body))).toEqual([
+    refOf(native, "heartbeat", signed.body),
+  ]);
+});
+
+test("a history tells what each ledger was born from, oldest first, also after a restart", async () => {
+  const { instanceId, ledgerId: predecessor } = sidecar;
+  const successor = await SimSidecar.dock(world, house, berth, { instanceId, predecessor });
+  const born = async (): Promise<Uint8Array[]> => {
+    const { geneses } = await organisms().listTransitions({ instanceId }, await house.as("VIEWER"));
+    return geneses.map(({ body }) => refOf(native, "genesis", body));
+  };
+  expect(await born()).toEqual([sidecar.ledgerId, successor.ledgerId]);
+  await world.restart();
+  expect(await born()).toEqual([sidecar.ledgerId, successor.ledgerId]);
 });
 
 test("an agent that ended by itself: the directive says how, and no condition where there is none", async () => {

@@ -243,6 +243,19 @@ test("a ledger that came back shorter is not attached, and quarantined unless it
   expect((await organism()).state).toBe(OrganismState.QUARANTINED);
 });
 
+test("a successor is told heads of its own alone", async () => {
+  const a = await sidecar.attach();
+  await a.syncAll();
+  await a.earn();
+  await a.take("cosigned");
+  const { instanceId, ledgerId: predecessor } = sidecar;
+  const successor = await SimSidecar.dock(world, house, berth, { instanceId, predecessor });
+  const b = await successor.attach();
+  await b.earn();
+  const [origin] = (await b.take("cosigned")).note.split("\n");
+  expect(origin).toBe(`dragons/ledger/${toHex(successor.ledgerId)}`);
+});
+
 test("a successor takes the older ledger's place", async () => {
   const more = { instanceId: sidecar.instanceId, predecessor: sidecar.ledgerId };
   const successor = await SimSidecar.dock(world, house, berth, more);

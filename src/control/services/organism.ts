@@ -236,7 +236,7 @@ async function pulseOf(
     heardAtUs: BigInt(facts.rhythm.heardUs),
     ...(ledger.lease === null ? {} : { lease: toWire(ledger.lease.artifact.signed) }),
     heldSize: BigInt(held.size),
-    checkpoint: fleet.sessions.checkpoint(instanceId),
+    checkpoint: fleet.sessions.checkpoint(ledger),
     attached: facts.attached,
   };
 }
