@@ -13,9 +13,10 @@ import type { Wheel } from "./fleet-wheel.ts";
 /** What a fleet counts together. Times in milliseconds. */
 export interface Tally {
   beats: number;
-  acks: number;
   /** From a beat to its acknowledgement. */
   ackMs: number[];
+  /** Beats that were never answered: their session ended first, or a later one of it was answered. */
+  lost: number;
   leases: number;
   /** Leases that came when the one before had run out: actions would have been denied meanwhile. */
   lapsed: number;
@@ -51,6 +52,10 @@ export class FleetOrganism {
   /** performance.now() when it had a session, and then a lease in it. */
   attachedAt = 0;
   renewedAt = 0;
+  /** Receipts that the control plane says it holds. */
+  held = 0;
+  /** By counter, when each beat of this session was sent that is owed an answer. In order. */
+  readonly #sent = new Map<number, number>();
 
   constructor(
     sidecar: SimSidecar,
@@ -83,6 +88,17 @@ export class FleetOrganism {
     }
   }
 
+  /** Receipts that it has made. */
+  get made(): number {
+    return this.sidecar.receipts.length;
+  }
+
+  /** performance.now() when the oldest beat was sent that is owed an answer; infinite: none is. */
+  get owedSince(): number {
+    const [oldest = Number.POSITIVE_INFINITY] = this.#sent.values();
+    return oldest;
+  }
+
   /** Its connection is gone, as when a network breaks. */
   cut(): void {
     this.#connection?.cut();
@@ -100,6 +116,8 @@ export class FleetOrganism {
   }
 
   #stop(): void {
+    this.#tally.lost += this.#sent.size;
+    this.#sent.clear();
     for (const stop of this.#periods.splice(0)) stop();
     this.#connection?.cut();
     this.#connection = null;
@@ -112,12 +130,10 @@ export class FleetOrganism {
     const ended = Promise.withResolvers<void>();
     let epoch = 0;
     let counter = 0;
-    const sent = new Map<number, number>();
     /** What the last answer took; one that is owed is late by now, too. */
     let answerMs = 0;
     const beat = (): number => {
-      const [oldest] = sent.values();
-      const lagMs = Math.max(answerMs, oldest === undefined ? 0 : performance.now() - oldest);
+      const lagMs = Math.max(answerMs, performance.now() - this.owedSince);
       const dueInUs = pace(BEAT_MS * 1000, lagMs * 1000, Math.random());
       void told(dueInUs);
       return dueInUs / 1000;
@@ -126,8 +142,9 @@ export class FleetOrganism {
       const nextDueUs = Date.now() * 1000 + dueInUs;
       const at = ++counter;
       const signed = await sidecar.beat(epoch, at, { manifestHash: this.#hash, nextDueUs });
-      sent.set(at, performance.now());
-      if (send({ message: { case: "heartbeat", value: signed } })) this.#tally.beats++;
+      if (!send({ message: { case: "heartbeat", value: signed } })) return;
+      this.#sent.set(at, performance.now());
+      this.#tally.beats++;
     };
     const send = connection.stream(TetherService.method.attach, {
       message: ({ message }) => {
@@ -145,13 +162,7 @@ export class FleetOrganism {
             this.#sync(connection, message.value.sessionToken);
             break;
           case "heartbeatAck": {
-            const at = Number(message.value.counter);
-            const since = sent.get(at);
-            sent.delete(at);
-            if (since === undefined) break;
-            answerMs = performance.now() - since;
-            this.#tally.acks++;
-            this.#tally.ackMs.push(answerMs);
+            answerMs = this.#answered(Number(message.value.counter)) ?? answerMs;
             break;
           }
           case "lease":
@@ -165,6 +176,21 @@ export class FleetOrganism {
     });
     send({ message: { case: "hello", value: { ledgerId: sidecar.ledgerId } } });
     await ended.promise;
+  }
+
+  /** Answers come in the order of the beats: whichever was sent before this one and has none gets none. */
+  #answered(counter: number): number | null {
+    const since = this.#sent.get(counter);
+    if (since === undefined) return null;
+    for (const earlier of this.#sent.keys()) {
+      if (earlier >= counter) break;
+      this.#sent.delete(earlier);
+      this.#tally.lost++;
+    }
+    this.#sent.delete(counter);
+    const ms = performance.now() - since;
+    this.#tally.ackMs.push(ms);
+    return ms;
   }
 
   #adopt(lease: SignedBytes): void {
@@ -199,9 +225,10 @@ export class FleetOrganism {
     const send = connection.stream(
       LedgerService.method.sync,
       {
-        message({ heldSize }) {
+        message: ({ heldSize }) => {
           const first = held < 0;
           held = Number(heldSize);
+          this.held = held;
           if (first) give();
         },
         // A session whose receipts do not arrive earns no lease: both are begun anew.

@@ -26,6 +26,8 @@ export class ControlProcess {
   #ready!: Ready;
   #ca!: Uint8Array;
   #channel!: RpcChannel;
+  /** Between a start and the stop that follows. */
+  running = false;
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -38,14 +40,19 @@ export class ControlProcess {
     const data = join(this.#folder, "control");
     const flags = ["--data", data, "--listen", listen, "--ready-file", file];
     this.#process = new Process("measured", [process.execPath, DRAGONS, "control", ...flags]);
-    while (!existsSync(file)) await after(READY_POLL_MS);
+    while (!existsSync(file)) {
+      if (this.#process.over) throw new Error("the control plane ended before it was ready");
+      await after(READY_POLL_MS);
+    }
     this.#ready = JSON.parse(readFileSync(file, "utf8")) as Ready;
     this.#port = Number(this.#ready.control.split(":").at(-1));
     this.#ca = readFileSync(this.#ready.controlCa);
     this.#channel = this.open();
+    this.running = true;
   }
 
   async stop(): Promise<void> {
+    this.running = false;
     this.#channel.close();
     await this.#process.stop();
   }

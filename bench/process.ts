@@ -44,11 +44,15 @@ export class Process {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
   readonly #ended: Promise<unknown>;
+  /** It has ended, by itself or because it was told to. */
+  over = false;
 
   constructor(core: Core, argv: readonly string[]) {
     const [command = "", ...rest] = pinned(core, argv);
     this.#child = spawn(command, rest, { stdio: ["ignore", "pipe", "inherit"] });
-    this.#ended = once(this.#child, "close");
+    this.#ended = once(this.#child, "close").finally(() => {
+      this.over = true;
+    });
     this.pid = this.#child.pid as number;
     const lines = createInterface({
       input: this.#child.stdout as NonNullable<ChildProcess["stdout"]>,
