@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../src/native/clock.ts";
-import { launchAgent } from "./agent/launch.ts";
+import { type Attended, launchAgent } from "./agent/launch.ts";
 import { SupervisedAgent } from "./agent/supervised.ts";
 import type { WorkLedger } from "./ledger/work-ledger.ts";
 import { Lifetime } from "./lifetime.ts";
@@ -73,8 +73,18 @@ test("a ledger whose agent has ended is closed by that, once all of it is delive
   expect(said).toEqual([end, [...end, "closed"]]);
 });
 
-test("a ledger that fails ends it with 70", async () => {
-  const { lifetime } = begun("MEASURED");
+test("a ledger that fails ends it with 70, once the centre has heard, and its agent after that", async () => {
+  const { lifetime, said } = begun("MEASURED");
+  const ends = Promise.withResolvers<number>();
+  lifetime.agent = { signal: (signal) => void said.push(signal) } as Attended;
   lifetime.storageFailed(new Error("EIO"));
+  // Its agent ends meanwhile: that is not what ends the sidecar.
+  const attended = lifetime.attend({
+    exited: ends.promise,
+    signal: (signal) => void said.push(signal),
+  } as Attended);
+  ends.resolve(0);
   expect(await lifetime.done).toBe(70);
+  await attended;
+  expect(said).toEqual(["ledger failed", "last word", "SIGTERM"]);
 });

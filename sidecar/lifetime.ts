@@ -74,12 +74,22 @@ export class Lifetime implements Sidecar {
     await this.#stop(await agent.exited);
   }
 
-  /** Not by the way out that flushes: nothing may be promised on a disk that failed. */
+  /**
+   * Not by the way out that flushes: nothing may be promised on a disk that failed. The centre is told, for a
+   * bounded time, of what was durable before; meanwhile nothing passes.
+   */
   storageFailed(error: Error): void {
     this.#report("ledger failed", { detail: error.message });
-    // A kept agent can do nothing meanwhile, and its next sidecar may find the disk well.
-    if (!this.#kept) this.agent?.signal("SIGTERM");
-    this.#done.resolve(EXIT_STORAGE);
+    const told = this.#stopping ? undefined : this.#running?.governor.stop();
+    // From here on an agent that ends is not what ends us.
+    this.#stopping = true;
+    void Promise.resolve(told)
+      .catch((why: Error) => this.#report("last word failed", { detail: why.message }))
+      .then(() => {
+        // A kept agent can do nothing meanwhile, and its next sidecar may find the disk well.
+        if (!this.#kept) this.agent?.signal("SIGTERM");
+        this.#done.resolve(EXIT_STORAGE);
+      });
   }
 
   stop(signal: NodeJS.Signals): void {

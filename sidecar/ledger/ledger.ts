@@ -554,9 +554,9 @@ export class Ledger implements WorkLedger {
   }
 
   #health(): LedgerStats["health"] {
-    if (this.#failure !== null) return "FAILED";
-    if (this.#committer.late || this.#signing.late) return "SLOW";
-    return this.#refusal() === null ? "OK" : "FULL";
+    if (this.#failure !== null) return NO_ROOM.test(this.#failure.message) ? "FULL" : "FAILED";
+    // With as much open as may be it refuses as well, and is sound.
+    return this.#refusal() === null ? "OK" : "SLOW";
   }
 
   #newReceiptId(): string {
@@ -573,5 +573,7 @@ function without(row: Uint8Array, mask: number): Uint8Array {
 }
 
 const NOTHING = new Uint8Array(0);
+/** What a store says when the disk, or a quota on it, has no more room: errno's name, or that of LMDB. */
+const NO_ROOM = /ENOSPC|EDQUOT|EFBIG|MDB_MAP_FULL|the disk is full/;
 const SLOW_DISK = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the disk is late");
 const SLOW_SIGNER = new LedgerUnavailable("LEDGER_UNAVAILABLE", "the signer is late");

@@ -5,6 +5,7 @@ import { verifyGenesis } from "../../src/domain/genesis.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { TransitionBody } from "../../src/domain/transition.ts";
+import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { StorageFailed, type Store } from "../../src/storage/store.ts";
@@ -199,4 +200,52 @@ test("a genesis is told once it is on the disk, to whoever asks before", async (
   disk.gate = null;
   expect((await asked).ref).toEqual(verified.ref);
   await durable;
+});
+
+test("a head is told as countersigned once that is on the disk, and not before", async () => {
+  const { sidecar, attached } = await leased("noted");
+  await sidecar.work(1);
+  await attached.syncAll();
+  disk.gate = Promise.withResolvers();
+  for (const _ of ["with the head", "after it"]) {
+    await attached.beat();
+    await attached.next("heartbeatAck");
+  }
+  expect(attached.skipped.filter((m) => m.case === "cosigned")).toEqual([]);
+  disk.gate.resolve();
+  disk.gate = null;
+  expect((await attached.next("cosigned")).note).toContain("\n2\n");
+  await attached.leave();
+});
+
+test("an operator is shown nothing that is not on the disk: by Get, by List, by a watch", async () => {
+  const { house, sidecar, attached } = await leased("shown");
+  const viewer = await house.as("VIEWER");
+  const tenant = tenantOf(house);
+  disk.gate = Promise.withResolvers();
+  const pending = tenant.record({ entries: [], writes: [{ key: "x", value: new Uint8Array(1) }] });
+  const organisms = world.client(OrganismService);
+  const { instanceId } = sidecar;
+  const shown: string[] = [];
+  const abort = new AbortController();
+  const answers = [
+    organisms.getOrganism({ instanceId }, viewer).then(() => shown.push("get")),
+    organisms.listOrganisms({}, viewer).then(() => shown.push("list")),
+    organisms
+      .watch({}, { ...viewer, signal: abort.signal })
+      [Symbol.asyncIterator]()
+      .next()
+      .then(() => shown.push("watch")),
+  ];
+  // What waits for no disk goes there and back meanwhile, on a call that came after.
+  await world.client(AuditService).listRecords({}, viewer);
+  await attached.beat();
+  await attached.next("heartbeatAck");
+  expect(shown).toEqual([]);
+  disk.gate.resolve();
+  disk.gate = null;
+  await Promise.all(answers);
+  abort.abort();
+  await pending;
+  await attached.leave();
 });

@@ -231,10 +231,15 @@ describe.concurrent("of one", () => {
     expect((await ask(patient.agent, "too much")).code).not.toBe(0);
     expect(await patient.process.exited).toBe(70);
     expect(patient.process.said).toContain("EFBIG");
+    // It has said so before it ended.
     await patient.is("DEGRADED");
     await patient.start();
     await patient.is("RUNNING");
-    expect(await patient.path()).toEqual([BORN, ...WAS_SILENT]);
+    expect(await patient.path()).toEqual([
+      BORN,
+      "DEGRADED LEDGER_FAULT",
+      "RUNNING CONDITIONS_CLEARED",
+    ]);
     // What was told is all there, and the call that was refused left nothing.
     const { broken, ledgers } = await world.verdict(patient.admin);
     expect(broken).toBeNull();

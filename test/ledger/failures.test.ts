@@ -141,6 +141,17 @@ describe("a slow disk refuses, and heals", () => {
 describe("a write that fails ends the ledger", () => {
   const eio = new StorageFailed("a write failed: EIO");
 
+  test("it says whether there was no more room, or something else", async () => {
+    const said = ["ENOSPC: no space left", "EFBIG: file too large", "the disk is full", "EIO"];
+    const healths = said.map(async (why) => {
+      const { ledger, store } = await start();
+      store.failWith = new StorageFailed(`a write failed: ${why}`);
+      await expect(ledger.open(draft())).rejects.toMatchObject(unavailable);
+      return ledger.stats().health;
+    });
+    expect(await Promise.all(healths)).toEqual(["FULL", "FULL", "FULL", "FAILED"]);
+  });
+
   test("everything is refused at once, and the process is told to go", async () => {
     const { ledger, store, refusals } = await start();
     const before = ledger.head();
@@ -269,7 +280,8 @@ describe("bounds", () => {
       Array.from({ length: limits.openIntentsMax }, () => ledger.open(draft())),
     );
     await expect(ledger.open(draft())).rejects.toMatchObject({ reason: "OVERLOADED" });
-    expect(ledger.stats().health).toBe("FULL");
+    // It refuses, and nothing is wrong with it.
+    expect(ledger.stats().health).toBe("SLOW");
     const [first] = opened;
     ledger.close(first as (typeof opened)[0], closing());
     await expect(ledger.open(draft())).resolves.toMatchObject({

@@ -3854,14 +3854,14 @@ export const LedgerHealth = {
   OK: 1,
 
   /**
-   * Its writes take longer than they may.
+   * Its writes or signatures take longer than they may, or as much is open as may be: what comes now is refused.
    *
    * @generated from enum value: LEDGER_HEALTH_SLOW = 2;
    */
   SLOW: 2,
 
   /**
-   * It has no room; nothing is permitted.
+   * The disk had no more room; nothing is permitted until it was reopened.
    *
    * @generated from enum value: LEDGER_HEALTH_FULL = 3;
    */
