@@ -165,13 +165,13 @@ test("a genesis that is on the disk waits for nothing else to be written: a fork
   if (record === null) throw new Error("no ledger");
   expect((await tenant.genesis(record)).ref).toEqual(sidecar.ledgerId);
   const faulted = Promise.withResolvers<void>();
-  const { input } = Organisms.prototype;
+  const input = Reflect.get(Organisms.prototype, "input");
   const told = vi.spyOn(Organisms.prototype, "input").mockImplementation(function (
     this: Organisms,
     ...args
   ) {
     if (args[1].kind === "fault") faulted.resolve();
-    return input.apply(this, args);
+    return Reflect.apply(input, this, args);
   });
   await session.beat({ root: random32() });
   await faulted.promise;
