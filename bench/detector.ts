@@ -78,7 +78,13 @@ class Ours implements Detector {
   readonly name = "ours";
   #rhythm = Rhythm.empty();
   heard(receivedUs: number, declaredUs: number, missed: number): void {
-    this.#rhythm = heard(this.#rhythm, { receivedUs, declaredUs, sameSession: true, missed });
+    this.#rhythm = heard(this.#rhythm, {
+      receivedUs,
+      declaredUs,
+      sameSession: true,
+      slept: false,
+      missed,
+    });
   }
   silentUs(): number {
     return dueUs(this.#rhythm) + barUs(this.#rhythm);

@@ -13,13 +13,21 @@ export class Intent implements OpenIntent {
   readonly claimCommitment: Uint8Array;
   /** What is spent is counted under it; null: reopened after a crash, when that was counted already. */
   readonly grantRef: Uint8Array | null;
+  /** When it was opened, or found open after a crash, by the clock that stands still while the machine sleeps. */
+  readonly openedMonotonicUs: number;
   /** Its caller was refused before it became durable. */
   abandoned = false;
   reservedBytes: number;
 
-  constructor(crypto: Crypto, ledgerId: Uint8Array, body: IntentBody, grantRef: Uint8Array | null) {
+  constructor(
+    crypto: Crypto,
+    ledgerId: Uint8Array,
+    body: IntentBody,
+    { grantRef, monotonicUs }: { grantRef: Uint8Array | null; monotonicUs: number },
+  ) {
     this.body = body;
     this.grantRef = grantRef;
+    this.openedMonotonicUs = monotonicUs;
     this.reservedBytes = body.reservedBytes;
     this.claimCommitment = commitment(crypto, {
       field: CLAIM_FIELD,

@@ -158,7 +158,7 @@ export class Ledger implements WorkLedger {
 
   /** Gives the action its place in the intent chain. */
   #promise(draft: IntentDraft): { intent: Intent; row: IntentRow } {
-    const { crypto, salt } = this.#parts;
+    const { clock, crypto, salt } = this.#parts;
     if (draft.leaseRef.length !== 32) throw new TypeError("an intent needs the ref of its lease");
     const body: IntentBody = {
       version: 1,
@@ -176,7 +176,9 @@ export class Ledger implements WorkLedger {
       wouldDeny: draft.wouldDeny,
       reservedBytes: draft.reservedBytes,
     };
-    const intent = new Intent(crypto, this.ledgerId, body, draft.grantRef);
+    const { grantRef } = draft;
+    const opened = { grantRef, monotonicUs: clock.monotonicUs() };
+    const intent = new Intent(crypto, this.ledgerId, body, opened);
     // Encoded before the chain moves: a draft that does not encode must leave no trace.
     const row = intent.row();
     this.#chain.openIntent(intent.link());
@@ -322,10 +324,12 @@ export class Ledger implements WorkLedger {
   }
 
   stats(): LedgerStats {
+    const { clock } = this.#parts;
+    const { oldest } = this.#open;
     return {
       scopes: this.#counts.sorted(),
       openIntents: this.#open.size,
-      oldestOpenedAtUs: this.#open.oldest?.openedAtUs ?? 0,
+      oldestAwakeUs: oldest === undefined ? 0 : clock.monotonicUs() - oldest.openedMonotonicUs,
       health: this.#health(),
       lastReceiptId: this.#view.lastReceiptId,
       unacknowledged: this.#view.state.size - this.#acknowledgedSeq,

@@ -116,8 +116,9 @@ export async function startLedger(
     lastId,
     manifestHash,
   });
+  const found = { grantRef: null, monotonicUs: clock.monotonicUs() };
   const left = store.intents().map(({ body }) => {
-    return new Intent(crypto, ledgerId, IntentBody.decode(body), null);
+    return new Intent(crypto, ledgerId, IntentBody.decode(body), found);
   });
   await ledger.recover(left, stored === null ? "boot" : left.length > 0 ? "recovery" : "restart");
   return ledger;

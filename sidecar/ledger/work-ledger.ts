@@ -192,8 +192,8 @@ export interface LedgerStats {
   /** Since the ledger began, of durable receipts. Sorted by scope. */
   readonly scopes: Infer<typeof ScopeCount>[];
   readonly openIntents: number;
-  /** openedAtUs of the oldest intent still open; 0: none is. */
-  readonly oldestOpenedAtUs: number;
+  /** For how long the oldest intent is open, without what the machine slept; 0: none is. */
+  readonly oldestAwakeUs: number;
   readonly health: "OK" | "SLOW" | "FULL" | "FAILED";
   /** Id of the last receipt that is durable; empty: none yet. */
   readonly lastReceiptId: string;

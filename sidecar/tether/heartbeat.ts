@@ -52,8 +52,7 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     child: agent?.state() ?? "ABSENT",
     childExit: exit === null ? 0 : 1 + exit,
     inFlight: stats.openIntents,
-    oldestInFlightUs:
-      stats.oldestOpenedAtUs === 0 ? 0 : Math.max(0, nowUs - stats.oldestOpenedAtUs),
+    oldestInFlightUs: stats.oldestAwakeUs,
     loopLagUs: facts.loopLagUs,
     size: head.size,
     root: head.root,

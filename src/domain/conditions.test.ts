@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { type Clearing, derive, Facts, hear, type Policy, policyOf, proof } from "./conditions.ts";
 import { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
-import { silence } from "./suspicion.ts";
+import { barUs, silence } from "./suspicion.ts";
 import type { Condition } from "./transition.ts";
 
 const SECOND = 1_000_000;
@@ -155,6 +155,57 @@ describe("STALLED", () => {
     const p = new Patient();
     expect(p.every(MINUTE, 29 * MINUTE, { child: "STOPPED" })).toEqual([]);
     expect(p.every(MINUTE, 2 * MINUTE, { child: "STOPPED" })).toEqual(["STALLED"]);
+  });
+});
+
+describe("what the machine slept", () => {
+  const HOUR = 60 * MINUTE;
+  /** Beats of a call that began `ageUs` ago. */
+  const call = (ageUs: number) => ({ inFlight: 1, oldestInFlightUs: ageUs });
+
+  test("is no standstill: of a call nor of an agent that tries, and what was one before counts on", () => {
+    const p = new Patient();
+    p.beat(0, call(MINUTE));
+    expect(p.beat(HOUR, { ...call(2 * MINUTE), suspendedUs: HOUR - MINUTE })).toEqual([]);
+    const q = new Patient();
+    q.beat(0, { counts: [0, 0, 0] });
+    const trying = { counts: [0, 1, 0], novelty: novelty(10) };
+    q.every(MINUTE, 20 * MINUTE, trying);
+    const slept = { ...trying, suspendedUs: HOUR };
+    expect(q.beat(HOUR, slept)).toEqual([]);
+    expect(q.every(MINUTE, 10 * MINUTE, slept)).toEqual([]);
+    expect(q.every(MINUTE, 2 * MINUTE, slept)).toEqual(["STALLED"]);
+  });
+
+  test("is not taken off twice where something was done after the beat before it, or after it", () => {
+    const p = new Patient();
+    const busy = { inFlight: 3, suspendedUs: 0 };
+    p.every(MINUTE, 29 * MINUTE, busy);
+    const doneUs = p.nowUs + AHEAD + SECOND;
+    p.beat(HOUR + 2 * SECOND, { ...busy, suspendedUs: HOUR, lastProgressUs: doneUs });
+    expect(p.facts.busySinceUs).toBe(doneUs + HOUR);
+    const wokeUs = p.nowUs + AHEAD;
+    p.beat(HOUR + MINUTE, { ...busy, suspendedUs: 2 * HOUR, lastProgressUs: wokeUs + HOUR });
+    expect(p.facts.busySinceUs).toBe(p.facts.beat.wallUs);
+  });
+
+  test("is not learned as lateness, and what is told to hundredths is no sleep", () => {
+    const p = new Patient();
+    p.beat(0);
+    const { rhythm } = p.facts;
+    p.beat(HOUR, { suspendedUs: HOUR - 10 * SECOND });
+    expect(barUs(p.facts.rhythm)).toBe(barUs(rhythm));
+    p.beat(13 * SECOND, { suspendedUs: HOUR - 10 * SECOND + 9_000 });
+    expect(barUs(p.facts.rhythm)).toBeGreaterThan(barUs(rhythm));
+  });
+
+  test("by another ledger's machine is nobody's sleep", () => {
+    const p = new Patient();
+    p.beat(0, call(MINUTE));
+    p.every(MINUTE, 20 * MINUTE, call(0));
+    const { busySinceUs } = p.facts;
+    p.beat(MINUTE, { ...call(22 * MINUTE), ledgerId: fill(2), suspendedUs: HOUR });
+    expect(p.facts.busySinceUs).toBe(busySinceUs);
   });
 });
 

@@ -31,7 +31,7 @@ export const Facts = message("facts", {
   leaseHorizonUs: u64(7),
   attached: bool(8),
   sessionEpoch: u64(9),
-  /** Since when work is in hand, by the sidecar's clock; 0: idle. */
+  /** From when a standstill counts, by the sidecar's clock: work is in hand since, see `hear`; 0: idle. */
   busySinceUs: u64(10),
   /** Work was refused or failed, and none was completed since. */
   struggling: bool(11),
@@ -96,6 +96,8 @@ const DENIAL_DEBT_US = 300 * DENIAL_COST_US;
 const LOOP_ACTIONS = 3_000;
 /** A lease that was granted takes at most this long to be in force at the sidecar. */
 const ADOPTION_US = 5_000_000;
+/** How long a machine slept is told to hundredths of a second, now more and now less: less is no sleep. */
+const SLEPT_MIN_US = 1_000_000;
 
 /** The facts after a beat. The caller has verified it and asked `succession`. */
 export function hear(facts: Facts, beat: Verified<HeartbeatBody>, nowUs: number): Facts {
@@ -108,6 +110,8 @@ export function hear(facts: Facts, beat: Verified<HeartbeatBody>, nowUs: number)
   const denied = grown(before, body, (s) => s.denied);
   const failed = grown(before, body, (s) => s.failed);
   const struggling = completed > 0 ? false : facts.struggling || denied + failed > 0;
+  const sleptUs = body.suspendedUs - before.suspendedUs;
+  const slept = sleptUs >= SLEPT_MIN_US;
   const leaked = Math.max(facts.denialsUs - (nowUs - rhythm.heardUs), 0);
   const next: Facts = {
     ...facts,
@@ -115,6 +119,7 @@ export function hear(facts: Facts, beat: Verified<HeartbeatBody>, nowUs: number)
       receivedUs: nowUs,
       declaredUs: body.nextDueUs - body.wallUs,
       sameSession: body.sessionEpoch === last.sessionEpoch,
+      slept,
       missed: Math.max(body.counter - last.counter - 1, 0),
     }),
     beat: body,
@@ -124,7 +129,13 @@ export function hear(facts: Facts, beat: Verified<HeartbeatBody>, nowUs: number)
     denialsUs: Math.min(leaked + Math.min(denied, 1_000) * DENIAL_COST_US, 2 * DENIAL_DEBT_US),
     exitedUs: body.child === "EXITED" ? facts.exitedUs || nowUs : 0,
   };
-  next.busySinceUs = hasWorkInHand(next) ? facts.busySinceUs || body.wallUs : 0;
+  if (!hasWorkInHand(next)) next.busySinceUs = 0;
+  else if (facts.busySinceUs === 0) next.busySinceUs = body.wallUs;
+  else if (slept) {
+    // Nobody gets on asleep: what was a standstill before counts on from the awakening.
+    const stillSinceUs = Math.max(facts.busySinceUs, body.lastProgressUs);
+    next.busySinceUs = Math.min(stillSinceUs + sleptUs, body.wallUs);
+  }
   return next;
 }
 

@@ -77,6 +77,7 @@ export const HeartbeatBody = message("heartbeat", {
   /** 1 + exit code; 0: has not exited. */
   childExit: u32(12),
   inFlight: u32(13),
+  /** Without what the machine slept. */
   oldestInFlightUs: u64(14),
   loopLagUs: u64(15),
   // Semantic progress

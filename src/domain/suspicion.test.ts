@@ -14,7 +14,7 @@ const SECOND = 1_000_000;
 const T = 1_790_000_000 * SECOND;
 const never = Rhythm.empty();
 const beat = (rhythm: Rhythm, receivedUs: number, declaredUs = 10 * SECOND, sameSession = true) =>
-  heard(rhythm, { receivedUs, declaredUs, sameSession, missed: 0 });
+  heard(rhythm, { receivedUs, declaredUs, sameSession, slept: false, missed: 0 });
 /** A beat in time, after `missed` others that never came. */
 const beatAfter = (rhythm: Rhythm, missed: number, sameSession = true) => {
   const declaredUs = 10 * SECOND;
@@ -22,6 +22,7 @@ const beatAfter = (rhythm: Rhythm, missed: number, sameSession = true) => {
     receivedUs: dueUs(rhythm) + missed * declaredUs,
     declaredUs,
     sameSession,
+    slept: false,
     missed,
   });
 };
@@ -55,6 +56,21 @@ describe("the bar", () => {
     const before = beats([0, 0]);
     const after = beat(before, dueUs(before) + 3600 * SECOND, 10 * SECOND, false);
     expect(barUs(after)).toBe(barUs(before));
+  });
+
+  test("a nap within a session raises it not at all", () => {
+    const before = beats([0, 0]);
+    const receivedUs = dueUs(before) + 3600 * SECOND;
+    const declaredUs = 10 * SECOND;
+    const after = heard(before, {
+      receivedUs,
+      declaredUs,
+      sameSession: true,
+      slept: true,
+      missed: 0,
+    });
+    expect(barUs(after)).toBe(barUs(before));
+    expect(barUs(beat(after, dueUs(after) + 3 * SECOND))).toBeGreaterThan(barUs(before));
   });
 
   test("grows by one beat where one was lost, which says nothing of lateness, for three quarters of an hour", () => {
@@ -100,6 +116,7 @@ describe("the bar", () => {
       receivedUs: fc.maxSafeNat(),
       declaredUs: fc.maxSafeInteger(),
       sameSession: fc.boolean(),
+      slept: fc.boolean(),
       missed: fc.maxSafeNat(),
     });
     fc.assert(

@@ -45,14 +45,16 @@ interface Arrival {
   readonly receivedUs: number;
   readonly declaredUs: number;
   readonly sameSession: boolean;
+  /** Its machine slept since the beat before it. */
+  readonly slept: boolean;
   /** Beats of this session between it and the one before that never arrived. */
   readonly missed: number;
 }
 
 /**
  * Takes an arrival into account. A beat that opens a session says nothing about lateness: what was
- * before it was an absence, not a rhythm. Nor does one that comes after others that were lost: they
- * were due, and not it.
+ * before it was an absence, not a rhythm; nor does the first after a sleep. Nor does one that comes
+ * after others that were lost: they were due, and not it.
  */
 export function heard(rhythm: Rhythm, arrival: Arrival): Rhythm {
   const next = {
@@ -64,7 +66,7 @@ export function heard(rhythm: Rhythm, arrival: Arrival): Rhythm {
   else next.usualUs = Math.floor((7 * rhythm.usualUs + next.declaredUs) / 8);
   if (rhythm.heardUs === 0 || !arrival.sameSession) return next;
   next.missedPpm = missed(rhythm.missedPpm, arrival.missed);
-  if (arrival.missed > 0) return next;
+  if (arrival.missed > 0 || arrival.slept) return next;
   // Smoothed as TCP does its round-trip times (RFC 6298), in whole microseconds. One late arrival
   // counts at most as the bar it would have tripped.
   const late = Math.min(Math.max(arrival.receivedUs - dueUs(rhythm), 0), barUs(rhythm));

@@ -139,7 +139,7 @@ export const TransitionBasis = message("transitionBasis", {
   leaseGrantedUs: u64(8),
   leaseUntilUs: u64(9),
   leaseHorizonUs: u64(10),
-  /** Since when work is in hand, by the sidecar's clock; 0: idle. */
+  /** From when a standstill counts, by the sidecar's clock: work is in hand since; 0: idle. */
   busySinceUs: u64(11),
   /** 1: work was refused or failed, and none was completed since; 0: not so. */
   struggling: u32(12),

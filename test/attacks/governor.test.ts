@@ -94,7 +94,7 @@ async function govern(): Promise<void> {
     },
   };
   const head = { size: 1, root: f.sha("root"), intentsOpened: 0, intentsHead: genesis.ref };
-  const stats = { scopes: [], openIntents: 0, oldestOpenedAtUs: 0, health: "OK" };
+  const stats = { scopes: [], openIntents: 0, oldestAwakeUs: 0, health: "OK" };
   const ledger = {
     ledgerId: genesis.ref,
     acknowledgedSeq: 1,

@@ -283,6 +283,19 @@ describe("heads speak only of what is durable and signed", () => {
     expect(ledger.head().intentsOpened).toBe(1);
   });
 
+  test("an open intent grows no older while the machine sleeps", async () => {
+    const { ledger, clock } = await start();
+    expect(ledger.stats().oldestAwakeUs).toBe(0);
+    const intent = await ledger.open(draft());
+    const awakeUs = ledger.stats().oldestAwakeUs;
+    clock.suspend(3_600_000_000);
+    expect(ledger.stats().oldestAwakeUs).toBe(awakeUs);
+    clock.stop(60_000_000);
+    expect(ledger.stats().oldestAwakeUs).toBe(awakeUs + 60_000_000);
+    ledger.close(intent, closing());
+    expect(ledger.stats().oldestAwakeUs).toBe(0);
+  });
+
   test("head, receipts and open intents are of one moment, whatever the store shows already", async () => {
     const { ledger, store, clock } = await start();
     const intent = await ledger.open(draft());

@@ -55,6 +55,7 @@ export class World {
     version: 1,
     ledgerId: fill(0xbb),
     sessionEpoch: 1,
+    wallUs: START + AHEAD,
     child: "RUNNING",
     root: fill(1),
     intentsHead: fill(2),
@@ -193,11 +194,15 @@ export class World {
     const drawn = pick(128);
     // Nothing can contradict the first beat.
     const oddity = this.view.facts.rhythm.heardUs === 0 && drawn < 122 ? 0 : drawn;
-    const { scopes, size } = this.#body;
+    const { scopes, size, suspendedUs, wallUs } = this.#body;
+    // Of the time since the last beat the machine slept none, all, or half; now and then it tells what cannot be.
+    const gapUs = Math.max(this.nowUs + AHEAD - wallUs, 0);
+    const sleptUs = [gapUs, gapUs, gapUs / 2, 3 * gapUs][pick(8)] ?? 0;
     const [count] = scopes;
     const counts = count ?? { scope: "read:payments", completed: 0, failed: 0, denied: 0 };
     const other: Partial<HeartbeatBody> = {
       novelty: NOTHING_NEW,
+      suspendedUs: suspendedUs + Math.floor(sleptUs),
     };
     const worked = (change: Partial<typeof counts>, actions: number) => {
       const next = { ...counts, ...change };

@@ -181,10 +181,13 @@ export class Oracle {
     this.debt = Math.min(120, this.debt + Math.min(1000, more("denied")) / 5);
     if (more("completed") > 0) this.failing = false;
     else if (more("failed") + more("denied") > 0) this.failing = true;
+    const longer = a === null ? 0 : b.suspendedUs - a.suspendedUs;
+    const napped = longer < SECOND ? 0 : longer;
     this.rhythm = heard(this.rhythm, {
       receivedUs: this.now,
       declaredUs: b.nextDueUs - b.wallUs,
       sameSession: a?.sessionEpoch === b.sessionEpoch,
+      slept: napped > 0,
       missed: Math.max(0, b.counter - (a?.counter ?? b.counter) - 1),
     });
     this.beat = b;
@@ -196,6 +199,11 @@ export class Oracle {
     const working = b.inFlight > 0 || b.child === "STOPPED" || trying || repeating;
     if (!working) this.busy = 0;
     else if (this.busy === 0) this.busy = b.wallUs;
+    else if (napped > 0) {
+      // A standstill is what it was awake for.
+      const awake = b.wallUs - Math.max(this.busy, b.lastProgressUs) - napped;
+      this.busy = b.wallUs - Math.max(awake, 0);
+    }
     this.proofAt = this.now;
     this.wrong.delete("SILENT");
     return null;

@@ -47,7 +47,9 @@ const every = (us: number, count: number, act: (n: number) => Partial<Finished>)
   Array.from({ length: count }, (_, n) => ({ fromUs: n * us, ...act(n) }));
 
 /** What became of it: each move with its minute, and how many minutes ago it last progressed at the end. */
-function watched(acts: readonly Act[], minutes: number) {
+function watched(acts: readonly Act[], minutes: number, lid = { fromUs: 0, untilUs: 0 }) {
+  /** How much of the time until then its machine slept. */
+  const slept = (us: number) => Math.max(Math.min(us, lid.untilUs) - lid.fromUs, 0);
   const progress = new Progress(noble, new Uint8Array(32).fill(3));
   const liveness = LivenessPolicy.empty();
   let view = born(MANIFEST, liveness, START);
@@ -58,13 +60,16 @@ function watched(acts: readonly Act[], minutes: number) {
     .sort((a, b) => a.endUs - b.endUs);
   let next = 0;
   for (let us = 10 * SECOND; us <= minutes * MINUTE; us += 10 * SECOND) {
+    if (us > lid.fromUs && us < lid.untilUs) continue;
     const nowUs = START + us;
     for (; (ended[next]?.endUs ?? Number.POSITIVE_INFINITY) <= us; next++) {
       const act = ended[next] as (typeof ended)[number];
       progress.record(act, START + act.endUs);
       sums[act.completed ? "completed" : "failed"]++;
     }
-    const open = ended.filter((a) => a.fromUs <= us && a.endUs > us).map((a) => a.fromUs);
+    const open = ended
+      .filter((a) => a.fromUs <= us && a.endUs > us)
+      .map((a) => us - a.fromUs - slept(us) + slept(a.fromUs));
     const body: HeartbeatBody = {
       ...HeartbeatBody.empty(),
       ledgerId: MANIFEST,
@@ -74,7 +79,8 @@ function watched(acts: readonly Act[], minutes: number) {
       nextDueUs: nowUs + 10 * SECOND,
       child: "RUNNING",
       inFlight: open.length,
-      oldestInFlightUs: open.length === 0 ? 0 : us - Math.min(...open),
+      suspendedUs: slept(us),
+      oldestInFlightUs: Math.max(0, ...open),
       size: us,
       root: MANIFEST.map((b) => (b + us / SECOND) % 256),
       intentsOpened: us,
@@ -195,6 +201,14 @@ test("a call of 20 minutes: nothing is wrong", () => {
 test("a hung call: stalled once it is older than a call may be, and no sooner", () => {
   const acts = [{ fromUs: 5 * SECOND, untilUs: 5_000 * MINUTE }];
   expect(watched(acts, 90).moves).toEqual(["45 min DEGRADED STALLED"]);
+});
+
+test("the lid closed in the middle of a call: running; a hung one stalls by what it was awake", () => {
+  const lid = { fromUs: MINUTE, untilUs: 61 * MINUTE };
+  const call = { fromUs: 5 * SECOND, untilUs: 100 * MINUTE };
+  expect(watched([call], 110, lid)).toEqual({ moves: [], progressed: 10 });
+  const hung = { ...call, untilUs: 5_000 * MINUTE };
+  expect(watched([hung], 150, lid).moves).toEqual(["105 min DEGRADED STALLED"]);
 });
 
 test("nothing at all: idle", () => {

@@ -1846,7 +1846,7 @@ export type HeartbeatBody = Message<"dragons.v1.HeartbeatBody"> & {
   inFlight: number;
 
   /**
-   * Age of the oldest, microseconds.
+   * Age of the oldest, without what the machine slept, microseconds.
    *
    * @generated from field: uint64 oldest_in_flight_us = 14;
    */
@@ -2443,7 +2443,8 @@ export type TransitionBasis = Message<"dragons.v1.TransitionBasis"> & {
   leaseHorizonUs: bigint;
 
   /**
-   * Since when work is in hand, by the sidecar's clock, microseconds since the epoch; 0: idle.
+   * From when a standstill counts: since when work is in hand, moved on by what the sidecar's machine slept; by the
+   * sidecar's clock, microseconds since the epoch; 0: idle.
    *
    * @generated from field: uint64 busy_since_us = 11;
    */
