@@ -293,6 +293,23 @@ test("a call that is asked for again with answers names the first, however often
   ]);
 });
 
+test("a person is asked with nothing in flight where a result asks; a request of its server is, and the call that it came in", async () => {
+  pipe.socket.destroy();
+  pipe = await Pipe.open("friend");
+  const pay = { name: "pay", arguments: { amount: 5 } };
+  pipe.say("AGENT", { id: 1, method: "tools/call", params: pay });
+  await pipe.hears("SERVER");
+  const asks = { inputRequests: { why: { method: "elicitation/create" } } };
+  pipe.say("SERVER", { id: 1, result: asks });
+  expect(await pipe.hears("AGENT")).toMatchObject({ result: asks });
+  expect(rig.gate.inFlight().count).toBe(0);
+  pipe.say("AGENT", { id: 2, method: "tools/call", params: pay });
+  await pipe.hears("SERVER");
+  pipe.say("SERVER", { id: 1, method: "elicitation/create" });
+  expect(await pipe.hears("AGENT")).toMatchObject({ method: "elicitation/create" });
+  expect(rig.gate.inFlight().count).toBe(2);
+});
+
 test("answers to what no result asked go nowhere", async () => {
   const params = { name: "echo", inputResponses: { why: {} } };
   pipe.say("AGENT", { id: 1, method: "tools/call", params });

@@ -203,6 +203,19 @@ test("a hung call: stalled once it is older than a call may be, and no sooner", 
   expect(watched(acts, 90).moves).toEqual(["45 min DEGRADED STALLED"]);
 });
 
+test("an agent that asks its person between two calls, and waits for an hour: idle", () => {
+  const acts = [{ fromUs: 5 * SECOND, answer: "200 asks" }, { fromUs: 65 * MINUTE }];
+  expect(watched(acts, 70)).toEqual({ moves: [], progressed: 5 });
+});
+
+test("an agent that asks its person within an open call: stalled by the call's age, until it is answered", () => {
+  const acts = [{ fromUs: 5 * SECOND, untilUs: 65 * MINUTE }];
+  expect(watched(acts, 70).moves).toEqual([
+    "45 min DEGRADED STALLED",
+    "65 min RUNNING UNSPECIFIED",
+  ]);
+});
+
 test("the lid closed in the middle of a call: running; a hung one stalls by what it was awake", () => {
   const lid = { fromUs: MINUTE, untilUs: 61 * MINUTE };
   const call = { fromUs: 5 * SECOND, untilUs: 100 * MINUTE };
