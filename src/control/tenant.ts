@@ -136,6 +136,8 @@ export class Tenant {
   /** ref(genesis) of the tenant ledger. */
   readonly controlLedgerId: Uint8Array;
   readonly controlGenesis: Verified<GenesisBody>;
+  /** 16 bytes that name what is recorded here: of another store they are others, and after a restore. */
+  readonly history: Uint8Array;
   readonly #world: TenantWorld;
   readonly #ownerEpoch: number;
   readonly #ledger: TenantLedger;
@@ -183,6 +185,9 @@ export class Tenant {
     this.#ids = parts.ids;
     this.#onFailed = parts.onFailed;
     this.#restored = parts.restored;
+    // When it was restored tells two restores of one backup from each other.
+    const restored = RestoredRow.encode(parts.restored);
+    this.history = parts.world.crypto.sha256(parts.genesis.ref, restored).slice(0, 16);
     this.#durable = parts.ledger.end().chain;
   }
 

@@ -11,7 +11,7 @@ import { StatusError, shuttingDown } from "../wire/status.ts";
 import { ARRIVALS, type Arrival, ArrivalRow, receiptLog } from "./heads.ts";
 import type { LedgerRecord } from "./projection.ts";
 import type { Tenant } from "./tenant.ts";
-import { readResumeToken, resumeToken, type Signal, tokenTooOld } from "./watch.ts";
+import { readResumeToken, resumeToken, type Signal, tokenExpired } from "./watch.ts";
 import { type ReceiptFilter, wantsReceipt } from "./watch-filter.ts";
 
 type Response = Encoded<typeof WatchReceiptsResponseSchema>;
@@ -50,8 +50,8 @@ export async function* watchReceipts(
   try {
     const held = await tenant.size(ARRIVALS);
     const begun =
-      token === "" ? { after: held, within: 0 } : readResumeToken(tenant.tenantId, RECEIPTS, token);
-    if (begun.after + Math.sign(begun.within) > held) throw tokenTooOld();
+      token === "" ? { after: held, within: 0 } : readResumeToken(tenant, RECEIPTS, token);
+    if (begun.after + Math.sign(begun.within) > held) throw tokenExpired();
     yield mark(BOOKMARK, begun.after, begun.within);
     let { after, within } = begun;
     for await (const batch of missed(tenant, after, held)) {
@@ -73,7 +73,7 @@ export async function* watchReceipts(
 }
 
 const tokenAt = (tenant: Tenant, after: number, within = 0): string =>
-  resumeToken(tenant.tenantId, RECEIPTS, after, within);
+  resumeToken(tenant, RECEIPTS, after, within);
 
 /** A batch as it is told: headers are read, and messages made, once for all who watch. */
 class Told {

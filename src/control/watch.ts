@@ -1,6 +1,6 @@
 import type { Alarm } from "../domain/alarm.ts";
-import { fromBase64Url, toBase64Url } from "../domain/bytes.ts";
-import { message, str, u64 } from "../domain/canonical.ts";
+import { equal, fromBase64Url, toBase64Url } from "../domain/bytes.ts";
+import { bytes, message, str, u64 } from "../domain/canonical.ts";
 import type { Crypto } from "../domain/crypto.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { bookmarkUs, watchBacklogMax, watchersMax, watchReplayMax } from "../domain/limits.ts";
@@ -40,35 +40,57 @@ export interface Place {
   readonly within: number;
 }
 
-/** Where a watch goes on; good for its tenant and its kind alone. */
+/**
+ * Where a watch goes on; good for its tenant and its kind alone, and for the history that it was given of:
+ * the same place in another holds something else.
+ */
 const ResumeToken = message("resumeToken", {
   tenantId: str(1),
   kind: str(2),
   after: u64(3),
   within: u64(4),
+  history: bytes(5),
 });
 
-export const resumeToken = (tenantId: string, kind: string, after: number, within = 0): string =>
-  toBase64Url(ResumeToken.encode({ tenantId, kind, after, within }));
+type Watched = Pick<Tenant, "tenantId" | "history">;
 
-/** @throws INVALID_ARGUMENT for a token that was not given for this. */
-export function readResumeToken(tenantId: string, kind: string, token: string): Place {
-  try {
-    const read = ResumeToken.decode(fromBase64Url(token));
-    if (read.tenantId === tenantId && read.kind === kind) return read;
-  } catch {
-    // Said below: what is wrong with it is nobody's business.
+export const resumeToken = (
+  { tenantId, history }: Watched,
+  kind: string,
+  after: number,
+  within = 0,
+): string => toBase64Url(ResumeToken.encode({ tenantId, kind, after, within, history }));
+
+/** @throws INVALID_ARGUMENT for a token that was not given for this, OUT_OF_RANGE for one of another history. */
+export function readResumeToken(tenant: Watched, kind: string, token: string): Place {
+  const read = decoded(token);
+  if (read?.tenantId !== tenant.tenantId || read.kind !== kind) {
+    throw new StatusError(
+      "INVALID_ARGUMENT",
+      "ARGUMENT_INVALID",
+      "resume_token: must be one that this very method gave",
+      { field: "resume_token" },
+    );
   }
-  throw new StatusError(
-    "INVALID_ARGUMENT",
-    "ARGUMENT_INVALID",
-    "resume_token: must be one that this very method gave",
-    { field: "resume_token" },
-  );
+  if (!equal(read.history, tenant.history)) throw tokenExpired();
+  return read;
 }
 
-export const tokenTooOld = (): StatusError =>
-  new StatusError("OUT_OF_RANGE", "TOKEN_EXPIRED", "resume_token: too old; list again");
+/** null: it is none. What is wrong with it is nobody's business. */
+function decoded(token: string) {
+  try {
+    return ResumeToken.decode(fromBase64Url(token));
+  } catch {
+    return null;
+  }
+}
+
+export const tokenExpired = (): StatusError =>
+  new StatusError(
+    "OUT_OF_RANGE",
+    "TOKEN_EXPIRED",
+    "resume_token: too old, or of another store; list again",
+  );
 
 const ORGANISMS = "organisms";
 const { ALARM, BOOKMARK, ORGANISM, SYNCED } = WatchEvent;
@@ -104,7 +126,7 @@ export class WatchHub {
 
   /** Where a watch goes on that follows a list made now. */
   tokenAt(revision: number): string {
-    return resumeToken(this.#tenant.tenantId, ORGANISMS, revision);
+    return resumeToken(this.#tenant, ORGANISMS, revision);
   }
 
   /** The control plane ends: watchers are told to come back. */
@@ -118,7 +140,7 @@ export class WatchHub {
     filter: OrganismFilter,
   ): AsyncGenerator<WatchAnswer, Tail<typeof WatchResponseSchema>> {
     const tenant = this.#tenant;
-    const after = token === "" ? null : readResumeToken(tenant.tenantId, ORGANISMS, token).after;
+    const after = token === "" ? null : readResumeToken(tenant, ORGANISMS, token).after;
     if (this.#watchers.size >= watchersMax) {
       throw new StatusError("RESOURCE_EXHAUSTED", "OVERLOADED", `${watchersMax} watch already`);
     }
@@ -191,8 +213,8 @@ export class WatchHub {
     durable: number,
     filter: OrganismFilter,
   ): AsyncGenerator<WatchAnswer> {
-    // Above what is durable: a token of a store that was set back. Far below: a list is quicker.
-    if (after > durable || durable - after > watchReplayMax) throw tokenTooOld();
+    // Above what is durable: the store was set back, by no restore of ours. Far below: a list is quicker.
+    if (after > durable || durable - after > watchReplayMax) throw tokenExpired();
     for (let at = after; ; ) {
       const records = await this.#tenant.told(at, REPLAY_PAGE);
       for (const record of records) {

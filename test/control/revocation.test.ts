@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { RESTORED_KEY, RestoredRow, type Tenant } from "../../src/control/tenant.ts";
+import type { Tenant } from "../../src/control/tenant.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { REASONS } from "../../src/domain/reason.ts";
@@ -19,6 +19,7 @@ import {
   newSigner,
   refusalOf,
   requestId,
+  restored,
   signDock,
   signGrant,
   startWorld,
@@ -231,11 +232,8 @@ describe("a sidecar that hands over a revocation unknown here", () => {
     await attached.leave();
     return sidecar.attach({ revocations: [revocation] });
   };
-  /** As `control restore` marks a tenant. */
-  async function restored(): Promise<void> {
-    const row = RestoredRow.encode({ atUs: world.clock.nowUs(), times: 1 });
-    await tenant().record({ entries: [], writes: [{ key: RESTORED_KEY, value: row }] });
-    await world.restart();
+  async function cameBack(): Promise<void> {
+    await restored(world, house.tenantId, { atUs: world.clock.nowUs(), times: 1 });
     world.clock.advance(1_000_000);
     attached = await sidecar.attach();
     await attached.syncAll();
@@ -253,7 +251,7 @@ describe("a sidecar that hands over a revocation unknown here", () => {
 
   test("is not believed about what a restore may have lost, when it was signed after that", async () => {
     await revoke("KEY", house.grantKey.publicKey);
-    await restored();
+    await cameBack();
     const resume = await signed("RESUME", house.grantKey);
     expect(await refusalOf(handOver(resume))).toMatchObject({ reason: "E_REVOKED" });
     expect(tenant().unconfirmed).toBe(true);
@@ -262,7 +260,7 @@ describe("a sidecar that hands over a revocation unknown here", () => {
   test("gives back what a restore lost, whatever has become of the key since", async () => {
     const lost = await signed("GRANT", house.grantKey, { target: berth.grantRef });
     world.clock.advance(1_000_000);
-    await restored();
+    await cameBack();
     const again = await handOver(lost);
     expect(tenant().revocationEpoch()).toBe(1);
     expect(tenant().grant(berth.grantRef)?.revokedEpoch).toBe(1);

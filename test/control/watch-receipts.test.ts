@@ -16,7 +16,7 @@ import {
 import type { Encoded } from "../../src/wire/encoded.ts";
 import type { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
-import { type House, makeHouse, refusalOf, startWorld, type World } from "./world.ts";
+import { type House, makeHouse, refusalOf, restored, startWorld, type World } from "./world.ts";
 
 let world: World;
 let house: House;
@@ -136,6 +136,30 @@ test("filters by verdict, scope, name, version, state and condition; by all that
     code: "INVALID_ARGUMENT",
     message: expect.stringMatching(/^when: reads receipt\.verdikt; known are receipt\.verdict, /),
   });
+});
+
+test("a token of another store's tenant of the same name is expired, and one of before a restore", async () => {
+  await sidecar.work(2);
+  await a.syncAll();
+  const other = await startWorld();
+  try {
+    const theirs = await makeHouse(other, house.tenantId);
+    const stream = other.client(LedgerService).watchReceipts({}, await theirs.as("VIEWER"));
+    const { value } = await stream[Symbol.asyncIterator]().next();
+    const foreign = value?.resumeToken ?? "";
+    const before = await start();
+    await restored(world, house.tenantId, { atUs: world.clock.nowUs(), times: 1 });
+    for (const resumeToken of [foreign, before]) {
+      expect(resumeToken).not.toBe("");
+      expect(await refusalOf(missed({ resumeToken }))).toMatchObject({
+        code: "OUT_OF_RANGE",
+        reason: "TOKEN_EXPIRED",
+      });
+    }
+    expect(seqs(await missed({ resumeToken: await start() }))).toEqual([]);
+  } finally {
+    await other.end();
+  }
 });
 
 test("a reader too slow is cut with the token from which nothing is lost", async () => {

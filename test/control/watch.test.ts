@@ -16,7 +16,15 @@ import { native } from "../../src/native/crypto.ts";
 import { MessageReader } from "../../src/wire/grpc-frames.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
-import { type House, makeHouse, refusalOf, requestId, startWorld, type World } from "./world.ts";
+import {
+  type House,
+  makeHouse,
+  refusalOf,
+  requestId,
+  restored,
+  startWorld,
+  type World,
+} from "./world.ts";
 
 let world: World;
 let house: House;
@@ -236,6 +244,47 @@ test("a token of another tenant, another method, or of nothing is refused; one f
     code: "OUT_OF_RANGE",
     reason: "TOKEN_EXPIRED",
   });
+});
+
+test("a token of another store's tenant of the same name is expired, though there is what it names", async () => {
+  const other = await startWorld();
+  try {
+    const theirs = await makeHouse(other, house.tenantId);
+    const { resumeToken } = await other
+      .client(OrganismService)
+      .listOrganisms({}, await theirs.as("VIEWER"));
+    const watch = await Watching.of(house, { resumeToken });
+    expect(await refusalOf(watch.next())).toMatchObject({
+      code: "OUT_OF_RANGE",
+      reason: "TOKEN_EXPIRED",
+    });
+  } finally {
+    await other.end();
+  }
+});
+
+test("a token of before a restore is expired, of another restore of the same backup too", async () => {
+  const list = async () => {
+    const { resumeToken } = await organisms().listOrganisms({}, await house.as("VIEWER"));
+    return resumeToken;
+  };
+  const atUs = world.clock.nowUs();
+  const tokens = [await list()];
+  for (const row of [
+    { atUs, times: 1 },
+    { atUs: atUs + 1, times: 1 },
+    { atUs: atUs + 1, times: 2 },
+  ]) {
+    await restored(world, house.tenantId, row);
+    for (const resumeToken of tokens) {
+      const watch = await Watching.of(house, { resumeToken });
+      expect(await refusalOf(watch.next())).toMatchObject({ reason: "TOKEN_EXPIRED" });
+    }
+    tokens.push(await list());
+    const watch = await Watching.of(house, { resumeToken: tokens.at(-1) as string });
+    await watch.until(WatchEvent.SYNCED);
+    await watch.leave();
+  }
 });
 
 test("another tenant's changes are never told", async () => {

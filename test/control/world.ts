@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import type { AdmissionRates } from "../../src/control/admission.ts";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
+import { RESTORED_KEY, RestoredRow } from "../../src/control/tenant.ts";
 import { compare } from "../../src/domain/bytes.ts";
 import type { Signer } from "../../src/domain/crypto.ts";
 import { DOCK, type DockBody } from "../../src/domain/dock.ts";
@@ -125,6 +126,14 @@ export async function startWorld(rates?: AdmissionRates): Promise<World> {
       await rm(folder, { recursive: true });
     },
   };
+}
+
+/** Marks a tenant as `control restore` does, and starts the control plane on it. */
+export async function restored(world: World, tenantId: string, row: RestoredRow): Promise<void> {
+  const value = RestoredRow.encode(row);
+  const writes = [{ key: RESTORED_KEY, value }];
+  await world.running.tenants.get(tenantId)?.record({ entries: [], writes });
+  await world.restart();
 }
 
 /** A tenant's people and keys. */

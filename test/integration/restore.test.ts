@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { revokeLease } from "../../src/cli/actions/lease.ts";
 import { resumeTenant } from "../../src/cli/actions/tenant.ts";
+import { WatchEvent } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { fileSigner } from "../../src/native/keys.ts";
 import { ask } from "./calls.ts";
 import { World } from "./rig.ts";
@@ -90,6 +91,32 @@ test("a sidecar that docked after the backup docks again by its genesis, and is 
   await late.log.until("lease", { from });
   expect(await ask(late.agent, "restored")).toMatchObject({ code: 0 });
   expect(await world.anchored(late)).toMatchObject({ verdict: "ANCHORED", broken: null });
+});
+
+test("where a watch goes on before a restore, none does after it: what was there is another history", async () => {
+  const token = async () => (await world.operator.organisms.listOrganisms({})).resumeToken;
+  const first = async (resumeToken: string) => {
+    for await (const { event } of world.operator.organisms.watch({ resumeToken })) return event;
+    throw new Error("the watch ended");
+  };
+  const before = await token();
+  expect(await dragons("control", "backup", file, "--data", data)).toMatchObject({ code: 0 });
+  const tokens = [before];
+  // The same backup twice: as two machines would, from one loss.
+  for (const lost of [`${data}.lost`, `${data}.again`]) {
+    await world.stopControl();
+    await rename(data, lost);
+    expect(await dragons("control", "restore", file, "--data", data)).toMatchObject({ code: 0 });
+    await world.startControl();
+    for (const known of tokens) {
+      await expect(first(known)).rejects.toMatchObject({
+        code: "OUT_OF_RANGE",
+        reason: "TOKEN_EXPIRED",
+      });
+    }
+    tokens.push(await token());
+    expect(await first(tokens.at(-1) as string)).toBe(WatchEvent.SYNCED);
+  }
 });
 
 test("a backup holds no key, and is refused where it is not whole or has no place", async () => {

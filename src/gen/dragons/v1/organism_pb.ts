@@ -809,8 +809,8 @@ export const OrganismService: GenService<{
    * Sends each change once, in order: a snapshot ended by SYNCED (or, with a token, what changed
    * since), then changes as they are made, with a BOOKMARK in quiet times. A change carries the signed
    * transition that made it. Called by viewers.
-   * Errors: OUT_OF_RANGE (the token is too old: list again), RESOURCE_EXHAUSTED (the reader is too
-   * slow; ErrorInfo carries `resume_token`), UNAVAILABLE (the control plane ends).
+   * Errors: OUT_OF_RANGE (the token is too old, or of another store: list again), RESOURCE_EXHAUSTED
+   * (the reader is too slow; ErrorInfo carries `resume_token`), UNAVAILABLE (the control plane ends).
    *
    * @generated from rpc dragons.v1.OrganismService.Watch
    */
