@@ -107,14 +107,13 @@ export function wantsOrganism(
   return before !== null && when.holds(new Map(values).set("organism.state", before));
 }
 
-/** Whether a watcher is told of a receipt of this ledger. */
+/** Whether a watcher is told of a receipt of this ledger, which is one that it asks for. */
 export function wantsReceipt(
-  { ledgerId, verdict, scope, state, when, ...named }: ReceiptFilter,
+  { verdict, scope, state, when, ...named }: Omit<ReceiptFilter, "ledgerId">,
   tenant: Tenant,
   ledger: LedgerRecord,
   header: ReceiptHeader,
 ): boolean {
-  if (ledgerId !== null && toHex(ledgerId) !== toHex(ledger.ledgerId)) return false;
   if (verdict !== null && header.verdict !== verdict) return false;
   if (scope !== "" && header.scope !== scope) return false;
   if (state !== null && state !== ledger.state) return false;

@@ -92,6 +92,14 @@ export const tokenExpired = (): StatusError =>
     "resume_token: too old, or of another store; list again",
   );
 
+interface WatchBounds {
+  /** Changes that may wait for one watcher. */
+  readonly backlogMax: number;
+  /** Records that it may have missed. */
+  readonly replayMax: number;
+}
+const BOUNDS: WatchBounds = { backlogMax: watchBacklogMax, replayMax: watchReplayMax };
+
 const ORGANISMS = "organisms";
 const { ALARM, BOOKMARK, ORGANISM, SYNCED } = WatchEvent;
 
@@ -105,8 +113,7 @@ export class WatchHub {
   readonly #tenant: Tenant;
   readonly #crypto: Crypto;
   readonly #clock: Clock;
-  /** Changes that may wait for one watcher. */
-  readonly #backlogMax: number;
+  readonly #bounds: WatchBounds;
   readonly #watchers = new Watchers();
   /** Revision up to which everybody was told. */
   #told: number;
@@ -115,8 +122,8 @@ export class WatchHub {
   /** What these have in common; let go of when the last of them has been told all of it. */
   readonly #shared = new Map<LedgerRecord, OrganismChange>();
 
-  constructor(tenant: Tenant, crypto: Crypto, clock: Clock, backlogMax = watchBacklogMax) {
-    this.#backlogMax = backlogMax;
+  constructor(tenant: Tenant, crypto: Crypto, clock: Clock, bounds: WatchBounds = BOUNDS) {
+    this.#bounds = bounds;
     this.#tenant = tenant;
     this.#crypto = crypto;
     this.#clock = clock;
@@ -149,7 +156,8 @@ export class WatchHub {
     const from = after === null ? Math.max(durable, tenant.changedSeq) : durable;
     const synced =
       after === null ? this.#snapshot(filter, from) : this.#missed(after, durable, filter);
-    const watcher = new Watcher({ filter, from, backlogMax: this.#backlogMax });
+    const { backlogMax } = this.#bounds;
+    const watcher = new Watcher({ filter, from, backlogMax });
     this.#watchers.add(watcher);
     const quiet = this.#whenQuiet(watcher);
     const leave = (): void => {
@@ -214,7 +222,8 @@ export class WatchHub {
     filter: OrganismFilter,
   ): AsyncGenerator<WatchAnswer> {
     // Above what is durable: the store was set back, by no restore of ours. Far below: a list is quicker.
-    if (after > durable || durable - after > watchReplayMax) throw tokenExpired();
+    const { replayMax } = this.#bounds;
+    if (after > durable || durable - after > replayMax) throw tokenExpired();
     for (let at = after; ; ) {
       const records = await this.#tenant.told(at, REPLAY_PAGE);
       for (const record of records) {

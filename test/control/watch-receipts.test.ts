@@ -1,8 +1,9 @@
 import { fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { Arrival } from "../../src/control/heads.ts";
-import { Signal } from "../../src/control/watch.ts";
+import { resumeToken, Signal } from "../../src/control/watch.ts";
 import { watchReceipts } from "../../src/control/watch-receipts.ts";
+import { equal } from "../../src/domain/bytes.ts";
 import { ANY } from "../../src/domain/filter.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
 import { OrganismState, Verdict } from "../../src/gen/dragons/v1/artifacts_pb.ts";
@@ -13,10 +14,19 @@ import {
   type WatchReceiptsResponse,
   WatchReceiptsResponseSchema,
 } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
 import type { Encoded } from "../../src/wire/encoded.ts";
 import type { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
-import { type House, makeHouse, refusalOf, restored, startWorld, type World } from "./world.ts";
+import {
+  type House,
+  makeHouse,
+  refusalOf,
+  requestId,
+  restored,
+  startWorld,
+  type World,
+} from "./world.ts";
 
 let world: World;
 let house: House;
@@ -160,6 +170,70 @@ test("a token of another store's tenant of the same name is expired, and one of 
   } finally {
     await other.end();
   }
+});
+
+test("a token of more than is held is expired: the store was set back", async () => {
+  await sidecar.work(2);
+  await a.syncAll();
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  // Both receipts came at once: that is one arrival, told whole or within.
+  for (const [after, within] of [
+    [2, 0],
+    [1, 1],
+  ] as const) {
+    const future = resumeToken(tenant, "receipts", after, within);
+    expect(await refusalOf(missed({ resumeToken: future }))).toMatchObject({
+      code: "OUT_OF_RANGE",
+      reason: "TOKEN_EXPIRED",
+    });
+  }
+  const held = resumeToken(tenant, "receipts", 1);
+  expect(seqs(await missed({ resumeToken: held }))).toEqual([]);
+});
+
+test("filters by ledger, version and state where several sidecars send, what was missed and what comes", async () => {
+  const from = await start();
+  const other = await SimSidecar.dock(world, house, berth);
+  const b = await other.attach();
+  await sidecar.work(2);
+  await a.syncAll();
+  await other.work(1);
+  await b.syncAll();
+  await sidecar.work(1);
+  await a.syncAll();
+  await world
+    .client(OrganismService)
+    .quarantine(
+      { requestId: requestId(), instanceId: other.instanceId, reason: "a drill" },
+      await house.as("OPERATOR"),
+    );
+  /** Whose, and which of theirs. */
+  const told = async (request: Request) =>
+    (await missed({ resumeToken: from, ...request })).flatMap(({ receipt }) => {
+      if (receipt === undefined) return [];
+      const { ledgerId, seq } = ReceiptHeader.decode(receipt.body);
+      return [`${equal(ledgerId, other.ledgerId) ? "other" : "first"} ${seq}`];
+    });
+  const all = ["first 1", "first 2", "other 1", "first 3"];
+  expect(await told({})).toEqual(all);
+  expect(await told({ ledgerId: sidecar.ledgerId })).toEqual(["first 1", "first 2", "first 3"]);
+  expect(await told({ ledgerId: other.ledgerId })).toEqual(["other 1"]);
+  expect(await told({ state: OrganismState.QUARANTINED })).toEqual(["other 1"]);
+  expect(await told({ agentVersion: "v7" })).toEqual(all);
+  expect(await told({ agentVersion: "v7", ledgerId: other.ledgerId })).toEqual(["other 1"]);
+
+  // And of what comes while it is watched.
+  const watch = await open({ ledgerId: other.ledgerId, state: OrganismState.QUARANTINED });
+  for (const event of ["BOOKMARK", "SYNCED"] as const) {
+    expect((await watch.next()).event).toBe(WatchReceiptsEvent[event]);
+  }
+  await sidecar.work(1);
+  await a.syncAll();
+  await other.work(1);
+  await b.syncAll();
+  expect(seqs([await watch.next()])).toEqual([2]);
+  await watch.leave();
 });
 
 test("a reader too slow is cut with the token from which nothing is lost", async () => {

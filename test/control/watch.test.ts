@@ -287,6 +287,28 @@ test("a token of before a restore is expired, of another restore of the same bac
   }
 });
 
+test("a token is good for as many records as a watch may have missed, and for none more", async () => {
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (tenant === null) throw new Error("no tenant");
+  await tenant.settled();
+  const size = tenant.durableSize;
+  const bounds = { backlogMax: 4, replayMax: size - 3 };
+  const hub = new WatchHub(tenant, native, world.clock, bounds);
+  const filter = { state: null, name: "nobody", version: "", scope: "", when: ANY };
+  const first = async (after: number) => {
+    const watch = watched(hub, hub.tokenAt(after), filter);
+    const { value } = await watch.next();
+    await watch.return(undefined);
+    return read(value as WatchAnswer).event;
+  };
+  expect(await first(3)).toBe(WatchEvent.SYNCED);
+  expect(await refusalOf(first(2))).toMatchObject({
+    code: "OUT_OF_RANGE",
+    reason: "TOKEN_EXPIRED",
+  });
+  expect(tenant.durableSize).toBe(size);
+});
+
 test("another tenant's changes are never told", async () => {
   const stranger = await makeHouse(world, `stranger-${houses}`);
   const watch = await Watching.of(stranger);
@@ -299,7 +321,7 @@ test("another tenant's changes are never told", async () => {
 test("a reader too slow is cut with the token from which nothing is lost", async () => {
   const tenant = world.running.tenants.get(house.tenantId);
   if (tenant === null) throw new Error("no tenant");
-  const hub = new WatchHub(tenant, native, world.clock, 4);
+  const hub = new WatchHub(tenant, native, world.clock, { backlogMax: 4, replayMax: 100 });
   const filter = { state: null, name: "", version: "", scope: "", when: ANY };
   const slow = watched(hub, "", filter);
   let synced = "";
