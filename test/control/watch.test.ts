@@ -4,6 +4,7 @@ import { WatchHub } from "../../src/control/watch.ts";
 import type { OrganismFilter } from "../../src/control/watch-filter.ts";
 import type { WatchAnswer } from "../../src/control/watchers.ts";
 import { ANY } from "../../src/domain/filter.ts";
+import { newInstanceId } from "../../src/domain/ids.ts";
 import { OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import {
   OrganismService,
@@ -18,6 +19,7 @@ import { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
 import {
   type House,
+  ids,
   makeHouse,
   refusalOf,
   requestId,
@@ -167,6 +169,54 @@ test("a list's token leads on from the list", async () => {
   for (const { revision } of answers) {
     expect(revision).toBeGreaterThan(listed[0]?.revision as bigint);
   }
+});
+
+test("each page of a list has the first one's token: what changes on it meanwhile is told", async () => {
+  await SimSidecar.dock(world, house, berth);
+  const viewer = await house.as("VIEWER");
+  const first = await organisms().listOrganisms({ pageSize: 1 }, viewer);
+  expect(first.organisms.map((o) => o.instanceId)).toEqual([sidecar.instanceId]);
+  await flip();
+  const last = await organisms().listOrganisms(
+    { pageSize: 1, pageToken: first.nextPageToken },
+    viewer,
+  );
+  expect(last.organisms.map((o) => o.state)).toEqual([OrganismState.DOCKED]);
+  expect(last.nextPageToken).toBe("");
+  expect(last.resumeToken).toBe(first.resumeToken);
+  const watch = await Watching.of(house, { resumeToken: last.resumeToken });
+  const changes = (await watch.until(WatchEvent.SYNCED)).slice(0, -1);
+  expect(changes.map(({ organism: o }) => [o?.instanceId, o?.state])).toEqual([
+    [sidecar.instanceId, OrganismState.QUARANTINED],
+    [sidecar.instanceId, OrganismState.DEGRADED],
+  ]);
+  await watch.leave();
+
+  // A listing that went on over a restore is no way round it.
+  await restored(world, house.tenantId, { atUs: world.clock.nowUs(), times: 1 });
+  const { resumeToken } = await organisms().listOrganisms(
+    { pageToken: first.nextPageToken },
+    await house.as("VIEWER"),
+  );
+  const over = await Watching.of(house, { resumeToken });
+  expect(await refusalOf(over.next())).toMatchObject({ reason: "TOKEN_EXPIRED" });
+});
+
+test("pages of a list have each organism once, by instance_id, also where one was succeeded", async () => {
+  const wide = await makeBerth(world, house, { instancesMax: 8 });
+  const [early, late] = [newInstanceId(ids), newInstanceId(ids)];
+  for (const id of [late, early]) await SimSidecar.dock(world, house, wide, { instanceId: id });
+  const { instanceId, ledgerId: predecessor } = sidecar;
+  await SimSidecar.dock(world, house, berth, { instanceId, predecessor });
+  const viewer = await house.as("VIEWER");
+  const listed: string[] = [];
+  for (let pageToken = ""; ; ) {
+    const page = await organisms().listOrganisms({ pageSize: 1, pageToken }, viewer);
+    listed.push(...page.organisms.map((o) => o.instanceId));
+    pageToken = page.nextPageToken;
+    if (pageToken === "") break;
+  }
+  expect(listed).toEqual([instanceId, early, late]);
 });
 
 test("filters by name, and by a state entered or left", async () => {

@@ -154,7 +154,13 @@ interface PageRequest {
 }
 
 /** Where a listing goes on. Opaque to callers; good for the method that gave it alone. */
-const PageToken = message("pageToken", { method: str(1), after: str(2), afterSeq: u64(3) });
+const PageToken = message("pageToken", {
+  method: str(1),
+  after: str(2),
+  afterSeq: u64(3),
+  /** That the first page gave, where a watch follows the listing. */
+  resumeToken: str(4),
+});
 
 export interface Page<T> {
   readonly items: T[];
@@ -165,15 +171,13 @@ export interface Page<T> {
 export function pageOf(
   method: DescMethodUnary<DescMessage, DescMessage>,
   { pageSize, pageToken }: PageRequest,
-): { size: number; after: string; afterSeq: number } {
+): { size: number; after: string; afterSeq: number; resumeToken: string } {
   if (pageSize < 0) throw badArgument("page_size", "must not be negative; 0 is the default");
   const size = pageSize === 0 ? pageSizeDefault : Math.min(pageSize, pageSizeMax);
-  if (pageToken === "") return { size, after: "", afterSeq: 0 };
+  if (pageToken === "") return { size, after: "", afterSeq: 0, resumeToken: "" };
   try {
     const token = PageToken.decode(fromBase64Url(pageToken));
-    if (token.method === methodName(method)) {
-      return { size, after: token.after, afterSeq: token.afterSeq };
-    }
+    if (token.method === methodName(method)) return { ...token, size };
   } catch {
     // Said below: what is wrong with it is nobody's business.
   }
@@ -182,13 +186,14 @@ export function pageOf(
 
 export const pageToken = (
   method: DescMethodUnary<DescMessage, DescMessage>,
-  last: { after?: string; afterSeq?: number },
+  last: { after?: string; afterSeq?: number; resumeToken?: string },
 ): string =>
   toBase64Url(
     PageToken.encode({
       method: methodName(method),
       after: last.after ?? "",
       afterSeq: last.afterSeq ?? 0,
+      resumeToken: last.resumeToken ?? "",
     }),
   );
 

@@ -183,7 +183,7 @@ export type ListOrganismsResponse = Message<"dragons.v1.ListOrganismsResponse"> 
   nextPageToken: string;
 
   /**
-   * What Watch takes to send every change after this page's snapshot.
+   * What Watch takes to send every change since the first page; the same on every page.
    *
    * @generated from field: string resume_token = 3;
    */
