@@ -1,20 +1,27 @@
-import { fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import type { Operator } from "../../src/control/auth.ts";
+import { Fleet } from "../../src/control/fleet.ts";
+import { organismService } from "../../src/control/services/organism.ts";
+import { Session } from "../../src/control/sessions.ts";
 import { WatchHub } from "../../src/control/watch.ts";
 import type { OrganismFilter } from "../../src/control/watch-filter.ts";
-import type { WatchAnswer } from "../../src/control/watchers.ts";
+import { type WatchAnswer, Watcher } from "../../src/control/watchers.ts";
 import { ANY } from "../../src/domain/filter.ts";
 import { newInstanceId } from "../../src/domain/ids.ts";
 import { OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import {
   OrganismService,
   WatchEvent,
+  WatchPulseRequestSchema,
+  type WatchPulseResponseSchema,
   type WatchRequestSchema,
   type WatchResponse,
   WatchResponseSchema,
 } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { MessageReader } from "../../src/wire/grpc-frames.ts";
+import type { CallContext } from "../../src/wire/rpc.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
 import {
@@ -499,4 +506,63 @@ test("the pulse is the latest, and tells of beats, leases and sessions", async (
     if (value?.pulse?.attached === false) break;
   }
   await pulses.return?.(undefined);
+});
+
+test("a reader of pulses that pauses over three beats is told one, the latest", async () => {
+  const of = vi.spyOn(Fleet.prototype, "of");
+  await organisms().listOrganisms({}, await house.as("VIEWER"));
+  const [fleet] = of.mock.contexts as Fleet[];
+  of.mockRestore();
+  const tenant = world.running.tenants.get(house.tenantId);
+  if (fleet === undefined || tenant === null) throw new Error("no fleet");
+  const { signal } = new AbortController();
+  const { publicKey: key } = house.logins.VIEWER;
+  const caller: Operator = { tenant, holder: "viewer", key, role: "VIEWER" };
+  const context = { caller, signal } as unknown as CallContext;
+  const { instanceId } = sidecar;
+  // As what carries the call asks for the next, once its reader has taken the one before.
+  const pulses = organismService(fleet)
+    .watchPulse(create(WatchPulseRequestSchema, { instanceId }), context)
+    [Symbol.asyncIterator]();
+  const next = async () => {
+    const { value } = await pulses.next();
+    return (value as MessageInitShape<typeof WatchPulseResponseSchema>).pulse?.heartbeat?.body;
+  };
+  const beat = async () => {
+    const { body } = await a.beat();
+    await a.next("heartbeatAck");
+    return body;
+  };
+  await next();
+  await beat();
+  await beat();
+  const third = await beat();
+  expect(await next()).toEqual(third);
+  // And nothing more waits: what comes next is the next beat.
+  const after = next();
+  expect(await beat()).toEqual(await after);
+  await pulses.return?.(undefined);
+});
+
+test("a sidecar is told of its quarantine before anybody who watches it", async () => {
+  const watch = await Watching.of(house);
+  await watch.until(WatchEvent.SYNCED);
+  const said = vi.spyOn(Session.prototype, "say");
+  const told = vi.spyOn(Watcher.prototype, "tell");
+  try {
+    await organisms().quarantine(
+      { requestId: requestId(), instanceId: sidecar.instanceId, reason: "a drill" },
+      await house.as("OPERATOR"),
+    );
+    // A session sends what was revoked ahead of whatever it says.
+    const directive = said.mock.calls.findIndex(([down]) => down.case === "directive");
+    const [first] = told.mock.invocationCallOrder;
+    expect(said.mock.invocationCallOrder[directive]).toBeLessThan(first as number);
+  } finally {
+    said.mockRestore();
+    told.mockRestore();
+  }
+  expect((await watch.next()).organism?.state).toBe(OrganismState.QUARANTINED);
+  await a.next("directive");
+  await watch.leave();
 });
