@@ -4,6 +4,8 @@ export const EXIT = {
   failed: 1,
   /** A verdict of the wrong kind: denied, or evidence that is broken. */
   refused: 2,
+  /** What holds, but is proven less far than asked. */
+  unproven: 3,
   usage: 64,
   unreachable: 69,
   /** Our own fault: the only exit that prints a stack. */

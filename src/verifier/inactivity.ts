@@ -22,18 +22,25 @@ export interface Inactivity {
   readonly countersignedUntilUs: number;
 }
 
-/** At least two beats make a time. Of a pack with all its heartbeats, whatever was idle. */
+/** Of a pack with all its heartbeats, whatever was idle. */
 export function idleTimes(
   heartbeats: readonly Pick<Verified<HeartbeatBody>, "body">[],
   heads: readonly CosignedHead[],
 ): Inactivity[] {
+  return idleRuns(heartbeats).map((run) => idle(run, heads));
+}
+
+/** The heartbeats of each idle time, in their order. At least two beats make a time. */
+export function idleRuns(
+  heartbeats: readonly Pick<Verified<HeartbeatBody>, "body">[],
+): (readonly HeartbeatBody[])[] {
   const beats = heartbeats
     .map(({ body }) => body)
     .sort((a, b) => a.sessionEpoch - b.sessionEpoch || a.counter - b.counter);
-  const found: Inactivity[] = [];
+  const found: HeartbeatBody[][] = [];
   let run: HeartbeatBody[] = [];
   const end = (): void => {
-    if (run.length > 1) found.push(idle(run, heads));
+    if (run.length > 1) found.push(run);
     run = [];
   };
   for (const beat of beats) {

@@ -7,7 +7,7 @@ import type { Report } from "../../verifier/report.ts";
 import { locateReceiptByte, tamper } from "../../verifier/tamper.ts";
 import { type TimelineEntry, timelineEntry } from "../../verifier/timeline.ts";
 import type { TrustFile } from "../../verifier/trust-file.ts";
-import { verify } from "../../verifier/verify.ts";
+import { type Ledger, verify } from "../../verifier/verify.ts";
 import type { Supposed } from "../../verifier/what-if.ts";
 import { EXIT, Failure } from "../failure.ts";
 
@@ -15,6 +15,8 @@ import { EXIT, Failure } from "../failure.ts";
 export interface Told {
   /** How many bytes of how many were read. */
   readonly onProgress?: (read: number, of: number) => void;
+  /** Each ledger, once all that stands before its receipts holds: to be believed when the pack does. */
+  readonly onLedger?: (ledger: Ledger) => void;
   /** Each receipt that holds, in order; those after the first break are not among them. */
   readonly onReceipt?: (entry: TimelineEntry) => void;
   /** Decide every claim under a lease that never was, too. */
@@ -59,6 +61,7 @@ export async function verifyPack(
     trust,
     nowUs,
     ...(told.whatIf && { whatIf: told.whatIf }),
+    ...(told.onLedger && { onLedger: told.onLedger }),
     onReceipt: (ledger, proven) => onReceipt(timelineEntry(ledger, proven)),
   });
 }

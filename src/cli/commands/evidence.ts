@@ -6,6 +6,7 @@ import type { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { printOne, say } from "../output.ts";
 import { parseCount, parseInstant } from "../units.ts";
+import { register as inactivity } from "./inactivity.ts";
 
 interface Export {
   out: string;
@@ -108,6 +109,7 @@ export function register(program: Command): void {
         });
       }),
     );
+  inactivity(evidence);
 }
 
 const NONE_SET = "none is set";

@@ -4,8 +4,10 @@ import { SCOPE_NAME } from "../../domain/manifest.ts";
 import type { ForkReport } from "../../verifier/fork-proof.ts";
 import type { Report } from "../../verifier/report.ts";
 import type { TimelineEntry } from "../../verifier/timeline.ts";
+import type { TrustFile } from "../../verifier/trust-file.ts";
 import type { Supposed } from "../../verifier/what-if.ts";
 import { leaf, run } from "../command.ts";
+import type { Context } from "../context.ts";
 import { EXIT, Failure } from "../failure.ts";
 import { type Format, type Json, printOne, say } from "../output.ts";
 
@@ -22,19 +24,13 @@ export function register(program: Command): void {
     )
     .action(
       run<{ timeline?: string; whatIf?: string }>(async (context, options, [pack = ""]) => {
-        const { readTrust } = await import("../actions/trust.ts");
-        const { keepSmallFor, verifyPack } = await import("../actions/verify.ts");
-        const { exitCodeOf } = await import("../../verifier/report.ts");
+        const { verifyPack } = await import("../actions/verify.ts");
         const { systemClock } = await import("../../native/clock.ts");
-        const file = context.optional("trust");
-        const trust = file === null ? null : await readTrust(file);
-        const { judgeFork } = await import("../actions/fork.ts");
-        const fork = await judgeFork(pack, trust);
-        if (fork !== null) return printFork(fork, context.format);
-        await keepSmallFor(pack);
+        const taken = await takePack(context, pack);
+        if (taken === null) return;
         const meter = progress();
         const lines = timeline(options.timeline);
-        const report = await verifyPack(pack, trust, systemClock.nowUs(), {
+        const report = await verifyPack(pack, taken.trust, systemClock.nowUs(), {
           onProgress: meter.show,
           onReceipt: lines.write,
           ...(options.whatIf !== undefined && { whatIf: supposed(options.whatIf) }),
@@ -42,19 +38,47 @@ export function register(program: Command): void {
           meter.clear();
           lines.close();
         });
-        if (context.format === "table") print(report);
-        else {
-          const data = report as unknown as Json;
-          printOne(context.format, { name: report.verdict, cells: {}, data });
-        }
-        if (file === null) {
-          say(
-            "dragons: trust: no trust file was given, so nobody but the pack vouches; add --trust FILE",
-          );
-        }
-        process.exitCode = exitCodeOf(report);
+        await tell(context, report);
       }),
     );
+}
+
+/**
+ * What a pack is judged by; `trust`: null, no trust file is set. Returns null for a file that proves a fork: that is
+ * judged here, and told.
+ */
+export async function takePack(
+  context: Context,
+  pack: string,
+): Promise<{ readonly trust: TrustFile | null } | null> {
+  const { readTrust } = await import("../actions/trust.ts");
+  const { keepSmallFor } = await import("../actions/verify.ts");
+  const { judgeFork } = await import("../actions/fork.ts");
+  const file = context.optional("trust");
+  const trust = file === null ? null : await readTrust(file);
+  const fork = await judgeFork(pack, trust);
+  if (fork !== null) {
+    printFork(fork, context.format);
+    return null;
+  }
+  await keepSmallFor(pack);
+  return { trust };
+}
+
+/** Prints a report, and leaves its exit code. */
+export async function tell({ format }: Context, report: Report): Promise<void> {
+  const { exitCodeOf } = await import("../../verifier/report.ts");
+  if (format === "table") print(report);
+  else {
+    const data = report as unknown as Json;
+    printOne(format, { name: report.verdict, cells: {}, data });
+  }
+  if (!report.pinned) {
+    say(
+      "dragons: trust: no trust file was given, so nobody but the pack vouches; add --trust FILE",
+    );
+  }
+  process.exitCode = exitCodeOf(report);
 }
 
 /** @throws Failure, usage, on what is no scope's name. */
@@ -115,7 +139,7 @@ function opened(file: string): number {
 }
 
 /** How far the reading is, on a terminal and nowhere else. */
-function progress(): { show: (read: number, of: number) => void; clear: () => void } {
+export function progress(): { show: (read: number, of: number) => void; clear: () => void } {
   const { stderr } = process;
   let shown = -1;
   return {
