@@ -68,11 +68,11 @@ const asked = async (pack: string, ...words: string[]) => {
 };
 
 test("0: all of the time that is asked for lies between two moments of one head with nothing begun", async () => {
-  const { code, out, err } = await ask("pack", "--from", at(8), "--until", at(20));
+  const { code, out, err } = await ask("pack", "--since", at(8), "--until", at(20));
   expect({ code, err }).toEqual({ code: 0, err: "" });
   expect(out).toMatch(/^ANCHORED: /);
   expect(out).toContain("\nIDLE: 1 of 1 ledger proven ");
-  expect(await asked("pack", "--from", at(8), "--until", at(20))).toEqual({
+  expect(await asked("pack", "--since", at(8), "--until", at(20))).toEqual({
     code: 0,
     time: [8, 20],
     idle: [[7, 21]],
@@ -81,7 +81,7 @@ test("0: all of the time that is asked for lies between two moments of one head 
 });
 
 test("names what is signed: the checkpoint, the heartbeats and the lease", async () => {
-  const { out } = await ask("pack", "--from", at(8), "--until", at(20));
+  const { out } = await ask("pack", "--since", at(8), "--until", at(20));
   const beats = "heartbeats 1 to 5 of session 1 (the last hbt_";
   expect(out).toContain(`idle      ${at(7)} to ${at(21)}: 1 action begun before; checkpoint of 2 `);
   expect(out).toContain(beats);
@@ -90,7 +90,7 @@ test("names what is signed: the checkpoint, the heartbeats and the lease", async
 
 test("3: an action under way leaves the head as it is, and its countersignatures prove nothing", async () => {
   // Head 2 was countersigned until 46 s, and the action begun at 27 s.
-  expect(await asked("pack", "--from", at(8), "--until", at(40))).toEqual({
+  expect(await asked("pack", "--since", at(8), "--until", at(40))).toEqual({
     code: 3,
     time: [8, 40],
     idle: [[7, 21]],
@@ -109,30 +109,30 @@ test("unasked, the time is all that heads and heartbeats bound, with receipts na
     gaps: [[21, 53, "receipt 3 came between the heads on either side"]],
   });
   expect((await ask("pack", "-o", "name")).out).toBe("UNPROVEN\n");
-  const { code, out } = await ask("pack", "--from", at(53), "-o", "name");
+  const { code, out } = await ask("pack", "--since", at(53), "-o", "name");
   expect({ code, out }).toEqual({ code: 0, out: "IDLE\n" });
 });
 
 test("3: what lies before the first countersigned head or after the last dated heartbeat is not called idle", async () => {
   const before = "no head of it was countersigned before";
   const after = "no heartbeat of it is under a lease issued later";
-  expect(await asked("pack", "--from", at(2), "--until", at(10))).toMatchObject({
+  expect(await asked("pack", "--since", at(2), "--until", at(10))).toMatchObject({
     code: 3,
     gaps: [[2, 7, before]],
   });
-  expect(await asked("pack", "--from", at(55), "--until", at(90))).toMatchObject({
+  expect(await asked("pack", "--since", at(55), "--until", at(90))).toMatchObject({
     code: 3,
     gaps: [[62, 90, after]],
   });
   expect(await asked("pack", "--until", at(3))).toMatchObject({ code: 3, gaps: [[0, 3, before]] });
-  expect(await asked("pack", "--from", at(70))).toMatchObject({ code: 3, gaps: [[70, 0, after]] });
+  expect(await asked("pack", "--since", at(70))).toMatchObject({ code: 3, gaps: [[70, 0, after]] });
 });
 
 test("3: without heartbeats in a row nothing is proven, however often a head was countersigned", async () => {
   const { heartbeats } = story.evidence();
   const everyOther = heartbeats.filter((_, i) => i % 2 === 0);
   await writeFile("gaps", await story.pack({}, { heartbeats: everyOther }));
-  expect(await asked("gaps", "--from", at(8), "--until", at(15))).toMatchObject({
+  expect(await asked("gaps", "--since", at(8), "--until", at(15))).toMatchObject({
     code: 3,
     idle: [],
     gaps: [
@@ -144,7 +144,7 @@ test("3: without heartbeats in a row nothing is proven, however often a head was
     ],
   });
   const receipt = "receipt 3 came between the heads on either side";
-  expect(await asked("gaps", "--from", at(2), "--until", at(90))).toMatchObject({
+  expect(await asked("gaps", "--since", at(2), "--until", at(90))).toMatchObject({
     idle: [],
     gaps: [
       [2, 7, "no head of it was countersigned before"],
@@ -163,7 +163,7 @@ test("0: a heartbeat that is missing between two that state the same counts hide
     "less",
     await story.pack({}, { heartbeats: heartbeats.filter((_, i) => i !== 2) }),
   );
-  expect(await asked("less", "--from", at(8), "--until", at(20))).toMatchObject({
+  expect(await asked("less", "--since", at(8), "--until", at(20))).toMatchObject({
     code: 0,
     idle: [[7, 21]],
   });
@@ -178,7 +178,7 @@ test("3: of a part of a ledger, a head before it is the heartbeats' own if its r
     for (let i = 0; i < 3; i++) await pulse(s);
     for (let i = 0; i < 3; i++) await s.act();
     await writeFile(name, await s.pack({ range: { from: 4, to: 5 } }));
-    return asked(name, "--from", at(8), "--until", at(10));
+    return asked(name, "--since", at(8), "--until", at(10));
   };
   expect(await withRoot("same")).toMatchObject({ code: 0, idle: [[7, 11]] });
   expect(await withRoot("other", new Uint8Array(32).fill(9))).toMatchObject({ code: 3, idle: [] });
@@ -186,7 +186,7 @@ test("3: of a part of a ledger, a head before it is the heartbeats' own if its r
 
 test("3: heartbeats that nobody countersigned a head of are their ledger's word alone", async () => {
   await writeFile("unanchored", await story.pack({}, { checkpoints: [] }));
-  const { code, out } = await ask("unanchored", "--from", at(8), "--until", at(20));
+  const { code, out } = await ask("unanchored", "--since", at(8), "--until", at(20));
   expect(code).toBe(3);
   expect(out).toMatch(/^INTACT: /);
   expect(out).toContain(`unproven  ${at(8)} to ${at(20)}: no head of it is countersigned\n`);
@@ -208,7 +208,7 @@ test("3: a heartbeat that states a head which the control plane had seen outgrow
   s.tick(5 * SECOND);
   await s.beat();
   await writeFile("outgrown", await s.pack());
-  expect(await asked("outgrown", "--from", at(8))).toMatchObject({
+  expect(await asked("outgrown", "--since", at(8))).toMatchObject({
     code: 3,
     idle: [[7, 17]],
     gaps: [[17, 18, "receipt 3 came between the heads on either side"]],
@@ -230,19 +230,19 @@ test("2 and 78: what verify refuses is refused, in its words", async () => {
 });
 
 test("64: a time that is none, or that ends before it begins", async () => {
-  const none = await ask("pack", "--from", "yesterday");
+  const none = await ask("pack", "--since", "yesterday");
   expect({ code: none.code, out: none.out }).toEqual({ code: 64, out: "" });
-  expect(none.err).toMatch(/^dragons: --from: yesterday is no/);
-  const turned = await ask("pack", "--from", at(20), "--until", at(8));
+  expect(none.err).toMatch(/^dragons: --since: yesterday is no/);
+  const turned = await ask("pack", "--since", at(20), "--until", at(8));
   expect(turned.code).toBe(64);
-  expect(turned.err).toBe(`dragons: --until: ${at(8)} is not after --from ${at(20)}\n`);
+  expect(turned.err).toBe(`dragons: --until: ${at(8)} is not after --since ${at(20)}\n`);
 });
 
 test("the control plane's own ledger in a pack has no agent, and every agent's ledger must be idle", async () => {
   const control = await ControlStory.begin(story);
   await control.checkpoint();
   await writeFile("both", await control.pack());
-  const { code, out } = await ask("both", "--from", at(8), "--until", at(20));
+  const { code, out } = await ask("both", "--since", at(8), "--until", at(20));
   expect(code).toBe(0);
   expect(out).toContain("\nIDLE: 1 of 1 ledger proven ");
 
@@ -252,7 +252,7 @@ test("the control plane's own ledger in a pack has no agent, and every agent's l
   await busy.checkpoint();
   const ledgers = [story.evidence(), busy.evidence()];
   await writeFile("two", await collect(exportPack(crypto, story.tenantId, ledgers)));
-  const two = await ask("two", "--from", at(8), "--until", at(20));
+  const two = await ask("two", "--since", at(8), "--until", at(20));
   expect(two.code).toBe(3);
   expect(two.out).toContain("\nUNPROVEN: 1 of 2 ledgers proven ");
 });

@@ -9,7 +9,7 @@ import { parseInstant, plural, short, showTime } from "../units.ts";
 import { progress, takePack, tell } from "./verify.ts";
 
 interface Asked {
-  from?: string;
+  since?: string;
   until?: string;
 }
 
@@ -18,7 +18,7 @@ type Answered = Pick<LedgerReport, "ledger" | "manifest" | "instanceId"> & IdleA
 export function register(evidence: Command): void {
   leaf(evidence, "inactivity <pack>", "prove, offline, that nothing was begun in a time", ["trust"])
     .option(
-      "--from <time>",
+      "--since <time>",
       "2026-11-24T09:00:00Z, or how long ago: 2h [the first countersigned head]",
     )
     .option("--until <time>", "likewise [as far as heartbeats can be dated]")
@@ -63,11 +63,11 @@ export function register(evidence: Command): void {
 }
 
 /** @throws Failure, usage, for what is no time, or none that ends after it begins. */
-function timeOf({ from, until }: Asked, nowUs: number): AskedTime {
-  const fromUs = from === undefined ? null : parseInstant(from, "--from", nowUs);
+function timeOf({ since, until }: Asked, nowUs: number): AskedTime {
+  const fromUs = since === undefined ? null : parseInstant(since, "--since", nowUs);
   const untilUs = until === undefined ? null : parseInstant(until, "--until", nowUs);
   if (fromUs !== null && untilUs !== null && fromUs >= untilUs)
-    throw new Failure(EXIT.usage, `--until: ${until} is not after --from ${from}`);
+    throw new Failure(EXIT.usage, `--until: ${until} is not after --since ${since}`);
   return { fromUs, untilUs };
 }
 
