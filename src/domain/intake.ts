@@ -144,7 +144,10 @@ function takeRemedy(
   }
   if (view.state !== "AUTOHEALING") return "REMEDY_OUT_OF_TURN";
   const tried = { ...view, remedy: input.outcome, proven: false };
-  if (input.outcome === "SUCCEEDED" || !unsafeToLeave(input.condition, policy)) return tried;
+  // What has ended while its remedies were tried is left, whatever else remains.
+  const remains = view.conditions.some((c) => c.type === input.condition);
+  const spent = input.outcome === "EXHAUSTED" && remains;
+  if (!spent || !unsafeToLeave(input.condition, policy)) return tried;
   return hold(tried, input.condition, input.artifact, t);
 }
 

@@ -294,6 +294,15 @@ test.each([
   expect(s.remedy("STARTED", type)).toBe("AUTOHEALING REMEDY_STARTED");
   expect(s.remedy("EXHAUSTED", type)).toBe(end);
 });
+test("remedies used up for what is over meanwhile: degraded, for whatever remains", () => {
+  const s = new Story().running();
+  s.beat({ ledgerHealth: "FULL", syncLag: 90_000 });
+  s.remedy("STARTED", "LEDGER_FAULT");
+  s.beat({ syncLag: 90_000 });
+  expect(s.remedy("EXHAUSTED", "LEDGER_FAULT")).toBe("DEGRADED REMEDIES_SPENT");
+  expect(conditionsOf(s.view).map((c) => c.type)).toEqual(["SYNC_LAG"]);
+});
+
 const DENIED = { scope: "s", completed: 0, failed: 0, denied: 400 };
 
 describe("quarantine", () => {

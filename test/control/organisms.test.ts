@@ -276,6 +276,18 @@ test("what no remedy cures, and is unsafe to leave, is quarantined", async () =>
   expect((await resumed[Symbol.asyncIterator]().next()).value?.event).toBe(WatchEvent.SYNCED);
 });
 
+test("what was unsafe to leave and is over quarantines nobody, whatever else remains", async () => {
+  await running();
+  await pass(40, faulty());
+  expect((await path()).at(-1)).toBe("AUTOHEALING REMEDY_STARTED LEDGER_FAULT");
+  await pass(130, faulty({ ledgerHealth: "OK", syncLag: 60_000 }));
+  const last = (await transitions()).at(-1);
+  expect(last).toMatchObject({ to: "DEGRADED", cause: "REMEDIES_SPENT" });
+  const remaining = last?.conditions.map((c) => c.type);
+  expect(remaining).toContain("SYNC_LAG");
+  expect(remaining).not.toContain("LEDGER_FAULT");
+});
+
 test("an operator's quarantine takes the lease back and tells the sidecar; a release gives it back", async () => {
   await running();
   const { request, operator } = await command();

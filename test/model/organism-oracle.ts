@@ -150,7 +150,8 @@ export class Oracle {
       this.proofAt = -1;
       const dangerous = ["DENIAL_STORM", "LEDGER_FAULT"];
       if (this.stallQuarantines) dangerous.push("STALLED", "LOOPING");
-      if (outcome === "EXHAUSTED" && dangerous.includes(condition)) this.held.add(condition);
+      const stands = this.wrong.has(condition) && dangerous.includes(condition);
+      if (outcome === "EXHAUSTED" && stands) this.held.add(condition);
     }
     this.remedy = outcome;
     return null;
