@@ -13,8 +13,9 @@ import { type Condition, checkTransition, type State, type TransitionBody } from
  * A history of states, decided again from what its transitions rest on, by nobody's leave: no clock, no
  * network, and no more than the issuer's records, the beats that they cite, and the grant.
  *
- * What is taken on the control plane's word is when a beat arrived, when it listened, and what it
- * remembered of arrivals before; its signature stands under that. Everything else follows or differs.
+ * What is taken on the control plane's word is when a beat arrived, when it listened, what it remembered
+ * of arrivals before, and what a remedy came to; its signature stands under that. Everything else follows
+ * or differs.
  */
 export interface HistoryEvidence {
   /** Of one instance, in the order of the tenant ledger; verified, see `verifyTransition`. */
@@ -211,8 +212,13 @@ function holdsObjection(
       return differs("its grant does not quarantine for silence");
     }
     if (!isLatched(type)) {
-      if (unsafeToLeave(type, policyOf(view.liveness))) continue;
-      return differs(`remedies that fail for ${type} do not quarantine by its grant`);
+      if (!unsafeToLeave(type, policyOf(view.liveness))) {
+        return differs(`remedies that fail for ${type} do not quarantine by its grant`);
+      }
+      // What holds it where a history begins may have stood, and passed, before that.
+      const begins = last === null && t.from === "QUARANTINED";
+      if (begins || has(t.basis.before, added)) continue;
+      return differs(`${type} did not stand when its remedies were spent`);
     }
     if (artifact.length === 0) return differs(`${type} is shown by nothing`);
     if (type !== "DRIFT") continue;

@@ -103,6 +103,8 @@ def held(t, last, beats, manifest_hash, policy):
     """Rule 4."""
     before = {c.type for c in last.basis.holds} if last else set()
     stay = {c.type for c in [*t.basis.holds, *t.released]}
+    stood = {c.type for c in t.basis.before}
+    begins = not last and t.__dict__["from"] == "QUARANTINED"
     holds_good(t.basis.input == "RELEASE" or before <= stay, "nobody released what held it")
     for c in [*t.basis.holds, *t.released]:
         if c.type in before or c.type == "HELD":
@@ -113,6 +115,7 @@ def held(t, last, beats, manifest_hash, policy):
             unsafe = c.type in ("DENIAL_STORM", "LEDGER_FAULT")
             unsafe = unsafe or policy.quarantines and c.type in ("LOOPING", "STALLED")
             holds_good(unsafe, f"remedies that fail for {c.type} do not quarantine")
+            holds_good(begins or c.type in stood, f"{c.type} did not stand any more")
         else:
             holds_good(c.artifact, f"{c.type} is shown by nothing")
             if c.type == "DRIFT" and c.artifact not in beats:
