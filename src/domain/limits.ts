@@ -289,6 +289,11 @@ export const heartbeatIntervalUsMin = SECOND_US / 4;
 /** Microseconds of standstill that a grant may call one: below is a slow call, above nobody would hear of it. */
 export const stallUsMin = 1 * SECOND_US;
 export const stallUsMax = 30 * 24 * 60 * MINUTE_US;
+/**
+ * Microseconds that one which docked keeps its place in its grant without a beat: a sidecar attaches at once, or
+ * waits in line with its fleet for a minute or two; who is gone before its first beat falls silent to nobody.
+ */
+export const firstBeatUs = 5 * MINUTE_US;
 /** Microseconds. A beat may not put the next one off further: silence must show within minutes. */
 export const heartbeatDeclaredUsMax = 5 * MINUTE_US;
 /** Microseconds. Pauses that are nobody's death: a garbage collection, a scheduler, a retransmission. */

@@ -2,7 +2,7 @@ import { bool, bytes, message, nested, oneOf, repeated, str, u64 } from "./canon
 import { Facts, type Latched } from "./conditions.ts";
 import { LivenessPolicy } from "./grant.ts";
 import type { HeartbeatBody } from "./heartbeat.ts";
-import { clockSkewMaxUs } from "./limits.ts";
+import { clockSkewMaxUs, firstBeatUs } from "./limits.ts";
 import type { Verified } from "./signed.ts";
 import {
   CONDITION_TYPES,
@@ -127,8 +127,12 @@ export const holdsAuthority = (view: OrganismView, nowUs: number): boolean =>
   (view.facts.attached || nowUs < view.facts.leaseHorizonUs + clockSkewMaxUs);
 
 /**
- * Whether it counts among the instances that its grant allows aboard. One that fell silent and can
- * hold nothing any more does not: machines that are gone must not keep others out.
+ * Whether it counts among the instances that its grant allows aboard. One that is gone and can hold
+ * nothing any more does not: machines that are gone must not keep others out.
  */
 export const takesPlace = (view: OrganismView, nowUs: number): boolean =>
-  view.state !== "STOPPED" && (holdsAuthority(view, nowUs) || !isSilent(view));
+  view.state !== "STOPPED" && (holdsAuthority(view, nowUs) || !isGone(view, nowUs));
+
+/** Who never beat has no rhythm to fall silent of: it is gone when its first beat is long overdue. */
+const isGone = (view: OrganismView, nowUs: number): boolean =>
+  view.facts.rhythm.heardUs === 0 ? nowUs >= view.sinceUs + firstBeatUs : isSilent(view);

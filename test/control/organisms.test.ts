@@ -9,6 +9,7 @@ import { GrantBody } from "../../src/domain/grant.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { retrace } from "../../src/domain/history.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
+import { firstBeatUs } from "../../src/domain/limits.ts";
 import { refOf } from "../../src/domain/signing.ts";
 import { TransitionBody, verifyTransition } from "../../src/domain/transition.ts";
 import { AlarmKind, ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
@@ -222,6 +223,31 @@ test("one that is gone keeps no other out of its grant, once it can hold nothing
   a = await sidecar.attach();
   await a.beat();
   expect((await a.next("leaseWithheld")).detail).toMatch(/1 instances at once/);
+});
+
+test("one that docked and never beat keeps no other out of its grant for longer than it may take to", async () => {
+  berth = await makeBerth(world, house, { instancesMax: 1 });
+  sidecar = await SimSidecar.dock(world, house, berth);
+  const another = () => SimSidecar.dock(world, house, berth);
+  await pass(firstBeatUs / SECOND_US - 1);
+  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
+  await pass(1);
+  const next = await another();
+  const b = await next.attach();
+  await b.earn();
+  // It was only slow: it is aboard, and without authority.
+  a = await sidecar.attach();
+  await a.beat();
+  expect((await a.next("leaseWithheld")).detail).toMatch(/1 instances at once/);
+});
+
+test("one that is there and has yet to beat keeps its place", async () => {
+  berth = await makeBerth(world, house, { instancesMax: 1 });
+  sidecar = await SimSidecar.dock(world, house, berth);
+  a = await sidecar.attach();
+  await pass(firstBeatUs / SECOND_US);
+  const another = SimSidecar.dock(world, house, berth);
+  expect(await refusalOf(another)).toMatchObject({ reason: "QUOTA_REACHED" });
 });
 
 test("while it beats, time alone changes nothing", async () => {
