@@ -3,16 +3,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { Attended } from "../../sidecar/agent/launch.ts";
 import { AuthorityHolder } from "../../sidecar/gate/authority.ts";
 import { authorityDecider } from "../../sidecar/gate/decide.ts";
 import { ArtifactFiles } from "../../sidecar/identity/artifact-files.ts";
 import { HeldAuthority } from "../../sidecar/identity/held-authority.ts";
 import { Latch } from "../../sidecar/identity/latch.ts";
 import { LeaseLog } from "../../sidecar/identity/lease-log.ts";
-import type { RecordDraft, WorkLedger } from "../../sidecar/ledger/work-ledger.ts";
+import type { LedgerStats, RecordDraft, WorkLedger } from "../../sidecar/ledger/work-ledger.ts";
 import { Governor } from "../../sidecar/tether/governor.ts";
 import type { TetherClient } from "../../sidecar/tether/tether.ts";
 import { DIRECTIVE, type DirectiveBody } from "../../src/domain/directive.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { KEYSET } from "../../src/domain/keyset.ts";
 import { LeaseBody } from "../../src/domain/lease.ts";
 import { ManifestBody } from "../../src/domain/manifest.ts";
@@ -21,9 +23,9 @@ import { Progress } from "../../src/domain/progress.ts";
 import { REASONS } from "../../src/domain/reason.ts";
 import { REVOCATION } from "../../src/domain/revocation.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
-import { refOf, signBody } from "../../src/domain/signing.ts";
+import { encodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
 import type { Reason } from "../../src/gen/dragons/v1/artifacts_pb.ts";
-import type { SyncResponse } from "../../src/gen/dragons/v1/ledger_pb.ts";
+import { type SyncResponse, SyncResponseSchema } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { AttachResponseSchema } from "../../src/gen/dragons/v1/tether_pb.ts";
 import { ManualClock } from "../../src/native/clock.ts";
 import { native } from "../../src/native/crypto.ts";
@@ -51,6 +53,14 @@ let logFile: string;
 let said: string[];
 /** What the agent's files measure as; null: as they should. */
 let measured: Uint8Array | null;
+/** The agent that it supervises; null: none. */
+let agent: Attended | null;
+/** How many receipts the ledger has, and what else it says of itself. */
+let size: number;
+let stats: LedgerStats;
+/** What came up: beats, and where batches of receipts begin. */
+let beats: Queue<HeartbeatBody>;
+let synced: Queue<bigint>;
 let waiting: { event: string; resolve: () => void }[];
 
 /** Resolves when the governor next says this. */
@@ -80,31 +90,41 @@ async function govern(): Promise<void> {
   holder = new AuthorityHolder(steady, authorityDecider(authority));
   holder.set({ manifestRecorded: true });
   const client: TetherClient = {
-    async *attach(_requests, signal) {
+    async *attach(requests, signal) {
+      void (async () => {
+        for await (const { message } of requests) {
+          const body = message?.case === "heartbeat" ? message.value.body : undefined;
+          if (body !== undefined) beats.push(HeartbeatBody.decode(body));
+        }
+      })();
       const mine = new Queue<Down>(16);
       down = mine;
       signal.addEventListener("abort", () => mine.end());
       opened.resolve();
       for await (const message of mine) yield create(AttachResponseSchema, { message });
     },
-    sync(_requests, _token, signal) {
+    sync(requests, _token, signal) {
       const answers = new Queue<SyncResponse>(1);
+      void (async () => {
+        for await (const { fromSeq } of requests) {
+          synced.push(fromSeq ?? 0n);
+          answers.push(create(SyncResponseSchema, { heldSize: BigInt(size), credit: 1 }));
+        }
+      })();
       signal.addEventListener("abort", () => answers.end());
       return answers;
     },
   };
-  const head = { size: 1, root: f.sha("root"), intentsOpened: 0, intentsHead: genesis.ref };
-  const stats = { scopes: [], openIntents: 0, oldestAwakeUs: 0, health: "OK" };
+  const head = { root: f.sha("root"), intentsOpened: 0, intentsHead: genesis.ref };
+  const receipt = encodeSigned({ body: Uint8Array.of(1), signatures: [] });
   const ledger = {
     ledgerId: genesis.ref,
-    acknowledgedSeq: 1,
-    head: () => head,
-    headers: () => [],
-    stats: () => ({
-      ...stats,
-      unacknowledged: 0,
-      lastReceiptId: "",
-    }),
+    get acknowledgedSeq() {
+      return size;
+    },
+    head: () => ({ ...head, size }),
+    headers: (fromSeq: number) => (fromSeq > size ? [] : [{ seq: fromSeq, signed: receipt }]),
+    stats: () => stats,
     spent: () => ({ actions: 0, bytes: 0, reserved: 0, recent: 0 }),
     acknowledged() {},
     record({ action }: RecordDraft) {
@@ -128,7 +148,7 @@ async function govern(): Promise<void> {
     passing: () => 0,
     manifestHash: authority.manifestHash,
     measure: async () => measured ?? authority.manifestHash,
-    agent: () => null,
+    agent: () => agent,
     storageFailed: (error) => {
       throw error;
     },
@@ -157,6 +177,12 @@ beforeEach(async () => {
   noted = [];
   waiting = [];
   measured = null;
+  agent = null;
+  size = 1;
+  const idle = { scopes: [], openIntents: 0, oldestAwakeUs: 0, unacknowledged: 0 };
+  stats = { ...idle, health: "OK", lastReceiptId: "" };
+  beats = new Queue(16);
+  synced = new Queue(16);
   await govern();
 });
 afterEach(() => end());
@@ -490,4 +516,87 @@ test("a restart washes off neither a quarantine nor a drift; a release takes bot
   await end();
   await govern();
   expect(holder.standing).toMatchObject({ quarantined: false, drifted: false });
+});
+
+/** The next beat that comes up. */
+async function beat(): Promise<HeartbeatBody> {
+  const { value } = await beats.next();
+  return value as HeartbeatBody;
+}
+const resultOf = (directiveId: number, outcome: "DONE" | "IGNORED", detail = "") => ({
+  directiveId: f.idNamed("dir", directiveId),
+  outcome,
+  detail,
+});
+
+test("a beat says what is in flight and for how long, what waits, what is wrong, and how late it is", async () => {
+  const idle = { inFlight: 0, oldestInFlightUs: 0, suspendedUs: 0, syncLag: 0 };
+  expect(await beat()).toMatchObject({ counter: 1, ledgerHealth: "OK", ...idle });
+  const busy = { openIntents: 1, oldestAwakeUs: clock.nowUs(), unacknowledged: 7 };
+  stats = { ...stats, ...busy, health: "SLOW" };
+  clock.advance(3 * f.SECOND);
+  clock.suspend(HOUR);
+  // Whatever else is to be done in this turn of the loop is done before the beat.
+  setImmediate(() => {
+    for (const until = performance.now() + 5; performance.now() < until; );
+  });
+  governor.beatNow();
+  const second = await beat();
+  expect(second).toMatchObject({
+    counter: 2,
+    inFlight: 1,
+    oldestInFlightUs: HOUR + 3 * f.SECOND,
+    suspendedUs: HOUR,
+    syncLag: 7,
+    ledgerHealth: "SLOW",
+  });
+  expect(second.loopLagUs).toBeGreaterThanOrEqual(5_000);
+});
+
+test("what became of a directive stands in the next beat: done, or why not", async () => {
+  await beat();
+  const results = async (kind: DirectiveBody["kind"], n: number) => {
+    await direct(kind, n);
+    return (await beat()).directiveResults;
+  };
+  const alone = resultOf(1, "IGNORED", "no agent is supervised");
+  expect(await results("RESTART_AGENT", 1)).toEqual([alone]);
+  let restarts = 0;
+  let may = false;
+  const restart = () => {
+    restarts += may ? 1 : 0;
+    return may;
+  };
+  agent = { state: () => "RUNNING", exitCode: () => null, restart } as unknown as Attended;
+  const never = resultOf(2, "IGNORED", "its policy is never to restart");
+  expect(await results("RESTART_AGENT", 2)).toEqual([alone, never]);
+  may = true;
+  expect(await results("RESTART_AGENT", 3)).toEqual([alone, never, resultOf(3, "DONE")]);
+  expect(restarts).toBe(1);
+});
+
+test("a re-sync sends the receipts that wait, and a beat by which a lease is earned, at once", async () => {
+  expect((await beat()).size).toBe(1);
+  size = 2;
+  await direct("RESYNC", 1);
+  expect((await synced.next()).value).toBe(2n);
+  expect(await beat()).toMatchObject({ counter: 2, directiveResults: [resultOf(1, "DONE")] });
+});
+
+test("told to attach again it opens another session, whose first beat says so; nothing else is undone", async () => {
+  await send(await lease(1), "lease");
+  await direct("RESTART_AGENT", 1);
+  const detached = told("detached");
+  await direct("REATTACH", 2);
+  await detached;
+  expect(holder.decide(GET).allowed).toBe(true);
+  clock.advance(f.SECOND);
+  await attach(2);
+  let first = await beat();
+  while (first.sessionEpoch === 1) first = await beat();
+  expect(first).toMatchObject({
+    sessionEpoch: 2,
+    counter: 1,
+    directiveResults: [resultOf(1, "IGNORED", "no agent is supervised"), resultOf(2, "DONE")],
+  });
 });
