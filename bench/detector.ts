@@ -3,7 +3,7 @@
  * and plain φ-accrual (threshold 8, a window of 1,000 gaps, deviations of 100 ms and more, no pause), over
  * generated traces of beats, with every kill and every gap judged as the control plane does, once a second.
  *
- *     npm run bench:detector -- [--days 1000] [--kills 2000] [--seed 1] [-o results.json]
+ *     npm run bench:detector -- [--days 10000] [--kills 5000] [--seed 1] [-o results.json]
  *
  * `--days` organism-days of the normal trace, a tenth of it of each other one. Ends with 1 where a pass
  * mark is missed. Docs: docs/liveness.md.
@@ -22,8 +22,8 @@ const MISTAKES_PER_10_000_DAYS = 1;
 
 const { values } = parseArgs({
   options: {
-    days: { type: "string", default: "1000" },
-    kills: { type: "string", default: "2000" },
+    days: { type: "string", default: "10000" },
+    kills: { type: "string", default: "5000" },
     seed: { type: "string", default: "1" },
     output: { type: "string", short: "o" },
   },
