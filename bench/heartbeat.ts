@@ -5,7 +5,8 @@
  *     npm run bench:heartbeat -- [--seconds 20] [--callers 64]
  *
  * The cost is what a beat a second takes more than one in ten seconds. Linux only. Ends with 1 above one
- * per cent of a core. Docs: docs/performance.md.
+ * per cent of a core, where a beat of the flooded sidecar comes more than a second past its declared time, or
+ * where fewer than two of them come. Docs: docs/performance.md.
  */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -16,6 +17,8 @@ import { World } from "../test/integration/rig.ts";
 
 const SECOND_US = 1_000_000;
 const SHARE_MAX = 0.01;
+/** Some tens are usual. Whoever shares the machine may take a turn of the scheduler more, and no flood does. */
+const LATEST_MS_MAX = 1_000;
 const { values } = parseArgs({
   options: {
     seconds: { type: "string", default: "20" },
@@ -102,8 +105,15 @@ told("idle, a beat in ten seconds", rare);
 told("idle, a beat a second", idle);
 told(`flooded, ${Math.round(calls / seconds)} calls a second`, flooded);
 const perBeat = ((idle.share - rare.share) * seconds) / (idle.beats - rare.beats);
-const passed = perBeat <= SHARE_MAX;
+const isCheap = perBeat <= SHARE_MAX;
+// One beat alone has none before it that declared it.
+const isPunctual = flooded.beats >= 2 && flooded.latestMs <= LATEST_MS_MAX;
+const judged = (passed: boolean): string => (passed ? "passed" : "MISSED");
 console.log(
-  `a beat a second costs ${(100 * perBeat).toFixed(2)} % of a core, at most ${100 * SHARE_MAX} %: ${passed ? "passed" : "MISSED"}`,
+  `a beat a second costs ${(100 * perBeat).toFixed(2)} % of a core, at most ${100 * SHARE_MAX} %: ${judged(isCheap)}`,
 );
-process.exit(passed ? 0 : 1);
+console.log(
+  `flooded: at most ${flooded.latestMs.toFixed(0)} ms past the declared time of ${flooded.beats} beats, ` +
+    `at most ${LATEST_MS_MAX} ms: ${judged(isPunctual)}`,
+);
+process.exit(isCheap && isPunctual ? 0 : 1);
