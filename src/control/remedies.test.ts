@@ -1,8 +1,10 @@
 import { describe, expect, test } from "vitest";
+import { policyOf } from "../domain/conditions.ts";
 import { LivenessPolicy } from "../domain/grant.ts";
 import { HeartbeatBody } from "../domain/heartbeat.ts";
+import { unsafeToLeave } from "../domain/intake.ts";
 import { born, type Input, type OrganismView } from "../domain/organism.ts";
-import type { ConditionType } from "../domain/transition.ts";
+import { CONDITION_TYPES, type ConditionType } from "../domain/transition.ts";
 import { Arena } from "./arena.ts";
 import type { Organisms } from "./organisms.ts";
 import { PackedViews } from "./packed-view.ts";
@@ -22,8 +24,10 @@ class Sick {
   remedies: Remedies;
   readonly #views = new PackedViews(new Arena(), 1);
   readonly #organisms: Organisms;
+  readonly #lease: { readonly revokedEpoch: number };
 
-  constructor(condition: ConditionType) {
+  constructor(condition: ConditionType, lease = { revokedEpoch: 0 }) {
+    this.#lease = lease;
     const view = born(NONE, LivenessPolicy.empty(), 0);
     this.view = {
       ...view,
@@ -45,7 +49,7 @@ class Sick {
 
   /** A control plane that has just begun remembers no course. */
   restarted(): Remedies {
-    const tenant = { instance: () => ({ lease: { revokedEpoch: 0 } }) };
+    const tenant = { instance: () => ({ lease: this.#lease }) };
     return new Remedies(tenant as unknown as Tenant, this.#organisms);
   }
 
@@ -130,5 +134,56 @@ describe("the course of remedies", () => {
     sick.remedies = sick.restarted();
     await sick.pass(3 * MINUTE);
     expect(sick.said.slice(2)).toEqual(["101 EXHAUSTED"]);
+  });
+});
+
+/** What is tried, mildest first; and whether it is quarantined when that is used up. */
+type Row = readonly [remedies: readonly string[], unsafe: "never" | "always" | "as granted"];
+const LADDER: Readonly<Record<Exclude<ConditionType, "UNSPECIFIED">, Row>> = {
+  SILENT: [[], "never"],
+  STALLED: [["RESTART_AGENT", "REATTACH"], "as granted"],
+  LOOPING: [["RESTART_AGENT"], "as granted"],
+  LEASE_ZERO: [["RESYNC", "REATTACH"], "never"],
+  LEDGER_FAULT: [["RESYNC", "REATTACH"], "always"],
+  SYNC_LAG: [["RESYNC", "REATTACH"], "never"],
+  DENIAL_STORM: [["RESTART_AGENT"], "always"],
+  // Quarantined at once: nothing is tried.
+  DRIFT: [[], "never"],
+  FORK: [[], "never"],
+  REGRESS: [[], "never"],
+  KEY_MISUSE: [[], "never"],
+  HELD: [[], "never"],
+};
+
+describe("of the ladder that docs/liveness.md tells of", () => {
+  test("there is a row for every condition", () => {
+    expect(["UNSPECIFIED", ...Object.keys(LADDER)]).toEqual(CONDITION_TYPES);
+  });
+
+  test.each(Object.entries(LADDER))("%s: %j", async (condition, [remedies, unsafe]) => {
+    const type = condition as ConditionType;
+    const sick = new Sick(type);
+    // Shorter than the wait for the next course.
+    await sick.pass(5 * MINUTE);
+    // How long a stall is waited out is the grant's to say, and it has been.
+    const fromS = type === "STALLED" ? 1 : 30;
+    const tried = remedies.map((remedy, n) => `${fromS + 60 * n} ${remedy}`);
+    const course = [`${fromS} STARTED`, ...tried, `${fromS + 60 * remedies.length} EXHAUSTED`];
+    expect(sick.said).toEqual(remedies.length === 0 ? [] : course);
+
+    const granted = (quarantineStalled: "NO" | "YES") =>
+      unsafeToLeave(type, policyOf({ ...LivenessPolicy.empty(), quarantineStalled }));
+    const quarantined = {
+      never: [false, false],
+      always: [true, true],
+      "as granted": [false, true],
+    };
+    expect([granted("NO"), granted("YES")]).toEqual(quarantined[unsafe]);
+  });
+
+  test("no lease that was revoked is asked for again: an operator took it", async () => {
+    const sick = new Sick("LEASE_ZERO", { revokedEpoch: 1 });
+    await sick.pass(5 * MINUTE);
+    expect(sick.said).toEqual([]);
   });
 });

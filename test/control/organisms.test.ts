@@ -14,7 +14,11 @@ import { refOf } from "../../src/domain/signing.ts";
 import { TransitionBody, verifyTransition } from "../../src/domain/transition.ts";
 import { AlarmKind, ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
 import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
-import { OrganismService, WatchEvent } from "../../src/gen/dragons/v1/organism_pb.ts";
+import {
+  OrganismService,
+  WatchEvent,
+  type WatchResponse,
+} from "../../src/gen/dragons/v1/organism_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { fromWire } from "../../src/wire/artifacts.ts";
 import { type Attachment, type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
@@ -100,12 +104,13 @@ async function pass(seconds: number, each: (second: number) => Promise<unknown> 
   await world.running.tenants.settled();
 }
 /** A beat every ten seconds, heard: then the lease that the one before earned is given. */
-const beating = async (second: number) => {
+const beatingWith = (more: object) => async (second: number) => {
   if (second % 10 !== 0) return;
-  await a.beat();
+  await a.beat(more);
   await a.next("heartbeatAck");
   await world.running.tenants.settled();
 };
+const beating = beatingWith({});
 async function running(): Promise<void> {
   await a.earn();
   await a.beat();
@@ -256,7 +261,7 @@ test("while it beats, time alone changes nothing", async () => {
   expect(await path()).toEqual(["RUNNING FIRST_BEAT UNSPECIFIED"]);
 });
 
-/** Beats with a ledger that fails, until `seconds` have passed. */
+/** Beats with a ledger that fails, or whatever else is wrong, until `seconds` have passed. */
 const faulty =
   (more: object = { ledgerHealth: "FULL" }) =>
   async (second: number) => {
@@ -279,6 +284,15 @@ test("what persists is treated; what then works brings it back", async () => {
   ]);
 });
 
+/** The next that a watch tells, after its first answer, beside how far it has come. */
+async function alarmOf(told: AsyncIterator<WatchResponse>): Promise<WatchResponse | undefined> {
+  for (;;) {
+    const { value, done } = await told.next();
+    if (done === true) return undefined;
+    if (value.event !== WatchEvent.BOOKMARK) return value;
+  }
+}
+
 test("what no remedy cures, and is unsafe to leave, is quarantined", async () => {
   await running();
   // Whoever watches something else is called all the same, once, and by a token that resumes behind it.
@@ -290,8 +304,7 @@ test("what no remedy cures, and is unsafe to leave, is quarantined", async () =>
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("REATTACH");
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("QUARANTINE");
   expect((await path()).at(-1)).toBe("QUARANTINED REMEDIES_SPENT LEDGER_FAULT");
-  let call = (await told.next()).value;
-  while (call?.event === WatchEvent.BOOKMARK) call = (await told.next()).value;
+  const call = await alarmOf(told);
   expect(call).toMatchObject({ event: WatchEvent.ALARM, alarm: { version: 1 } });
   expect(call?.alarm?.kind).toBe(AlarmKind.REMEDIES_SPENT);
   expect(call?.alarm?.transition).toEqual((await get()).transition);
@@ -312,6 +325,23 @@ test("what was unsafe to leave and is over quarantines nobody, whatever else rem
   const remaining = last?.conditions.map((c) => c.type);
   expect(remaining).toContain("SYNC_LAG");
   expect(remaining).not.toContain("LEDGER_FAULT");
+});
+
+test("what no remedy cures, and is safe to leave, goes back to degraded; operators are called all the same", async () => {
+  await running();
+  const elsewhere = organisms().watch({ name: "somebody else" }, await house.as("VIEWER"));
+  const told = elsewhere[Symbol.asyncIterator]();
+  await told.next();
+  await pass(170, faulty({ syncLag: 50_000 }));
+  expect((await path()).slice(1)).toEqual([
+    "DEGRADED CONDITION SYNC_LAG",
+    "AUTOHEALING REMEDY_STARTED SYNC_LAG",
+    "DEGRADED REMEDIES_SPENT SYNC_LAG",
+  ]);
+  const call = await alarmOf(told);
+  expect(call).toMatchObject({ event: WatchEvent.ALARM, alarm: { version: 1 } });
+  expect(call?.alarm?.kind).toBe(AlarmKind.REMEDIES_SPENT);
+  expect(call?.alarm?.transition).toEqual((await get()).transition);
 });
 
 test("an operator's quarantine takes the lease back and tells the sidecar; a release gives it back", async () => {
