@@ -3,13 +3,16 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { watchOrganisms } from "../../src/cli/actions/organism.ts";
 import { watchReceipts } from "../../src/cli/actions/receipt.ts";
 import { type Control, openControl } from "../../src/cli/client.ts";
+import { EXIT } from "../../src/cli/failure.ts";
 import { toHex } from "../../src/domain/bytes.ts";
+import { newId } from "../../src/domain/ids.ts";
 import { refOf } from "../../src/domain/signing.ts";
 import { signToken } from "../../src/domain/token.ts";
+import { TRANSITION, type TransitionBody } from "../../src/domain/transition.ts";
 import { native } from "../../src/native/crypto.ts";
 import { fileSigner } from "../../src/native/keys.ts";
 import { type Attachment, makeBerth, SimSidecar } from "../control/sidecar.ts";
-import { type House, startWorld, type World } from "../control/world.ts";
+import { type House, ids, startWorld, type World } from "../control/world.ts";
 import { Terminal } from "./terminal.ts";
 
 /** An organism that lives, as operators see and rule it from the command line. */
@@ -263,6 +266,39 @@ test("orders carry their reason into the history; a release names what it releas
     $ dragons lease revoke <32 hex> --reason "too late"
     dragons: lease lse_… was revoked already, by epoch 1 (STATE_UNFIT)
     [exit 1]
+    "
+  `);
+});
+
+/** The last one here: a lie stays in its history. */
+test("a change of state that follows from nothing, signed by the issuer all the same, is told to differ, and why; it ends with 2", async () => {
+  const { instanceId } = sidecar;
+  const tenant = world.running.tenants.get("acme");
+  const last = tenant?.instance(instanceId)?.transition?.body;
+  if (!tenant || last === undefined) throw new Error("nothing to go on from");
+  // Such a change there may be, and all that it cites is there; but nothing has cured what was wrong.
+  const lie: TransitionBody = {
+    ...last,
+    transitionId: newId("trn", ids),
+    from: "DEGRADED",
+    to: "RUNNING",
+    cause: "CONDITIONS_CLEARED",
+    condition: "UNSPECIFIED",
+    reason: "",
+    actor: new Uint8Array(0),
+    released: [],
+  };
+  const artifact = await tenant.issue(TRANSITION, lie);
+  await tenant.record({ entries: [{ what: "transition", artifact }] });
+  const { code, out, err } = await terminal.dragons("organism", "history", instanceId);
+  expect(code).toBe(EXIT.refused);
+  expect(out.trimEnd().split("\n").at(-1)).toMatch(
+    /degraded +running +CONDITIONS_CLEARED +- +differs$/,
+  );
+  expect(terminal.plain(err)).toMatchInlineSnapshot(`
+    "trn_… differs: it should stay in its state
+    3 of 4 follow from what they cite
+    dragons: this history was not decided so
     "
   `);
 });
