@@ -1,11 +1,13 @@
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
+import { LivenessPolicy } from "../../src/domain/grant.ts";
 import { systemClock } from "../../src/native/clock.ts";
 import { Terminal } from "./terminal.ts";
 
 /** Identities as an operator sees them: drafted, compared, retired, and what came aboard when. */
 
+const SECOND_US = 1_000_000;
 let terminal: Terminal;
 let control: RunningControl;
 
@@ -225,5 +227,35 @@ describe("dragons grant create --observe", () => {
       grt_…  <16 hex>  read:payments  <time>  in force  a week
       "
     `);
+  });
+});
+
+describe("dragons grant create: what its organisms are watched by", () => {
+  const create =
+    'grant create --manifest reconciler@v8 --scope read:payments --unlimited --purpose "be watched" -o name';
+  /** The liveness policy of the grant that a command made, as it is recorded. */
+  const recorded = async (more = ""): Promise<LivenessPolicy> => {
+    const words = `${create}${more}`.match(/"[^"]*"|\S+/g) ?? [];
+    const { code, out } = await terminal.dragons(...words.map((w) => w.replaceAll('"', "")));
+    expect(code).toBe(0);
+    const tenant = control.tenants.get("acme");
+    const grant = [...(tenant?.grants() ?? [])].find((g) => g.artifact.body.grantId === out.trim());
+    if (grant === undefined) throw new Error(`no grant ${out}`);
+    return grant.artifact.body.liveness;
+  };
+
+  test("each of the thresholds that are said stands in it, as said", async () => {
+    const stall = " --stall-degraded 10m --stall-autoheal 25m --quarantine-stalled";
+    expect(await recorded(`${stall} --heartbeat 5s --silent-beyond-lease stop`)).toEqual({
+      heartbeatIntervalUs: 5 * SECOND_US,
+      stallDegradedUs: 600 * SECOND_US,
+      stallAutohealUs: 1500 * SECOND_US,
+      silentBeyondLease: "STOP",
+      quarantineStalled: "YES",
+    });
+  });
+
+  test("what is not said is not there, for the defaults to count", async () => {
+    expect(await recorded()).toEqual(LivenessPolicy.empty());
   });
 });
