@@ -111,6 +111,7 @@ const beatingWith = (more: object) => async (second: number) => {
   await world.running.tenants.settled();
 };
 const beating = beatingWith({});
+const FULL = { ledgerHealth: "FULL" };
 async function running(): Promise<void> {
   await a.earn();
   await a.beat();
@@ -261,18 +262,9 @@ test("while it beats, time alone changes nothing", async () => {
   expect(await path()).toEqual(["RUNNING FIRST_BEAT UNSPECIFIED"]);
 });
 
-/** Beats with a ledger that fails, or whatever else is wrong, until `seconds` have passed. */
-const faulty =
-  (more: object = { ledgerHealth: "FULL" }) =>
-  async (second: number) => {
-    if (second % 10 !== 0) return;
-    await a.beat(more);
-    await a.next("heartbeatAck");
-  };
-
 test("what persists is treated; what then works brings it back", async () => {
   await running();
-  await pass(40, faulty());
+  await pass(40, beatingWith(FULL));
   expect((await get()).state).toBe(OrganismState.AUTOHEALING);
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("RESYNC");
   await pass(40, beating);
@@ -299,7 +291,7 @@ test("what no remedy cures, and is unsafe to leave, is quarantined", async () =>
   const elsewhere = organisms().watch({ name: "somebody else" }, await house.as("VIEWER"));
   const told = elsewhere[Symbol.asyncIterator]();
   await told.next();
-  await pass(170, faulty());
+  await pass(170, beatingWith(FULL));
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("RESYNC");
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("REATTACH");
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("QUARANTINE");
@@ -317,9 +309,9 @@ test("what no remedy cures, and is unsafe to leave, is quarantined", async () =>
 
 test("what was unsafe to leave and is over quarantines nobody, whatever else remains", async () => {
   await running();
-  await pass(40, faulty());
+  await pass(40, beatingWith(FULL));
   expect((await path()).at(-1)).toBe("AUTOHEALING REMEDY_STARTED LEDGER_FAULT");
-  await pass(130, faulty({ ledgerHealth: "OK", syncLag: 60_000 }));
+  await pass(130, beatingWith({ ledgerHealth: "OK", syncLag: 60_000 }));
   const last = (await transitions()).at(-1);
   expect(last).toMatchObject({ to: "DEGRADED", cause: "REMEDIES_SPENT" });
   const remaining = last?.conditions.map((c) => c.type);
@@ -332,7 +324,7 @@ test("what no remedy cures, and is safe to leave, goes back to degraded; operato
   const elsewhere = organisms().watch({ name: "somebody else" }, await house.as("VIEWER"));
   const told = elsewhere[Symbol.asyncIterator]();
   await told.next();
-  await pass(170, faulty({ syncLag: 50_000 }));
+  await pass(170, beatingWith({ syncLag: 50_000 }));
   expect((await path()).slice(1)).toEqual([
     "DEGRADED CONDITION SYNC_LAG",
     "AUTOHEALING REMEDY_STARTED SYNC_LAG",
