@@ -1,5 +1,6 @@
 import { type DescMessage, fromBinary, getOption } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Alarm, AlarmBody } from "../../src/domain/alarm.ts";
 import { toHex } from "../../src/domain/bytes.ts";
 import type { Codec } from "../../src/domain/canonical.ts";
 import { DockBody } from "../../src/domain/dock.ts";
@@ -15,14 +16,25 @@ import { SignedBytes, type SignedName } from "../../src/domain/signed.ts";
 import { refOf } from "../../src/domain/signing.ts";
 import { TransitionBody } from "../../src/domain/transition.ts";
 import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
+import { DockService } from "../../src/gen/dragons/v1/dock_pb.ts";
 import { LedgerService } from "../../src/gen/dragons/v1/ledger_pb.ts";
 import { OrganismService } from "../../src/gen/dragons/v1/organism_pb.ts";
 import { source } from "../../src/gen/dragons/v1/sources_pb.ts";
 import { native } from "../../src/native/crypto.ts";
 import { StatusError } from "../../src/wire/status.ts";
 import { accessTo, answersTo, METHODS_OF_OPERATORS, nameOf } from "./rpcs.ts";
-import { makeBerth, SimSidecar } from "./sidecar.ts";
-import { type House, makeHouse, requestId, startWorld, type World } from "./world.ts";
+import { type Berth, makeBerth, SimSidecar } from "./sidecar.ts";
+import {
+  dockBody,
+  type House,
+  makeHouse,
+  newSigner,
+  refusalOf,
+  requestId,
+  signDock,
+  startWorld,
+  type World,
+} from "./world.ts";
 
 /**
  * What the options in the contract say of numbers is true of what is served: each is looked up in the
@@ -30,6 +42,7 @@ import { type House, makeHouse, requestId, startWorld, type World } from "./worl
  */
 let world: World;
 let house: House;
+let berth: Berth;
 let sidecar: SimSidecar;
 let records: Recorded[];
 let receipts: number;
@@ -43,7 +56,8 @@ interface Recorded {
 beforeAll(async () => {
   world = await startWorld();
   house = await makeHouse(world, "sources");
-  sidecar = await SimSidecar.dock(world, house, await makeBerth(world, house));
+  berth = await makeBerth(world, house);
+  sidecar = await SimSidecar.dock(world, house, berth);
   await sidecar.work(5);
   const attached = await sidecar.attach();
   await attached.syncAll();
@@ -129,8 +143,14 @@ function holdsSource(named: string, number: unknown, message: Served): void {
   else if (named === "receipt") expect(n).toBeLessThanOrEqual(receipts);
   else if (named === "revocation") expect([0, ...numbersIn("revocation", "epoch")]).toContain(n);
   else if (named === "keyset") expect(numbersIn("keyset", "version")).toContain(n);
+  else if (named === "revision") expect(plainAlarm(number)).toEqual(alarmAt(message.revision));
   else holdsBeside(named, number, message);
 }
+
+/** The numbers of an alarm, as they are served, and as its record has them. */
+const plainAlarm = (alarm: unknown) => ({ version: (alarm as Alarm).version });
+const alarmAt = (revision: unknown) =>
+  plainAlarm(AlarmBody.decode((records[Number(revision) - 1] as Recorded).artifact));
 
 /** A number of every recorded artifact of one kind. */
 const numbersIn = (what: string, field: string): number[] =>
@@ -168,7 +188,7 @@ function walk(desc: DescMessage, message: Served, held: Set<string>): void {
     if (named !== "") {
       holdsSource(named, value, message);
       held.add(`${desc.name}.${field.name}`);
-    } else if (field.message !== undefined && !field.message.name.endsWith("Body")) {
+    } else if (field.message !== undefined) {
       for (const inner of Array.isArray(value) ? value : [value]) walk(field.message, inner, held);
     }
   }
@@ -218,4 +238,27 @@ test("each number that a viewer is served is in the artifact that it names", asy
       "WatchResponse.revision",
     ]),
   );
+});
+
+test("an alarm is told as the record of its revision has it", async () => {
+  const viewer = await house.as("VIEWER");
+  const { resumeToken } = await world.client(OrganismService).listOrganisms({}, viewer);
+  const join = newSigner();
+  const body = dockBody(world, house, berth.grantRef, [{ key: join.publicKey, ledgersMax: 1 }]);
+  const dock = await signDock(house, body);
+  const { dockRef } = await world
+    .client(DockService)
+    .recordDock({ requestId: requestId(), dock }, await house.as("OPERATOR"));
+  await SimSidecar.dock(world, house, { ...berth, dockRef, join });
+  const again = SimSidecar.dock(world, house, { ...berth, dockRef, join });
+  expect(await refusalOf(again)).toMatchObject({ reason: "QUOTA_REACHED" });
+
+  records = await allRecords();
+  const { watch } = OrganismService.method;
+  const answers = await answersTo(world, watch, { resumeToken }, viewer, 3);
+  const held = new Set<string>();
+  for (const bytes of answers as Uint8Array[]) {
+    walk(watch.output, fromBinary(watch.output, bytes) as unknown as Served, held);
+  }
+  expect([...held]).toContain("WatchResponse.alarm");
 });

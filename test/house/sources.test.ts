@@ -15,9 +15,9 @@ interface Number {
   readonly field: DescField;
 }
 
-/** What is not covered by the field that holds it, nor a part of a signed body. */
+/** What is not covered by the field that holds it. */
 function numbersOf(message: DescMessage, seen = new Set<string>()): Number[] {
-  if (seen.has(message.typeName) || message.name.endsWith("Body")) return [];
+  if (seen.has(message.typeName)) return [];
   seen.add(message.typeName);
   return message.fields.flatMap((field) => {
     if (saysAnything(field)) return [];

@@ -23,6 +23,7 @@ export const file_dragons_v1_sources: GenFile = /*@__PURE__*/
  *     heartbeat          it is the counter of a heartbeat of this session
  *     transition.at_us   it is at_us of the artifact in, or named by, the field `transition` beside it
  *     certificate        it is read from the certificate in that field beside it
+ *     revision           it stands in what the RECORD of that seq, in that field beside it, recorded
  *     manifest@record    it is when the artifact in, or named by, that field was recorded
  *
  * On a field that is a message, it holds for every number within.
