@@ -259,7 +259,8 @@ export type AttachResponse = Message<"dragons.v1.AttachResponse"> & {
     case: "attached";
   } | {
     /**
-     * A heartbeat was heard and is stored.
+     * A heartbeat was heard. What it decided is stored before anybody is told of it; that it was heard,
+     * within a minute or so: a control plane that dies before that has forgotten it.
      *
      * @generated from field: dragons.v1.HeartbeatAck heartbeat_ack = 3;
      */
