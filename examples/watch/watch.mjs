@@ -1,16 +1,21 @@
-// Watches organisms: a client of the control plane that has nothing of Dragons but its proto files.
+// Watches organisms, or receipts: a client of the control plane that has nothing of Dragons but its proto files.
 //
-//     node examples/watch/watch.mjs READY_FILE
+//     node examples/watch/watch.mjs READY_FILE [--receipts | --denials]
 //
 // READY_FILE is what `dragons dev --ready-file` writes. Needs @grpc/grpc-js and @grpc/proto-loader. A
-// stream that breaks off is resumed where it was.
+// stream that ends is resumed where it was.
 import { createPrivateKey, createPublicKey, randomUUID, sign } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as after } from "node:timers/promises";
+import { parseArgs } from "node:util";
 import grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
-const ready = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const { positionals, values: given } = parseArgs({
+  allowPositionals: true,
+  options: { receipts: { type: "boolean" }, denials: { type: "boolean" } },
+});
+const ready = JSON.parse(readFileSync(positionals[0], "utf8"));
 
 /** A login: a JWT of ten minutes that the operator's own key signs. */
 function token() {
@@ -28,32 +33,61 @@ function token() {
 }
 
 const proto = new URL("../../proto", import.meta.url).pathname;
-const packages = loadSync("dragons/v1/organism.proto", {
+const packages = loadSync(["dragons/v1/organism.proto", "dragons/v1/ledger.proto"], {
   includeDirs: [proto],
   keepCase: true,
   enums: String,
   longs: String,
   defaults: true,
 });
-const { OrganismService } = grpc.loadPackageDefinition(packages).dragons.v1;
-const client = new OrganismService(
-  ready.control,
-  grpc.credentials.createSsl(readFileSync(ready.controlCa)),
-);
+const { LedgerService, OrganismService, ReceiptHeader } =
+  grpc.loadPackageDefinition(packages).dragons.v1;
+const credentials = grpc.credentials.createSsl(readFileSync(ready.controlCa));
 
+function organisms() {
+  const client = new OrganismService(ready.control, credentials);
+  return (resume, metadata) => client.Watch({ resume_token: resume }, metadata);
+}
+
+/** Receipts as they come to be held; of what was denied alone, if that is asked for. */
+function receipts() {
+  const client = new LedgerService(ready.control, credentials);
+  const verdict = given.denials ? "VERDICT_DENIED" : "VERDICT_UNSPECIFIED";
+  return (resume, metadata) => client.WatchReceipts({ resume_token: resume, verdict }, metadata);
+}
+
+/** One message in words: what it is, and whatever it tells of. */
+function shown({ event, revision, organism, receipt }) {
+  if (revision !== undefined) {
+    const { instance_id: instance = "", state = "ORGANISM_STATE_UNSPECIFIED" } = organism ?? {};
+    return [event, revision, instance, state];
+  }
+  if (receipt === null) return [event];
+  // What is signed is bytes: the header is read from them.
+  const header = ReceiptHeader.deserialize(receipt.body);
+  const ledger = header.ledger_id.toString("hex");
+  return [event, header.seq, ledger, header.verdict, header.reason, header.scope];
+}
+
+const watch = given.receipts || given.denials ? receipts() : organisms();
 for (let resume = ""; ; ) {
   const metadata = new grpc.Metadata();
   metadata.set("authorization", `Bearer ${token()}`);
   try {
-    for await (const told of client.Watch({ resume_token: resume }, metadata)) {
-      const { instance_id: instance = "", state = "ORGANISM_STATE_UNSPECIFIED" } =
-        told.organism ?? {};
-      console.log(told.event, told.revision, instance, state);
+    for await (const told of watch(resume, metadata)) {
+      console.log(shown(told).join(" "));
       // Within a snapshot there is none: a snapshot is whole, or begun anew.
       resume = told.resume_token || resume;
     }
   } catch (error) {
-    if (error.code !== grpc.status.UNAVAILABLE) throw error;
+    if (error.code === grpc.status.OUT_OF_RANGE) {
+      // The token is of another store, or too old: organisms are told anew, receipts from now on.
+      console.error(`begins anew: ${error.details}`);
+      resume = "";
+    } else if (![grpc.status.UNAVAILABLE, grpc.status.RESOURCE_EXHAUSTED].includes(error.code)) {
+      throw error;
+    }
+    // RESOURCE_EXHAUSTED: too much waited here unread, and is told again after the last that was read.
   }
   // The control plane ended, or is not there yet: nothing is lost meanwhile.
   await after(1000);

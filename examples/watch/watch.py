@@ -1,19 +1,32 @@
-"""Watches organisms: a client of the control plane that has nothing of Dragons but its address.
+"""Watches organisms, or receipts: a client of the control plane that has nothing of Dragons but its address.
 
-    python3 examples/watch/watch.py READY_FILE [SECONDS]
+    python3 examples/watch/watch.py READY_FILE [SECONDS] [--receipts | --denials]
 
-READY_FILE is what `dragons dev --ready-file` writes. A stream that breaks off is resumed where it was. Needs grpcio, protobuf and cryptography, on Debian
-python3-grpcio, python3-protobuf and python3-cryptography. The messages come from reflection, so nothing is
-generated; a program that stays would compile proto/dragons/v1.
+READY_FILE is what `dragons dev --ready-file` writes. A stream that ends is resumed where it was. Needs grpcio, protobuf
+and cryptography, on Debian python3-grpcio, python3-protobuf and python3-cryptography. The messages come from
+reflection, so nothing is generated; a program that stays would compile proto/dragons/v1.
 """
-import base64, json, sys, time, uuid
+import argparse, base64, json, sys, time, uuid
 import grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-ready = json.load(open(sys.argv[1]))
-seconds = float(sys.argv[2]) if len(sys.argv) > 2 else None
+arguments = argparse.ArgumentParser()
+arguments.add_argument("ready", metavar="READY_FILE")
+arguments.add_argument("seconds", metavar="SECONDS", nargs="?", type=float)
+kinds = arguments.add_mutually_exclusive_group()
+kinds.add_argument("--receipts", action="store_true", help="receipts, as they come to be held")
+kinds.add_argument("--denials", action="store_true", help="receipts of what was denied, alone")
+given = arguments.parse_args()
+ready = json.load(open(given.ready))
+until = None if given.seconds is None else time.monotonic() + given.seconds
+service, method = "OrganismService", "Watch"
+wanted = {}
+if given.receipts or given.denials:
+    service, method = "LedgerService", "WatchReceipts"
+if given.denials:
+    wanted["verdict"] = "VERDICT_DENIED"
 
 
 def token():
@@ -58,23 +71,36 @@ def reflected(channel, symbol):
     return kind
 
 
+def word(message, field):
+    """The name of an enum's value."""
+    return message.DESCRIPTOR.fields_by_name[field].enum_type.values_by_number[getattr(message, field)].name
+
+
+def shown(told, kind):
+    """One message in words: what it is, and whatever it tells of."""
+    if method == "Watch":
+        return word(told, "event"), told.revision, told.organism.instance_id, word(told.organism, "state")
+    if not told.HasField("receipt"):
+        return word(told, "event"),
+    # What is signed is bytes: the header is read from them.
+    header = kind("dragons.v1.ReceiptHeader").FromString(told.receipt.body)
+    return (word(told, "event"), header.seq, header.ledger_id.hex(), word(header, "verdict"),
+            word(header, "reason"), header.scope)
+
+
 def watch(resume):
     """Prints what is told until the stream ends; gives the token to go on with, and why it ended."""
     credentials = grpc.ssl_channel_credentials(open(ready["controlCa"], "rb").read())
     left = None if until is None else max(until - time.monotonic(), 0.001)
     with grpc.secure_channel(ready["control"], credentials) as channel:
         try:
-            kind = reflected(channel, "dragons.v1.OrganismService")
-            Request, Response = kind("dragons.v1.WatchRequest"), kind("dragons.v1.WatchResponse")
-            call = channel.unary_stream("/dragons.v1.OrganismService/Watch",
+            kind = reflected(channel, f"dragons.v1.{service}")
+            Request, Response = kind(f"dragons.v1.{method}Request"), kind(f"dragons.v1.{method}Response")
+            call = channel.unary_stream(f"/dragons.v1.{service}/{method}",
                                         Request.SerializeToString, Response.FromString)
-            events = Response.DESCRIPTOR.fields_by_name["event"].enum_type.values_by_number
-            states = kind("dragons.v1.Organism").DESCRIPTOR.fields_by_name["state"].enum_type.values_by_number
             metadata = [("authorization", "Bearer " + token())]
-            for told in call(Request(resume_token=resume), timeout=left, metadata=metadata):
-                organism = told.organism
-                print(events[told.event].name, told.revision, organism.instance_id,
-                      states[organism.state].name, flush=True)
+            for told in call(Request(resume_token=resume, **wanted), timeout=left, metadata=metadata):
+                print(*shown(told, kind), flush=True)
                 # Within a snapshot there is none: a snapshot is whole, or begun anew.
                 resume = told.resume_token or resume
         except grpc.RpcError as error:
@@ -82,12 +108,17 @@ def watch(resume):
     return resume, None
 
 
-until = None if seconds is None else time.monotonic() + seconds
 resume = ""
 while True:
     resume, error = watch(resume)
-    if error is not None and error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+    code = grpc.StatusCode.OK if error is None else error.code()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         break
-    if error is not None and error.code() != grpc.StatusCode.UNAVAILABLE:
-        sys.exit(f"{error.code().name}: {error.details()}")
+    if code == grpc.StatusCode.OUT_OF_RANGE:
+        # The token is of another store, or too old: organisms are told anew, receipts from now on.
+        print(f"begins anew: {error.details()}", file=sys.stderr)
+        resume = ""
+    # RESOURCE_EXHAUSTED: too much waited here unread, and is told again after the last that was read.
+    elif code not in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
+        sys.exit(f"{code.name}: {error.details()}")
     time.sleep(1)  # The control plane ended, or is not there yet: nothing is lost meanwhile.
