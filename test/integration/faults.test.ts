@@ -2,9 +2,11 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from "vitest";
-import { getOrganism } from "../../src/cli/actions/organism.ts";
+import { getOrganism, watchOrganisms } from "../../src/cli/actions/organism.ts";
 import { listReceipts } from "../../src/cli/actions/receipt.ts";
 import type { OrganismWatch } from "../../src/cli/dev/organism-watch.ts";
+import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
+import { type Clock, systemClock } from "../../src/native/clock.ts";
 import { lacks } from "../skips.ts";
 import { Cable } from "./cable.ts";
 import { ask, openChat } from "./calls.ts";
@@ -12,7 +14,8 @@ import { type EventLog, type RunningSidecar, type SidecarProcess, World } from "
 
 /**
  * Real faults, put right without anybody's help; beside each of them lives one to whom nothing happens,
- * and to whom nothing is done. A stall is one of a second here, and is treated after two.
+ * and to whom nothing is done. A stall is one of a second here, and is treated after two; where ten minutes must
+ * pass, a clock says that they have.
  */
 const SECOND_US = 1_000_000;
 
@@ -282,3 +285,89 @@ describe("of what all share", () => {
     expect(await patient.path()).toEqual(HEALED);
   });
 });
+
+describe("of ten minutes", () => {
+  const CALLERS = 32;
+  const CALLS = 3_000;
+
+  test("an agent that loops and may not be restarted is quarantined where its grant says so, and operators are called", async ({
+    onTestFinished,
+  }) => {
+    const clock = new PassingClock();
+    const own = await World.open({
+      clock,
+      leaseTtlUs: 60 * SECOND_US,
+      liveness: { quarantineStalled: "YES" },
+    });
+    onTestFinished(() => own.close());
+    const more = ["--restart", "never", "--", "sleep", "600"];
+    const { agent, log, ready } = await own.sidecar([...(await own.flags("loops")), ...more]);
+    await log.until("agent started");
+    const passed = async (seconds: number): Promise<void> => {
+      clock.pass(seconds * SECOND_US);
+      await twoBeats(own, ready.instanceId);
+    };
+    // Whatever it does first is new, and counts as that for ten minutes.
+    expect(await ask(agent, "again")).toMatchObject({ code: 0 });
+    // The agent knows of its answer a moment before the sidecar has it counted.
+    await twoBeats(own, ready.instanceId);
+    // The lease that comes next answers a beat from before, and is used up; the one after it holds.
+    for (const seconds of [601, 21]) await passed(seconds);
+    const organism = own.watch(ready);
+    const called = firstAlarm(own);
+    await organism.until("well", (o) => o.state === "RUNNING" && o.conditions.length === 0);
+    const turns = Array.from({ length: CALLERS }, async () => {
+      for (let n = 0; n < CALLS / CALLERS; n++) await ask(agent, "again");
+    });
+    await Promise.all(turns);
+    await organism.until("looping", (o) => o.conditions.some((c) => c.type === "LOOPING"));
+    // For half a minute it may pass by itself; in steps by which no lease runs out.
+    for (const seconds of [16, 16]) await passed(seconds);
+    await organism.until("quarantined", (o) => o.state === "QUARANTINED");
+    const history = await own.history(ready.instanceId);
+    expect(history.slice(-3).map((t) => `${t.to} ${t.cause} ${t.condition}`)).toEqual([
+      "DEGRADED CONDITION LOOPING",
+      "AUTOHEALING REMEDY_STARTED LOOPING",
+      "QUARANTINED REMEDIES_SPENT LOOPING",
+    ]);
+    const refused = { outcome: "IGNORED", detail: "its policy is never to restart" };
+    const { directiveResults } = await own.beat(ready.instanceId);
+    expect(directiveResults).toContainEqual(expect.objectContaining(refused));
+    expect(await called).toMatch(/LOOPING/);
+    expect(await ask(agent, "again")).toMatchObject({ code: 7, reason: "QUARANTINED" });
+  });
+});
+
+/** Resolves when two more were heard: a lease counts from the beat before the last. */
+async function twoBeats({ operator }: World, instanceId: string): Promise<void> {
+  let first: number | null = null;
+  for await (const { pulse } of operator.organisms.watchPulse({ instanceId })) {
+    const { counter } = HeartbeatBody.decode(pulse?.heartbeat?.body ?? new Uint8Array(0));
+    first ??= counter;
+    if (counter >= first + 2) return;
+  }
+}
+
+/** What operators are called for first, even those who watch somebody else. */
+async function firstAlarm({ operator }: World): Promise<string> {
+  for await (const seen of watchOrganisms(operator, { name: "somebody else" })) {
+    if (seen.event === "ALARM") return seen.alarm;
+  }
+  throw new Error("nobody was called");
+}
+
+/**
+ * The machine's clock, and time that passes at once when a test says so. It begins an hour behind: certificates
+ * are judged by the machine's own, and what is issued later must be valid by both.
+ */
+class PassingClock implements Clock {
+  #passedUs = 0;
+  readonly #behindUs = 3600 * SECOND_US;
+  suspendedUs = () => systemClock.suspendedUs();
+  after = (us: number, fn: () => void) => systemClock.after(us, fn);
+  nowUs = () => systemClock.nowUs() - this.#behindUs + this.#passedUs;
+  monotonicUs = () => systemClock.monotonicUs() + this.#passedUs;
+  pass(us: number): void {
+    this.#passedUs += us;
+  }
+}

@@ -31,7 +31,7 @@ import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { type Limits, type LivenessPolicy, NO_LIMITS } from "../../src/domain/grant.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
 import { ReceiptHeader } from "../../src/domain/receipt.ts";
-import { systemClock } from "../../src/native/clock.ts";
+import { type Clock, systemClock } from "../../src/native/clock.ts";
 import { fileSigner } from "../../src/native/keys.ts";
 import { type Measured, measure } from "../../src/native/manifest-file.ts";
 import type { Report as Verdict } from "../../src/verifier/report.ts";
@@ -54,6 +54,8 @@ export interface WorldOptions {
   readonly limits?: Partial<Limits>;
   /** How long its grant merely observes, microseconds; absent: it enforces. */
   readonly observeForUs?: number;
+  /** What everybody in this process goes by; absent: the machine's. */
+  readonly clock?: Clock;
 }
 
 /** Where a sidecar's token leads it, when not to the control plane itself. */
@@ -79,6 +81,7 @@ export class World {
   control: RunningControl;
   operator: Control;
   readonly #granted: NewGrant;
+  readonly #clock: Clock;
   readonly #open: (() => unknown)[] = [];
   #admitted = 0;
 
@@ -88,6 +91,7 @@ export class World {
     measured: Measured;
     grantRef: Uint8Array;
     granted: NewGrant;
+    clock: Clock;
     rootKey: Uint8Array;
     upstream: string;
     control: RunningControl;
@@ -99,6 +103,7 @@ export class World {
     this.measured = parts.measured;
     this.grantRef = parts.grantRef;
     this.#granted = parts.granted;
+    this.#clock = parts.clock;
     this.rootKey = parts.rootKey;
     this.upstream = parts.upstream;
     this.control = parts.control;
@@ -111,17 +116,18 @@ export class World {
     liveness,
     limits,
     observeForUs,
+    clock = systemClock,
   }: WorldOptions = {}): Promise<World> {
     const folder = await mkdtemp(join(tmpdir(), "dragons-it-"));
     const echo = await echoServer(grpc.ServerCredentials.createInsecure());
     const upstream = `127.0.0.1:${echo.port}`;
-    const control = await startControl(folder, 0);
+    const control = await startControl(clock, folder, 0);
     const keys = join(folder, "keys");
     const root = await generateKey(join(keys, "root.key"));
     const grantKey = await generateKey(join(keys, "grant.key"));
     const login = await generateKey(join(keys, "login.key"));
     const holder = { holder: OPERATOR, ttlUs: HOUR_US };
-    const owner = await asOwner(control);
+    const owner = await asOwner(control, clock);
     await createTenant(owner, {
       tenantId: TENANT,
       root: await fileSigner(join(keys, "root.key")),
@@ -131,7 +137,7 @@ export class World {
       ],
     });
     owner.close();
-    const operator = await asOperator(control, folder);
+    const operator = await asOperator(control, folder, clock);
     const agentFolder = join(folder, "agent");
     await mkdir(agentFolder);
     await writeFile(join(agentFolder, "agent.py"), "print('hello')\n");
@@ -160,6 +166,7 @@ export class World {
       operator,
       grantRef: grant.ref,
       granted,
+      clock,
       rootKey: root,
       echo,
     });
@@ -217,7 +224,7 @@ export class World {
     const config = parseSidecarArgs(flags);
     const log = new EventLog();
     const stopped = new AbortController();
-    const sidecar = await startSidecar(config, systemClock, log.report, stopped.signal);
+    const sidecar = await startSidecar(config, this.#clock, log.report, stopped.signal);
     const ready = JSON.parse(await readFile(config.readyFile as string, "utf8")) as SidecarReady;
     const running = new RunningSidecar(this, ready, config.dataFolder, log, async () => {
       stopped.abort();
@@ -285,9 +292,9 @@ export class World {
   /** The same control plane again: same data, same address; with `more` flags. */
   async startControl(...more: string[]): Promise<void> {
     const port = Number(this.control.ready.control.split(":").at(-1));
-    this.control = await startControl(this.folder, port, ...more);
+    this.control = await startControl(this.#clock, this.folder, port, ...more);
     this.operator.close();
-    this.operator = await asOperator(this.control, this.folder);
+    this.operator = await asOperator(this.control, this.folder, this.#clock);
   }
 
   /** What its last beat said. */
@@ -308,7 +315,7 @@ export class World {
   async verdict(admin: SidecarClient): Promise<Verdict> {
     const out = join(this.folder, "evidence.dragons");
     await exportEvidence(admin, { out });
-    return verifyPack(out, this.trust, systemClock.nowUs());
+    return verifyPack(out, this.trust, this.#clock.nowUs());
   }
 
   /**
@@ -474,9 +481,14 @@ export class EventLog {
   }
 }
 
-function startControl(folder: string, port: number, ...more: string[]): Promise<RunningControl> {
+function startControl(
+  clock: Clock,
+  folder: string,
+  port: number,
+  ...more: string[]
+): Promise<RunningControl> {
   const own = ["--data", join(folder, "control"), "--listen", `127.0.0.1:${port}`];
-  return runControl(readConfig([...own, ...more]), { clock: systemClock });
+  return runControl(readConfig([...own, ...more]), { clock });
 }
 
 /** Every receipt that a sidecar has, in order. */
@@ -492,8 +504,9 @@ export async function receiptsOf({ evidence }: SidecarClient): Promise<ReceiptHe
   return headers;
 }
 
-async function asOwner({ ready }: RunningControl): Promise<Control> {
+async function asOwner({ ready }: RunningControl, clock: Clock): Promise<Control> {
   return openControl({
+    clock,
     address: ready.control,
     ca: await readFile(ready.controlCa, "utf8"),
     tenant: "",
@@ -502,8 +515,13 @@ async function asOwner({ ready }: RunningControl): Promise<Control> {
   });
 }
 
-async function asOperator({ ready }: RunningControl, folder: string): Promise<Control> {
+async function asOperator(
+  { ready }: RunningControl,
+  folder: string,
+  clock: Clock,
+): Promise<Control> {
   return openControl({
+    clock,
     address: ready.control,
     ca: await readFile(ready.controlCa, "utf8"),
     tenant: TENANT,
