@@ -15,6 +15,8 @@ export class Intent implements OpenIntent {
   readonly grantRef: Uint8Array | null;
   /** When it was opened, or found open after a crash, by the clock that stands still while the machine sleeps. */
   readonly openedMonotonicUs: number;
+  /** It lasts for as long as either side likes, and nobody waits for its end. */
+  readonly listens: boolean;
   /** Its caller was refused before it became durable. */
   abandoned = false;
   reservedBytes: number;
@@ -23,11 +25,12 @@ export class Intent implements OpenIntent {
     crypto: Crypto,
     ledgerId: Uint8Array,
     body: IntentBody,
-    { grantRef, monotonicUs }: { grantRef: Uint8Array | null; monotonicUs: number },
+    opened: { grantRef: Uint8Array | null; monotonicUs: number; listens: boolean },
   ) {
     this.body = body;
-    this.grantRef = grantRef;
-    this.openedMonotonicUs = monotonicUs;
+    this.grantRef = opened.grantRef;
+    this.openedMonotonicUs = opened.monotonicUs;
+    this.listens = opened.listens;
     this.reservedBytes = body.reservedBytes;
     this.claimCommitment = commitment(crypto, {
       field: CLAIM_FIELD,

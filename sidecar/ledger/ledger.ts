@@ -176,8 +176,8 @@ export class Ledger implements WorkLedger {
       wouldDeny: draft.wouldDeny,
       reservedBytes: draft.reservedBytes,
     };
-    const { grantRef } = draft;
-    const opened = { grantRef, monotonicUs: clock.monotonicUs() };
+    const { grantRef, listens = false } = draft;
+    const opened = { grantRef, monotonicUs: clock.monotonicUs(), listens };
     const intent = new Intent(crypto, this.ledgerId, body, opened);
     // Encoded before the chain moves: a draft that does not encode must leave no trace.
     const row = intent.row();
@@ -324,16 +324,21 @@ export class Ledger implements WorkLedger {
   }
 
   stats(): LedgerStats {
-    const { clock } = this.#parts;
-    const { oldest } = this.#open;
     return {
       scopes: this.#counts.sorted(),
       openIntents: this.#open.size,
-      oldestAwakeUs: oldest === undefined ? 0 : clock.monotonicUs() - oldest.openedMonotonicUs,
+      oldestAwakeUs: this.#oldestAwakeUs(),
       health: this.#health(),
       lastReceiptId: this.#view.lastReceiptId,
       unacknowledged: this.#view.state.size - this.#acknowledgedSeq,
     };
+  }
+
+  #oldestAwakeUs(): number {
+    const oldest = this.#open.values().find((intent) => !intent.listens);
+    if (oldest === undefined) return 0;
+    // Open for less than a microsecond is open.
+    return Math.max(1, this.#parts.clock.monotonicUs() - oldest.openedMonotonicUs);
   }
 
   spent(grantRef: Uint8Array, scope: string): Spent {

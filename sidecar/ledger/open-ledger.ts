@@ -116,7 +116,7 @@ export async function startLedger(
     lastId,
     manifestHash,
   });
-  const found = { grantRef: null, monotonicUs: clock.monotonicUs() };
+  const found = { grantRef: null, monotonicUs: clock.monotonicUs(), listens: false };
   const left = store.intents().map(({ body }) => {
     return new Intent(crypto, ledgerId, IntentBody.decode(body), found);
   });

@@ -96,6 +96,8 @@ export interface LedgerHead {
 
 export interface IntentDraft {
   readonly claim: Claim;
+  /** It lasts for as long as either side likes, and nobody waits for its end. Absent: it is a call. */
+  readonly listens?: boolean;
   /** Encoded GoalBody. */
   readonly goal: Uint8Array;
   /** ref(grant): what is spent is counted under it. */
@@ -192,7 +194,7 @@ export interface LedgerStats {
   /** Since the ledger began, of durable receipts. Sorted by scope. */
   readonly scopes: Infer<typeof ScopeCount>[];
   readonly openIntents: number;
-  /** For how long the oldest intent is open, without what the machine slept; 0: none is. */
+  /** For how long the oldest intent is open that does not merely listen, without what the machine slept; 0: none is. */
   readonly oldestAwakeUs: number;
   readonly health: "OK" | "SLOW" | "FULL" | "FAILED";
   /** Id of the last receipt that is durable; empty: none yet. */

@@ -54,11 +54,13 @@ class Patient {
     return this.conditions.map((c) => c.type as Clearing);
   }
 
-  /** Idle beats until `us` have passed. */
+  /** Beats until `us` have passed: idle, with a call whose age is given, or with young ones. */
   every(stepUs: number, us: number, change: Partial<HeartbeatBody> = {}): Clearing[] {
     let types: Clearing[] = [];
     for (let done = 0; done < us; done += stepUs) {
-      const oldestInFlightUs = change.oldestInFlightUs === undefined ? 0 : done + stepUs;
+      const { inFlight = 0 } = change;
+      const oldestInFlightUs =
+        change.oldestInFlightUs === undefined ? Math.min(inFlight, 1) : done + stepUs;
       types = this.beat(stepUs, { ...change, oldestInFlightUs });
     }
     return types;
@@ -120,6 +122,16 @@ describe("STALLED", () => {
     expect(q.every(MINUTE, 46 * MINUTE, call)).toEqual(["STALLED"]);
   });
 
+  test("what is merely listened to is nothing in hand, for however long; a call beside it is", () => {
+    const p = new Patient();
+    const listening = { inFlight: 1, oldestInFlightUs: 0 };
+    for (let minute = 0; minute < 120; minute++) expect(p.beat(MINUTE, listening)).toEqual([]);
+    expect(p.facts.busySinceUs).toBe(0);
+    const call = { inFlight: 2, oldestInFlightUs: 0 };
+    expect(p.every(MINUTE, 44 * MINUTE, call)).toEqual([]);
+    expect(p.every(MINUTE, 46 * MINUTE, call)).toEqual(["STALLED"]);
+  });
+
   test("many short calls without anything new stall at 30 minutes, and progress clears it", () => {
     const p = new Patient();
     const busy = { inFlight: 3, novelty: novelty(50) };
@@ -127,7 +139,8 @@ describe("STALLED", () => {
     expect(p.every(MINUTE, 2 * MINUTE, busy)).toEqual(["STALLED"]);
     // The next young call does not excuse a stall that was seen.
     expect(p.beat(MINUTE, { inFlight: 1, oldestInFlightUs: 20 * MINUTE })).toEqual(["STALLED"]);
-    expect(p.beat(MINUTE, { inFlight: 3, lastProgressUs: p.nowUs + AHEAD })).toEqual([]);
+    const young = { inFlight: 3, oldestInFlightUs: SECOND };
+    expect(p.beat(MINUTE, { ...young, lastProgressUs: p.nowUs + AHEAD })).toEqual([]);
   });
 
   test("an agent that only fails, and goes on trying, is stalled; one that gave up is idle", () => {
@@ -179,8 +192,9 @@ describe("what the machine slept", () => {
 
   test("is not taken off twice where something was done after the beat before it, or after it", () => {
     const p = new Patient();
-    const busy = { inFlight: 3, suspendedUs: 0 };
-    p.every(MINUTE, 29 * MINUTE, busy);
+    const young = { inFlight: 3, suspendedUs: 0 };
+    p.every(MINUTE, 29 * MINUTE, young);
+    const busy = { ...young, oldestInFlightUs: 1 };
     const doneUs = p.nowUs + AHEAD + SECOND;
     p.beat(HOUR + 2 * SECOND, { ...busy, suspendedUs: HOUR, lastProgressUs: doneUs });
     expect(p.facts.busySinceUs).toBe(doneUs + HOUR);

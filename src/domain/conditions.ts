@@ -160,7 +160,9 @@ export const REPEATS_IN_HAND = 20;
 export function hasWorkInHand(facts: Facts): boolean {
   const { beat, struggling } = facts;
   const { actions, repeats } = beat.novelty;
-  if (beat.inFlight > 0 || beat.child === "STOPPED" || repeats >= REPEATS_IN_HAND) return true;
+  // What is merely listened to is in flight, has no age, and is waited for by nobody.
+  if (beat.oldestInFlightUs > 0 || beat.child === "STOPPED") return true;
+  if (repeats >= REPEATS_IN_HAND) return true;
   return struggling && actions > 0;
 }
 

@@ -287,13 +287,24 @@ describe("heads speak only of what is durable and signed", () => {
     const { ledger, clock } = await start();
     expect(ledger.stats().oldestAwakeUs).toBe(0);
     const intent = await ledger.open(draft());
-    const awakeUs = ledger.stats().oldestAwakeUs;
+    // Just opened, and open.
+    expect(ledger.stats().oldestAwakeUs).toBe(1);
     clock.suspend(3_600_000_000);
-    expect(ledger.stats().oldestAwakeUs).toBe(awakeUs);
+    expect(ledger.stats().oldestAwakeUs).toBe(1);
     clock.stop(60_000_000);
-    expect(ledger.stats().oldestAwakeUs).toBe(awakeUs + 60_000_000);
+    expect(ledger.stats().oldestAwakeUs).toBe(60_000_000);
     ledger.close(intent, closing());
     expect(ledger.stats().oldestAwakeUs).toBe(0);
+  });
+
+  test("what merely listens is open, and has no age", async () => {
+    const { ledger, clock } = await start();
+    await ledger.open({ ...draft(), listens: true });
+    clock.stop(60_000_000);
+    expect(ledger.stats()).toMatchObject({ openIntents: 1, oldestAwakeUs: 0 });
+    await ledger.open(draft());
+    clock.stop(1_000_000);
+    expect(ledger.stats()).toMatchObject({ openIntents: 2, oldestAwakeUs: 1_000_000 });
   });
 
   test("head, receipts and open intents are of one moment, whatever the store shows already", async () => {

@@ -197,7 +197,8 @@ export class Oracle {
     else if (this.exitAt === 0) this.exitAt = this.now;
     const trying = this.failing && b.novelty.actions > 0;
     const repeating = b.novelty.repeats >= 20;
-    const working = b.inFlight > 0 || b.child === "STOPPED" || trying || repeating;
+    const waiting = b.oldestInFlightUs > 0;
+    const working = waiting || b.child === "STOPPED" || trying || repeating;
     if (!working) this.busy = 0;
     else if (this.busy === 0) this.busy = b.wallUs;
     else if (napped > 0) {

@@ -84,7 +84,7 @@ def facts(t, beat):
         holds_good(max(t.due_us - t.last_beat_us, 0) == declared, "another next beat was declared")
         holds_good(beat.session_epoch <= basis.session_epoch, "the beat is of a later session")
     holds_good((basis.exited_us > 0) == (beat.child == "EXITED"), "its agent's end")
-    busy = beat.in_flight > 0 or beat.child == "STOPPED" or beat.novelty.repeats >= 20
+    busy = beat.oldest_in_flight_us > 0 or beat.child == "STOPPED" or beat.novelty.repeats >= 20
     busy = busy or basis.struggling == 1 and beat.novelty.actions > 0
     holds_good((basis.busy_since_us > 0) == busy, "work in hand")
     holds_good(basis.lease_until_us <= basis.lease_horizon_us, "a lease beyond all leases")
