@@ -16,8 +16,8 @@ export interface ActionRequest {
   readonly traceparent: string;
   /** When it must be done by, microseconds since the epoch; 0: no deadline was given. */
   readonly deadlineUs: number;
-  /** It asks for a WebSocket. Absent: it does not. */
-  readonly webSocket?: boolean;
+  /** It lasts for as long as either side likes, and nobody waits for its end. Absent: it is a call. */
+  readonly listens?: boolean;
   /**
    * What the request shows of the inputs that conditions ask for, see `readInputs`. Asked for once at
    * most, and only where conditions alone stand in the way, so that no body is held back for nothing.

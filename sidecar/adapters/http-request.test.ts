@@ -12,21 +12,27 @@ const ingress = (over: Partial<Ingress>): Ingress => ({
   ...over,
 });
 
-/** What the upstream is told as Host; or why nothing is. */
-function hostOf(host: string, over: Partial<Ingress> = {}): string {
-  const request = readHttpRequest(
-    {
-      method: "GET",
-      scheme: null,
-      authority: null,
-      pathAndQuery: "/",
-      fields: ["hOsT", host],
-      minor: 1,
-    },
+const read = (method: string, fields: string[], over: Partial<Ingress> = {}) =>
+  readHttpRequest(
+    { method, scheme: null, authority: null, pathAndQuery: "/", fields, minor: 1 },
     ingress(over),
   );
+
+/** What the upstream is told as Host; or why nothing is. */
+function hostOf(host: string, over: Partial<Ingress> = {}): string {
+  const request = read("GET", ["hOsT", host], over);
   return "unreadable" in request ? request.reason : request.fields.join(": ");
 }
+
+test.each([
+  ["GET", "text/event-stream", true],
+  ["GET", "text/event-stream, application/json", false],
+  ["GET", "*/*", false],
+  ["POST", "text/event-stream", false],
+])("%s of %s listens: %s", (method, accept, listens) => {
+  const request = read(method, ["host", "api.example", "accept", accept, "content-length", "0"]);
+  expect(request).toMatchObject({ listens });
+});
 
 describe("the upstream's Host", () => {
   test.each([

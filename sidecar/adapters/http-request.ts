@@ -109,6 +109,8 @@ export function readHttpRequest(
     query: path.query,
     fields: going,
     webSocket,
+    // By that alone a browser's EventSource asks.
+    listens: webSocket || (method === "GET" && only(fields, "accept") === "text/event-stream"),
     address: addressOf(ingress.dialled),
   };
 }

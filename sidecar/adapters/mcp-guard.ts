@@ -29,6 +29,8 @@ export interface McpGuardServices {
 }
 
 const EMPTY = new Uint8Array(0);
+/** Open for as long as either side likes. */
+const STREAMS: ReadonlySet<string> = new Set(["session/listen", "subscriptions/listen"]);
 const JSON_FIELDS = ["content-type", "application/json"];
 
 /** Nothing passed in this direction. */
@@ -106,7 +108,8 @@ export class McpGuard {
     traceparent: string,
     inputs: (needs: Needs) => ReturnType<typeof readInputs> = () => [],
   ): Promise<Permit | Denial> {
-    return this.#services.gate.admit({ claim, traceparent, deadlineUs: 0, inputs });
+    const listens = STREAMS.has(claim.verb);
+    return this.#services.gate.admit({ claim, traceparent, deadlineUs: 0, listens, inputs });
   }
 
   /** Without a claim: what cannot be read is alike, so that no flood of it fills the ledger. */

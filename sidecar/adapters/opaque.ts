@@ -47,7 +47,9 @@ export async function serveOpaque(
     return;
   }
   const reader = new HttpReader(socket);
-  const admitted = await gate.admit({ claim, traceparent: "", deadlineUs: 0, inputs: () => [] });
+  // What is said in there nobody knows: it may well be kept for what comes next.
+  const request = { claim, traceparent: "", deadlineUs: 0, listens: true, inputs: () => [] };
+  const admitted = await gate.admit(request);
   if ("denied" in admitted) {
     reader.release();
     hangUp(socket, services.clock);

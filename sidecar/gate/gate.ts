@@ -193,7 +193,7 @@ export class Gate {
     try {
       intent = await this.#ledger.open({
         claim,
-        listens: listens(request),
+        listens: request.listens ?? false,
         goal: this.#goal(request.traceparent),
         grantRef,
         leaseRef: lease.ref,
@@ -467,11 +467,6 @@ async function withInputs(request: ActionRequest, needs: Needs): Promise<ActionR
   const inputs = [...request.claim.inputs, ...(await request.inputs(needs))].sort(byName);
   return { ...request, claim: { ...request.claim, inputs } };
 }
-
-/** Whether its end is waited for by nobody: it lasts for as long as either side likes. */
-const listens = ({ claim: { protocol, verb }, webSocket = false }: ActionRequest): boolean =>
-  webSocket || protocol === "OPAQUE" || (protocol === "MCP" && MCP_STREAMS.has(verb));
-const MCP_STREAMS: ReadonlySet<string> = new Set(["session/listen", "subscriptions/listen"]);
 
 /** A refusal that is not the domain's. */
 const why = (reason: Reason, detail: string, scope: string): Refused => ({

@@ -195,6 +195,11 @@ test("a stream that listens is cut with its lease, and a call that is revoked at
   expect(await pipe.hears("AGENT")).toMatchObject({ id: 2, result: { isError: true } });
   await rig.ledger.receipts(2);
   expect(rig.ledger.closed).toMatchObject([{ verdict: "CUT" }, { verdict: "CUT" }]);
+  const listens = rig.ledger.closed.map(({ draft }) => [draft.claim.verb, draft.listens]);
+  expect(Object.fromEntries(listens)).toEqual({
+    "subscriptions/listen": true,
+    "tools/call": false,
+  });
 });
 
 test("what is cancelled has its receipt, and its answer is not heard", async () => {

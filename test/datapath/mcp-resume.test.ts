@@ -88,6 +88,7 @@ test("what it was owed passes by the call's own leave, and its receipt is the ca
     "tools/call COMPLETED UNSPECIFIED",
     "session/listen COMPLETED UNSPECIFIED",
   ]);
+  expect(rig.ledger.closed.map(({ draft }) => draft.listens)).toEqual([false, true]);
 });
 
 test("whoever comes back after its leave was taken hears the refusal, and nothing else", async () => {

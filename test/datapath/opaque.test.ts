@@ -102,7 +102,7 @@ describe("a client that pins its server's certificate, and shows one of its own"
     const [{ verdict, draft, ...closing }] = rig.ledger.closed as [(typeof rig.ledger.closed)[0]];
     expect(verdict).toBe("COMPLETED");
     const shown = { protocol: "OPAQUE", target, verb: "", path: "", scheme: "HTTPS" };
-    expect(draft.claim).toMatchObject(shown);
+    expect(draft).toMatchObject({ claim: shown, listens: true });
     expect(ActionBody.decode(closing.action)).toMatchObject({ ...shown, headerNames: [] });
     expect(EvidenceBody.decode(closing.evidence).dialled).toBe(`127.0.0.1:${target.split(":")[1]}`);
     expect(OutcomeBody.decode(closing.outcome).status).toMatch(/^opaque: closed by the /);

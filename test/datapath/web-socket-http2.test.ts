@@ -111,7 +111,7 @@ describe("a WebSocket by HTTP/2", () => {
     const [closed] = rig.ledger.closed;
     expect(closed).toMatchObject({
       verdict: "COMPLETED",
-      draft: { claim: { protocol: "HTTP", verb: "GET", path: "/ok" } },
+      draft: { claim: { protocol: "HTTP", verb: "GET", path: "/ok" }, listens: true },
     });
     expect(ActionBody.decode(closed?.action as Uint8Array)).toMatchObject({
       messages: 2,

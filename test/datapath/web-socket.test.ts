@@ -62,7 +62,7 @@ describe("a WebSocket", () => {
     await wire.all();
     await rig.ledger.receipts(1);
     const [closed] = rig.ledger.closed;
-    expect(closed?.verdict).toBe("COMPLETED");
+    expect(closed).toMatchObject({ verdict: "COMPLETED", draft: { listens: true } });
     expect(ActionBody.decode(closed?.action as Uint8Array)).toMatchObject({
       messages: 2,
       bodySha256: sha256("abcd"),

@@ -15,6 +15,7 @@ interface Act extends Partial<Finished> {
   /** When it began and ended, microseconds from the start; it is in flight in between. */
   readonly fromUs: number;
   readonly untilUs?: number;
+  readonly listens?: boolean;
 }
 
 const ACT: Finished = {
@@ -67,8 +68,9 @@ function watched(acts: readonly Act[], minutes: number, lid = { fromUs: 0, until
       progress.record(act, START + act.endUs);
       sums[act.completed ? "completed" : "failed"]++;
     }
-    const open = ended
-      .filter((a) => a.fromUs <= us && a.endUs > us)
+    const underWay = ended.filter((a) => a.fromUs <= us && a.endUs > us);
+    const ages = underWay
+      .filter((a) => a.listens !== true)
       .map((a) => us - a.fromUs - slept(us) + slept(a.fromUs));
     const body: HeartbeatBody = {
       ...HeartbeatBody.empty(),
@@ -78,9 +80,9 @@ function watched(acts: readonly Act[], minutes: number, lid = { fromUs: 0, until
       wallUs: nowUs,
       nextDueUs: nowUs + 10 * SECOND,
       child: "RUNNING",
-      inFlight: open.length,
+      inFlight: underWay.length,
       suspendedUs: slept(us),
-      oldestInFlightUs: Math.max(0, ...open),
+      oldestInFlightUs: Math.max(0, ...ages),
       size: us,
       root: MANIFEST.map((b) => (b + us / SECOND) % 256),
       intentsOpened: us,
@@ -222,6 +224,13 @@ test("the lid closed in the middle of a call: running; a hung one stalls by what
   expect(watched([call], 110, lid)).toEqual({ moves: [], progressed: 10 });
   const hung = { ...call, untilUs: 5_000 * MINUTE };
   expect(watched([hung], 150, lid).moves).toEqual(["105 min DEGRADED STALLED"]);
+});
+
+test("a stream that is listened to, a WebSocket: idle; who hangs beside it stalls all the same", () => {
+  const stream = { fromUs: 5 * SECOND, untilUs: 5_000 * MINUTE, listens: true };
+  expect(watched([stream], 240).moves).toEqual([]);
+  const hung = { fromUs: 60 * MINUTE, untilUs: 5_000 * MINUTE };
+  expect(watched([stream, hung], 150).moves).toEqual(["105 min DEGRADED STALLED"]);
 });
 
 test("nothing at all: idle", () => {

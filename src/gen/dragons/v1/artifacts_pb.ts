@@ -1846,7 +1846,8 @@ export type HeartbeatBody = Message<"dragons.v1.HeartbeatBody"> & {
   inFlight: number;
 
   /**
-   * Age of the oldest, without what the machine slept, microseconds.
+   * Age of the oldest whose end is waited for, without what the machine slept, microseconds; 0: none is. What is
+   * listened to for as long as either side likes is none: a WebSocket, an MCP server's stream, TLS passed on unread.
    *
    * @generated from field: uint64 oldest_in_flight_us = 14;
    */
