@@ -41,6 +41,7 @@ const draft = {
   scope: "payments",
   reservedBytes: 0,
   recent: 0,
+  listens: false,
   wouldDeny: "UNSPECIFIED",
 } as const;
 const [action, evidence, outcome] = [bytes(180), bytes(140), bytes(110)];

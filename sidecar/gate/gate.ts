@@ -132,10 +132,9 @@ export class Gate {
     authority.onChange(() => this.#reconsider());
   }
 
-  /** Actions carried out right now, and when the oldest was opened (0: none is). */
-  inFlight(): { count: number; oldestOpenedAtUs: number } {
-    const oldestOpenedAtUs = this.#open.oldest?.permit.facts.openedAtUs ?? 0;
-    return { count: this.#open.size, oldestOpenedAtUs };
+  /** Actions carried out right now. */
+  inFlight(): { count: number } {
+    return { count: this.#open.size };
   }
 
   /** What is left to spend in each scope of the lease in hand, as it stands. */

@@ -176,7 +176,7 @@ export class Ledger implements WorkLedger {
       wouldDeny: draft.wouldDeny,
       reservedBytes: draft.reservedBytes,
     };
-    const { grantRef, listens = false } = draft;
+    const { grantRef, listens } = draft;
     const opened = { grantRef, monotonicUs: clock.monotonicUs(), listens };
     const intent = new Intent(crypto, this.ledgerId, body, opened);
     // Encoded before the chain moves: a draft that does not encode must leave no trace.
@@ -335,7 +335,7 @@ export class Ledger implements WorkLedger {
   }
 
   #oldestAwakeUs(): number {
-    const oldest = this.#open.values().find((intent) => !intent.listens);
+    const oldest = this.#open.find((intent) => !intent.listens);
     if (oldest === undefined) return 0;
     // Open for less than a microsecond is open.
     return Math.max(1, this.#parts.clock.monotonicUs() - oldest.openedMonotonicUs);

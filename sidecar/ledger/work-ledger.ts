@@ -96,8 +96,8 @@ export interface LedgerHead {
 
 export interface IntentDraft {
   readonly claim: Claim;
-  /** It lasts for as long as either side likes, and nobody waits for its end. Absent: it is a call. */
-  readonly listens?: boolean;
+  /** It lasts for as long as either side likes, and nobody waits for its end. */
+  readonly listens: boolean;
   /** Encoded GoalBody. */
   readonly goal: Uint8Array;
   /** ref(grant): what is spent is counted under it. */

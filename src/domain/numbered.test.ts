@@ -14,7 +14,9 @@ test("what is there is what a Map would hold, in its order", () => {
           model.set(n, `${n}`);
         } else if (!adds) expect(numbered.delete(n)).toBe(model.delete(n));
         expect(numbered.get(n)).toBe(model.get(n));
-        expect(numbered.oldest).toBe([...model.values()][0]);
+        const values = [...model.values()];
+        expect(numbered.find(() => true)).toBe(values[0]);
+        expect(numbered.find((value) => value > "5")).toBe(values.find((value) => value > "5"));
       }
       expect(numbered.size).toBe(model.size);
       expect(numbered.values()).toEqual([...model.values()]);

@@ -82,9 +82,11 @@ export class Numbered<T> {
     return true;
   }
 
-  /** What was added first of all that is there. */
-  get oldest(): T | undefined {
-    return this.#first?.value;
+  /** What was added first of all that is there and of which this holds. */
+  find(holds: (value: T) => boolean): T | undefined {
+    let at = this.#first;
+    while (at !== null && !holds(at.value)) at = at.later;
+    return at?.value;
   }
 
   /** Everything, in the order of adding, as it is now. */

@@ -208,6 +208,16 @@ test("while others wait long at the door nobody is known to be silent; its lease
   await tenant.settled();
 });
 
+/** Another is leased in its place; should it come after all, it is aboard, and without authority. */
+async function losesPlaceTo(another: () => Promise<SimSidecar>): Promise<void> {
+  const next = await another();
+  const b = await next.attach();
+  await b.earn();
+  a = await sidecar.attach();
+  await a.beat();
+  expect((await a.next("leaseWithheld")).detail).toMatch(/1 instances at once/);
+}
+
 test("one that is gone keeps no other out of its grant, once it can hold nothing", async () => {
   berth = await makeBerth(world, house, { instancesMax: 1 });
   sidecar = await SimSidecar.dock(world, house, berth);
@@ -222,13 +232,7 @@ test("one that is gone keeps no other out of its grant, once it can hold nothing
   expect((await path()).at(-1)).toBe("DEGRADED CONDITION SILENT");
   expect(await refusalOf(another())).toMatchObject(full);
   await pass(90);
-  const next = await another();
-  const b = await next.attach();
-  await b.earn();
-  // Should it come back after all, it is aboard, and without authority.
-  a = await sidecar.attach();
-  await a.beat();
-  expect((await a.next("leaseWithheld")).detail).toMatch(/1 instances at once/);
+  await losesPlaceTo(another);
 });
 
 test("one that docked and never beat keeps no other out of its grant for longer than it may take to", async () => {
@@ -238,13 +242,7 @@ test("one that docked and never beat keeps no other out of its grant for longer 
   await pass(firstBeatUs / SECOND_US - 1);
   expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
   await pass(1);
-  const next = await another();
-  const b = await next.attach();
-  await b.earn();
-  // It was only slow: it is aboard, and without authority.
-  a = await sidecar.attach();
-  await a.beat();
-  expect((await a.next("leaseWithheld")).detail).toMatch(/1 instances at once/);
+  await losesPlaceTo(another);
 });
 
 test("one that is there and has yet to beat keeps its place", async () => {

@@ -54,6 +54,7 @@ const GOAL = GoalBody.encode({
 
 export const draft = (over: Partial<IntentDraft> = {}): IntentDraft => ({
   claim: claimOf("/payments.v1.Payments/Get"),
+  listens: false,
   goal: GOAL,
   grantRef: GRANT,
   leaseRef: LEASE,

@@ -54,6 +54,7 @@ async function act(story: Story, ledger: WorkLedger) {
     leaseRef: story.leaseRef,
     manifestHash: story.manifestHash,
     scope: "read:payments",
+    listens: false,
     wouldDeny: "UNSPECIFIED",
     openedAtUs: story.nowUs,
     reservedBytes: 0,

@@ -53,6 +53,7 @@ async function act(story: Story, clock: ManualClock, ledger: WorkLedger) {
     leaseRef,
     manifestHash: story.manifestHash,
     scope: "read:payments",
+    listens: false,
     wouldDeny: "UNSPECIFIED",
     openedAtUs: clock.nowUs(),
     reservedBytes: 0,

@@ -21,7 +21,7 @@ import type { Tenant } from "../tenant.ts";
 import type { OpenRecord } from "../tenant-ledger.ts";
 
 import { filterOf, ORGANISM_FIELDS, stateOf } from "../watch-filter.ts";
-import { badArgument, mutation, notFound, pageOf, pageToken } from "./requests.ts";
+import { badArgument, mutation, notFound, pageByName, pageOf, pageToken } from "./requests.ts";
 
 interface Commanding {
   readonly $typeName: string;
@@ -55,20 +55,17 @@ export function organismService(fleet: Fleet): Handlers<typeof OrganismService> 
       const { tenant } = operatorOf(context);
       const { watch } = await fleet.of(tenant);
       const state = stateOf(request.state);
-      const { size, after, resumeToken: first } = pageOf(method.listOrganisms, request);
+      const { resumeToken: first } = pageOf(method.listOrganisms, request);
       const revision = Math.max(tenant.durableSize, tenant.changedSeq);
       // Of the first page: whoever watches on from any page hears of what changed on those before it.
       const resumeToken = first === "" ? watch.tokenAt(revision) : first;
       // By what a succession does not change: its ledger's place would have others passed over.
-      const ledgers = [...tenant.instances()]
-        .filter((l) => l.instanceId > after && (state === null || l.state === state))
-        .sort((a, b) => (a.instanceId < b.instanceId ? -1 : 1));
-      const page = ledgers.slice(0, size);
-      const organisms = page.map((l) => organismNow(tenant, l));
+      const nameOf = (l: LedgerRecord): string => l.instanceId;
+      const ledgers = [...tenant.instances()].filter((l) => state === null || l.state === state);
+      const page = pageByName(method.listOrganisms, request, ledgers, nameOf, resumeToken);
+      const organisms = page.items.map((l) => organismNow(tenant, l));
       await tenant.settled();
-      const last = { after: page.at(-1)?.instanceId ?? "", resumeToken };
-      const nextPageToken = ledgers.length > size ? pageToken(method.listOrganisms, last) : "";
-      return { organisms, nextPageToken, resumeToken };
+      return { organisms, nextPageToken: page.nextPageToken, resumeToken };
     },
 
     async getOrganism({ instanceId }, context) {

@@ -198,6 +198,27 @@ export const pageToken = (
   );
 
 /**
+ * One page of what is ordered by a name that is unique and stays.
+ * @param resumeToken for `pageOf` of the next page.
+ */
+export function pageByName<T>(
+  method: DescMethodUnary<DescMessage, DescMessage>,
+  request: PageRequest,
+  all: readonly T[],
+  nameOf: (item: T) => string,
+  resumeToken = "",
+): Page<T> {
+  const { size, after } = pageOf(method, request);
+  const rest = all
+    .filter((item) => nameOf(item) > after)
+    .sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));
+  const items = rest.slice(0, size);
+  if (rest.length === items.length) return { items, nextPageToken: "" };
+  const last = items.at(-1) as T;
+  return { items, nextPageToken: pageToken(method, { after: nameOf(last), resumeToken }) };
+}
+
+/**
  * One page of what is ordered by a number that ascends. `bytesOf` says what an item weighs, where
  * items may be so large that a page is full before its count is.
  */

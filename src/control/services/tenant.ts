@@ -15,8 +15,7 @@ import {
   exactBytes,
   methodName,
   once,
-  pageOf,
-  pageToken,
+  pageByName,
   requestKey,
 } from "./requests.ts";
 
@@ -72,20 +71,21 @@ export function tenantService(
     },
 
     async listTenants(request) {
-      const { size, after } = pageOf(method.listTenants, request);
-      const rest = tenants.all().filter((t) => t.tenantId > after);
-      const shown = rest.slice(0, size);
+      const all = tenants.all();
+      const { items, nextPageToken } = pageByName(
+        method.listTenants,
+        request,
+        all,
+        (t) => t.tenantId,
+      );
       await tenants.settled();
       return {
-        tenants: shown.map((t) => ({
+        tenants: items.map((t) => ({
           tenantId: t.tenantId,
           rootKey: t.rootKey,
           keysetVersion: BigInt(t.keyset().body.keysetVersion),
         })),
-        nextPageToken:
-          rest.length > size
-            ? pageToken(method.listTenants, { after: shown.at(-1)?.tenantId ?? "" })
-            : "",
+        nextPageToken,
       };
     },
   };
