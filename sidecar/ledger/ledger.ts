@@ -327,18 +327,11 @@ export class Ledger implements WorkLedger {
     return {
       scopes: this.#counts.sorted(),
       openIntents: this.#open.size,
-      oldestAwakeUs: this.#oldestAwakeUs(),
+      oldestOpenedUs: this.#open.find((intent) => !intent.listens)?.openedMonotonicUs ?? null,
       health: this.#health(),
       lastReceiptId: this.#view.lastReceiptId,
       unacknowledged: this.#view.state.size - this.#acknowledgedSeq,
     };
-  }
-
-  #oldestAwakeUs(): number {
-    const oldest = this.#open.find((intent) => !intent.listens);
-    if (oldest === undefined) return 0;
-    // Open for less than a microsecond is open.
-    return Math.max(1, this.#parts.clock.monotonicUs() - oldest.openedMonotonicUs);
   }
 
   spent(grantRef: Uint8Array, scope: string): Spent {

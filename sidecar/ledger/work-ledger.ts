@@ -194,8 +194,8 @@ export interface LedgerStats {
   /** Since the ledger began, of durable receipts. Sorted by scope. */
   readonly scopes: Infer<typeof ScopeCount>[];
   readonly openIntents: number;
-  /** For how long the oldest intent is open that does not merely listen, without what the machine slept; 0: none is. */
-  readonly oldestAwakeUs: number;
+  /** When the oldest open intent that does not merely listen was opened, by the monotonic clock; null: none is open. */
+  readonly oldestOpenedUs: number | null;
   readonly health: "OK" | "SLOW" | "FULL" | "FAILED";
   /** Id of the last receipt that is durable; empty: none yet. */
   readonly lastReceiptId: string;

@@ -13,7 +13,7 @@ const scopes = [{ scope: "read:payments", completed: 31, failed: 32, denied: 33 
 const stats = {
   scopes,
   openIntents: 34,
-  oldestAwakeUs: 35,
+  oldestOpenedUs: 35,
   health: "SLOW",
   lastReceiptId: "rcp_1",
   unacknowledged: 36,
@@ -32,7 +32,7 @@ const FACTS: BeatFacts = {
   sessionEpoch: 1,
   counter: 2,
   nowUs: NOW,
-  monotonicUs: 3,
+  monotonicUs: 3_000,
   suspendedUs: 4,
   dueInUs: 5,
   loopLagUs: 6,
@@ -59,13 +59,13 @@ describe("a beat says what the sidecar saw", () => {
       sessionEpoch: 1,
       counter: 2,
       wallUs: NOW,
-      monotonicUs: 3,
+      monotonicUs: 3_000,
       suspendedUs: 4,
       nextDueUs: NOW + 5,
       child: "EXITED",
       childExit: 8,
       inFlight: 34,
-      oldestInFlightUs: 35,
+      oldestInFlightUs: 2_965,
       loopLagUs: 6,
       size: 21,
       root: hash(22),
@@ -97,7 +97,7 @@ describe("a beat says what the sidecar saw", () => {
   });
 
   test("without an agent, a lease or a call in flight: absent, and no age", () => {
-    const ledger = ledgerOf({ openIntents: 0, oldestAwakeUs: 0 });
+    const ledger = ledgerOf({ openIntents: 0, oldestOpenedUs: null });
     expect(heartbeat({ ...FACTS, agent: null, lease: null, ledger })).toMatchObject({
       child: "ABSENT",
       childExit: 0,
@@ -106,6 +106,11 @@ describe("a beat says what the sidecar saw", () => {
       inFlight: 0,
       oldestInFlightUs: 0,
     });
+  });
+
+  test("a call that was opened at this very moment is open", () => {
+    const ledger = ledgerOf({ oldestOpenedUs: FACTS.monotonicUs });
+    expect(heartbeat({ ...FACTS, ledger }).oldestInFlightUs).toBe(1);
   });
 
   test.each([

@@ -32,6 +32,10 @@ export interface BeatFacts {
   readonly spent: HeartbeatBody["spent"];
 }
 
+/** Without what the machine slept. Open for less than a microsecond is open. */
+const ageUs = (openedUs: number | null, monotonicUs: number): number =>
+  openedUs === null ? 0 : Math.max(1, monotonicUs - openedUs);
+
 /** Pulse, semantic progress and authority, from what the sidecar itself observed. */
 export function heartbeat(facts: BeatFacts): HeartbeatBody {
   const { ledger, agent, nowUs } = facts;
@@ -52,7 +56,7 @@ export function heartbeat(facts: BeatFacts): HeartbeatBody {
     child: agent?.state() ?? "ABSENT",
     childExit: exit === null ? 0 : 1 + exit,
     inFlight: stats.openIntents,
-    oldestInFlightUs: stats.oldestAwakeUs,
+    oldestInFlightUs: ageUs(stats.oldestOpenedUs, facts.monotonicUs),
     loopLagUs: facts.loopLagUs,
     size: head.size,
     root: head.root,

@@ -4,6 +4,7 @@ import { message, nested, repeated } from "../domain/canonical.ts";
 import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
 import { LivenessPolicy } from "../domain/grant.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
+import { remediesFor } from "../domain/intake.ts";
 import { restsUntilUs, type Step, step } from "../domain/lifecycle.ts";
 import {
   directiveTtlUs,
@@ -170,17 +171,32 @@ export class Organisms {
     return [{ key: organismKey(instanceId), value: OrganismRow.encode(row) }];
   }
 
+  /** Tells a sidecar something that follows from no transition of now: once it is recorded. */
+  direct(instanceId: string, kind: DirectiveBody["kind"], reason: string): Promise<void> {
+    const organism = this.#organism(instanceId);
+    return this.#exclusively(async () => [await this.#directive(organism, kind, reason)]);
+  }
+
   /**
-   * Tells a sidecar something that follows from no transition of now: once it is recorded. Resolves with
-   * the directive's id.
+   * Sends the next remedy for what is treated: its sidecar is told once it is recorded. Resolves with the
+   * directive's id; empty: its organism was not to be treated any more when it came to that.
    */
-  async direct(instanceId: string, kind: DirectiveBody["kind"], reason: string): Promise<string> {
+  async sendRemedy(instanceId: string): Promise<string> {
+    const organism = this.#organism(instanceId);
     let directiveId = "";
     await this.#exclusively(async () => {
-      const artifact = await this.#directive(this.#organism(instanceId), kind, reason);
-      directiveId = artifact.artifact.body.directiveId;
-      return [artifact];
-    });
+      const { treated, directives } = organism.view.get();
+      const kind = remediesFor(treated)[directives.length];
+      if (kind === undefined) return [];
+      const sent = await this.#directive(organism, kind, `${treated} persists`);
+      const { ref, body } = sent.artifact;
+      const input = { kind: "remedy", outcome: "SENT", directive: ref } as const;
+      const taken = step(organism.view.get(), input, this.#tenant.nowUs());
+      if (taken.refused !== null) return [];
+      this.#take(organism, input, taken);
+      directiveId = body.directiveId;
+      return [sent];
+    }, instanceId);
     return directiveId;
   }
 

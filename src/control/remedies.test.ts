@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { policyOf } from "../domain/conditions.ts";
 import { LivenessPolicy } from "../domain/grant.ts";
 import { HeartbeatBody } from "../domain/heartbeat.ts";
-import { unsafeToLeave } from "../domain/intake.ts";
+import { remediesFor, unsafeToLeave } from "../domain/intake.ts";
 import { born, type Input, type OrganismView } from "../domain/organism.ts";
 import { CONDITION_TYPES, type ConditionType } from "../domain/transition.ts";
 import { Arena } from "./arena.ts";
@@ -33,14 +33,22 @@ class Sick {
       ...view,
       state: "DEGRADED",
       conditions: [{ type: condition, sinceUs: 0, artifact: NONE }],
-      facts: { ...view.facts, attached: true },
+      facts: {
+        ...view.facts,
+        attached: true,
+        // Work has stood still for as long as a stall is waited out.
+        busySinceUs: 1,
+        beat: { ...HeartbeatBody.empty(), wallUs: 1 + 60 * MINUTE },
+      },
     };
     this.#organisms = {
       all: () => [{ instanceId: "one", view: this.#views.add(this.view) }].values(),
       view: () => this.view,
       input: (_: string, input: Input) => this.#take(input as Input & { kind: "remedy" }),
-      direct: async (_: string, kind: string) => {
-        this.#say(kind);
+      sendRemedy: async () => {
+        const { treated, directives } = this.view;
+        this.#say(remediesFor(treated)[directives.length] ?? "nothing");
+        this.view = { ...this.view, directives: [...directives, new Uint8Array(32)] };
         return `dir_${this.said.length}`;
       },
     } as unknown as Organisms;
@@ -53,10 +61,14 @@ class Sick {
     return new Remedies(tenant as unknown as Tenant, this.#organisms);
   }
 
-  #take({ outcome }: Input & { kind: "remedy" }) {
+  #take(input: Input & { kind: "remedy" }) {
+    const { outcome } = input;
     this.#say(outcome);
-    const state = outcome === "STARTED" ? "AUTOHEALING" : "DEGRADED";
-    this.view = { ...this.view, state, remedy: outcome };
+    if (outcome === "STARTED") {
+      const treated = input.condition;
+      this.view = { ...this.view, state: "AUTOHEALING", remedy: outcome, treated, directives: [] };
+    } else if (outcome === "SUCCEEDED") this.view = { ...this.view, remedy: outcome };
+    else this.view = { ...this.view, state: "DEGRADED", remedy: "UNSPECIFIED" };
     return { refused: null };
   }
 
@@ -76,7 +88,7 @@ class Sick {
   /** The next beat tells what became of a directive. */
   answer(directiveId: string, outcome: "DONE" | "IGNORED"): void {
     const beat = {
-      ...HeartbeatBody.empty(),
+      ...this.view.facts.beat,
       directiveResults: [{ directiveId, outcome, detail: "" }],
     };
     this.view = { ...this.view, facts: { ...this.view.facts, beat } };
@@ -128,12 +140,12 @@ describe("the course of remedies", () => {
     expect([...silent.said, ...alone.said]).toEqual([]);
   });
 
-  test("that a control plane finds under way when it begins gets its time, and is over then", async () => {
+  test("that a control plane finds under way when it begins gets its time, and goes on with the next", async () => {
     const sick = new Sick("SYNC_LAG");
     await sick.pass(40 * SECOND);
     sick.remedies = sick.restarted();
     await sick.pass(3 * MINUTE);
-    expect(sick.said.slice(2)).toEqual(["101 EXHAUSTED"]);
+    expect(sick.said.slice(2)).toEqual(["101 REATTACH", "161 EXHAUSTED"]);
   });
 });
 

@@ -1,4 +1,5 @@
-import type { DirectiveBody } from "../domain/directive.ts";
+import { policyOf } from "../domain/conditions.ts";
+import { remediesFor, remedyDue } from "../domain/intake.ts";
 import {
   remedyBackoffMaxUs,
   remedyBackoffMinUs,
@@ -6,27 +7,14 @@ import {
   remedyUs,
 } from "../domain/limits.ts";
 import type { OrganismView } from "../domain/organism.ts";
-import { CONDITION_TYPES, type Condition, type ConditionType } from "../domain/transition.ts";
+import type { ConditionType } from "../domain/transition.ts";
 import type { Organisms } from "./organisms.ts";
 import type { LedgerRecord } from "./projection.ts";
 import type { Tenant } from "./tenant.ts";
 
-/** What is tried for a condition, mildest first. Conditions without a row have no remedy. */
-const REMEDIES: Partial<Record<ConditionType, readonly DirectiveBody["kind"][]>> = {
-  LEASE_ZERO: ["RESYNC", "REATTACH"],
-  SYNC_LAG: ["RESYNC", "REATTACH"],
-  LEDGER_FAULT: ["RESYNC", "REATTACH"],
-  STALLED: ["RESTART_AGENT", "REATTACH"],
-  LOOPING: ["RESTART_AGENT"],
-  DENIAL_STORM: ["RESTART_AGENT"],
-};
-
-/** How the remedies of one organism stand. Forgotten at a restart: then the wait begins anew. */
+/** What is remembered of the remedies of one organism beside its view. Forgotten at a restart: then the wait begins anew. */
 interface Course {
-  condition: ConditionType;
-  /** Remedies sent so far. */
-  sent: number;
-  /** The last of them; empty: it is being recorded. */
+  /** The last directive; empty: it is being recorded, or was sent by who was here before. */
   directiveId: string;
   /** When the last one must have worked, or the next course may begin. */
   untilUs: number;
@@ -35,7 +23,7 @@ interface Course {
 
 /**
  * Tries what may help organisms whose condition persists, by directives to their sidecars. The state
- * machine says when one may be tried and what its outcome means; here is only the course of them.
+ * machine says when one may be tried, which is next and what its outcome means; here is only how long each is given.
  */
 export class Remedies {
   readonly #tenant: Tenant;
@@ -62,42 +50,34 @@ export class Remedies {
   #begin(instanceId: string, nowUs: number): void {
     const before = this.#courses.get(instanceId);
     if (nowUs < (before?.untilUs ?? 0)) return;
-    const view = this.#organisms.view(instanceId);
     const ledger = this.#tenant.instance(instanceId);
-    const wrong = ledger === null ? undefined : curable(view, ledger, nowUs);
-    if (wrong === undefined) return;
-    const { type: condition, artifact } = wrong;
-    const started = { kind: "remedy", outcome: "STARTED", condition, artifact } as const;
+    const condition = ledger && curable(this.#organisms.view(instanceId), ledger, nowUs);
+    if (!condition) return;
+    const started = { kind: "remedy", outcome: "STARTED", condition } as const;
     if (this.#organisms.input(instanceId, started).refused !== null) return;
     const backoffUs = before?.backoffUs ?? remedyBackoffMinUs;
-    const course = { condition, sent: 0, directiveId: "", untilUs: 0, backoffUs };
+    const course = { directiveId: "", untilUs: 0, backoffUs };
     this.#courses.set(instanceId, course);
     this.#send(instanceId, course, nowUs);
   }
 
   #goOn(instanceId: string, nowUs: number): void {
-    const view = this.#organisms.view(instanceId);
-    const course = this.#courses.get(instanceId) ?? resumed(view, nowUs);
+    const { remedy, treated, directives, conditions, facts } = this.#organisms.view(instanceId);
+    if (remedy !== "STARTED") return;
+    const course = this.#courses.get(instanceId) ?? resumed(nowUs);
     this.#courses.set(instanceId, course);
-    const { condition, sent } = course;
-    const still = view.conditions.find((c) => c.type === condition);
     const outcome = (of: "SUCCEEDED" | "EXHAUSTED") =>
-      this.#organisms.input(instanceId, {
-        kind: "remedy",
-        outcome: of,
-        condition,
-        artifact: still?.artifact ?? new Uint8Array(0),
-      });
-    if (still === undefined && view.conditions.length === 0) {
-      if (view.remedy !== "SUCCEEDED") outcome("SUCCEEDED");
+      this.#organisms.input(instanceId, { kind: "remedy", outcome: of });
+    if (!conditions.some((c) => c.type === treated)) {
+      outcome("SUCCEEDED");
       return;
     }
     // Whoever says that it did not do it is not waited for.
-    const results = view.facts.beat.directiveResults;
-    const result = results.find((r) => r.directiveId === course.directiveId);
+    const { directiveId } = course;
+    const result = facts.beat.directiveResults.find((r) => r.directiveId === directiveId);
     const undone = result !== undefined && result.outcome !== "DONE";
     if (nowUs < course.untilUs && !undone) return;
-    if (sent < (REMEDIES[condition]?.length ?? 0)) {
+    if (directives.length < remediesFor(treated).length) {
       this.#send(instanceId, course, nowUs);
       return;
     }
@@ -106,13 +86,11 @@ export class Remedies {
     outcome("EXHAUSTED");
   }
 
+  /** The next one, which has its time from now on; whatever the last one came to does not count any more. */
   #send(instanceId: string, course: Course, nowUs: number): void {
-    const kind = REMEDIES[course.condition]?.[course.sent];
-    if (kind === undefined) return;
-    course.sent += 1;
     course.directiveId = "";
     course.untilUs = nowUs + remedyUs;
-    this.#organisms.direct(instanceId, kind, `${course.condition} persists`).then(
+    this.#organisms.sendRemedy(instanceId).then(
       (directiveId) => {
         course.directiveId = directiveId;
       },
@@ -123,30 +101,26 @@ export class Remedies {
   }
 }
 
-/** After a restart nobody knows what was sent: what is under way gets its time, and then it is over. */
-function resumed(view: OrganismView, nowUs: number): Course {
-  const condition = view.conditions.find((c) => REMEDIES[c.type] !== undefined)?.type;
-  return {
-    condition: condition ?? "UNSPECIFIED",
-    sent: CONDITION_TYPES.length,
-    directiveId: "",
-    untilUs: nowUs + remedyUs,
-    backoffUs: remedyBackoffMinUs,
-  };
-}
+/** After a restart nobody knows when the last one was sent: it gets its time from now on. */
+const resumed = (nowUs: number): Course => ({
+  directiveId: "",
+  untilUs: nowUs + remedyUs,
+  backoffUs: remedyBackoffMinUs,
+});
 
-/** The oldest condition that has lasted, and that a remedy may cure. */
+/** The oldest condition that has lasted, and that a remedy may cure now. */
 function curable(
-  view: OrganismView,
+  { conditions, facts, liveness }: OrganismView,
   { lease }: LedgerRecord,
   nowUs: number,
-): Condition | undefined {
+): ConditionType | undefined {
+  const policy = policyOf(liveness);
   return (
-    view.conditions
+    conditions
       // How long a stall is waited out is the grant's to say.
       .filter((c) => c.type === "STALLED" || nowUs - c.sinceUs >= remedyPatienceUs)
-      .filter((c) => REMEDIES[c.type] !== undefined)
+      .filter((c) => remedyDue(c.type, facts, policy))
       .filter((c) => c.type !== "LEASE_ZERO" || lease?.revokedEpoch === 0)
-      .sort((a, b) => a.sinceUs - b.sinceUs)[0]
+      .sort((a, b) => a.sinceUs - b.sinceUs)[0]?.type
   );
 }

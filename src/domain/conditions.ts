@@ -166,6 +166,10 @@ export function hasWorkInHand(facts: Facts): boolean {
   return struggling && actions > 0;
 }
 
+/** For how long work that is in hand has stood still, as of the last beat; what its machine slept is not counted. */
+export const standstillUs = ({ beat, busySinceUs }: Facts): number =>
+  busySinceUs === 0 ? 0 : beat.wallUs - Math.max(beat.lastProgressUs, busySinceUs);
+
 /** What a derivation sees. `raised`: the condition stands already, so its lower bar applies. */
 interface View {
   readonly facts: Facts;
@@ -182,13 +186,13 @@ const DERIVATIONS: Readonly<Record<Clearing, (view: View) => boolean>> = {
   // A beat ends silence; only time in which we listened begins it.
   SILENT: ({ silence, raised }) => (silence === null ? raised : silence.silent),
 
-  STALLED: ({ facts: { beat, busySinceUs }, policy, raised }) => {
-    if (busySinceUs === 0) return false;
-    const forUs = beat.wallUs - Math.max(beat.lastProgressUs, busySinceUs);
+  STALLED: ({ facts, policy, raised }) => {
+    if (facts.busySinceUs === 0) return false;
+    const { oldestInFlightUs } = facts.beat;
     // A call in flight is no standstill while it is young enough; a stall, once seen, is not excused
     // again by the next call.
-    const excused = !raised && beat.oldestInFlightUs < policy.callAgeMaxUs;
-    return forUs - (excused ? beat.oldestInFlightUs : 0) >= policy.stallDegradedUs;
+    const excused = !raised && oldestInFlightUs < policy.callAgeMaxUs;
+    return standstillUs(facts) - (excused ? oldestInFlightUs : 0) >= policy.stallDegradedUs;
   },
 
   LOOPING: ({ facts, raised }) => {

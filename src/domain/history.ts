@@ -2,7 +2,7 @@ import { equal, toHex } from "./bytes.ts";
 import { derive, hasWorkInHand, isLatched, policyOf } from "./conditions.ts";
 import type { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
-import { remedyDue, unsafeToLeave } from "./intake.ts";
+import { remediesFor, remedyDue, unsafeToLeave } from "./intake.ts";
 import { causeOfHold, decide, provesRecovery } from "./lifecycle.ts";
 import { heartbeatDeclaredUsMax } from "./limits.ts";
 import { conditionsOf, OrganismView } from "./organism.ts";
@@ -57,9 +57,9 @@ export interface History {
 /** Where a history stands between two of its transitions. */
 interface Standing {
   readonly state: State;
-  /** When the state was entered, and the last progress that was known by then. */
+  /** When the state was entered, and the last progress that was known by then; null: nothing at hand says. */
   readonly sinceUs: number;
-  readonly markUs: number;
+  readonly markUs: number | null;
   readonly last: TransitionBody | null;
 }
 
@@ -70,7 +70,7 @@ const unshown = (why: string): Objection => ({ agreement: "UNSHOWN", why });
 /** Decides a whole history again. Total: whatever it is given, it answers. */
 export function retrace(evidence: HistoryEvidence): History {
   const [first] = evidence.transitions;
-  let at: Standing = { state: first?.from ?? "DOCKED", sinceUs: 0, markUs: 0, last: null };
+  let at: Standing = { state: first?.from ?? "DOCKED", sinceUs: 0, markUs: null, last: null };
   const moments = evidence.transitions.map((transition): Moment => {
     const objection = objectionTo(transition, at, evidence);
     at = after(transition, at, evidence);
@@ -88,8 +88,11 @@ export function retrace(evidence: HistoryEvidence): History {
 }
 
 function after(t: TransitionBody, at: Standing, { beat }: HistoryEvidence): Standing {
-  if (t.to === t.from) return { ...at, last: t };
-  return { state: t.to, sinceUs: t.atUs, markUs: beat(t.basis.beat)?.lastProgressUs ?? 0, last: t };
+  const { basis } = t;
+  // Where a history begins within a state, what is first said of its mark stands from then on.
+  if (t.to === t.from) return { ...at, markUs: at.markUs ?? basis.progressMarkUs, last: t };
+  const mark = basis.beat.length > 0 ? beat(basis.beat) : HeartbeatBody.empty();
+  return { state: t.to, sinceUs: t.atUs, markUs: mark?.lastProgressUs ?? null, last: t };
 }
 
 function objectionTo(t: TransitionBody, at: Standing, evidence: HistoryEvidence): Objection | null {
@@ -108,6 +111,7 @@ function objectionTo(t: TransitionBody, at: Standing, evidence: HistoryEvidence)
   return (
     factsObjection(t, view) ??
     (at.last === null ? null : successionObjection(t, at.last)) ??
+    remedyObjection(t, at.last, view) ??
     holdsObjection(t, at.last, view, evidence) ??
     moveObjection(t, at, view)
   );
@@ -152,6 +156,8 @@ function viewOf(
     manifestHash: origin.manifestHash,
     liveness: origin.liveness,
     remedy: basis.remedy,
+    treated: basis.treated,
+    directives: basis.directives,
     proven: basis.proven === 1,
     progressMarkUs: basis.progressMarkUs,
     stopUs: basis.stopUs,
@@ -217,8 +223,8 @@ function holdsObjection(
       }
       // What holds it where a history begins may have stood, and passed, before that.
       const begins = last === null && t.from === "QUARANTINED";
-      if (begins || has(t.basis.before, added)) continue;
-      return differs(`${type} did not stand when its remedies were spent`);
+      if (begins || (view.remedy === "EXHAUSTED" && view.treated === type)) continue;
+      return differs(`no remedies for ${type} were used up`);
     }
     if (artifact.length === 0) return differs(`${type} is shown by nothing`);
     if (type !== "DRIFT") continue;
@@ -228,6 +234,32 @@ function holdsObjection(
       return differs("the beat that should show DRIFT measured what its manifest says");
     }
   }
+  return null;
+}
+
+/** A remedy is for one condition, begins where that is due, and is used up when all was sent and it still stands. */
+function remedyObjection(
+  { from, to, basis }: TransitionBody,
+  last: TransitionBody | null,
+  { facts, liveness }: OrganismView,
+): Objection | null {
+  const { remedy, treated, directives } = basis;
+  const stands = basis.before.some((c) => c.type === treated);
+  if (to === "AUTOHEALING") {
+    const due = stands && basis.attached === 1 && remedyDue(treated, facts, policyOf(liveness));
+    return due && directives.length === 0 ? null : differs("no remedy was due");
+  }
+  if (from !== "AUTOHEALING") return null;
+  if (treated === "UNSPECIFIED") return differs("its remedy is for nothing");
+  if (last !== null && last.condition !== treated)
+    return differs(`its remedy began for ${last.condition}`);
+  const left = remediesFor(treated).length - directives.length;
+  if (left < 0) return differs(`more was sent than there is for ${treated}`);
+  if (remedy === "EXHAUSTED" && (left > 0 || !stands)) {
+    return differs(`its remedies for ${treated} were not used up`);
+  }
+  if (remedy === "SUCCEEDED" && stands)
+    return differs(`${treated} stood when its remedy succeeded`);
   return null;
 }
 
@@ -258,7 +290,7 @@ function moveObjection(t: TransitionBody, at: Standing, view: OrganismView): Obj
   const proves =
     conditions.length === 0 && rhythm.heardUs >= at.sinceUs && provesRecovery(view, policy);
   if (view.proven && !proves) return differs("the beat proves no recovery");
-  if (at.last !== null && basis.progressMarkUs !== at.markUs) {
+  if (at.markUs !== null && basis.progressMarkUs !== at.markUs) {
     return differs("its progress is measured from elsewhere");
   }
   if (t.to === t.from) return furtherObjection(t, at);
@@ -267,12 +299,6 @@ function moveObjection(t: TransitionBody, at: Standing, view: OrganismView): Obj
   if (move.to !== t.to || move.cause !== t.cause || move.condition !== t.condition) {
     const by = move.condition === "UNSPECIFIED" ? move.cause : `${move.cause}: ${move.condition}`;
     return differs(`it should go to ${move.to} by ${by}`);
-  }
-  if (
-    t.to === "AUTOHEALING" &&
-    (basis.attached === 0 || !remedyDue(basis.before, policy, t.atUs))
-  ) {
-    return differs("no remedy was due");
   }
   return null;
 }

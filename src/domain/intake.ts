@@ -1,10 +1,11 @@
 import { equal } from "./bytes.ts";
-import { hear, type Policy, policyOf, proof } from "./conditions.ts";
+import { type Facts, hear, type Policy, policyOf, proof, standstillUs } from "./conditions.ts";
+import type { DirectiveBody } from "./directive.ts";
 import { type HeartbeatBody, succession } from "./heartbeat.ts";
 import { releaseCrossingUs } from "./limits.ts";
 import type { Input, Order, OrganismView } from "./organism.ts";
 import type { Verified } from "./signed.ts";
-import type { Condition, ConditionType } from "./transition.ts";
+import type { ConditionType } from "./transition.ts";
 
 /** Why an input had no effect. The view is then the one that was given. */
 export type Refusal =
@@ -129,34 +130,55 @@ function takeRenewal(
   return order.reason === "" ? "NO_REASON" : { ...view, releasedUs: t };
 }
 
+/** What is tried for a condition, mildest first. Conditions without a row have no remedy. */
+const LADDER: Partial<Record<ConditionType, readonly DirectiveBody["kind"][]>> = {
+  LEASE_ZERO: ["RESYNC", "REATTACH"],
+  SYNC_LAG: ["RESYNC", "REATTACH"],
+  LEDGER_FAULT: ["RESYNC", "REATTACH"],
+  STALLED: ["RESTART_AGENT", "REATTACH"],
+  LOOPING: ["RESTART_AGENT"],
+  DENIAL_STORM: ["RESTART_AGENT"],
+};
+export const remediesFor = (type: ConditionType): readonly DirectiveBody["kind"][] =>
+  LADDER[type] ?? [];
+
 function takeRemedy(
   view: OrganismView,
   input: Extract<Input, { kind: "remedy" }>,
   t: number,
 ): OrganismView | Refusal {
+  const { state, facts, conditions, remedy, treated, directives } = view;
   const policy = policyOf(view.liveness);
   if (input.outcome === "STARTED") {
-    const named = view.conditions.filter((c) => c.type === input.condition);
-    if (view.state !== "DEGRADED" || !view.facts.attached || !remedyDue(named, policy, t)) {
-      return "REMEDY_OUT_OF_TURN";
-    }
-    return { ...view, remedy: "STARTED" };
+    const { condition } = input;
+    const stands = conditions.some((c) => c.type === condition);
+    const due = stands && remedyDue(condition, facts, policy);
+    if (state !== "DEGRADED" || !facts.attached || !due) return "REMEDY_OUT_OF_TURN";
+    return { ...view, remedy: "STARTED", treated: condition, directives: [] };
   }
-  if (view.state !== "AUTOHEALING") return "REMEDY_OUT_OF_TURN";
-  const tried = { ...view, remedy: input.outcome, proven: false };
-  // What has ended while its remedies were tried is left, whatever else remains.
-  const remains = view.conditions.some((c) => c.type === input.condition);
-  const spent = input.outcome === "EXHAUSTED" && remains;
-  if (!spent || !unsafeToLeave(input.condition, policy)) return tried;
-  return hold(tried, input.condition, input.artifact, t);
+  if (state !== "AUTOHEALING" || remedy !== "STARTED") return "REMEDY_OUT_OF_TURN";
+  const still = conditions.find((c) => c.type === treated);
+  const left = remediesFor(treated).length - directives.length;
+  switch (input.outcome) {
+    case "SENT":
+      if (left <= 0) return "REMEDY_OUT_OF_TURN";
+      return { ...view, directives: [...directives, input.directive] };
+    case "SUCCEEDED":
+      if (still !== undefined) return "REMEDY_OUT_OF_TURN";
+      return { ...view, remedy: "SUCCEEDED", proven: false };
+    case "EXHAUSTED": {
+      if (still === undefined || left > 0) return "REMEDY_OUT_OF_TURN";
+      const spent = { ...view, remedy: "EXHAUSTED", proven: false } as const;
+      if (!unsafeToLeave(treated, policy)) return spent;
+      return hold(spent, treated, still.artifact, t);
+    }
+  }
 }
 
-/** Whether one of these has stood for long enough to be treated. */
-export const remedyDue = (conditions: readonly Condition[], policy: Policy, t: number): boolean =>
-  conditions.some(({ type, sinceUs }) => {
-    const waitUs = type === "STALLED" ? policy.stallAutohealUs - policy.stallDegradedUs : 0;
-    return t - sinceUs >= waitUs;
-  });
+/** Whether what stands may be treated: a stall when work has stood still for as long as its grant says. */
+export const remedyDue = (type: ConditionType, facts: Facts, policy: Policy): boolean =>
+  remediesFor(type).length > 0 &&
+  (type !== "STALLED" || standstillUs(facts) >= policy.stallAutohealUs);
 
 /** What may not be left as it is once remedies are used up. */
 export function unsafeToLeave(type: ConditionType, policy: Policy): boolean {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
+import { remediesFor } from "./intake.ts";
 import { DRAIN_US, FINAL_SYNC_US, restsUntilUs, step } from "./lifecycle.ts";
 import { clockSkewMaxUs, releaseCrossingUs } from "./limits.ts";
 import { born, conditionsOf, holdsAuthority, type Input, mayBeLeased } from "./organism.ts";
@@ -75,8 +76,20 @@ class Story {
   release(releases: ConditionType[], reason = "looked at it"): string {
     return this.take({ kind: "release", releases, order: order(reason) });
   }
-  remedy(outcome: "STARTED" | "SUCCEEDED" | "EXHAUSTED", condition: ConditionType): string {
-    return this.take({ kind: "remedy", outcome, condition, artifact: fill(0xd0) });
+  treat(condition: ConditionType): string {
+    return this.take({ kind: "remedy", outcome: "STARTED", condition });
+  }
+  remedy(outcome: "SENT" | "SUCCEEDED" | "EXHAUSTED"): string {
+    return this.take(
+      outcome === "SENT"
+        ? { kind: "remedy", outcome, directive: fill(0xd0 + this.view.directives.length) }
+        : { kind: "remedy", outcome },
+    );
+  }
+  /** All that there is for what is treated, until it is used up; what came of it all. */
+  exhaust(): string {
+    for (const _ of remediesFor(this.view.treated)) expect(this.remedy("SENT")).toBe("");
+    return this.remedy("EXHAUSTED");
   }
   /** Time passes; each second we look, up to the end of the story. What happened meanwhile. */
   wait(us: number): string {
@@ -257,11 +270,11 @@ describe("stall", () => {
 
   test("may be healed after 60 minutes in all, not before", () => {
     const s = stalled();
-    expect(s.remedy("STARTED", "STALLED")).toBe("REMEDY_OUT_OF_TURN");
+    expect(s.treat("STALLED")).toBe("REMEDY_OUT_OF_TURN");
     s.live(30 * MINUTE, hung);
-    expect(s.remedy("STARTED", "STALLED")).toBe("AUTOHEALING REMEDY_STARTED");
+    expect(s.treat("STALLED")).toBe("AUTOHEALING REMEDY_STARTED");
     expect(s.live(10 * SECOND, { inFlight: 0 })).toBe("");
-    expect(s.remedy("SUCCEEDED", "STALLED")).toBe("");
+    expect(s.remedy("SUCCEEDED")).toBe("");
     expect(s.live(10 * SECOND)).toBe("RUNNING RECOVERED");
   });
 
@@ -271,15 +284,30 @@ describe("stall", () => {
   ] as const)("that remedies do not cure, quarantineStalled %s: %s", (quarantineStalled, end) => {
     const s = stalled({ quarantineStalled });
     s.live(30 * MINUTE, hung);
-    s.remedy("STARTED", "STALLED");
-    expect(s.remedy("EXHAUSTED", "STALLED")).toBe(end);
+    s.treat("STALLED");
+    expect(s.exhaust()).toBe(end);
+  });
+
+  test("that stood before its machine slept is not healed before it has stood for 60 minutes awake", () => {
+    const s = stalled();
+    // A lid is closed for a night.
+    s.detach();
+    s.wait(8 * 60 * MINUTE);
+    s.take({ kind: "session", epoch: 2, attached: true });
+    const woken = { ...hung, suspendedUs: 8 * 60 * MINUTE };
+    s.lease();
+    s.beat(woken);
+    expect(s.view.conditions.map((c) => c.type)).toEqual(["STALLED"]);
+    expect(s.treat("STALLED")).toBe("REMEDY_OUT_OF_TURN");
+    s.live(30 * MINUTE, woken);
+    expect(s.treat("STALLED")).toBe("AUTOHEALING REMEDY_STARTED");
   });
 
   test("is not healed without a sidecar to heal it", () => {
     const s = stalled();
     s.live(30 * MINUTE, hung);
     s.detach();
-    expect(s.remedy("STARTED", "STALLED")).toBe("REMEDY_OUT_OF_TURN");
+    expect(s.treat("STALLED")).toBe("REMEDY_OUT_OF_TURN");
   });
 });
 
@@ -291,16 +319,44 @@ test.each([
   const s = new Story().running();
   s.beat({ ledgerHealth: "FULL", syncLag: 90_000 });
   s.beat({ ledgerHealth: "FULL", syncLag: 90_000, scopes: [DENIED] });
-  expect(s.remedy("STARTED", type)).toBe("AUTOHEALING REMEDY_STARTED");
-  expect(s.remedy("EXHAUSTED", type)).toBe(end);
+  expect(s.treat(type)).toBe("AUTOHEALING REMEDY_STARTED");
+  expect(s.exhaust()).toBe(end);
 });
-test("remedies used up for what is over meanwhile: degraded, for whatever remains", () => {
+test("remedies are not used up before each was sent, and no more are sent than there are", () => {
+  const s = new Story().running();
+  s.beat({ syncLag: 90_000 });
+  expect(s.remedy("SENT")).toBe("REMEDY_OUT_OF_TURN");
+  s.treat("SYNC_LAG");
+  s.remedy("SENT");
+  expect(s.remedy("EXHAUSTED")).toBe("REMEDY_OUT_OF_TURN");
+  s.remedy("SENT");
+  expect(s.remedy("SENT")).toBe("REMEDY_OUT_OF_TURN");
+  expect(s.remedy("SUCCEEDED")).toBe("REMEDY_OUT_OF_TURN");
+  const { transitions } = s.step({ kind: "remedy", outcome: "EXHAUSTED" });
+  expect(transitions[0]?.basis.directives).toEqual([fill(0xd0), fill(0xd1)]);
+  expect(transitions[0]?.artifacts).toEqual(expect.arrayContaining([fill(0xd0), fill(0xd1)]));
+  expect(s.view).toMatchObject({ remedy: "UNSPECIFIED", treated: "UNSPECIFIED", directives: [] });
+});
+test("what a remedy was for is over and something else stands: degraded, for whatever remains", () => {
   const s = new Story().running();
   s.beat({ ledgerHealth: "FULL", syncLag: 90_000 });
-  s.remedy("STARTED", "LEDGER_FAULT");
+  s.treat("LEDGER_FAULT");
   s.beat({ syncLag: 90_000 });
-  expect(s.remedy("EXHAUSTED", "LEDGER_FAULT")).toBe("DEGRADED REMEDIES_SPENT");
+  expect(s.remedy("SUCCEEDED")).toBe("DEGRADED CONDITION");
   expect(conditionsOf(s.view).map((c) => c.type)).toEqual(["SYNC_LAG"]);
+});
+test("what falls ill again while it waits to prove a remedy: degraded, to be treated anew", () => {
+  const s = new Story().running();
+  s.beat({ syncLag: 90_000 });
+  s.treat("SYNC_LAG");
+  s.beat();
+  expect(s.remedy("SUCCEEDED")).toBe("");
+  expect(s.beat({ syncLag: 90_000 })).toBe("DEGRADED CONDITION");
+});
+test.each(["SILENT", "HELD", "DRIFT"] as const)("there is no remedy for %s", (type) => {
+  const s = new Story().running();
+  s.wait(5 * MINUTE);
+  expect(s.treat(type)).toBe("REMEDY_OUT_OF_TURN");
 });
 
 const DENIED = { scope: "s", completed: 0, failed: 0, denied: 400 };

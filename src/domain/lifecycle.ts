@@ -197,14 +197,17 @@ export function decide(view: OrganismView, t: number, policy: Policy): Move | nu
     case "RUNNING":
       return wrong === null ? null : move("DEGRADED", "CONDITION", wrong);
     case "DEGRADED":
-      if (view.remedy === "STARTED") return move("AUTOHEALING", "REMEDY_STARTED", wrong);
+      if (view.remedy === "STARTED") return move("AUTOHEALING", "REMEDY_STARTED", view.treated);
       if (policy.silentBeyondLease === "STOP" && isUnconfirmed(view, t)) {
         return move("STOPPED", "UNCONFIRMED", "SILENT");
       }
       return healthy ? move("RUNNING", "CONDITIONS_CLEARED") : null;
     case "AUTOHEALING":
-      if (view.remedy === "EXHAUSTED") return move("DEGRADED", "REMEDIES_SPENT", wrong);
-      return healthy && view.remedy === "SUCCEEDED" ? move("RUNNING", "RECOVERED") : null;
+      if (view.remedy === "EXHAUSTED") return move("DEGRADED", "REMEDIES_SPENT", view.treated);
+      if (view.remedy !== "SUCCEEDED") return null;
+      // Whatever else stands, or has come since, is not what these remedies were for.
+      if (wrong !== null) return move("DEGRADED", "CONDITION", wrong);
+      return healthy ? move("RUNNING", "RECOVERED") : null;
     default:
       return null;
   }
@@ -263,6 +266,8 @@ const enter = (view: OrganismView, to: State, t: number): OrganismView => ({
   state: to,
   sinceUs: t,
   proven: false,
-  remedy: to === "AUTOHEALING" ? view.remedy : "UNSPECIFIED",
+  ...(to === "AUTOHEALING"
+    ? {}
+    : { remedy: "UNSPECIFIED", treated: "UNSPECIFIED", directives: [] }),
   progressMarkUs: view.facts.beat.lastProgressUs,
 });

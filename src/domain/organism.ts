@@ -52,6 +52,9 @@ export const OrganismView = message("organism", {
   latestUs: u64(15),
   /** When we listened, as of when SILENT was raised: what it still rests on. */
   silentUp: repeated(nested(16, Interval)),
+  /** What the remedy in hand is for, and refs of the directives sent for it so far, in order. */
+  treated: oneOf(17, CONDITION_TYPES),
+  directives: repeated(bytes(18, 32)),
 });
 export type OrganismView = ReturnType<typeof OrganismView.decode>;
 
@@ -76,14 +79,12 @@ export type Input =
   | { readonly kind: "hold" | "stop"; readonly order: Order }
   /** Takes away the holds named, and only those. */
   | { readonly kind: "release"; readonly releases: readonly ConditionType[]; readonly order: Order }
-  /** What became of a remedy for a condition. */
-  | {
-      readonly kind: "remedy";
-      readonly outcome: "STARTED" | "SUCCEEDED" | "EXHAUSTED";
-      readonly condition: ConditionType;
-      /** ref of the directive or of the beat with its result; may be absent. */
-      readonly artifact: Uint8Array;
-    };
+  /** Remedies for a condition are tried from now on. */
+  | { readonly kind: "remedy"; readonly outcome: "STARTED"; readonly condition: ConditionType }
+  /** The next of them was sent. */
+  | { readonly kind: "remedy"; readonly outcome: "SENT"; readonly directive: Uint8Array }
+  /** What they are for is gone; or all were sent, each had its time, and it still stands. */
+  | { readonly kind: "remedy"; readonly outcome: "SUCCEEDED" | "EXHAUSTED" };
 
 /** A newborn organism: docked, wanted running, nothing heard. */
 export function born(

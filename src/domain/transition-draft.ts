@@ -59,6 +59,7 @@ export function draft(
       order.artifact,
       beatRef,
       leaseRef,
+      ...from.directives,
     ]),
     actor: order.actor,
     reason: order.reason,
@@ -98,6 +99,8 @@ function basisOf(view: OrganismView, { kind }: Input, before: Condition[]): Tran
     releasedUs: view.releasedUs,
     holds: view.holds,
     before,
+    treated: view.treated,
+    directives: view.directives,
   };
 }
 
@@ -115,7 +118,6 @@ function artifactOf(input: Input): Uint8Array {
     case "lease":
       return input.ref;
     case "fault":
-    case "remedy":
       return input.artifact;
     default:
       return new Uint8Array(0);

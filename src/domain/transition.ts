@@ -76,7 +76,8 @@ export const MOVES: Readonly<Record<State, Partial<Record<State, readonly Cause[
   },
   AUTOHEALING: {
     RUNNING: ["RECOVERED"],
-    DEGRADED: ["REMEDIES_SPENT"],
+    // Its remedies are used up; or what they were for has gone, and something else stands.
+    DEGRADED: ["REMEDIES_SPENT", "CONDITION"],
     QUARANTINED: ["CONDITION", "OPERATOR", "REMEDIES_SPENT"],
     STOPPED: ["FINISHED", "FAILED", "OPERATOR"],
   },
@@ -160,6 +161,9 @@ export const TransitionBasis = message("transitionBasis", {
   /** The declared time, smoothed, and which part of its beats never arrived: of the threshold, too. */
   usualUs: u64(22),
   missedPpm: u64(23),
+  /** What the remedy in hand is for, and refs of the directives sent for it so far, in order; absent: no remedy. */
+  treated: oneOf(24, CONDITION_TYPES),
+  directives: repeated(bytes(25, 32)),
 });
 export type TransitionBasis = ReturnType<typeof TransitionBasis.decode>;
 

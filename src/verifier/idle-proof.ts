@@ -1,13 +1,9 @@
-import { equal, toHex } from "../domain/bytes.ts";
-import type { CosignedHead } from "./checkpoints.ts";
-import { idleRuns } from "./inactivity.ts";
+import { toHex } from "../domain/bytes.ts";
+import { cosignedByUs, dating, idleRuns, type SignedHead, signedHeads } from "./inactivity.ts";
 import type { WorkLedger } from "./ledger.ts";
 
 /**
- * A time, by the control plane's clock, in which an agent began nothing and had nothing under way. It begins with
- * the first countersignature of a head, and ends where the newest lease was issued under which a heartbeat states
- * the same head and as many intents. A later countersignature of that head would not do: a head stays
- * as it is while an action is under way.
+ * A time, by the control plane's clock, in which an agent began nothing and had nothing under way: see `dating`.
  */
 interface IdleSpan {
   readonly fromUs: number;
@@ -63,7 +59,7 @@ export function idleWithin(ledger: WorkLedger, asked: AskedTime): IdleAnswer {
   const gap = (a: number, b: number): Gap => ({ fromUs: a, untilUs: b, why: why(a, b) });
   if (fromUs === 0 || untilUs === 0)
     return { fromUs, untilUs, idle: false, spans: [], gaps: [gap(fromUs, untilUs)] };
-  const spans = idleSpans(ledger, heads).filter((s) => s.fromUs < untilUs && s.untilUs > fromUs);
+  const spans = idleSpans(ledger).filter((s) => s.fromUs < untilUs && s.untilUs > fromUs);
   const gaps: Gap[] = [];
   let at = fromUs;
   for (const next of [...spans, { fromUs: untilUs, untilUs }]) {
@@ -78,41 +74,14 @@ export function idleWithin(ledger: WorkLedger, asked: AskedTime): IdleAnswer {
   return { fromUs, untilUs, idle: gaps.length === 0, spans, gaps };
 }
 
-/** A head that the control plane signed, in a countersignature or in a lease, not before `sinceUs` and by `byUs`. */
-interface SignedHead {
-  readonly sinceUs: number;
-  readonly byUs: number;
-  readonly size: number;
-}
-
-/** A countersignature tells the second, of which only the end is surely after it. */
-const cosignedByUs = ({ cosignedAtUs }: CosignedHead): number => cosignedAtUs + 1_000_000;
-
-function signedHeads({ heads, line }: WorkLedger): SignedHead[] {
-  const cosigned = heads
-    .filter((h) => h.cosignedAtUs > 0)
-    .map((h) => ({ sinceUs: h.cosignedAtUs, byUs: cosignedByUs(h), size: h.size }));
-  const pinned = line.leases.all().map(({ body: { issuedAtUs, headSize } }) => ({
-    sinceUs: issuedAtUs,
-    byUs: issuedAtUs,
-    size: headSize,
-  }));
-  return [...cosigned, ...pinned];
-}
-
-function idleSpans({ heads, heartbeats, line }: WorkLedger, signed: SignedHead[]): IdleSpan[] {
+function idleSpans(ledger: WorkLedger): IdleSpan[] {
+  const date = dating(ledger);
   const bySize = new Map<number, IdleSpan>();
-  const leases = new Map(line.leases.all().map(({ ref, body }) => [toHex(ref), body]));
-  for (const run of idleRuns(heartbeats)) {
+  for (const run of idleRuns(ledger.heartbeats)) {
+    const time = date(run);
+    if (time === null) continue;
     const { size, root, intentsOpened, sessionEpoch, counter } = run[0] as (typeof run)[number];
-    const last = run.findLast((beat) => beat.leaseRef.length > 0);
-    const lease = last && leases.get(toHex(last.leaseRef));
-    if (last === undefined || lease === undefined) continue;
-    const same = heads.filter((h) => h.cosignedAtUs > 0 && h.size === size && equal(h.root, root));
-    const fromUs = least(same.map(cosignedByUs));
-    const grownUs = least(signed.filter((h) => h.size > size).map((h) => h.sinceUs));
-    const untilUs = Math.min(lease.issuedAtUs, grownUs);
-    if (untilUs <= fromUs) continue;
+    const { fromUs, untilUs, last, lease } = time;
     // Of two runs under one head the later one reaches further: nothing can have been begun between.
     bySize.set(size, {
       fromUs,

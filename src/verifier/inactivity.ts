@@ -1,11 +1,14 @@
+import { toHex } from "../domain/bytes.ts";
 import type { HeartbeatBody } from "../domain/heartbeat.ts";
+import type { LeaseBody } from "../domain/lease.ts";
 import type { Verified } from "../domain/signed.ts";
 import type { CosignedHead } from "./checkpoints.ts";
+import type { WorkLedger } from "./ledger.ts";
 
 /**
  * A time in which nothing was begun: heartbeats that count on without a gap, each with the head of receipts and
- * of intents of the one before, and nothing under way. The ledger key says so; a head that was countersigned
- * twice, once at each end, says by another's clock that no receipt came between.
+ * of intents of the one before, and nothing under way. The ledger key says so, and heads and leases date it by
+ * the control plane's clock.
  */
 export interface Inactivity {
   /** By the sidecar's own clock, from the first of these heartbeats to the last. */
@@ -17,17 +20,30 @@ export interface Inactivity {
   readonly untilCounter: number;
   readonly size: number;
   readonly intentsOpened: number;
-  /** First and last countersignature of this very head, by the cosigner's clock; 0: fewer than two. */
-  readonly countersignedFromUs: number;
-  readonly countersignedUntilUs: number;
+  /** What of it is proven by the control plane's clock, see `dating`; 0: nothing. */
+  readonly datedFromUs: number;
+  readonly datedUntilUs: number;
 }
 
 /** Of a pack with all its heartbeats, whatever was idle. */
-export function idleTimes(
-  heartbeats: readonly Pick<Verified<HeartbeatBody>, "body">[],
-  heads: readonly CosignedHead[],
-): Inactivity[] {
-  return idleRuns(heartbeats).map((run) => idle(run, heads));
+export function idleTimes(ledger: WorkLedger): Inactivity[] {
+  const date = dating(ledger);
+  return idleRuns(ledger.heartbeats).map((run) => {
+    const [first, last] = [run[0] as HeartbeatBody, run.at(-1) as HeartbeatBody];
+    const time = date(run);
+    return {
+      fromUs: first.wallUs,
+      untilUs: last.wallUs,
+      beats: run.length,
+      sessionEpoch: first.sessionEpoch,
+      fromCounter: first.counter,
+      untilCounter: last.counter,
+      size: first.size,
+      intentsOpened: first.intentsOpened,
+      datedFromUs: time?.fromUs ?? 0,
+      datedUntilUs: time?.untilUs ?? 0,
+    };
+  });
 }
 
 /** The heartbeats of each idle time, in their order. At least two beats make a time. */
@@ -60,23 +76,78 @@ const follows = (a: HeartbeatBody, b: HeartbeatBody): boolean =>
   b.size === a.size &&
   b.intentsOpened === a.intentsOpened;
 
-function idle(run: readonly HeartbeatBody[], heads: readonly CosignedHead[]): Inactivity {
-  const [first, last] = [run[0] as HeartbeatBody, run.at(-1) as HeartbeatBody];
-  const times = heads
-    .filter((h) => h.size === first.size && h.cosignedAtUs > 0)
-    .map((h) => h.cosignedAtUs)
-    .sort((a, b) => a - b);
-  const twice = times.length > 1;
-  return {
-    fromUs: first.wallUs,
-    untilUs: last.wallUs,
-    beats: run.length,
-    sessionEpoch: first.sessionEpoch,
-    fromCounter: first.counter,
-    untilCounter: last.counter,
-    size: first.size,
-    intentsOpened: first.intentsOpened,
-    countersignedFromUs: twice ? (times[0] as number) : 0,
-    countersignedUntilUs: twice ? (times.at(-1) as number) : 0,
+/** A head that the control plane signed, in a countersignature or in a lease, not before `sinceUs` and by `byUs`. */
+export interface SignedHead {
+  readonly sinceUs: number;
+  readonly byUs: number;
+  readonly size: number;
+}
+
+/** A countersignature tells the second, of which only the end is surely after it. */
+export const cosignedByUs = ({ cosignedAtUs }: CosignedHead): number => cosignedAtUs + 1_000_000;
+
+export function signedHeads({ heads, line }: WorkLedger): SignedHead[] {
+  const cosigned = heads
+    .filter((h) => h.cosignedAtUs > 0)
+    .map((h) => ({ sinceUs: h.cosignedAtUs, byUs: cosignedByUs(h), size: h.size }));
+  const pinned = line.leases.all().map(({ body: { issuedAtUs, headSize } }) => ({
+    sinceUs: issuedAtUs,
+    byUs: issuedAtUs,
+    size: headSize,
+  }));
+  return [...cosigned, ...pinned];
+}
+
+export interface DatedIdleness {
+  readonly fromUs: number;
+  readonly untilUs: number;
+  /** The last of its heartbeats that is under a lease, and that lease. */
+  readonly last: HeartbeatBody;
+  readonly lease: LeaseBody;
+}
+
+/**
+ * What of an idle time is proven by the control plane's clock; null: nothing. It begins with the first
+ * countersignature of its head, and ends where the newest lease was issued under which a heartbeat still states that head
+ * and as many intents. A later countersignature of that head would not do: a head stays as it is while an action
+ * is under way.
+ */
+export function dating(
+  ledger: WorkLedger,
+): (run: readonly HeartbeatBody[]) => DatedIdleness | null {
+  const leases = new Map(ledger.line.leases.all().map(({ ref, body }) => [toHex(ref), body]));
+  const headOf = ({ size, root }: { size: number; root: Uint8Array }) => `${size} ${toHex(root)}`;
+  const cosignedUs = new Map<string, number>();
+  for (const head of ledger.heads.filter((h) => h.cosignedAtUs > 0)) {
+    const byUs = cosignedByUs(head);
+    cosignedUs.set(headOf(head), Math.min(cosignedUs.get(headOf(head)) ?? byUs, byUs));
+  }
+  const grownUs = firstBeyond(signedHeads(ledger));
+  return (run) => {
+    const first = run[0] as HeartbeatBody;
+    const last = run.findLast((beat) => beat.leaseRef.length > 0);
+    const lease = last && leases.get(toHex(last.leaseRef));
+    const fromUs = cosignedUs.get(headOf(first));
+    if (last === undefined || lease === undefined || fromUs === undefined) return null;
+    const untilUs = Math.min(lease.issuedAtUs, grownUs(first.size));
+    return untilUs <= fromUs ? null : { fromUs, untilUs, last, lease };
+  };
+}
+
+/** When the first head of more than a size may have been signed; Infinity: none was. */
+function firstBeyond(heads: readonly SignedHead[]): (size: number) => number {
+  const bySize = heads.toSorted((a, b) => a.size - b.size);
+  const since = new Float64Array(bySize.length + 1).fill(Infinity);
+  for (let n = bySize.length - 1; n >= 0; n--) {
+    since[n] = Math.min(bySize[n]?.sinceUs ?? Infinity, since[n + 1] ?? Infinity);
+  }
+  return (size) => {
+    let [low, high] = [0, bySize.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((bySize[middle]?.size ?? 0) > size) high = middle;
+      else low = middle + 1;
+    }
+    return since[low] ?? Infinity;
   };
 }

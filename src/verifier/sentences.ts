@@ -88,8 +88,8 @@ function stateLines({
     );
   const [longest] = idle.toSorted((a, b) => b.untilUs - b.fromUs - (a.untilUs - a.fromUs));
   if (longest !== undefined) {
-    const { fromUs, untilUs, beats, countersignedFromUs: a, countersignedUntilUs: b } = longest;
-    const others = a > 0 ? `, countersigned from ${time(a)} to ${time(b)}` : "";
+    const { fromUs, untilUs, beats, datedFromUs: a, datedUntilUs: b } = longest;
+    const others = a > 0 ? `; by the control plane's clock from ${time(a)} to ${time(b)}` : "";
     lines.push(
       `Nothing was begun in ${plural(idle.length, "time")}; the longest, by ${beats} heartbeats without a gap, from ${time(fromUs)} to ${time(untilUs)}${others}.`,
     );

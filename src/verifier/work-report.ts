@@ -81,7 +81,7 @@ export function workReport(ledger: WorkLedger, control: ControlLedger | null): W
     })),
     heartbeats: ledger.heartbeats.length,
     history: decidedAgain(ledger),
-    idle: idleTimes(ledger.heartbeats, ledger.heads),
+    idle: idleTimes(ledger),
     brackets: ledger.brackets.all(),
     hiddenAtMostUs:
       2 * leases.reduce((t, { body }) => Math.max(t, body.notAfterUs - body.notBeforeUs), 0),

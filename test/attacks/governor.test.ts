@@ -179,7 +179,7 @@ beforeEach(async () => {
   measured = null;
   agent = null;
   size = 1;
-  const idle = { scopes: [], openIntents: 0, oldestAwakeUs: 0, unacknowledged: 0 };
+  const idle = { scopes: [], openIntents: 0, oldestOpenedUs: null, unacknowledged: 0 };
   stats = { ...idle, health: "OK", lastReceiptId: "" };
   beats = new Queue(16);
   synced = new Queue(16);
@@ -532,7 +532,7 @@ const resultOf = (directiveId: number, outcome: "DONE" | "IGNORED", detail = "")
 test("a beat says what is in flight and for how long, what waits, what is wrong, and how late it is", async () => {
   const idle = { inFlight: 0, oldestInFlightUs: 0, suspendedUs: 0, syncLag: 0 };
   expect(await beat()).toMatchObject({ counter: 1, ledgerHealth: "OK", ...idle });
-  const busy = { openIntents: 1, oldestAwakeUs: 3 * f.SECOND, unacknowledged: 7 };
+  const busy = { openIntents: 1, oldestOpenedUs: clock.monotonicUs(), unacknowledged: 7 };
   stats = { ...stats, ...busy, health: "SLOW" };
   clock.advance(3 * f.SECOND);
   clock.suspend(HOUR);

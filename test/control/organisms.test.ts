@@ -290,10 +290,16 @@ test("what no remedy cures, and is unsafe to leave, is quarantined", async () =>
   const told = elsewhere[Symbol.asyncIterator]();
   await told.next();
   await pass(170, beatingWith(FULL));
-  expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("RESYNC");
-  expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("REATTACH");
+  const [resync, reattach] = [await a.take("directive"), await a.take("directive")];
+  expect(DirectiveBody.decode(resync.body).kind).toBe("RESYNC");
+  expect(DirectiveBody.decode(reattach.body).kind).toBe("REATTACH");
   expect(DirectiveBody.decode((await a.take("directive")).body).kind).toBe("QUARANTINE");
   expect((await path()).at(-1)).toBe("QUARANTINED REMEDIES_SPENT LEDGER_FAULT");
+  // It cites what was tried in vain.
+  const { basis, artifacts } = (await transitions()).at(-1) as TransitionBody;
+  const tried = [resync, reattach].map(({ body }) => refOf(native, "directive", body));
+  expect(basis.directives).toEqual(tried);
+  expect(artifacts).toEqual(expect.arrayContaining(tried));
   const call = await alarmOf(told);
   expect(call).toMatchObject({ event: WatchEvent.ALARM, alarm: { version: 1 } });
   expect(call?.alarm?.kind).toBe(AlarmKind.REMEDIES_SPENT);
@@ -309,9 +315,9 @@ test("what was unsafe to leave and is over quarantines nobody, whatever else rem
   await running();
   await pass(40, beatingWith(FULL));
   expect((await path()).at(-1)).toBe("AUTOHEALING REMEDY_STARTED LEDGER_FAULT");
-  await pass(130, beatingWith({ ledgerHealth: "OK", syncLag: 60_000 }));
+  await pass(20, beatingWith({ ledgerHealth: "OK", syncLag: 60_000 }));
   const last = (await transitions()).at(-1);
-  expect(last).toMatchObject({ to: "DEGRADED", cause: "REMEDIES_SPENT" });
+  expect(last).toMatchObject({ to: "DEGRADED", cause: "CONDITION", condition: "SYNC_LAG" });
   const remaining = last?.conditions.map((c) => c.type);
   expect(remaining).toContain("SYNC_LAG");
   expect(remaining).not.toContain("LEDGER_FAULT");

@@ -160,6 +160,27 @@ describe("over random histories", () => {
     );
   }, 600_000);
 
+  test("however late it begins, and whatever beats are lost, what was recorded never differs", () => {
+    fc.assert(
+      fc.property(policy, life, fc.nat(), (word, words, lost) => {
+        const { transitions, evidence } = lived(word, words);
+        const cited = transitions.map((t) => toHex(t.basis.beat));
+        const beat: typeof evidence.beat = (ref) =>
+          cited[lost % cited.length] === toHex(ref) ? null : evidence.beat(ref);
+        for (let from = 0; from < transitions.length; from++) {
+          const late = { ...evidence, transitions: transitions.slice(from) };
+          const [odd] = retrace(late).moments.filter((m) => m.agreement !== "AGREES");
+          if (odd !== undefined) throw new Error(`${odd.why}: ${show(odd.transition)}`);
+          const [wrong] = retrace({ ...late, beat }).moments.filter(
+            (m) => m.agreement === "DIFFERS",
+          );
+          if (wrong !== undefined) throw new Error(`${wrong.why}: ${show(wrong.transition)}`);
+        }
+      }),
+      { numRuns: Math.ceil(RUNS / 20) },
+    );
+  }, 600_000);
+
   test("a history that was made up differs from what it cites", () => {
     const seen = new Set<string>();
     fc.assert(
@@ -208,15 +229,15 @@ describe("over random histories", () => {
         world.pass(2 * 3600 * SECOND);
         const releases = world.view.holds.map((c) => c.type);
         if (releases.length > 0) world.take({ kind: "release", releases, order: order() });
-        if (world.view.state === "AUTOHEALING") {
-          const remedy = { kind: "remedy", outcome: "SUCCEEDED", condition: "STALLED" } as const;
-          world.take({ ...remedy, artifact: world.ref() });
-        }
         world.take(world.attach());
         for (let i = 0; i < 4; i++) {
           world.take(world.lease());
           world.pass(SECOND);
           world.take(world.beat({ inFlight: 0, oldestInFlightUs: 0, novelty: NO_NOVELTY }));
+          if (world.view.state === "AUTOHEALING" && world.view.remedy === "STARTED") {
+            const { refused } = world.take({ kind: "remedy", outcome: "SUCCEEDED" });
+            expect(refused).toBe(null);
+          }
         }
         expect(world.view.state).toBe("RUNNING");
         expect(mayBeLeased(world.view)).toBe(true);
@@ -338,12 +359,14 @@ function shownBy(world: World, transitions: TransitionBody[]) {
 /** Quarantined for a fault that no remedy cured and that is over now, and released: of all that, the release. */
 function releasedLater() {
   const world = new World(0);
-  const remedy = { kind: "remedy", condition: "LEDGER_FAULT", artifact: MANIFEST } as const;
+  const remedy = { kind: "remedy" } as const;
   world.take(world.attach());
   world.take(world.lease());
   world.take(world.beat());
   world.take(world.beat({ ledgerHealth: "FULL" }));
-  world.take({ ...remedy, outcome: "STARTED" });
+  world.take({ ...remedy, outcome: "STARTED", condition: "LEDGER_FAULT" });
+  world.take({ ...remedy, outcome: "SENT", directive: world.ref() });
+  world.take({ ...remedy, outcome: "SENT", directive: world.ref() });
   world.take({ ...remedy, outcome: "EXHAUSTED" });
   world.take(world.beat());
   const release = { kind: "release", releases: ["LEDGER_FAULT"], order: order() } as const;
@@ -397,6 +420,21 @@ function liesAbout(t: TransitionBody) {
     instead("an exit", { basis: { ...basis, exitedUs: t.atUs } }, basis.exitedUs === 0),
     instead("idleness", { basis: { ...basis, busySinceUs: 0 } }, basis.busySinceUs > 0),
     instead("an earlier time", { atUs: START - 1 }, t.lastBeatUs > 0),
+    instead(
+      "a remedy for something else",
+      { basis: { ...basis, treated: basis.treated === "LOOPING" ? "SYNC_LAG" : "LOOPING" } },
+      t.from === "AUTOHEALING" || t.to === "AUTOHEALING",
+    ),
+    instead(
+      "remedies that were never sent",
+      { basis: { ...basis, directives: basis.directives.slice(1) } },
+      t.from === "AUTOHEALING" && basis.remedy === "EXHAUSTED",
+    ),
+    instead(
+      "a remedy too many",
+      { basis: { ...basis, directives: [...basis.directives, MANIFEST, MANIFEST, MANIFEST] } },
+      t.from === "AUTOHEALING",
+    ),
     instead(
       OVER,
       {

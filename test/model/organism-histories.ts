@@ -150,6 +150,8 @@ export class World {
       pick(2) === 0
         ? (this.view.conditions[pick(3)]?.type ?? this.view.conditions[0]?.type ?? "STALLED")
         : (CONDITION_TYPES[1 + pick(12)] ?? "SILENT");
+    // Who is treated has more done to it than to be looked at.
+    if (kind >= 12 && kind < 18 && this.view.state === "AUTOHEALING") return this.#treatment(pick);
     if (kind < 15) return this.#randomBeat(pick);
     if (kind < 20) return { kind: "tick", up: this.up };
     if (kind < 23) return this.lease();
@@ -159,13 +161,8 @@ export class World {
       return { kind: "session", epoch: this.#body.sessionEpoch - pick(2), attached: false };
     }
     if (kind < 29) {
-      const outcome = (["STARTED", "STARTED", "SUCCEEDED", "EXHAUSTED"] as const)[pick(4)];
-      return {
-        kind: "remedy",
-        outcome: outcome ?? "STARTED",
-        condition: condition(),
-        artifact: this.ref(),
-      };
+      if (pick(this.view.state === "AUTOHEALING" ? 8 : 2) > 0) return this.#treatment(pick);
+      return { kind: "remedy", outcome: "STARTED", condition: condition() };
     }
     if (kind < 30) {
       const held = this.view.holds.map((c) => c.type);
@@ -187,6 +184,12 @@ export class World {
       default:
         return this.beat();
     }
+  }
+
+  #treatment(pick: (n: number) => number): Input {
+    const outcome = (["SENT", "SENT", "EXHAUSTED", "SUCCEEDED"] as const)[pick(4)] ?? "SENT";
+    if (outcome !== "SENT") return { kind: "remedy", outcome };
+    return { kind: "remedy", outcome, directive: this.ref() };
   }
 
   #randomBeat(pick: (n: number) => number): Input {

@@ -31,9 +31,9 @@ export class Oracle {
   debt = 0;
   exitAt = 0;
   remedy = "";
-  remedyFor: ConditionType = "UNSPECIFIED";
-  stallSeenAt = 0;
-  firstSeen = new Map<ConditionType, number>();
+  /** What it is for, and how many more there are for that. */
+  cures: ConditionType = "UNSPECIFIED";
+  doses = 0;
   proofAt = -1;
   mark = 0;
   stopAt = 0;
@@ -134,26 +134,37 @@ export class Oracle {
         return null;
       }
       case "remedy":
-        return this.#remedy(input.outcome, input.condition);
+        if (input.outcome === "STARTED") return this.#treat(input.condition);
+        return this.#remedy(input.outcome);
       case "tick":
         return null;
     }
   }
 
-  #remedy(outcome: string, condition: ConditionType): string | null {
-    if (outcome === "STARTED") {
-      const age = this.now - (this.firstSeen.get(condition) ?? Number.POSITIVE_INFINITY);
-      const due = condition === "STALLED" ? age >= 30 * MINUTE : age >= 0;
-      if (this.state !== "DEGRADED" || !this.attached || !due) return "REMEDY_OUT_OF_TURN";
-    } else {
-      if (this.state !== "AUTOHEALING") return "REMEDY_OUT_OF_TURN";
-      this.proofAt = -1;
-      const dangerous = ["DENIAL_STORM", "LEDGER_FAULT"];
-      if (this.stallQuarantines) dangerous.push("STALLED", "LOOPING");
-      const stands = this.wrong.has(condition) && dangerous.includes(condition);
-      if (outcome === "EXHAUSTED" && stands) this.held.add(condition);
+  #treat(condition: ConditionType): string | null {
+    const doses = DOSES.get(condition);
+    const still = (this.beat?.wallUs ?? 0) - Math.max(this.busy, this.beat?.lastProgressUs ?? 0);
+    const early = condition === "STALLED" && still < 60 * MINUTE;
+    const applies = this.state === "DEGRADED" && this.attached && this.wrong.has(condition);
+    if (doses === undefined || early || !applies) return "REMEDY_OUT_OF_TURN";
+    [this.remedy, this.cures, this.doses] = ["STARTED", condition, doses];
+    return null;
+  }
+
+  #remedy(outcome: "SENT" | "SUCCEEDED" | "EXHAUSTED"): string | null {
+    const ill = this.wrong.has(this.cures);
+    const turn = { SENT: this.doses > 0, SUCCEEDED: !ill, EXHAUSTED: ill && this.doses === 0 };
+    const treated = this.state === "AUTOHEALING" && this.remedy === "STARTED";
+    if (!treated || !turn[outcome]) return "REMEDY_OUT_OF_TURN";
+    if (outcome === "SENT") {
+      this.doses--;
+      return null;
     }
+    this.proofAt = -1;
     this.remedy = outcome;
+    const dangerous = ["DENIAL_STORM", "LEDGER_FAULT"];
+    if (this.stallQuarantines) dangerous.push("STALLED", "LOOPING");
+    if (outcome === "EXHAUSTED" && dangerous.includes(this.cures)) this.held.add(this.cures);
     return null;
   }
 
@@ -231,8 +242,6 @@ export class Oracle {
     }
     const adopted = this.rhythm.heardUs >= this.leaseBegin + 5 * SECOND;
     set("LEASE_ZERO", this.now >= this.leaseEnd || (adopted && (b?.autonomyLeftUs ?? 0) === 0));
-    for (const type of this.firstSeen.keys()) if (!is.has(type)) this.firstSeen.delete(type);
-    for (const type of is) if (!this.firstSeen.has(type)) this.firstSeen.set(type, this.now);
     this.wrong = is;
     const moving =
       b === null ||
@@ -275,6 +284,16 @@ export class Oracle {
 const LIVE = ["DOCKED", "RUNNING", "DEGRADED", "AUTOHEALING"];
 const PROOFS: ConditionType[] = ["FORK", "KEY_MISUSE", "REGRESS", "DRIFT"];
 
+/** How many remedies there are, by what they are for. */
+const DOSES = new Map<ConditionType, number>([
+  ["STALLED", 2],
+  ["LOOPING", 1],
+  ["LEASE_ZERO", 2],
+  ["LEDGER_FAULT", 2],
+  ["SYNC_LAG", 2],
+  ["DENIAL_STORM", 1],
+]);
+
 interface Rule {
   readonly from: readonly string[];
   readonly to: string;
@@ -315,5 +334,6 @@ const RULES: readonly Rule[] = [
   rule("DEGRADED", "STOPPED", "UNCONFIRMED", (o) => o.lost && o.silencePolicy === "STOP"),
   rule("DEGRADED", "RUNNING", "CONDITIONS_CLEARED", (o) => o.recovered),
   rule("AUTOHEALING", "DEGRADED", "REMEDIES_SPENT", (o) => o.remedy === "EXHAUSTED"),
+  rule("AUTOHEALING", "DEGRADED", "CONDITION", (o) => o.remedy === "SUCCEEDED" && o.wrong.size > 0),
   rule("AUTOHEALING", "RUNNING", "RECOVERED", (o) => o.remedy === "SUCCEEDED" && o.recovered),
 ];

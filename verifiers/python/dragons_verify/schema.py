@@ -104,7 +104,8 @@ transitionBasis: 1 input BEAT|TICK|SESSION|LEASE|POLICY|FAULT|HOLD|STOP|RELEASE|
     8 lease_granted_us u64, 9 lease_until_us u64, 10 lease_horizon_us u64, 11 busy_since_us u64,
     12 struggling u32, 13 denials_us u64, 14 exited_us u64, 15 proven u32,
     16 remedy STARTED|SUCCEEDED|EXHAUSTED, 17 progress_mark_us u64, 18 stop_us u64,
-    19 released_us u64, 20 holds [condition], 21 before [condition], 22 usual_us u64, 23 missed_ppm u64
+    19 released_us u64, 20 holds [condition], 21 before [condition], 22 usual_us u64, 23 missed_ppm u64,
+    24 treated CONDITION_TYPES, 25 directives [hash]
 """
 
 # Numbered from 1.

@@ -29,7 +29,7 @@ def holds_good(good, why):
 def retrace(transitions, beats, manifest_hash, liveness):
     """Of each transition AGREES, DIFFERS or UNSHOWN. `beats`: by ref, those at hand."""
     policy = thresholds(liveness)
-    at = SimpleNamespace(state="DOCKED", since=0, mark=0, last=None)
+    at = SimpleNamespace(state="DOCKED", since=0, mark=None, last=None)
     if transitions:
         at.state = transitions[0].__dict__["from"]
     words = []
@@ -40,8 +40,11 @@ def retrace(transitions, beats, manifest_hash, liveness):
         except Objection as o:
             words.append(o.word)
         if t.to != t.__dict__["from"]:
-            known = beats.get(t.basis.beat)
-            at.state, at.since, at.mark = t.to, t.at_us, known.last_progress_us if known else 0
+            known = beats.get(t.basis.beat) if t.basis.beat else empty("heartbeat")
+            at.state, at.since = t.to, t.at_us
+            at.mark = known.last_progress_us if known else None
+        elif at.mark is None:
+            at.mark = t.basis.progress_mark_us
         at.last = t
     return words
 
@@ -70,6 +73,7 @@ def judge(t, at, beats, manifest_hash, policy):
     facts(t, beat)
     if at.last:
         succession(t, at.last)
+    remedies(t, at.last, beat, policy)
     held(t, at.last, beats, manifest_hash, policy)
     move(t, at, beat, policy)
 
@@ -103,7 +107,7 @@ def held(t, last, beats, manifest_hash, policy):
     """Rule 4."""
     before = {c.type for c in last.basis.holds} if last else set()
     stay = {c.type for c in [*t.basis.holds, *t.released]}
-    stood = {c.type for c in t.basis.before}
+    spent = t.basis.treated if t.basis.remedy == "EXHAUSTED" else ""
     begins = not last and t.__dict__["from"] == "QUARANTINED"
     holds_good(t.basis.input == "RELEASE" or before <= stay, "nobody released what held it")
     for c in [*t.basis.holds, *t.released]:
@@ -115,13 +119,39 @@ def held(t, last, beats, manifest_hash, policy):
             unsafe = c.type in ("DENIAL_STORM", "LEDGER_FAULT")
             unsafe = unsafe or policy.quarantines and c.type in ("LOOPING", "STALLED")
             holds_good(unsafe, f"remedies that fail for {c.type} do not quarantine")
-            holds_good(begins or c.type in stood, f"{c.type} did not stand any more")
+            holds_good(begins or c.type == spent, f"no remedies for {c.type} were used up")
         else:
             holds_good(c.artifact, f"{c.type} is shown by nothing")
             if c.type == "DRIFT" and c.artifact not in beats:
                 raise Objection("UNSHOWN", "the beat that should show DRIFT is not at hand")
             drifted = c.type != "DRIFT" or beats[c.artifact].manifest_hash != manifest_hash
             holds_good(drifted, "the beat that should show DRIFT does not")
+
+
+LADDER = dict(STALLED=2, LOOPING=1, LEASE_ZERO=2, LEDGER_FAULT=2, SYNC_LAG=2, DENIAL_STORM=1)
+
+
+def remedies(t, last, beat, policy):
+    """Rule 4a."""
+    basis = t.basis
+    treated, sent = basis.treated, len(basis.directives)
+    stands = treated in {c.type for c in basis.before}
+    if t.to == "AUTOHEALING":
+        still = standstill(t, beat) if basis.busy_since_us else 0
+        due = stands and treated in LADDER and (treated != "STALLED" or still >= policy.autoheal)
+        holds_good(due and basis.attached == 1 and not sent, "no remedy was due")
+    elif t.__dict__["from"] == "AUTOHEALING":
+        holds_good(treated, "its remedy is for nothing")
+        holds_good(not last or last.condition == treated, "its remedy began for something else")
+        left = LADDER.get(treated, 0) - sent
+        holds_good(left >= 0, "more was sent than there is")
+        spent = basis.remedy == "EXHAUSTED"
+        holds_good(not spent or left == 0 and stands, "its remedies were not used up")
+        holds_good(basis.remedy != "SUCCEEDED" or not stands, "it stood when its remedy succeeded")
+
+
+def standstill(t, beat):
+    return beat.wall_us - max(beat.last_progress_us, t.basis.busy_since_us)
 
 
 def silence(t):
@@ -145,13 +175,13 @@ def passing(t, beat, policy, silent):
     stalled, looping = "STALLED" in before, "LOOPING" in before
     age = beat.oldest_in_flight_us
     excused = age if not stalled and age < policy.call_age else 0
-    standstill = beat.wall_us - max(beat.last_progress_us, basis.busy_since_us) - excused
+    still = standstill(t, beat) - excused
     n = beat.novelty
     untaken = t.last_beat_us >= basis.lease_granted_us + 5 * S and beat.autonomy_left_us == 0
     storm = 30 * S if "DENIAL_STORM" in before else 60 * S
     return {
         "SILENT": silent,
-        "STALLED": basis.busy_since_us > 0 and standstill >= policy.degraded,
+        "STALLED": basis.busy_since_us > 0 and still >= policy.degraded,
         "LOOPING": n.targets + n.shapes + n.outcomes == 0
         and n.actions >= (1500 if looping else 3000),
         "LEASE_ZERO": t.at_us >= basis.lease_until_us or untaken,
@@ -183,14 +213,11 @@ def move(t, at, beat, policy):
     holds_good(first == t.conditions, "its conditions are others")
     proof = not wrong and t.last_beat_us >= at.since and proves(t, beat, policy)
     holds_good(not basis.proven or proof, "the beat proves no recovery")
-    holds_good(not at.last or basis.progress_mark_us == at.mark, "its progress is from elsewhere")
+    known = at.mark is not None
+    holds_good(not known or basis.progress_mark_us == at.mark, "its progress is from elsewhere")
     if t.to == t.__dict__["from"]:
         return further(t, at)
     holds_good(decide(t, at, beat, policy, wrong) == (t.to, t.cause, t.condition), "another move")
-    due = policy.autoheal - policy.degraded
-    ripe = any(t.at_us - c.since_us >= (due if c.type == "STALLED" else 0) for c in basis.before)
-    begins = t.to == "AUTOHEALING"
-    holds_good(not begins or basis.attached == 1 and ripe, "no remedy was due")
 
 
 WHERE = {name: n for n, name in enumerate([*PASSING, *LATCHED])}
@@ -243,7 +270,7 @@ def decide(t, at, beat, policy, wrong):
         return ("DEGRADED", "CONDITION", bad) if bad else None
     if state == "DEGRADED":
         if basis.remedy == "STARTED":
-            return "AUTOHEALING", "REMEDY_STARTED", bad
+            return "AUTOHEALING", "REMEDY_STARTED", basis.treated
         out = basis.lease_horizon_us + 60 * S
         lost = "SILENT" in wrong and not basis.attached and t.at_us >= out >= basis.released_us
         if lost and policy.beyond == "STOP":
@@ -251,9 +278,12 @@ def decide(t, at, beat, policy, wrong):
         return ("RUNNING", "CONDITIONS_CLEARED", "") if healthy else None
     if state == "AUTOHEALING":
         if basis.remedy == "EXHAUSTED":
-            return "DEGRADED", "REMEDIES_SPENT", bad
-        good = healthy and basis.remedy == "SUCCEEDED"
-        return ("RUNNING", "RECOVERED", "") if good else None
+            return "DEGRADED", "REMEDIES_SPENT", basis.treated
+        if basis.remedy != "SUCCEEDED":
+            return None
+        if bad:
+            return "DEGRADED", "CONDITION", bad
+        return ("RUNNING", "RECOVERED", "") if healthy else None
     return None
 
 
