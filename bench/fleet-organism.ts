@@ -73,7 +73,10 @@ export class FleetOrganism {
 
   /** Lives until `end`; whatever breaks is begun anew. */
   async live(): Promise<void> {
+    const leaseLeft = () => Math.max(0, this.#untilUs - Date.now() * 1000) / LEASE_US;
+    let leftThen = leaseLeft();
     while (!this.#ended) {
+      const before = this.attachedAt;
       try {
         await this.#session();
       } catch (error) {
@@ -82,8 +85,8 @@ export class FleetOrganism {
       }
       this.#stop();
       if (this.#ended) return;
-      const left = Math.max(0, this.#untilUs - Date.now() * 1000) / LEASE_US;
-      const againMs = attachAgainUs(AGAIN_US, left, Math.random()) / 1000;
+      if (this.attachedAt > before) leftThen = leaseLeft();
+      const againMs = attachAgainUs(AGAIN_US, leftThen, leaseLeft(), Math.random()) / 1000;
       await new Promise((again) => setTimeout(again, againMs));
     }
   }

@@ -268,6 +268,7 @@ function openGate(
     goal: config.goal,
     ...standingOf(config),
     servers: authority.manifest.servers,
+    listens: authority.manifest.listens,
   };
   const gate = new Gate(ledger, holder, clock, facts, {
     denied: denialReport("denied", report),

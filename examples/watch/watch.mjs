@@ -43,15 +43,21 @@ const packages = loadSync(["dragons/v1/organism.proto", "dragons/v1/ledger.proto
 const { LedgerService, OrganismService, ReceiptHeader } =
   grpc.loadPackageDefinition(packages).dragons.v1;
 const credentials = grpc.credentials.createSsl(readFileSync(ready.controlCa));
+// A network that breaks without a word ends no stream by itself, and nobody waits two minutes for who was away for one.
+const options = {
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.max_reconnect_backoff_ms": 5_000,
+};
 
 function organisms() {
-  const client = new OrganismService(ready.control, credentials);
+  const client = new OrganismService(ready.control, credentials, options);
   return (resume, metadata) => client.Watch({ resume_token: resume }, metadata);
 }
 
 /** Receipts as they come to be held; of what was denied alone, if that is asked for. */
 function receipts() {
-  const client = new LedgerService(ready.control, credentials);
+  const client = new LedgerService(ready.control, credentials, options);
   const verdict = given.denials ? "VERDICT_DENIED" : "VERDICT_UNSPECIFIED";
   return (resume, metadata) => client.WatchReceipts({ resume_token: resume, verdict }, metadata);
 }

@@ -36,6 +36,8 @@ export interface RunFacts {
   readonly enforcement: Enforcement;
   /** What the manifest says of MCP servers that speak HTTP. */
   readonly servers: readonly McpServer[];
+  /** Scopes of which it says that they are merely listened to. */
+  readonly listens: readonly string[];
 }
 
 /** Who is told of what the gate did, after it did it: semantic progress, and people. */
@@ -192,7 +194,7 @@ export class Gate {
     try {
       intent = await this.#ledger.open({
         claim,
-        listens: request.listens ?? false,
+        listens: request.listens === true || this.#facts.listens.includes(scope),
         goal: this.#goal(request.traceparent),
         grantRef,
         leaseRef: lease.ref,

@@ -52,9 +52,26 @@ test("nothing declares a beat later than silence may take to show", () => {
 });
 
 test("whoever has least left of a lease is back first, and whoever has none comes with the others", () => {
-  expect(attachAgainUs(TEN_S, 1, 0.5)).toBe(5_000_000);
-  expect(attachAgainUs(TEN_S, 0.5, 0.5)).toBe(2_500_000);
-  expect(attachAgainUs(TEN_S, 0.01, 1)).toBe(100_000);
-  expect(attachAgainUs(TEN_S, 0, 1)).toBe(TEN_S);
-  expect(attachAgainUs(TEN_S, 0, 0)).toBe(0);
+  expect(attachAgainUs(TEN_S, 1, 1, 1)).toBe(TEN_S);
+  expect(attachAgainUs(TEN_S, 1, 1, 0)).toBe(5_000_000);
+  expect(attachAgainUs(TEN_S, 2 / 3, 0.5, 1)).toBe(2_500_000);
+  expect(attachAgainUs(TEN_S, 0.5, 0.5, 1)).toBe(2_500_000);
+  expect(attachAgainUs(TEN_S, 0.01, 0.01, 1)).toBe(50_000);
+  expect(attachAgainUs(TEN_S, 1, 0, 1)).toBe(TEN_S);
+  expect(attachAgainUs(TEN_S, 1, 0, 0)).toBe(0);
+});
+
+test("of a fleet that is served one by one nobody's lease runs out, though serving all takes nearly one lease", () => {
+  const [fleet, leaseUs, backoffUs, servingUs] = [2000, 60_000_000, 5_000_000, 50_000_000];
+  const random = new Random(1);
+  const chance = (): number => random.below(1_000_000) / 1_000_000;
+  const lapsed = (comesAfterUs: (left: number) => number): number => {
+    const coming = Array.from({ length: fleet }, () => {
+      const left = 2 / 3 + chance() / 3;
+      return { leftUs: left * leaseUs, comesUs: comesAfterUs(left) };
+    }).sort((a, b) => a.comesUs - b.comesUs);
+    return coming.filter(({ leftUs }, n) => (n / fleet) * servingUs > leftUs).length;
+  };
+  expect(lapsed((left) => attachAgainUs(backoffUs, left, left, chance()))).toBe(0);
+  expect(lapsed(() => chance() * backoffUs)).toBeGreaterThan(fleet / 20);
 });

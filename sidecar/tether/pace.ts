@@ -22,13 +22,26 @@ export function pace(intervalUs: number, lagUs: number, chance: number): number 
   return Math.round(Math.min(intervalUs * (isLeftOut ? 2 : 1) * jitter, heartbeatDeclaredUsMax));
 }
 
+/** A lease is renewed when so much of it is left. */
+const RENEWED = 2 / 3;
+
 /**
- * How long until it is tried again to attach, in microseconds: by chance, since a fleet that lost its control
- * plane must not come back as one; and the sooner, the less is left of the lease in hand, since a control plane
- * serves those who come in the order in which they come. Whoever holds none has nothing to lose by waiting.
+ * How long until it is tried again to attach, in microseconds. A control plane serves those who come in the order in
+ * which they come: so those who had least left of their leases when they lost it come first, as a rule, and who must wait
+ * longest can. By chance as well, since a fleet that lost its control plane must not come back as one; and the sooner, the
+ * less is left now. Whoever holds no lease has nothing to lose by waiting.
  *
- * @param left which part of the lease in hand is left, from 0 to 1; 0: none is held
+ * @param leftThen which part of the lease in hand was left when the last session ended, from 0 to 1
+ * @param left the same now; 0: none is held
  * @param chance from 0 to 1
  */
-export const attachAgainUs = (backoffUs: number, left: number, chance: number): number =>
-  Math.round(chance * backoffUs * (left > 0 ? left : 1));
+export function attachAgainUs(
+  backoffUs: number,
+  leftThen: number,
+  left: number,
+  chance: number,
+): number {
+  if (left <= 0) return Math.round(chance * backoffUs);
+  const place = Math.max(leftThen - RENEWED, 0) / (1 - RENEWED);
+  return Math.round(((place + chance) / 2) * left * backoffUs);
+}

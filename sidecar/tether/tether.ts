@@ -174,6 +174,8 @@ class RunningTether implements Tether {
   async #loop(): Promise<void> {
     let backoffUs = attachBackoffMinUs;
     let refused = "";
+    const { chance, leaseLeft } = this.#parts;
+    let leftThen = leaseLeft();
     while (!this.#stopping) {
       const session = new Session(this.#parts, this.#stop.signal);
       this.#session = session;
@@ -185,13 +187,13 @@ class RunningTether implements Tether {
         refused = why;
       } else {
         refused = "";
+        leftThen = leaseLeft();
         // Whoever is superseded has a twin, and must not fight it for the tether as fast as it can.
         if (!session.superseded) backoffUs = attachBackoffMinUs;
         this.#parts.events.detached(why);
       }
       if (this.#stopping) return;
-      const { chance, leaseLeft } = this.#parts;
-      await this.#pause(attachAgainUs(backoffUs, leaseLeft(), chance()));
+      await this.#pause(attachAgainUs(backoffUs, leftThen, leaseLeft(), chance()));
       backoffUs = Math.min(backoffUs * 2, attachBackoffMaxUs);
     }
   }

@@ -107,6 +107,11 @@ export class Organisms {
     return this.#organism(instanceId).view.get();
   }
 
+  /** Since when this control plane listens without a break. */
+  get listenedUs(): number {
+    return (this.#isAnew ? undefined : this.#up.at(-1)?.fromUs) ?? this.#tenant.nowUs();
+  }
+
   /** The last accepted beat; null: none yet. */
   beat(instanceId: string): SignedBytes | null {
     const beat = this.#organism(instanceId).beat.get();

@@ -14,8 +14,19 @@ const width = (before: Rule[], after: Rule[]) =>
 
 describe("what tells two manifests apart", () => {
   test("is nothing where they are one", () => {
-    const none = { texts: [], code: [], config: [], scopes: [], servers: [] };
+    const listens = { gone: [], come: [] };
+    const none = { texts: [], code: [], config: [], scopes: [], servers: [], listens };
     expect(diffManifests(manifestBody(), manifestBody())).toEqual(none);
+  });
+
+  test("scopes that are merely listened to come and go", () => {
+    const [before, after] = [["read:payments"], ["write:payments"]].map((listens) =>
+      manifestBody({ listens }),
+    );
+    expect(diffManifests(before as Manifest, after as Manifest)).toMatchObject({
+      scopes: [],
+      listens: { gone: ["read:payments"], come: ["write:payments"] },
+    });
   });
 
   test("files come, go and change by what is in them, not by their size", () => {

@@ -40,6 +40,8 @@ export interface ManifestDiff {
   readonly config: readonly FileChange[];
   readonly scopes: readonly ScopeChange[];
   readonly servers: readonly ServerChange[];
+  /** Scopes that only one of the two merely listens to. */
+  readonly listens: { readonly gone: readonly string[]; readonly come: readonly string[] };
 }
 
 /** What has changed from one manifest to another, files by their digests, scopes by what they allow. */
@@ -53,6 +55,10 @@ export function diffManifests(before: Manifest, after: Manifest): ManifestDiff {
     config: diffFiles(before.config, after.config),
     scopes: diffScopes(before.capabilities, after.capabilities),
     servers: diffServers(before.servers, after.servers),
+    listens: {
+      gone: before.listens.filter((scope) => !after.listens.includes(scope)),
+      come: after.listens.filter((scope) => !before.listens.includes(scope)),
+    },
   };
 }
 

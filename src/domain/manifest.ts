@@ -46,6 +46,8 @@ export const ManifestBody = message("manifest", {
   capabilities: repeated(nested(7, Capability)),
   /** MCP servers that speak HTTP. Sorted by name, unique. */
   servers: repeated(nested(8, McpServer)),
+  /** Scopes whose calls are merely listened to: open for as long as they like, and nobody waits for their end. Sorted, unique. */
+  listens: repeated(str(9)),
 });
 export type Manifest = ReturnType<typeof ManifestBody.decode>;
 
@@ -132,8 +134,21 @@ export function checkManifest(manifest: Manifest): Invalid | null {
     checkFiles("code", manifest.code) ??
     checkFiles("config", manifest.config) ??
     checkCapabilities(manifest.capabilities) ??
-    checkServers(manifest.servers)
+    checkServers(manifest.servers) ??
+    checkListens(manifest)
   );
+}
+
+function checkListens({ listens, capabilities }: Manifest): Invalid | null {
+  for (const [i, scope] of listens.entries()) {
+    if (!capabilities.some(({ name }) => name === scope)) {
+      return bad("listens", `names ${show(scope)}, which is none of its capabilities`);
+    }
+    if (scope <= (listens[i - 1] ?? "")) {
+      return bad("listens", `is not sorted and unique at ${show(scope)}`);
+    }
+  }
+  return null;
 }
 
 function checkServers(servers: readonly McpServer[]): Invalid | null {

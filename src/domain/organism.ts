@@ -130,10 +130,13 @@ export const holdsAuthority = (view: OrganismView, nowUs: number): boolean =>
 /**
  * Whether it counts among the instances that its grant allows aboard. One that is gone and can hold
  * nothing any more does not: machines that are gone must not keep others out.
+ * @param listenedUs since when we listen without a break
  */
-export const takesPlace = (view: OrganismView, nowUs: number): boolean =>
-  view.state !== "STOPPED" && (holdsAuthority(view, nowUs) || !isGone(view, nowUs));
+export const takesPlace = (view: OrganismView, listenedUs: number, nowUs: number): boolean =>
+  view.state !== "STOPPED" && (holdsAuthority(view, nowUs) || !isGone(view, listenedUs, nowUs));
 
 /** Who never beat has no rhythm to fall silent of: it is gone when its first beat is long overdue. */
-const isGone = (view: OrganismView, nowUs: number): boolean =>
-  view.facts.rhythm.heardUs === 0 ? nowUs >= view.sinceUs + firstBeatUs : isSilent(view);
+const isGone = (view: OrganismView, listenedUs: number, nowUs: number): boolean =>
+  view.facts.rhythm.heardUs === 0
+    ? nowUs >= Math.max(view.sinceUs, listenedUs) + firstBeatUs
+    : isSilent(view);

@@ -100,6 +100,10 @@ export function serverLines(servers: readonly McpServer[]): string[] {
   return ["servers:", ...servers.map((s) => `  ${s.name}: ${scalar(serverUrl(s))}`)];
 }
 
+/** Scopes that are merely listened to, as they are written in `dragon.yaml`; nothing, where there are none. */
+export const listensLines = (listens: readonly string[]): string[] =>
+  listens.length === 0 ? [] : ["listens:", ...listens.map((scope) => `  - ${scope}`)];
+
 /** A capability as it is written in `dragon.yaml`, two spaces in. */
 export function scopeLines(name: string, rules: readonly Rule[]): string[] {
   return [`  ${name}:`, ...rules.flatMap(ruleLines)];

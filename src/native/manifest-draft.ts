@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { manifestWalkMax } from "../domain/limits.ts";
 import { type Capability, DRAFT, NAME } from "../domain/manifest.ts";
 import type { McpServer } from "../domain/mcp-server.ts";
-import { scalar, scopeLines, serverLines } from "../domain/remedy.ts";
+import { listensLines, scalar, scopeLines, serverLines } from "../domain/remedy.ts";
 import type { ManifestText } from "./manifest-yaml.ts";
 import { YamlFileError } from "./strict-yaml.ts";
 
@@ -64,6 +64,7 @@ export async function draftManifest(draft: Draft): Promise<string> {
     config: [],
     capabilities,
     servers,
+    listens: [],
   });
 }
 
@@ -108,6 +109,7 @@ export async function draftFromFolder(
     config: config.filter((glob) => !code.includes(glob)),
     capabilities: [],
     servers: [],
+    listens: [],
   });
   return draft + EXAMPLE;
 }
@@ -217,6 +219,7 @@ export function renderDraft(text: {
   readonly capabilities: readonly Capability[];
   readonly lines?: readonly string[];
   readonly servers: readonly McpServer[];
+  readonly listens: readonly string[];
 }): string {
   const list = (key: string, globs: readonly string[]): string[] =>
     globs.length === 0 ? [`${key}: []`] : [`${key}:`, ...globs.map((g) => `  - ${scalar(g)}`)];
@@ -230,6 +233,7 @@ export function renderDraft(text: {
     ...(text.runtime === "" ? [] : [`runtime: ${scalar(text.runtime)}`]),
     ...(scopes.length === 0 ? ["capabilities: {}"] : ["capabilities:", ...scopes]),
     ...serverLines(text.servers),
+    ...listensLines(text.listens),
     "",
   ].join("\n");
 }

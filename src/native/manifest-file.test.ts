@@ -335,7 +335,15 @@ describe("dragon.yaml", () => {
     ],
     [
       "name: a\nversion: v1\ncode: []\nlimits: {}\n",
-      "line 4: the file has the unknown key `limits`; known are name, version, code, config, runtime, capabilities, servers",
+      "line 4: the file has the unknown key `limits`; known are name, version, code, config, runtime, capabilities, servers, listens",
+    ],
+    [
+      "name: a\nversion: v1\ncode: []\nlistens: [read:events]\n",
+      "line 4: listens: read:events is none of the capabilities",
+    ],
+    [
+      "name: a\nversion: v1\ncode: []\nlistens: read:events\n",
+      "line 4: listens is not a list; write listens: […]",
     ],
     ["name: a\nname: b\nversion: v1\ncode: []\n", "line 2: Map keys must be unique"],
     ["name: [a]\nversion: v1\ncode: []\n", "line 1: name is not text"],
@@ -424,8 +432,9 @@ describe("dragon.yaml", () => {
 
   test("comes back from renderManifestYaml as it was", async () => {
     await put("agent/main.py", "requirements.txt", "config.yaml");
-    const extra = `${YAML}  use:local:\n    - grpc: a.B/*\n      at: "[::1]:7000"\n    - grpc: a.B/*\n      at: https://h:7000\n    - http: GET http://h/a/*\nruntime: "python 3.12: x"\n`;
+    const extra = `${YAML}  use:local:\n    - grpc: a.B/*\n      at: "[::1]:7000"\n    - grpc: a.B/*\n      at: https://h:7000\n    - http: GET http://h/a/*\nruntime: "python 3.12: x"\nlistens: [write:ledger, use:local]\n`;
     const first = await measure(folder, extra);
+    expect(first.manifest.listens).toEqual(["use:local", "write:ledger"]);
     const again = await measure(folder, renderManifestYaml(first.manifest));
     expect(again.manifest).toEqual(first.manifest);
   });

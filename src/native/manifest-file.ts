@@ -12,7 +12,7 @@ import {
   manifestHash,
 } from "../domain/manifest.ts";
 import type { McpServer } from "../domain/mcp-server.ts";
-import { scalar, scopeLines, serverLines } from "../domain/remedy.ts";
+import { listensLines, scalar, scopeLines, serverLines } from "../domain/remedy.ts";
 import { native } from "./crypto.ts";
 import { FileDigests } from "./file-digest.ts";
 import type { Reach } from "./file-watch.ts";
@@ -56,6 +56,7 @@ export async function measure(folder: string, yamlText: string): Promise<Measure
     runtime: text.runtime,
     capabilities: text.capabilities as Capability[],
     servers: text.servers as McpServer[],
+    listens: text.listens as string[],
   };
   const problem = checkRecording(manifest);
   if (problem !== null) throw new YamlFileError(0, problem.detail);
@@ -185,6 +186,7 @@ export function renderManifestYaml(manifest: Manifest): string {
       ? ["capabilities: {}"]
       : ["capabilities:", ...manifest.capabilities.flatMap((c) => scopeLines(c.name, c.rules))]),
     ...serverLines(manifest.servers),
+    ...listensLines(manifest.listens),
     "",
   ].join("\n");
 }

@@ -21,6 +21,8 @@ export interface ManifestText {
   readonly config: readonly GlobLine[];
   readonly capabilities: readonly Capability[];
   readonly servers: readonly McpServer[];
+  /** Scopes, sorted. */
+  readonly listens: readonly string[];
 }
 
 /**
@@ -38,6 +40,7 @@ export function parseManifestYaml(text: string): ManifestText {
     "runtime",
     "capabilities",
     "servers",
+    "listens",
   ]);
   const required = (key: string): Node => {
     const node = top.get(key);
@@ -49,14 +52,17 @@ export function parseManifestYaml(text: string): ManifestText {
   const runtime = top.get("runtime");
   const capabilities = top.get("capabilities");
   const servers = top.get("servers");
+  const listens = top.get("listens");
+  const scopes = capabilities === undefined ? [] : reader.capabilities(capabilities);
   return {
     name: reader.text(required("name"), "name"),
     agentVersion: reader.text(required("version"), "version"),
     code: globs(required("code"), "code"),
     config: globs(top.get("config"), "config"),
     runtime: runtime === undefined ? "" : reader.text(runtime, "runtime"),
-    capabilities: capabilities === undefined ? [] : reader.capabilities(capabilities),
+    capabilities: scopes,
     servers: servers === undefined ? [] : reader.servers(servers),
+    listens: listens === undefined ? [] : reader.listens(listens, scopes),
   };
 }
 
@@ -89,6 +95,17 @@ class ManifestReader extends YamlReader {
         return server as McpServer;
       })
       .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  listens(node: Node, scopes: readonly Capability[]): string[] {
+    return this.list(node, "listens")
+      .map((item) => {
+        const scope = this.text(item, "listens");
+        const known = scopes.some(({ name }) => name === scope);
+        if (!known) this.fail(item, `listens: ${scope} is none of the capabilities`);
+        return scope;
+      })
+      .sort();
   }
 
   rule(node: Node, scope: string): Rule {

@@ -1,6 +1,8 @@
 import { toHex } from "../domain/bytes.ts";
 import { openNote, parseCheckpoint } from "../domain/checkpoint.ts";
 import type { Crypto } from "../domain/crypto.ts";
+import { DIRECTIVE, type DirectiveBody } from "../domain/directive.ts";
+import { remediesFor } from "../domain/intake.ts";
 import { isInvalid } from "../domain/invalid.ts";
 import { LEASE, type LeaseBody } from "../domain/lease.ts";
 import type { TreeHead } from "../domain/merkle.ts";
@@ -32,6 +34,13 @@ interface Opened {
   readonly artifact: Uint8Array;
 }
 
+/** A directive that was recorded. */
+interface Sent {
+  readonly seq: number;
+  readonly ledger: string;
+  readonly kind: DirectiveBody["kind"];
+}
+
 /**
  * What the control plane's ledger says of the sections before it: which of their heads, leases and changes
  * of state it recorded, and in what order.
@@ -44,6 +53,8 @@ export class Recorded {
   readonly #seqs = new Map<string, number>();
   /** Refs of recorded changes of state, in order, by ledger. */
   readonly #states = new Map<string, string[]>();
+  /** By their refs. */
+  readonly #sent = new Map<string, Sent>();
   #opened = 0;
 
   constructor(crypto: Crypto, others: readonly Compared[]) {
@@ -61,10 +72,16 @@ export class Recorded {
     this.#opened++;
     if (what === "head") this.#head(seq, artifact);
     if (what === "lease") this.#first(seq, this.#refOf(LEASE, artifact).ref);
+    if (what === "directive") this.#directive(seq, artifact);
     if (what !== "transition") return;
     const { ref, body } = this.#refOf(TRANSITION, artifact);
     this.#first(seq, ref);
     this.#states.get(toHex(body.ledgerId))?.push(ref);
+  }
+
+  #directive(seq: number, artifact: Uint8Array): void {
+    const { ref, body } = this.#refOf(DIRECTIVE, artifact);
+    this.#sent.set(ref, { seq, ledger: toHex(body.ledgerId), kind: body.kind });
   }
 
   #refOf<T>({ name, body }: SignedKind<T>, artifact: Uint8Array): { ref: string; body: T } {
@@ -122,16 +139,34 @@ export class Recorded {
 
   #order({ id, transitions, flags }: Compared, firstSeq: number): number {
     const recorded = this.#states.get(id) ?? [];
-    const all = transitions.map(({ ref }) => toHex(ref));
     // Of a range, what was made before it begins may stand before it.
-    const begun = all.indexOf(recorded[0] ?? "");
-    const shown = firstSeq === 1 ? all : all.slice(begun < 0 ? all.length : begun);
-    const alike = shown.length === recorded.length && shown.every((ref, i) => ref === recorded[i]);
-    if (!alike) {
-      const told = `${shown.length} are shown, ${recorded.length} are recorded`;
-      flags.raise("STATES_DIFFER", null, told);
+    const begun = transitions.findIndex(({ ref }) => toHex(ref) === recorded[0]);
+    const shown = firstSeq === 1 ? transitions : transitions.slice(begun < 0 ? Infinity : begun);
+    const alike =
+      shown.length === recorded.length && shown.every(({ ref }, i) => toHex(ref) === recorded[i]);
+    const differs = alike
+      ? this.#unsent(id, shown)
+      : `${shown.length} are shown, ${recorded.length} are recorded`;
+    if (differs === null) return shown.length;
+    flags.raise("STATES_DIFFER", null, differs);
+    return 0;
+  }
+
+  /** A remedy that a change of state tells of, and that was not sent between it and the one before; null: none. */
+  #unsent(id: string, shown: readonly Shown<TransitionBody>[]): string | null {
+    for (const [i, { ref, body }] of shown.entries()) {
+      const before = shown[i - 1];
+      if (body.from !== "AUTOHEALING" || before?.body.to !== "AUTOHEALING") continue;
+      const kinds = remediesFor(body.basis.treated);
+      const [begunSeq, endedSeq] = [this.seqOf(before.ref), this.seqOf(ref)];
+      for (const [n, directive] of body.basis.directives.entries()) {
+        const sent = this.#sent.get(toHex(directive));
+        const isMeant = sent?.ledger === id && sent.kind === kinds[n];
+        if (isMeant && sent.seq > begunSeq && sent.seq < endedSeq) continue;
+        return `no ${kinds[n] ?? "remedy"} is recorded that was sent for ${body.basis.treated}`;
+      }
     }
-    return alike ? shown.length : 0;
+    return null;
   }
 }
 

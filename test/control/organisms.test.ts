@@ -241,7 +241,20 @@ test("one that docked and never beat keeps no other out of its grant for longer 
   const another = () => SimSidecar.dock(world, house, berth);
   await pass(firstBeatUs / SECOND_US - 1);
   expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
-  await pass(1);
+  // Of a new tenant it is listened to from the first look at the clock.
+  await pass(2);
+  await losesPlaceTo(another);
+});
+
+test("nobody has to beat while the control plane is away", async () => {
+  berth = await makeBerth(world, house, { instancesMax: 1 });
+  sidecar = await SimSidecar.dock(world, house, berth);
+  const another = () => SimSidecar.dock(world, house, berth);
+  await world.restart(firstBeatUs);
+  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
+  await pass(firstBeatUs / SECOND_US - 1);
+  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
+  await pass(2);
   await losesPlaceTo(another);
 });
 

@@ -238,6 +238,7 @@ export const manifest = (more: Partial<Manifest> = {}): Manifest => ({
   config: [],
   runtime: "python3",
   servers: [],
+  listens: [],
   capabilities: [
     {
       name: "read:payments",

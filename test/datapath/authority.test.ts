@@ -147,6 +147,23 @@ test("a new lease that allows the call by another scope, whose limits nobody ask
   expect(rig.ledger.closed[0]).toMatchObject({ verdict: "CUT", reason: "SCOPE_NOT_GRANTED" });
 });
 
+test("a call in a scope that its manifest merely listens to is not waited for; any other is", async () => {
+  const unlisted = await chat();
+  const [held] = leaseFrom(clock.nowUs()).body.scopes;
+  const scopes = [{ name: "use:other", limits: held?.limits as Limits }];
+  unlisted.stream.end();
+  await unlisted.closed;
+  rig.authority.adopt(leaseFrom(clock.nowUs(), { leaseSeq: 2, scopes }));
+  const listed = await chat();
+  listed.stream.end();
+  await listed.closed;
+  await rig.ledger.receipts(2);
+  expect(rig.ledger.closed.map(({ draft: { scope, listens } }) => [scope, listens])).toEqual([
+    ["use:echo", false],
+    ["use:other", true],
+  ]);
+});
+
 describe("an admitted unary call", () => {
   test("may finish after its lease expired", async () => {
     const asked = silence();

@@ -201,6 +201,7 @@ export const decide: Decide = (held, claim, nowUs) => {
     config: [],
     runtime: "",
     servers: [],
+    listens: [],
     capabilities: ["use:echo", "use:other"].map((name) => ({ name, rules })),
   };
   const { tenantId, instanceId, ledgerId, manifestHash } = leaseFrom(0).body;
@@ -246,6 +247,7 @@ export async function openRig(
       measure: "FILES",
       enforcement: "ADVISORY",
       servers,
+      listens: ["use:other"],
     },
     { denied() {}, observed() {}, finished() {}, low() {} },
   );

@@ -37,6 +37,7 @@ const FACTS: RunFacts = {
   goal: "",
   measure: "FILES",
   servers: [],
+  listens: [],
   enforcement: "ADVISORY",
 };
 

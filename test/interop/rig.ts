@@ -81,6 +81,7 @@ export async function openSidecar(options: SidecarOptions): Promise<Sidecar> {
       goal: "",
       measure: "FILES",
       servers: [],
+      listens: [],
       enforcement: "ADVISORY",
     },
     {

@@ -115,6 +115,7 @@ class Instance {
       goal: "",
       measure: "FILES",
       servers: [],
+      listens: [],
       enforcement: "ADVISORY",
     } as const;
     const observer = { denied() {}, observed() {}, finished() {}, low() {} };

@@ -65,6 +65,7 @@ const subject = {
       { name: "use:echo", rules: [rule("world.example:8080"), rule("rebind.example:8080")] },
     ],
     servers: [],
+    listens: [],
   }),
 };
 const decide: Decide = (held, claim, nowUs) => authorize({ subject, ...held }, claim, nowUs);

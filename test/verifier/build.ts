@@ -194,6 +194,7 @@ export class Story {
       config: [],
       runtime: "python3",
       servers: [],
+      listens: [],
       capabilities: [
         {
           name: "read:payments",

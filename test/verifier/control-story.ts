@@ -1,6 +1,7 @@
 import type { Recordable } from "../../src/control/projection.ts";
 import { controlGenesis, TenantLedger } from "../../src/control/tenant-ledger.ts";
 import { cosignCheckpoint, signCheckpoint } from "../../src/domain/checkpoint.ts";
+import { DIRECTIVE } from "../../src/domain/directive.ts";
 import { DOCK } from "../../src/domain/dock.ts";
 import { GENESIS, type GenesisBody } from "../../src/domain/genesis.ts";
 import { GRANT } from "../../src/domain/grant.ts";
@@ -83,6 +84,9 @@ export class ControlStory {
 
   recordTransition = (signed: SignedBytes): Promise<void> =>
     this.record({ what: "transition", artifact: verified(TRANSITION, signed) });
+
+  recordDirective = (signed: SignedBytes): Promise<void> =>
+    this.record({ what: "directive", artifact: verified(DIRECTIVE, signed) });
 
   #head(): TreeHead {
     const { size, frontier } = this.ledger.end().chain;

@@ -143,6 +143,14 @@ test.each<[string, McpServer[]]>([
   expect(await told(act("tools/list"), { servers })).not.toBe("ANCHORED");
 });
 
+test.each<[string, string[]]>([
+  ["that is none of its own", ["read:nothing"]],
+  ["twice", ["read:payments", "read:payments"]],
+])("a manifest that merely listens to a scope %s is none", async (_, listens) => {
+  expect(await told(act("tools/list"), { listens: ["read:payments"] })).toBe("ANCHORED");
+  expect(await told(act("tools/list"), { listens })).not.toBe("ANCHORED");
+});
+
 test.skipIf(lacks("python3"))(
   "the Python verifier says the same of all of these",
   () => {

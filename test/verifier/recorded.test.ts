@@ -7,7 +7,7 @@ import { lacks } from "../skips.ts";
 import { check, checked, collect, crypto, keyOf, SECOND, type Story } from "./build.ts";
 import type { ControlStory } from "./control-story.ts";
 import { putTogether, takeApart } from "./frames.ts";
-import { governed } from "./recorded.ts";
+import { governed, remedied } from "./recorded.ts";
 import { expectAgreement } from "./second.ts";
 
 /** What a ledger shows is held against what the control plane's ledger of the tenant has of it. */
@@ -62,6 +62,25 @@ test("a change of state that was recorded and is not shown, or shown and not rec
   expect(await verdict(silent.story, await silent.pack())).toMatchObject(differ);
   const turned = await governed({ states: (all) => all.toReversed() });
   expect(await verdict(turned.story, await turned.pack())).toMatchObject(differ);
+});
+
+test("a remedy that an organism tells of was sent, as its ladder has it, and while it was treated", async () => {
+  const { story, states, pack } = await remedied();
+  const { report, ...told } = await verdict(story, await pack());
+  expect(told).toMatchObject({ said: ["ANCHORED", "ANCHORED"], flags: [], status: "PASS" });
+  expect(report.ledgers[0]?.history).toMatchObject({ agreement: "AGREES", whole: true });
+  const path = report.ledgers[0]?.states.map((s) => `${s.to} ${s.cause}`);
+  expect(path).toHaveLength(states.transitions.length);
+  expect(path?.slice(-2)).toEqual(["AUTOHEALING REMEDY_STARTED", "RUNNING RECOVERED"]);
+  for (const sent of [
+    { kind: null },
+    { kind: "REATTACH" },
+    { kind: "RESYNC", late: true },
+  ] as const) {
+    const other = await remedied(sent);
+    const differ = { flags: ["STATES_DIFFER"], status: "FAIL" };
+    expect(await verdict(other.story, await other.pack())).toMatchObject(differ);
+  }
 });
 
 test("where no record is open nothing is compared, and it is not told as done", async () => {

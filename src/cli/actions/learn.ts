@@ -78,6 +78,7 @@ export function lessonText(text: ManifestText, lesson: Lesson): string {
     config: text.config.map(({ glob }) => glob.source),
     capabilities,
     servers: text.servers,
+    listens: text.listens.filter((scope) => capabilities.some(({ name }) => name === scope)),
     ...(lines.length === 0 ? {} : { lines }),
   });
   return [HEAD, draft, ...notes(lesson)].join("");

@@ -116,9 +116,15 @@ export async function manifestFor(context: Context, name: string): Promise<Manif
       runtime,
       capabilities,
       servers,
+      listens,
     } = parseManifestYaml(await readFile(file, "utf8"));
     const bare = { version: 1, code: [], config: [], runtime, agentVersion, name: called };
-    const manifest: Manifest = { ...bare, capabilities: [...capabilities], servers: [...servers] };
+    const manifest: Manifest = {
+      ...bare,
+      capabilities: [...capabilities],
+      servers: [...servers],
+      listens: [...listens],
+    };
     const problem = checkRecording(manifest);
     if (problem !== null) throw new YamlFileError(0, problem.detail);
     return manifest;

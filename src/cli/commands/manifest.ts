@@ -185,6 +185,7 @@ function row(manifest: Manifest, hash: Uint8Array): Row {
         rules: c.rules.map((r) => ({ ...r })),
       })),
       servers: manifest.servers.map((s) => ({ name: s.name, url: serverUrl(s) })),
+      listens: [...manifest.listens],
     },
   };
 }
@@ -231,7 +232,7 @@ const rollback = ({ rollbackFrom }: Docking): string =>
   rollbackFrom === null ? "" : ` (ROLLBACK from ${label(rollbackFrom.manifest)})`;
 
 /** A row for each change, for people. */
-export function diffRows({ texts, code, config, scopes, servers }: ManifestDiff): Row[] {
+export function diffRows({ texts, code, config, scopes, servers, listens }: ManifestDiff): Row[] {
   const files = (list: readonly FileChange[], what: string) => list.map((f) => fileRow(f, what));
   return [
     ...texts.map(({ field, before, after }) => {
@@ -242,8 +243,15 @@ export function diffRows({ texts, code, config, scopes, servers }: ManifestDiff)
     ...files(config, "config"),
     ...scopes.map(scopeRow),
     ...servers.map(serverRow),
+    ...listens.come.map((scope) => changeRow("listens", "added", scope, LISTENS_SAYS.come)),
+    ...listens.gone.map((scope) => changeRow("listens", "removed", scope, LISTENS_SAYS.gone)),
   ];
 }
+
+const LISTENS_SAYS = {
+  come: "its open calls are no work in hand from now on",
+  gone: "its open calls are work in hand again",
+} as const;
 
 function fileRow({ path, before, after }: FileChange, what: string): Row {
   const change = before === null ? "added" : after === null ? "removed" : "changed";

@@ -221,7 +221,7 @@ function mayOpen(
   const others = tenant
     .instancesUnder(grant.artifact.ref)
     .filter((l) => l.instanceId !== body.instanceId)
-    .filter((l) => takesPlace(organisms.view(l.instanceId), nowUs));
+    .filter((l) => takesPlace(organisms.view(l.instanceId), organisms.listenedUs, nowUs));
   if (others.length >= instancesMax) {
     throw new StatusError(
       "FAILED_PRECONDITION",

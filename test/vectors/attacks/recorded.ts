@@ -6,7 +6,7 @@ import { TRANSITION, type TransitionBody } from "../../../src/domain/transition.
 import type { LedgerEvidence } from "../../../src/verifier/export.ts";
 import { crypto, SECOND, type Story } from "../../verifier/build.ts";
 import type { ControlStory } from "../../verifier/control-story.ts";
-import { governed, type Recording } from "../../verifier/recorded.ts";
+import { governed, type Recording, remedied } from "../../verifier/recorded.ts";
 import { group, type Make } from "./case.ts";
 
 const { cases, add } = group("recorded");
@@ -82,6 +82,40 @@ add(
   "changes of state in another order than they were recorded in",
   "ANCHORED STATES_DIFFER:1",
   told({ states: (all) => all.toReversed() }),
+);
+const remedy =
+  (...sent: Parameters<typeof remedied>): Make =>
+  async () => {
+    const { story, pack } = await remedied(...sent);
+    return { pack: await pack(), trust: story.trust, nowUs: story.nowUs };
+  };
+add(
+  "remedy-sent",
+  [54],
+  "an organism that was remedied, and the directive that it tells of in the control plane's ledger",
+  "ANCHORED",
+  remedy(),
+);
+add(
+  "remedy-never-sent",
+  [54],
+  "an organism that is said to have been remedied, and no directive in the control plane's ledger",
+  "ANCHORED STATES_DIFFER:1",
+  remedy({ kind: null }),
+);
+add(
+  "remedy-of-another-kind",
+  [54],
+  "another directive than what there is for what was treated",
+  "ANCHORED STATES_DIFFER:1",
+  remedy({ kind: "REATTACH" }),
+);
+add(
+  "remedy-sent-afterwards",
+  [54],
+  "a directive that was recorded when all was over",
+  "ANCHORED STATES_DIFFER:1",
+  remedy({ kind: "RESYNC", late: true }),
 );
 add(
   "head-by-its-record",

@@ -141,6 +141,8 @@ def manifest_fault(m):
         return "rules"
     if len(m.servers) > 64 or _unsorted([s.name for s in m.servers]) or not all(map(_is_server, m.servers)):
         return "servers"
+    if _unsorted(m.listens) or not set(m.listens) <= set(names):
+        return "listens"
     return next((f for c in m.capabilities for f in map(_rule_fault, c.rules) if f), None)
 
 

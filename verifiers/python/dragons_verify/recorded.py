@@ -5,12 +5,13 @@ from types import SimpleNamespace
 from .artifacts import checkpoint
 from .authority import opened
 from .canonical import Broken
+from .states import LADDER
 
 
 class Recorded:
     def __init__(self, sections):
         self.sections, self.open = list(sections), 0
-        self.heads, self.leases = {}, {}
+        self.heads, self.leases, self.sent = {}, {}, {}
         self.states = {s.a.ledger_id: [] for s in sections}
 
     def take(self, seq, what, artifact):
@@ -20,9 +21,12 @@ class Recorded:
             self.heads.setdefault(_head(artifact), seq)
         elif what == "lease":
             self.leases.setdefault(opened("lease", artifact).ref, seq)
+        elif what == "directive":
+            d = opened("directive", artifact)
+            self.sent[d.ref] = (seq, d.body.ledger_id, d.body.kind)
         elif what == "transition":
             t = opened("transition", artifact)
-            self.states.get(t.body.ledger_id, []).append(t.ref)
+            self.states.get(t.body.ledger_id, []).append((t.ref, seq))
 
     def heads_of(self, section, checkpoints, quorum):
         """Heads that a section states and a record has, as signed by who signed over that record."""
@@ -50,15 +54,33 @@ class Recorded:
                     held += 1
                 else:
                     s.flag("UNRECORDED", lease.body.lease_seq)
-            shown, recorded = s.transitions, self.states[s.a.ledger_id]
+            shown, recorded = s.transitions, [ref for ref, _ in self.states[s.a.ledger_id]]
+            moves = s.moves
             if first > 1:
                 begun = shown.index(recorded[0]) if recorded and recorded[0] in shown else len(shown)
-                shown = shown[begun:]
-            if shown == recorded:
-                held += len(shown)
-            else:
+                shown, moves = shown[begun:], moves[begun:]
+            if shown != recorded:
                 s.flag("STATES_DIFFER", None, f"{len(shown)} shown, {len(recorded)} recorded")
+            elif not self._were_sent(s.a.ledger_id, moves):
+                s.flag("STATES_DIFFER", None, "a remedy that was not sent")
+            else:
+                held += len(shown)
         return held
+
+    def _were_sent(self, ledger_id, moves):
+        """Each remedy that a change of state tells of, between it and the one before."""
+        seqs = [seq for _, seq in self.states[ledger_id]]
+        for n in range(1, len(moves)):
+            t = moves[n]
+            if t.__dict__["from"] != "AUTOHEALING" or moves[n - 1].to != "AUTOHEALING":
+                continue
+            kinds = LADDER.get(t.basis.treated, ())
+            for k, ref in enumerate(t.basis.directives):
+                seq, ledger, kind = self.sent.get(ref, (0, None, None))
+                meant = ledger == ledger_id and k < len(kinds) and kind == kinds[k]
+                if not (meant and seqs[n - 1] < seq < seqs[n]):
+                    return False
+        return True
 
 
 def _head(note):

@@ -15,7 +15,8 @@ rule: 1 protocol GRPC|HTTP|MCP|OPAQUE, 2 target str, 3 verb str, 4 path str, 5 w
 capability: 1 name str, 2 rules [rule]
 server: 1 name str, 2 scheme HTTP|HTTPS, 3 target str, 4 path str
 manifest: 1 version u32, 2 name str, 3 agent_version str, 4 code [file], 5 config [file],
-    6 runtime str, 7 capabilities [capability], 8 servers [server]
+    6 runtime str, 7 capabilities [capability], 8 servers [server],
+    9 listens [str]
 
 limits: 1 max_actions u64, 2 max_bytes u64, 3 rate_per_minute u64, 4 max_concurrent u64
 scope: 1 name str, 2 limits limits

@@ -128,7 +128,14 @@ def held(t, last, beats, manifest_hash, policy):
             holds_good(drifted, "the beat that should show DRIFT does not")
 
 
-LADDER = dict(STALLED=2, LOOPING=1, LEASE_ZERO=2, LEDGER_FAULT=2, SYNC_LAG=2, DENIAL_STORM=1)
+LADDER = {
+    "STALLED": ("RESTART_AGENT", "REATTACH"),
+    "LOOPING": ("RESTART_AGENT",),
+    "LEASE_ZERO": ("RESYNC", "REATTACH"),
+    "LEDGER_FAULT": ("RESYNC", "REATTACH"),
+    "SYNC_LAG": ("RESYNC", "REATTACH"),
+    "DENIAL_STORM": ("RESTART_AGENT",),
+}
 
 
 def remedies(t, last, beat, policy):
@@ -143,7 +150,7 @@ def remedies(t, last, beat, policy):
     elif t.__dict__["from"] == "AUTOHEALING":
         holds_good(treated, "its remedy is for nothing")
         holds_good(not last or last.condition == treated, "its remedy began for something else")
-        left = LADDER.get(treated, 0) - sent
+        left = len(LADDER.get(treated, ())) - sent
         holds_good(left >= 0, "more was sent than there is")
         spent = basis.remedy == "EXHAUSTED"
         holds_good(not spent or left == 0 and stands, "its remedies were not used up")
