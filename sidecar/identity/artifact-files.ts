@@ -1,11 +1,15 @@
 import { mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { utf8 } from "../../src/domain/bytes.ts";
 import { isInvalid } from "../../src/domain/invalid.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { decodeSigned, encodeSigned } from "../../src/domain/signing.ts";
 import { writeAtomic } from "../../src/native/atomic-file.ts";
 import { ConfigError } from "../config.ts";
+
+/** Files that are written at once: a disk is told of several syncs together. */
+const LANES = 16;
 
 /**
  * Artifacts of one instance as files: what was received and verified once, so that a sidecar starts
@@ -14,6 +18,8 @@ import { ConfigError } from "../config.ts";
  */
 export class ArtifactFiles {
   readonly folder: string;
+  /** What is written waits behind what was before it in its lane: of thousands at once few files are open. */
+  readonly #lanes: Promise<unknown>[] = new Array(LANES).fill(Promise.resolve());
 
   constructor(folder: string) {
     this.folder = folder;
@@ -43,8 +49,14 @@ export class ArtifactFiles {
     return signed;
   }
 
+  /** Of one name the last one written stays. */
   write(name: string, bytes: Uint8Array): Promise<void> {
-    return writeAtomic(join(this.folder, name), bytes, 0o600);
+    const lane = utf8(name).reduce((sum, byte) => sum + byte, 0) % LANES;
+    const written = (this.#lanes[lane] as Promise<unknown>).then(() =>
+      writeAtomic(join(this.folder, name), bytes, 0o600),
+    );
+    this.#lanes[lane] = written.catch(() => {});
+    return written;
   }
 
   writeSigned(name: string, signed: SignedBytes): Promise<void> {

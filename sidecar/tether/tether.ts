@@ -314,7 +314,7 @@ class Session {
         return;
       }
       case "revocation":
-        return this.#revoked(message.value);
+        return this.#revoked([message.value]);
       case "directive": {
         const verify = (signed: SignedBytes) =>
           authority.verifyDirective(signed, this.epoch, clock.nowUs());
@@ -392,7 +392,7 @@ class Session {
   async #attached(attached: Attached): Promise<void> {
     const { client, events, ledger } = this.#parts;
     await this.#rekeyed(attached.keyset);
-    for (const revocation of attached.revocations) await this.#revoked(revocation);
+    await this.#revoked(attached.revocations);
     this.epoch = Number(attached.sessionEpoch);
     this.#intervalUs = Number(attached.heartbeatIntervalUs);
     this.#sync = new HeaderSync(ledger, Number(attached.heldSize), this.#parts.leaving);
@@ -414,12 +414,19 @@ class Session {
     if (!before.every(isNamed)) this.end("an authority of the control plane was given up");
   }
 
-  async #revoked(message: WireSigned): Promise<void> {
+  /** In their order. Each takes effect before any is kept: of thousands that were missed the last may be ours. */
+  async #revoked(messages: readonly WireSigned[]): Promise<void> {
     const { authority, events } = this.#parts;
     const adopt = (signed: SignedBytes) => authority.adoptRevocation(signed);
-    await this.#adopted(await this.#checked("revocation", message, adopt), (r) =>
-      events.revocation(r),
-    );
+    const kept: Promise<void>[] = [];
+    for (const message of messages) {
+      const adopted = await this.#checked("revocation", message, adopt);
+      const one = this.#adopted(adopted, (r) => events.revocation(r));
+      // All are waited for below.
+      one.catch(() => {});
+      kept.push(one);
+    }
+    await Promise.all(kept);
   }
 
   /**

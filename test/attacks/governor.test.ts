@@ -301,6 +301,50 @@ test("a revocation counts while the disk still writes it; nothing more is heard 
   await next;
 });
 
+test("of revocations that were missed each counts before the disk has any", async () => {
+  await send(await lease(1), "lease");
+  const detached = told("detached");
+  down.end();
+  await detached;
+  clock.advance(f.SECOND);
+  const disk = Promise.withResolvers<void>();
+  const writing = vi.spyOn(ArtifactFiles.prototype, "write").mockReturnValue(disk.promise);
+  const body = {
+    version: 1,
+    tenantId: "acme",
+    epoch: 1,
+    previous: new Uint8Array(0),
+    kind: "GRANT" as const,
+    target: f.sha("another grant"),
+    effectiveUs: f.NOW,
+    reason: "",
+  };
+  const first = await signBody(REVOCATION, body, [f.keys.alice]);
+  const previous = refOf(native, "revocation", first.body);
+  const ours = { ...body, epoch: 2, previous, target: chain.grant.ref };
+  const second = await signBody(REVOCATION, ours, [f.keys.alice]);
+  const revoked = told("revocation");
+  await opened.promise;
+  down.push({
+    case: "attached",
+    value: {
+      sessionEpoch: 2n,
+      sessionToken: f.sha("token"),
+      heldSize: 1n,
+      keyset: toWire(chain.keyset.signed),
+      heartbeatIntervalUs: 10_000_000n,
+      revocations: [first, second].map(toWire),
+    },
+  });
+  await revoked;
+  expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
+  expect(said.filter((event) => event === "attached")).toHaveLength(1);
+  const attached = told("attached");
+  writing.mockRestore();
+  disk.resolve();
+  await attached;
+});
+
 test("a revocation that touches nothing of this instance is kept, and not reported", async () => {
   await send(await lease(1), "lease");
   const body = {
