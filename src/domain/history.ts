@@ -2,7 +2,7 @@ import { equal, toHex } from "./bytes.ts";
 import { derive, hasWorkInHand, isLatched, policyOf } from "./conditions.ts";
 import type { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
-import { remediesFor, remedyDue, unsafeToLeave } from "./intake.ts";
+import { persists, remediesFor, remedyDue, unsafeToLeave } from "./intake.ts";
 import { causeOfHold, decide, provesRecovery } from "./lifecycle.ts";
 import { heartbeatDeclaredUsMax } from "./limits.ts";
 import { conditionsOf, OrganismView } from "./organism.ts";
@@ -213,17 +213,19 @@ function holdsObjection(
   for (const added of [...holds, ...t.released].filter((c) => !has(before, c))) {
     const { type, artifact } = added;
     if (type === "HELD") continue;
-    if (type === "SILENT") {
-      if (policyOf(view.liveness).silentBeyondLease === "QUARANTINE") continue;
-      return differs("its grant does not quarantine for silence");
-    }
     if (!isLatched(type)) {
-      if (!unsafeToLeave(type, policyOf(view.liveness))) {
+      // What holds it where a history begins may have stood, and passed, before that, and by another grant.
+      if (last === null && t.from === "QUARANTINED") continue;
+      const policy = policyOf(view.liveness);
+      if (type === "SILENT") {
+        if (policy.silentBeyondLease === "QUARANTINE") continue;
+        return differs("its grant does not quarantine for silence");
+      }
+      if (!unsafeToLeave(type, policy)) {
         return differs(`remedies that fail for ${type} do not quarantine by its grant`);
       }
-      // What holds it where a history begins may have stood, and passed, before that.
-      const begins = last === null && t.from === "QUARANTINED";
-      if (begins || (view.remedy === "EXHAUSTED" && view.treated === type)) continue;
+      const { remedy, treated } = view;
+      if (t.from === "AUTOHEALING" && remedy === "EXHAUSTED" && treated === type) continue;
       return differs(`no remedies for ${type} were used up`);
     }
     if (artifact.length === 0) return differs(`${type} is shown by nothing`);
@@ -239,18 +241,20 @@ function holdsObjection(
 
 /** A remedy is for one condition, begins where that is due, and is used up when all was sent and it still stands. */
 function remedyObjection(
-  { from, to, basis }: TransitionBody,
+  { from, to, atUs, basis }: TransitionBody,
   last: TransitionBody | null,
   { facts, liveness }: OrganismView,
 ): Objection | null {
-  const { remedy, treated, directives } = basis;
-  const stands = basis.before.some((c) => c.type === treated);
+  const { remedy, treated, directives, before } = basis;
+  const policy = policyOf(liveness);
+  const stood = before.some((c) => c.type === treated);
+  const stands = persists(before, treated, facts, policy, atUs);
   if (to === "AUTOHEALING") {
-    const due = stands && basis.attached === 1 && remedyDue(treated, facts, policyOf(liveness));
+    const due = stands && basis.attached === 1 && remedyDue(treated, facts, policy);
     return due && directives.length === 0 ? null : differs("no remedy was due");
   }
   if (from !== "AUTOHEALING") return null;
-  if (treated === "UNSPECIFIED") return differs("its remedy is for nothing");
+  if (remediesFor(treated).length === 0) return differs("its remedy is for nothing");
   if (last !== null && last.condition !== treated)
     return differs(`its remedy began for ${last.condition}`);
   const left = remediesFor(treated).length - directives.length;
@@ -258,7 +262,7 @@ function remedyObjection(
   if (remedy === "EXHAUSTED" && (left > 0 || !stands)) {
     return differs(`its remedies for ${treated} were not used up`);
   }
-  if (remedy === "SUCCEEDED" && stands)
+  if (remedy === "SUCCEEDED" && stood)
     return differs(`${treated} stood when its remedy succeeded`);
   return null;
 }

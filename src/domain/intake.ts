@@ -1,11 +1,11 @@
 import { equal } from "./bytes.ts";
-import { type Facts, hear, type Policy, policyOf, proof, standstillUs } from "./conditions.ts";
+import { derive, type Facts, hear, type Policy, policyOf, proof, standstillUs } from "./conditions.ts";
 import type { DirectiveBody } from "./directive.ts";
 import { type HeartbeatBody, succession } from "./heartbeat.ts";
 import { releaseCrossingUs } from "./limits.ts";
 import type { Input, Order, OrganismView } from "./organism.ts";
 import type { Verified } from "./signed.ts";
-import type { ConditionType } from "./transition.ts";
+import type { Condition, ConditionType } from "./transition.ts";
 
 /** Why an input had no effect. The view is then the one that was given. */
 export type Refusal =
@@ -151,29 +151,41 @@ function takeRemedy(
   const policy = policyOf(view.liveness);
   if (input.outcome === "STARTED") {
     const { condition } = input;
-    const stands = conditions.some((c) => c.type === condition);
+    const stands = persists(conditions, condition, facts, policy, t);
     const due = stands && remedyDue(condition, facts, policy);
     if (state !== "DEGRADED" || !facts.attached || !due) return "REMEDY_OUT_OF_TURN";
     return { ...view, remedy: "STARTED", treated: condition, directives: [] };
   }
   if (state !== "AUTOHEALING" || remedy !== "STARTED") return "REMEDY_OUT_OF_TURN";
   const still = conditions.find((c) => c.type === treated);
+  const stands = persists(conditions, treated, facts, policy, t);
   const left = remediesFor(treated).length - directives.length;
   switch (input.outcome) {
     case "SENT":
-      if (left <= 0) return "REMEDY_OUT_OF_TURN";
+      if (!stands || left <= 0) return "REMEDY_OUT_OF_TURN";
       return { ...view, directives: [...directives, input.directive] };
     case "SUCCEEDED":
       if (still !== undefined) return "REMEDY_OUT_OF_TURN";
       return { ...view, remedy: "SUCCEEDED", proven: false };
     case "EXHAUSTED": {
-      if (still === undefined || left > 0) return "REMEDY_OUT_OF_TURN";
+      if (still === undefined || !stands || left > 0) return "REMEDY_OUT_OF_TURN";
       const spent = { ...view, remedy: "EXHAUSTED", proven: false } as const;
       if (!unsafeToLeave(treated, policy)) return spent;
       return hold(spent, treated, still.artifact, t);
     }
   }
 }
+
+/** Whether what stood stands now, too, by what is known of it: of time alone a storm of denials passes. */
+export const persists = (
+  before: readonly Condition[],
+  type: ConditionType,
+  facts: Facts,
+  policy: Policy,
+  nowUs: number,
+): boolean =>
+  before.some((c) => c.type === type) &&
+  derive(before, facts, policy, nowUs, null).some((c) => c.type === type);
 
 /** Whether what stands may be treated: a stall when work has stood still for as long as its grant says. */
 export const remedyDue = (type: ConditionType, facts: Facts, policy: Policy): boolean =>

@@ -337,6 +337,24 @@ test("remedies are not used up before each was sent, and no more are sent than t
   expect(transitions[0]?.artifacts).toEqual(expect.arrayContaining([fill(0xd0), fill(0xd1)]));
   expect(s.view).toMatchObject({ remedy: "UNSPECIFIED", treated: "UNSPECIFIED", directives: [] });
 });
+test("a storm of denials that has just passed is neither treated nor held against anybody", () => {
+  const storm = () => {
+    const s = new Story().running();
+    s.beat({ scopes: [DENIED] });
+    return s;
+  };
+  const untreated = storm();
+  untreated.nowUs += MINUTE;
+  expect(untreated.treat("DENIAL_STORM")).toBe("REMEDY_OUT_OF_TURN");
+  const s = storm();
+  expect(s.treat("DENIAL_STORM")).toBe("AUTOHEALING REMEDY_STARTED");
+  const unsent = { ...s.view };
+  expect(s.remedy("SENT")).toBe("");
+  s.nowUs += MINUTE;
+  expect(s.remedy("EXHAUSTED")).toBe("REMEDY_OUT_OF_TURN");
+  s.view = unsent;
+  expect(s.remedy("SENT")).toBe("REMEDY_OUT_OF_TURN");
+});
 test("what a remedy was for is over and something else stands: degraded, for whatever remains", () => {
   const s = new Story().running();
   s.beat({ ledgerHealth: "FULL", syncLag: 90_000 });

@@ -181,6 +181,18 @@ describe("over random histories", () => {
     );
   }, 600_000);
 
+  test("nor does what its successors made of it, by whatever grant: all of it, or what is of one ledger", () => {
+    fc.assert(
+      fc.property(policy, life, (word, words) => {
+        for (const evidence of succeeded(word, words)) {
+          const [odd] = retrace(evidence).moments.filter((m) => m.agreement !== "AGREES");
+          if (odd !== undefined) throw new Error(`${odd.why}: ${show(odd.transition)}`);
+        }
+      }),
+      { numRuns: Math.ceil(RUNS / 10) },
+    );
+  }, 600_000);
+
   test("a history that was made up differs from what it cites", () => {
     const seen = new Set<string>();
     fc.assert(
@@ -336,6 +348,28 @@ function lived(word: number, words: readonly number[]) {
   return shownBy(world, transitions);
 }
 
+/** A whole life, in which each change of thresholds is a successor's: all of it, and what is of each ledger. */
+function succeeded(word: number, words: readonly number[]) {
+  const world = new World(word);
+  const grants = [world.liveness];
+  const transitions: TransitionBody[] = [];
+  for (const w of words) {
+    const made = world.live(w);
+    const { input } = world.moments.at(-1) as (typeof world.moments)[number];
+    if (input.kind === "policy" && made.refused === null) grants.push(input.liveness);
+    const ledgerId = new Uint8Array(32).fill(grants.length);
+    transitions.push(...made.transitions.map((t) => ({ ...recorded(t), ledgerId })));
+  }
+  const origin = ([n = 0]: Uint8Array) => {
+    const liveness = grants[n - 1] ?? world.liveness;
+    return { manifestHash: MANIFEST, liveness };
+  };
+  const { evidence } = shownBy(world, transitions);
+  const all = { ...evidence, origin };
+  const ofOne = grants.map((_, n) => transitions.filter((t) => t.ledgerId[0] === n + 1));
+  return [all, ...ofOne.map((some) => ({ ...all, transitions: some }))];
+}
+
 /** What a life left, with the beats that it was told by. */
 function shownBy(world: World, transitions: TransitionBody[]) {
   const beats = new Map(
@@ -448,6 +482,49 @@ function liesAbout(t: TransitionBody) {
         basis: { ...basis, holds: [fault] },
       },
       t.cause === "REMEDIES_SPENT" && !basis.before.some((c) => c.type === fault.type),
+    ),
+    instead(
+      "remedies used up where none were tried",
+      {
+        conditions: conditionsOf({
+          ...OrganismView.empty(),
+          conditions: t.conditions,
+          holds: [fault],
+        }),
+        basis: {
+          ...basis,
+          remedy: "EXHAUSTED",
+          treated: fault.type,
+          holds: [...basis.holds, fault],
+        },
+      },
+      t.to === "QUARANTINED" &&
+        t.cause === "OPERATOR" &&
+        !t.conditions.some((c) => c.type === fault.type),
+    ),
+    instead(
+      "a remedy for what its beat denies",
+      {
+        condition: fault.type,
+        basis: { ...basis, treated: fault.type, before: [...basis.before, fault] },
+      },
+      t.to === "AUTOHEALING" && !t.conditions.some((c) => c.type === fault.type),
+    ),
+    instead(
+      "remedies used up for what its beat denies",
+      {
+        to: "DEGRADED",
+        cause: "REMEDIES_SPENT",
+        condition: basis.treated,
+        basis: {
+          ...basis,
+          remedy: "EXHAUSTED",
+          proven: 0,
+          directives: [MANIFEST, MANIFEST],
+          before: [...basis.before, { ...fault, type: basis.treated }],
+        },
+      },
+      basis.remedy === "SUCCEEDED" && ["SYNC_LAG", "LEASE_ZERO"].includes(basis.treated),
     ),
   ];
 }

@@ -145,15 +145,19 @@ export class Oracle {
     const doses = DOSES.get(condition);
     const still = (this.beat?.wallUs ?? 0) - Math.max(this.busy, this.beat?.lastProgressUs ?? 0);
     const early = condition === "STALLED" && still < 60 * MINUTE;
-    const applies = this.state === "DEGRADED" && this.attached && this.wrong.has(condition);
+    const applies = this.state === "DEGRADED" && this.attached && this.#persists(condition);
     if (doses === undefined || early || !applies) return "REMEDY_OUT_OF_TURN";
     [this.remedy, this.cures, this.doses] = ["STARTED", condition, doses];
     return null;
   }
 
   #remedy(outcome: "SENT" | "SUCCEEDED" | "EXHAUSTED"): string | null {
-    const ill = this.wrong.has(this.cures);
-    const turn = { SENT: this.doses > 0, SUCCEEDED: !ill, EXHAUSTED: ill && this.doses === 0 };
+    const ill = this.#persists(this.cures);
+    const turn = {
+      SENT: ill && this.doses > 0,
+      SUCCEEDED: !this.wrong.has(this.cures),
+      EXHAUSTED: ill && this.doses === 0,
+    };
     const treated = this.state === "AUTOHEALING" && this.remedy === "STARTED";
     if (!treated || !turn[outcome]) return "REMEDY_OUT_OF_TURN";
     if (outcome === "SENT") {
@@ -166,6 +170,12 @@ export class Oracle {
     if (this.stallQuarantines) dangerous.push("STALLED", "LOOPING");
     if (outcome === "EXHAUSTED" && dangerous.includes(this.cures)) this.held.add(this.cures);
     return null;
+  }
+
+  /** It is known to stand, and has not passed since. */
+  #persists(type: ConditionType): boolean {
+    if (!this.wrong.has(type)) return false;
+    return type !== "DENIAL_STORM" || this.debt - (this.now - this.rhythm.heardUs) / SECOND >= 30;
   }
 
   #hear(b: HeartbeatBody): string | null {

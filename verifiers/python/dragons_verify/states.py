@@ -107,11 +107,12 @@ def held(t, last, beats, manifest_hash, policy):
     """Rule 4."""
     before = {c.type for c in last.basis.holds} if last else set()
     stay = {c.type for c in [*t.basis.holds, *t.released]}
-    spent = t.basis.treated if t.basis.remedy == "EXHAUSTED" else ""
+    tried = t.__dict__["from"] == "AUTOHEALING" and t.basis.remedy == "EXHAUSTED"
+    spent = t.basis.treated if tried else ""
     begins = not last and t.__dict__["from"] == "QUARANTINED"
     holds_good(t.basis.input == "RELEASE" or before <= stay, "nobody released what held it")
     for c in [*t.basis.holds, *t.released]:
-        if c.type in before or c.type == "HELD":
+        if c.type in before or c.type == "HELD" or begins and c.type not in LATCHED:
             continue
         if c.type == "SILENT":
             holds_good(policy.beyond == "QUARANTINE", "its grant does not quarantine for silence")
@@ -119,7 +120,7 @@ def held(t, last, beats, manifest_hash, policy):
             unsafe = c.type in ("DENIAL_STORM", "LEDGER_FAULT")
             unsafe = unsafe or policy.quarantines and c.type in ("LOOPING", "STALLED")
             holds_good(unsafe, f"remedies that fail for {c.type} do not quarantine")
-            holds_good(begins or c.type == spent, f"no remedies for {c.type} were used up")
+            holds_good(c.type == spent, f"no remedies for {c.type} were used up")
         else:
             holds_good(c.artifact, f"{c.type} is shown by nothing")
             if c.type == "DRIFT" and c.artifact not in beats:
@@ -142,19 +143,20 @@ def remedies(t, last, beat, policy):
     """Rule 4a."""
     basis = t.basis
     treated, sent = basis.treated, len(basis.directives)
-    stands = treated in {c.type for c in basis.before}
+    stood = treated in {c.type for c in basis.before}
+    stands = stood and passing(t, beat, policy, True).get(treated, False)
     if t.to == "AUTOHEALING":
         still = standstill(t, beat) if basis.busy_since_us else 0
         due = stands and treated in LADDER and (treated != "STALLED" or still >= policy.autoheal)
         holds_good(due and basis.attached == 1 and not sent, "no remedy was due")
     elif t.__dict__["from"] == "AUTOHEALING":
-        holds_good(treated, "its remedy is for nothing")
+        holds_good(treated in LADDER, "its remedy is for nothing")
         holds_good(not last or last.condition == treated, "its remedy began for something else")
-        left = len(LADDER.get(treated, ())) - sent
+        left = len(LADDER[treated]) - sent
         holds_good(left >= 0, "more was sent than there is")
         spent = basis.remedy == "EXHAUSTED"
         holds_good(not spent or left == 0 and stands, "its remedies were not used up")
-        holds_good(basis.remedy != "SUCCEEDED" or not stands, "it stood when its remedy succeeded")
+        holds_good(basis.remedy != "SUCCEEDED" or not stood, "it stood when its remedy succeeded")
 
 
 def standstill(t, beat):
