@@ -83,6 +83,7 @@ export class Organisms {
     }
     for (const instanceId of organisms.#organisms.keys()) {
       const { attached, sessionEpoch } = organisms.view(instanceId).facts;
+      organisms.#succeed(instanceId, organisms.#ledger(instanceId).manifestHash);
       organisms.#catchUp(instanceId);
       if (attached) {
         organisms.input(instanceId, { kind: "session", epoch: sessionEpoch, attached: false });
@@ -136,6 +137,9 @@ export class Organisms {
     proof: readonly Recordable[] = [],
   ): Step & { durable: Promise<void> } {
     const organism = this.#organism(instanceId);
+    // Whoever attaches is of its newest ledger; until then the one before may still beat.
+    if (input.kind === "session" && input.attached)
+      this.#succeed(instanceId, this.#ledger(instanceId).manifestHash);
     const taken = step(organism.view.get(), input, this.#tenant.nowUs());
     organism.pending.push(...proof);
     this.#take(organism, input, taken);
@@ -190,17 +194,23 @@ export class Organisms {
     const organism = this.#organism(instanceId);
     let directiveId = "";
     await this.#exclusively(async () => {
-      const { treated, directives } = organism.view.get();
+      // What was decided before it stands before it.
+      const before = await this.#drain(organism);
+      const { treated, directives, sinceUs } = organism.view.get();
       const kind = remediesFor(treated)[directives.length];
-      if (kind === undefined) return [];
+      if (kind === undefined) return before;
       const sent = await this.#directive(organism, kind, `${treated} persists`);
       const { ref, body } = sent.artifact;
       const input = { kind: "remedy", outcome: "SENT", directive: ref } as const;
-      const taken = step(organism.view.get(), input, this.#tenant.nowUs());
-      if (taken.refused !== null) return [];
+      const view = organism.view.get();
+      // While it was signed another treatment may have begun, of which it is no part.
+      if (view.sinceUs !== sinceUs) return before;
+      const taken = step(view, input, this.#tenant.nowUs());
+      if (taken.refused !== null) return before;
       this.#take(organism, input, taken);
       directiveId = body.directiveId;
-      return [sent];
+      // Time has passed, too: its organism may have come to its end.
+      return [...before, sent, ...(await this.#drain(organism))];
     }, instanceId);
     return directiveId;
   }
@@ -311,15 +321,21 @@ export class Organisms {
 
   #recorded(event: RecordedEvent): void {
     for (const entry of event.entries) {
-      // A successor is the same organism, in the state that it was in.
       if (entry.what !== "genesis") continue;
       const { instanceId } = entry.artifact.body;
-      const view = this.view(instanceId);
-      const { liveness } = this.#grantOf(this.#ledger(instanceId)).artifact.body;
-      const same = equal(LivenessPolicy.encode(view.liveness), LivenessPolicy.encode(liveness));
-      // Its dock may name another grant.
-      if (!same) this.input(instanceId, { kind: "policy", liveness });
+      this.#succeed(instanceId, this.view(instanceId).manifestHash);
     }
+  }
+
+  /** A successor is the same organism, in the state that it was in; its dock may name another grant. */
+  #succeed(instanceId: string, manifestHash: Uint8Array): void {
+    const view = this.view(instanceId);
+    const { liveness } = this.#grantOf(this.#ledger(instanceId)).artifact.body;
+    const same =
+      view.liveness === liveness ||
+      equal(LivenessPolicy.encode(view.liveness), LivenessPolicy.encode(liveness));
+    if (same && equal(view.manifestHash, manifestHash)) return;
+    this.input(instanceId, { kind: "policy", liveness, manifestHash });
   }
 
   /** Now, or later where that may be and nothing was decided. If it fails, the tenant has failed for good. */

@@ -81,9 +81,10 @@ export class Remedies {
       this.#send(instanceId, course, nowUs);
       return;
     }
+    // What has passed just now is seen to have, at the next look.
+    if (outcome("EXHAUSTED").refused !== null) return;
     course.untilUs = nowUs + course.backoffUs;
     course.backoffUs = Math.min(2 * course.backoffUs, remedyBackoffMaxUs);
-    outcome("EXHAUSTED");
   }
 
   /** The next one, which has its time from now on; whatever the last one came to does not count any more. */

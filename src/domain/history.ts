@@ -262,8 +262,7 @@ function remedyObjection(
   if (remedy === "EXHAUSTED" && (left > 0 || !stands)) {
     return differs(`its remedies for ${treated} were not used up`);
   }
-  if (remedy === "SUCCEEDED" && stood)
-    return differs(`${treated} stood when its remedy succeeded`);
+  if (remedy === "SUCCEEDED" && stood) return differs(`${treated} stood when its remedy succeeded`);
   return null;
 }
 

@@ -1,5 +1,13 @@
 import { equal } from "./bytes.ts";
-import { derive, type Facts, hear, type Policy, policyOf, proof, standstillUs } from "./conditions.ts";
+import {
+  derive,
+  type Facts,
+  hear,
+  type Policy,
+  policyOf,
+  proof,
+  standstillUs,
+} from "./conditions.ts";
 import type { DirectiveBody } from "./directive.ts";
 import { type HeartbeatBody, succession } from "./heartbeat.ts";
 import { releaseCrossingUs } from "./limits.ts";
@@ -41,7 +49,7 @@ export function take(view: OrganismView, input: Input, t: number): OrganismView 
       return { ...view, facts: { ...facts, ...lease, leaseHorizonUs } };
     }
     case "policy":
-      return { ...view, liveness: input.liveness };
+      return { ...view, liveness: input.liveness, manifestHash: input.manifestHash };
     case "fault":
       return hold(view, input.type, input.artifact, t);
     case "hold": {

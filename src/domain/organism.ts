@@ -68,8 +68,12 @@ export type Input =
   | { readonly kind: "session"; readonly epoch: number; readonly attached: boolean }
   /** A lease was granted or renewed until `untilUs`; or revoked: `untilUs` is now. */
   | { readonly kind: "lease"; readonly ref: Uint8Array; readonly untilUs: number }
-  /** A grant with other thresholds took effect. */
-  | { readonly kind: "policy"; readonly liveness: LivenessPolicy }
+  /** A grant with other thresholds, or for another manifest, took effect. */
+  | {
+      readonly kind: "policy";
+      readonly liveness: LivenessPolicy;
+      readonly manifestHash: Uint8Array;
+    }
   /** Something that proves misconduct: two heads, a regress, a key where it may not be. */
   | {
       readonly kind: "fault";

@@ -13,7 +13,7 @@ import { firstBeatUs } from "../../src/domain/limits.ts";
 import { refOf } from "../../src/domain/signing.ts";
 import { TransitionBody, verifyTransition } from "../../src/domain/transition.ts";
 import { AlarmKind, ConditionType, OrganismState } from "../../src/gen/dragons/v1/artifacts_pb.ts";
-import { AuditService } from "../../src/gen/dragons/v1/authority_pb.ts";
+import { AuditService, ManifestService } from "../../src/gen/dragons/v1/authority_pb.ts";
 import {
   OrganismService,
   WatchEvent,
@@ -26,7 +26,10 @@ import {
   genesis,
   grantBody,
   type House,
+  hashOf,
   makeHouse,
+  manifest,
+  manifestBytes,
   random32,
   refusalOf,
   requestId,
@@ -336,6 +339,25 @@ test("what was unsafe to leave and is over quarantines nobody, whatever else rem
   expect(remaining).not.toContain("LEDGER_FAULT");
 });
 
+test("what comes to its end just as a remedy is sent is recorded behind that", async () => {
+  await running();
+  await pass(40, beatingWith(FULL));
+  expect((await path()).at(-1)).toBe("AUTOHEALING REMEDY_STARTED LEDGER_FAULT");
+  const { request, operator } = await command();
+  await organisms().stop(request, operator);
+  const tenant = world.running.tenants.get(house.tenantId) as Tenant;
+  // A second pair of eyes, which alone sees that all that it held has run out.
+  const known = await Organisms.open(tenant);
+  world.clock.setWall(world.clock.nowUs() + 300 * SECOND_US);
+  expect(await known.sendRemedy(sidecar.instanceId)).not.toBe("");
+  await tenant.exclusive(async () => {});
+  await tenant.settled();
+  expect((await path()).at(-1)).toBe("STOPPED OPERATOR UNSPECIFIED");
+  const records = await tenant.records(1, tenant.durableSize);
+  const last = records.map((r) => r.record.what).filter((what) => what !== "heartbeat");
+  expect(last.slice(-3)).toEqual(["directive", "transition", "directive"]);
+});
+
 test("what no remedy cures, and is safe to leave, goes back to degraded; operators are called all the same", async () => {
   await running();
   const elsewhere = organisms().watch({ name: "somebody else" }, await house.as("VIEWER"));
@@ -474,6 +496,52 @@ test("a history tells what each ledger was born from, oldest first, also after a
   expect(await born()).toEqual([sidecar.ledgerId, successor.ledgerId]);
   await world.restart();
   expect(await born()).toEqual([sidecar.ledgerId, successor.ledgerId]);
+});
+
+test("a successor goes on by its own grant and manifest, also where we ended before that took effect", async () => {
+  const { instanceId, ledgerId: predecessor } = sidecar;
+  const tenant = world.running.tenants.get(house.tenantId) as Tenant;
+  const operator = await house.as("OPERATOR");
+  const other = manifest({ agentVersion: "v8" });
+  await world
+    .client(ManifestService)
+    .recordManifest({ requestId: requestId(), manifest: manifestBytes(other) }, operator);
+  const manifestHash = hashOf(other);
+  const liveness = { ...grantBody(world, house).liveness, quarantineStalled: "YES" as const };
+  const next = await makeBerth(world, house, { manifestHash, liveness });
+  await running();
+  const more = { instanceId, predecessor, manifestHash };
+  const born = await genesis(world, house, next.dockRef, next.join, more);
+  const dock = tenant.dock(next.dockRef);
+  const verified = dock && verifyGenesis(native, born.signed, dock.artifact);
+  if (!verified || isInvalid(verified)) throw new Error("no genesis");
+  const durable = tenant.record({ entries: [{ what: "genesis", artifact: verified }] });
+  // As it is stored now: nobody was told of the successor yet.
+  const known = await Organisms.open(tenant);
+  expect(known.view(instanceId)).toMatchObject({ liveness, manifestHash });
+  await durable;
+  await tenant.settled();
+});
+
+test("a successor under another manifest runs by that one", async () => {
+  await running();
+  const { instanceId, ledgerId: predecessor } = sidecar;
+  const other = manifest({ agentVersion: "v8" });
+  await world
+    .client(ManifestService)
+    .recordManifest(
+      { requestId: requestId(), manifest: manifestBytes(other) },
+      await house.as("OPERATOR"),
+    );
+  const manifestHash = hashOf(other);
+  const next = await makeBerth(world, house, { manifestHash });
+  sidecar = await SimSidecar.dock(world, house, next, { instanceId, predecessor, manifestHash });
+  // The one before is no other for that.
+  await a.beat();
+  await a.next("heartbeatAck");
+  a = await sidecar.attach();
+  await pass(30, beatingWith({ manifestHash }));
+  expect((await path()).filter((p) => p.includes("DRIFT"))).toEqual([]);
 });
 
 test("an agent that ended by itself: the directive says how, and no condition where there is none", async () => {

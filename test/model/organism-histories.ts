@@ -180,7 +180,7 @@ export class World {
         return { kind: "fault", type, artifact: this.ref() };
       }
       case 4:
-        return { kind: "policy", liveness: liveness(pick(64)) };
+        return { kind: "policy", liveness: liveness(pick(64)), manifestHash: MANIFEST };
       default:
         return this.beat();
     }
