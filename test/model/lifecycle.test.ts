@@ -184,7 +184,8 @@ describe("over random histories", () => {
   test("nor does what its successors made of it, by whatever grant: all of it, or what is of one ledger", () => {
     fc.assert(
       fc.property(policy, life, (word, words) => {
-        for (const evidence of succeeded(word, words)) {
+        const { whole, sections } = succeeded(word, words);
+        for (const evidence of [whole, ...sections.map((s) => s.evidence)]) {
           const [odd] = retrace(evidence).moments.filter((m) => m.agreement !== "AGREES");
           if (odd !== undefined) throw new Error(`${odd.why}: ${show(odd.transition)}`);
         }
@@ -302,6 +303,10 @@ test.skipIf(lacks("python3"))(
       });
     const later = releasedLater();
     histories.push({ ...later, said: later.transitions });
+    for (const [word, words] of fc.sample(fc.tuple(policy, life), { numRuns: 200, seed: 9 })) {
+      const { sections } = succeeded(word, words);
+      histories.push(...sections.map((s) => ({ ...s, said: s.evidence.transitions })));
+    }
     expect(lies).toContain(OVER);
     const lines = histories.map(({ said, evidence, beats }) =>
       JSON.stringify({
@@ -348,7 +353,7 @@ function lived(word: number, words: readonly number[]) {
   return shownBy(world, transitions);
 }
 
-/** A whole life, in which each change of thresholds is a successor's: all of it, and what is of each ledger. */
+/** A whole life, in which each change of thresholds is a successor's. */
 function succeeded(word: number, words: readonly number[]) {
   const world = new World(word);
   const grants = [world.liveness];
@@ -360,14 +365,19 @@ function succeeded(word: number, words: readonly number[]) {
     const ledgerId = new Uint8Array(32).fill(grants.length);
     transitions.push(...made.transitions.map((t) => ({ ...recorded(t), ledgerId })));
   }
-  const origin = ([n = 0]: Uint8Array) => {
-    const liveness = grants[n - 1] ?? world.liveness;
-    return { manifestHash: MANIFEST, liveness };
-  };
-  const { evidence } = shownBy(world, transitions);
-  const all = { ...evidence, origin };
-  const ofOne = grants.map((_, n) => transitions.filter((t) => t.ledgerId[0] === n + 1));
-  return [all, ...ofOne.map((some) => ({ ...all, transitions: some }))];
+  const { evidence, beats } = shownBy(world, transitions);
+  const under = (liveness = world.liveness) => ({ manifestHash: MANIFEST, liveness });
+  const whole = { ...evidence, origin: ([n = 1]: Uint8Array) => under(grants[n - 1]) };
+  /** What is of one ledger, as a pack shows it. */
+  const sections = grants.map((liveness, n) => ({
+    evidence: {
+      ...evidence,
+      transitions: transitions.filter((t) => t.ledgerId[0] === n + 1),
+      origin: () => under(liveness),
+    },
+    beats,
+  }));
+  return { whole, sections };
 }
 
 /** What a life left, with the beats that it was told by. */
