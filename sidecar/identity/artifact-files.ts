@@ -19,7 +19,7 @@ const LANES = 16;
 export class ArtifactFiles {
   readonly folder: string;
   /** What is written waits behind what was before it in its lane: of thousands at once few files are open. */
-  readonly #lanes: Promise<unknown>[] = new Array(LANES).fill(Promise.resolve());
+  readonly #lanes: Promise<unknown>[] = Array.from({ length: LANES }, () => Promise.resolve());
 
   constructor(folder: string) {
     this.folder = folder;
