@@ -56,9 +56,22 @@ test("whoever has least left of a lease is back first, and whoever has none come
   expect(attachAgainUs(TEN_S, 1, 1, 0)).toBe(5_000_000);
   expect(attachAgainUs(TEN_S, 2 / 3, 0.5, 1)).toBe(2_500_000);
   expect(attachAgainUs(TEN_S, 0.5, 0.5, 1)).toBe(2_500_000);
-  expect(attachAgainUs(TEN_S, 0.01, 0.01, 1)).toBe(50_000);
+  expect(attachAgainUs(TEN_S, 0.1, 0.1, 1)).toBe(500_000);
   expect(attachAgainUs(TEN_S, 1, 0, 1)).toBe(TEN_S);
   expect(attachAgainUs(TEN_S, 1, 0, 0)).toBe(0);
+});
+
+test("the end of a lease is not run up to ever faster", () => {
+  const [leaseUs, random] = [60_000_000, new Random(1)];
+  let tries = 0;
+  for (let [leftUs, backoffUs] = [40_000_000, 250_000]; leftUs > 0; tries++) {
+    const [left, chance] = [leftUs / leaseUs, random.below(1_000_000) / 1_000_000];
+    // A try that is refused at once takes a millisecond.
+    leftUs -= attachAgainUs(backoffUs, 2 / 3, left, chance) + 1_000;
+    backoffUs = Math.min(2 * backoffUs, TEN_S);
+  }
+  expect(tries).toBeLessThan(100);
+  for (const left of [1e-9, 0.01]) expect(attachAgainUs(TEN_S, left, left, 0.5)).toBe(250_000);
 });
 
 test("of a fleet that is served one by one nobody's lease runs out, though serving all takes nearly one lease", () => {

@@ -24,6 +24,8 @@ export function pace(intervalUs: number, lagUs: number, chance: number): number 
 
 /** A lease is renewed when so much of it is left. */
 const RENEWED = 2 / 3;
+/** Less than this left makes nobody come sooner: the end of a lease would be run up to ever faster. */
+const LEFT_MIN = 1 / 10;
 
 /**
  * How long until it is tried again to attach, in microseconds. A control plane serves those who come in the order in
@@ -43,5 +45,5 @@ export function attachAgainUs(
 ): number {
   if (left <= 0) return Math.round(chance * backoffUs);
   const place = Math.max(leftThen - RENEWED, 0) / (1 - RENEWED);
-  return Math.round(((place + chance) / 2) * left * backoffUs);
+  return Math.round(((place + chance) / 2) * Math.max(left, LEFT_MIN) * backoffUs);
 }

@@ -2,7 +2,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from "vitest";
 import type { Attended } from "../../sidecar/agent/launch.ts";
 import { AuthorityHolder } from "../../sidecar/gate/authority.ts";
 import { authorityDecider } from "../../sidecar/gate/decide.ts";
@@ -643,4 +643,43 @@ test("told to attach again it opens another session, whose first beat says so; n
     counter: 1,
     directiveResults: [resultOf(1, "IGNORED", "no agent is supervised"), resultOf(2, "DONE")],
   });
+});
+
+/** Whether it tries to attach now that so much time has passed. */
+async function triesAfter(us: number): Promise<boolean> {
+  let tried = false;
+  void opened.promise.then(() => {
+    tried = true;
+  });
+  clock.advance(us);
+  await new Promise((resolve) => setImmediate(resolve));
+  return tried;
+}
+
+/** Ends whatever the sidecar has open, and resolves once it waits to try again. */
+async function hangUp(): Promise<void> {
+  down.end();
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+test("its place among those who come back is what was left of its lease when it lost its session, until it has another", async () => {
+  await end();
+  const chance = vi.spyOn(Math, "random").mockReturnValue(0);
+  await govern();
+  onTestFinished(() => chance.mockRestore());
+  await send(await lease(1), "lease");
+  await hangUp();
+  // The whole lease was left: half of a quarter of a second, without chance.
+  expect(await triesAfter(124_999)).toBe(false);
+  expect(await triesAfter(1)).toBe(true);
+  opened = Promise.withResolvers();
+  // That try took until half of the lease was gone, and failed: it waits as who lost a whole one, half as long, twice over.
+  clock.advance(30 * f.SECOND - 125_000);
+  await hangUp();
+  expect(await triesAfter(124_999)).toBe(false);
+  expect(await triesAfter(1)).toBe(true);
+  await attach(2);
+  // Of the lease in hand less than two thirds were left when this session ended.
+  await hangUp();
+  expect(await triesAfter(0)).toBe(true);
 });
