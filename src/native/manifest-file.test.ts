@@ -339,11 +339,20 @@ describe("dragon.yaml", () => {
     ],
     [
       "name: a\nversion: v1\ncode: []\nlistens: [read:events]\n",
-      "line 4: listens: read:events is none of the capabilities",
+      "line 4: listens: read:events is none of the capabilities; there are none",
     ],
     [
+      `${YAML}listens: [read:ledger, 7]\n`,
+      "line 14: listens: read:ledger is none of the capabilities; those are read:payments, use:tickets, write:ledger",
+    ],
+    [
+      `${YAML}listens:\n  - write:ledger\n  - write:ledger\n`,
+      "line 16: listens: write:ledger stands there twice",
+    ],
+    [`${YAML}listens: [[write:ledger]]\n`, "line 14: listens is not text"],
+    [
       "name: a\nversion: v1\ncode: []\nlistens: read:events\n",
-      "line 4: listens is not a list; write listens: […]",
+      "line 4: listens is not a list; write listens: [read:events]",
     ],
     ["name: a\nname: b\nversion: v1\ncode: []\n", "line 2: Map keys must be unique"],
     ["name: [a]\nversion: v1\ncode: []\n", "line 1: name is not text"],

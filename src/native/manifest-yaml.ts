@@ -98,14 +98,18 @@ class ManifestReader extends YamlReader {
   }
 
   listens(node: Node, scopes: readonly Capability[]): string[] {
-    return this.list(node, "listens")
-      .map((item) => {
-        const scope = this.text(item, "listens");
-        const known = scopes.some(({ name }) => name === scope);
-        if (!known) this.fail(item, `listens: ${scope} is none of the capabilities`);
-        return scope;
-      })
-      .sort();
+    const names = scopes.map(({ name }) => name).join(", ");
+    const found = new Set<string>();
+    for (const item of this.list(node, "listens")) {
+      const scope = this.text(item, "listens");
+      if (!scopes.some(({ name }) => name === scope)) {
+        const those = names === "" ? "there are none" : `those are ${names}`;
+        this.fail(item, `listens: ${scope} is none of the capabilities; ${those}`);
+      }
+      if (found.has(scope)) this.fail(item, `listens: ${scope} stands there twice`);
+      found.add(scope);
+    }
+    return [...found].sort();
   }
 
   rule(node: Node, scope: string): Rule {

@@ -87,8 +87,12 @@ export class YamlReader {
   }
 }
 
-const example = (what: string): string =>
-  what === "code" ? "agent/**/*.py" : what === "config" ? "config.yaml" : "…";
+const EXAMPLES = new Map([
+  ["code", "agent/**/*.py"],
+  ["config", "config.yaml"],
+  ["listens", "read:events"],
+]);
+const example = (what: string): string => EXAMPLES.get(what) ?? "…";
 
 /** `did you mean capabilities?` where one known key is near, else all of them. */
 function advice(name: string, known: readonly string[]): string {
