@@ -62,6 +62,8 @@ export async function echoServer(
       call.on("end", () => done(null, Buffer.concat(parts)));
     },
     count(call: grpc.ServerWritableStream<Buffer, Buffer>) {
+      call.sendMetadata(mirror(call));
+      if (call.request.toString() === "never") return;
       for (let i = 0; i < Number(call.request.toString()); i++) call.write(Buffer.from(`${i}`));
       call.end(mirror(call));
     },

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { quarantine } from "../../src/cli/actions/organism.ts";
 import { HeartbeatBody } from "../../src/domain/heartbeat.ts";
-import { ask, openChat } from "./calls.ts";
+import { ask, openChat, openSilence } from "./calls.ts";
 import { type SidecarProcess, World } from "./rig.ts";
 
 /** Microseconds. What the grant asks for; a beat may be put off to twice as long, and a tenth of chance. */
@@ -16,7 +16,7 @@ const CALLERS = 64;
 let world: World;
 let sidecar: SidecarProcess;
 beforeEach(async () => {
-  world = await World.open({ liveness: { heartbeatIntervalUs: INTERVAL_US } });
+  world = await World.open({ listens: true, liveness: { heartbeatIntervalUs: INTERVAL_US } });
   sidecar = await world.sidecarProcess(await world.flags("one"));
   await sidecar.log.until("lease");
 });
@@ -71,6 +71,19 @@ test("a beat tells of the call that is open, and how old it is; and then what be
   const { directiveResults } = await heardThat((b) => b.directiveResults.length > 0);
   const directiveId = expect.stringMatching(/^dir_/);
   expect(directiveResults).toEqual([{ directiveId, outcome: "DONE", detail: "" }]);
+});
+
+test("what is merely listened to is in flight and has no age, whatever else is open beside it", async () => {
+  const hangUp = await openSilence(sidecar.agent);
+  const listening = { inFlight: 1, oldestInFlightUs: 0 };
+  expect(await heardThat((b) => b.inFlight > 0)).toMatchObject(listening);
+  const chat = await openChat(sidecar.agent);
+  const both = await heardThat((b) => b.inFlight > 1);
+  expect(both.oldestInFlightUs).toBeGreaterThan(0);
+  chat.close();
+  expect(await heardThat((b) => b.inFlight < 2)).toMatchObject(listening);
+  hangUp();
+  await heardThat((b) => b.inFlight === 0);
 });
 
 test("an agent that does nothing thins no beats", async () => {

@@ -55,6 +55,15 @@ export async function openChat(client: Client, metadata = new grpc.Metadata()): 
   return { say, ended, close: () => stream.cancel() };
 }
 
+/** A server stream on which nothing ever comes, proven open; a call takes it back. */
+export async function openSilence(client: Client): Promise<() => void> {
+  const { path } = ECHO.count;
+  const stream = client.makeServerStreamRequest(path, raw, raw, Buffer.from("never"));
+  stream.on("error", () => {});
+  await once(stream, "metadata");
+  return () => stream.cancel();
+}
+
 function endingOf({ code, details, metadata }: grpc.StatusObject): Ending {
   const [bin] = metadata.get("grpc-status-details-bin");
   const any = bin === undefined ? [] : fromBinary(StatusSchema, bin as Buffer).details;

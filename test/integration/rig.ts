@@ -45,6 +45,8 @@ const WAIT_MS_MAX = 25_000;
 export const TENANT = "acme";
 export const OPERATOR = "ada";
 export const SCOPE = "use:echo";
+/** What the agent's manifest merely listens to, where it is asked for: the echo's server streams. */
+const LISTENED = "hear:echo";
 
 export interface WorldOptions {
   /** Longest lease, microseconds. */
@@ -52,6 +54,8 @@ export interface WorldOptions {
   readonly liveness?: Partial<LivenessPolicy>;
   /** What is not named is unlimited. */
   readonly limits?: Partial<Limits>;
+  /** The server streams of the echo are a scope of their own, which the manifest merely listens to. */
+  readonly listens?: boolean;
   /** How long its grant merely observes, microseconds; absent: it enforces. */
   readonly observeForUs?: number;
   /** What everybody in this process goes by; absent: the machine's. */
@@ -115,6 +119,7 @@ export class World {
     leaseTtlUs,
     liveness,
     limits,
+    listens = false,
     observeForUs,
     clock = systemClock,
   }: WorldOptions = {}): Promise<World> {
@@ -141,13 +146,17 @@ export class World {
     const agentFolder = join(folder, "agent");
     await mkdir(agentFolder);
     await writeFile(join(agentFolder, "agent.py"), "print('hello')\n");
-    await writeFile(join(agentFolder, "dragon.yaml"), manifestText(upstream));
-    const measured = await measure(agentFolder, manifestText(upstream));
+    const manifest = manifestText(upstream, listens);
+    await writeFile(join(agentFolder, "dragon.yaml"), manifest);
+    const measured = await measure(agentFolder, manifest);
     await recordManifest(operator, measured);
     const granted: NewGrant = {
       manifest: measured.manifest,
       manifestHash: measured.hash,
-      scopes: [{ name: SCOPE, limits: { ...NO_LIMITS, ...limits } }],
+      scopes: measured.manifest.capabilities.map(({ name }) => ({
+        name,
+        limits: { ...NO_LIMITS, ...limits },
+      })),
       purpose: "echo what is said",
       forUs: HOUR_US,
       leaseTtlMaxUs: leaseTtlUs ?? 10 * SECOND_US,
@@ -534,12 +543,12 @@ async function asOperator(
   });
 }
 
-const manifestText = (upstream: string): string => `name: echoer
+const manifestText = (upstream: string, listens: boolean): string => `name: echoer
 version: v1
 code: [agent.py]
 runtime: python3
 capabilities:
   ${SCOPE}:
-    - grpc: test.Echo/*
+    - grpc: test.Echo/${listens ? "{Unary,Chat}" : "*"}
       at: ${upstream}
-`;
+${listens ? `  ${LISTENED}:\n    - grpc: test.Echo/Count\n      at: ${upstream}\nlistens: [${LISTENED}]\n` : ""}`;
