@@ -49,6 +49,16 @@ test("what passed outside of the manifest is learnt; what stood on a rule keeps 
   ]);
 });
 
+test("what is learnt is put nowhere where it would merely be listened to", () => {
+  const polls = { name: "read:api", rules: [ruleOf("GET", "/poll")] };
+  const held = { ...manifest(polls), listens: ["read:api"] };
+  const lesson = lessonOf(held, [taught("GET", "/poll"), taught("GET", "/orders")]);
+  expect(capabilitiesOf(lesson)).toEqual([
+    polls,
+    { name: "use:api", rules: [ruleOf("GET", "/orders")] },
+  ]);
+});
+
 test("no rule is drafted round a condition", () => {
   const when = "json.amount <= 50";
   const held = manifest({ name: "write:entries", rules: [ruleOf("POST", "/v1/entries", when)] });

@@ -101,7 +101,7 @@ export function lessonOf(manifest: Manifest, receipts: Iterable<Taught>): Lesson
   const learnt = rules.map((r) => {
     const instead = written.filter(({ rule }) => coversRule(r.rule, rule));
     const count = instead.reduce((sum, w) => sum + w.count, r.count);
-    return { ...r, count, scope: scopeFor(r.rule) };
+    return { ...r, count, scope: scopeFor(r.rule, manifest.listens) };
   });
   const inLearnt = ({ rule }: Scoped): boolean => learnt.some((l) => coversRule(l.rule, rule));
   return {
@@ -124,7 +124,10 @@ export function capabilitiesOf({ kept, learnt }: Pick<Lesson, "kept" | "learnt">
 }
 
 /** As a refusal would have named it. */
-function scopeFor({ protocol, target, verb, path, scheme }: Rule): string {
+function scopeFor(
+  { protocol, target, verb, path, scheme }: Rule,
+  listens: readonly string[],
+): string {
   const begun = path.replace(/[*{].*$/, "");
   const claim: Claim = {
     version: 1,
@@ -136,7 +139,7 @@ function scopeFor({ protocol, target, verb, path, scheme }: Rule): string {
     inputs: [],
     limitState: [],
   };
-  return suggestScope(claim) ?? "use:learnt";
+  return suggestScope(claim, listens) ?? "use:learnt";
 }
 
 /** Actions that are alike, counted once. */

@@ -47,6 +47,17 @@ test("what passes unread is offered with a bound on its bytes, and never by --al
   );
 });
 
+test("what is refused is never offered among what is merely listened to: nobody would see it hang", () => {
+  const [rules] = manifestBody().capabilities.map((c) => c.rules);
+  const listening = (...listens: string[]) => {
+    const capabilities = listens.map((name) => ({ name, rules: rules ?? [] }));
+    return remedyFor(manifestBody({ capabilities, listens }), [], REFUND, null);
+  };
+  expect(listening("read:payments")).toContain("\n  write:payments:\n");
+  expect(listening("write:payments")).toContain("\n  use:payments:\n");
+  expect(listening("use:payments", "write:payments")).toBe("");
+});
+
 test("one with a manifest of its own is told the lines of it, and no --allow", () => {
   const text = remedyFor(manifestBody(), [], REFUND, null);
   expect(text).toContain("# in dragon.yaml, with a new version:");

@@ -18,7 +18,7 @@ export function remedyFor(
   claim: Claim,
   known: string | null,
 ): string {
-  const scope = known ?? suggestScope(claim);
+  const scope = known ?? suggestScope(claim, manifest.listens);
   if (scope === null) return "";
   const wanted = claim.protocol === "OPAQUE" ? `${scope}:max_bytes=${opaqueBytesOffered}` : scope;
   const scopes = held.some((s) => s.name === scope)
@@ -74,8 +74,12 @@ const ruleOf = ({ protocol, target, verb, path, scheme }: Claim): Rule => ({
   scheme: protocol === "GRPC" ? "UNSPECIFIED" : scheme,
 });
 
-/** `read:payments` for `/payments.v1.Payments/GetAll`, `opaque:bank`; null: no name comes to mind. */
-export function suggestScope(claim: Claim): string | null {
+/**
+ * `read:payments` for `/payments.v1.Payments/GetAll`, `opaque:bank`; null: no name comes to mind.
+ *
+ * @param listens scopes that are merely listened to: `use:payments` instead of one of them
+ */
+export function suggestScope(claim: Claim, listens: readonly string[]): string | null {
   const words = claim.path.split("/").filter((w) => w !== "");
   const [noun, method] =
     claim.protocol === "GRPC"
@@ -90,8 +94,8 @@ export function suggestScope(claim: Claim): string | null {
     .replace(/[^a-z0-9-]+/g, "-")
     .replace(/^-+|-+$/g, "");
   const kind = claim.protocol === "OPAQUE" ? "opaque" : reads.test(method) ? "read" : "write";
-  const scope = `${kind}:${name}`;
-  return SCOPE_NAME.test(scope) ? scope : null;
+  const names = [`${kind}:${name}`, `use:${name}`];
+  return names.find((scope) => SCOPE_NAME.test(scope) && !listens.includes(scope)) ?? null;
 }
 
 /** MCP servers as they are written in `dragon.yaml`; nothing, where there are none. */

@@ -120,6 +120,9 @@ capabilities:
   read:orders:
     - http: GET ${site}/orders/*
     - http: GET ${site}/lists
+  read:news:
+    - http: GET ${site}/news
+listens: [read:news, read:orders]
 `;
   await writeFile("dragon.yaml", written);
   const deeds: [string, string][] = [
@@ -134,6 +137,9 @@ capabilities:
   expect(text).toContain(`    # as it was written; seen 1 time\n    - http: GET ${site}/orders/*`);
   expect(text).toContain(`    # seen 1 time, by 1 path: * stands for`);
   expect(text).toContain(`#   read:orders: http GET ${site}/lists\n`);
+  expect(text).toContain("\nlistens:\n  - read:orders\n");
+  expect(text).toContain("# Merely listened to before, and not done in this run:\n#   read:news\n");
+  expect(learnt.err).toMatch(/listens +removed +read:news/);
 });
 
 test.skipIf(lacks("cage"))("a sealed agent is learnt from the same way", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type RunningControl, runControl } from "../../src/control/main.ts";
 import { systemClock } from "../../src/native/clock.ts";
+import { parseManifestYaml } from "../../src/native/manifest-yaml.ts";
 import { Terminal } from "./terminal.ts";
 
 /** `dragons run` of an agent that has no manifest: it is drafted once, and worked on from there. */
@@ -98,4 +99,16 @@ test("--allow adds to it, and holds from then on", async () => {
   const { out } = await terminal.dragons("grant", "list", "-o", "json");
   const grants = JSON.parse(out) as { scopes: { name: string }[] }[];
   expect(grants.at(-1)?.scopes.map((s) => s.name)).toEqual(["read:b", "read:h"]);
+});
+
+test("--allow puts nothing among what the draft merely listens to, and keeps that it does", async () => {
+  await writeFile(draft, `${await readFile(draft, "utf8")}listens: [read:b]\n`);
+  for (const method of ["Get", "Search", "Search"]) {
+    expect((await run("--allow", `grpc a.v1.B/${method} at h.example:443`)).code).toBe(3);
+  }
+  const { capabilities, listens } = parseManifestYaml(await readFile(draft, "utf8"));
+  const paths = capabilities.map(({ name, rules }) => [name, ...rules.map(({ path }) => path)]);
+  expect(paths).toContainEqual(["read:b", "/a.v1.B/Get", "/a.v1.B/List"]);
+  expect(paths).toContainEqual(["use:b", "/a.v1.B/Search"]);
+  expect(listens).toEqual(["read:b"]);
 });

@@ -70,6 +70,8 @@ export function lessonText(text: ManifestText, lesson: Lesson): string {
       .filter((l) => l.scope === name)
       .flatMap((l) => [`    # seen ${times(l.count)}${starred(l)}`, ...ruleLines(l.rule)]),
   ]);
+  const stays = (scope: string): boolean => capabilities.some(({ name }) => name === scope);
+  const unheard = text.listens.filter((scope) => !stays(scope));
   const draft = renderDraft({
     name: text.name,
     agentVersion: text.agentVersion === DRAFT ? "v1" : text.agentVersion,
@@ -78,10 +80,11 @@ export function lessonText(text: ManifestText, lesson: Lesson): string {
     config: text.config.map(({ glob }) => glob.source),
     capabilities,
     servers: text.servers,
-    listens: text.listens.filter((scope) => capabilities.some(({ name }) => name === scope)),
+    listens: text.listens.filter(stays),
     ...(lines.length === 0 ? {} : { lines }),
   });
-  return [HEAD, draft, ...notes(lesson)].join("");
+  const listened = note("Merely listened to before, and not done in this run:", unheard);
+  return [HEAD, draft, ...notes(lesson), listened].join("");
 }
 
 const HEAD = `# Learnt by dragons learn from what the agent did. Read every line before it is recorded: a star

@@ -310,17 +310,16 @@ export async function manifestOf(wanted: Wanted, context: Context) {
   const name = nameOf(script ?? (wanted.command[0] as string));
   mkdirSync(join(agents, name), { recursive: true, mode: 0o700 });
   const file = join(agents, name, "dragon.yaml");
-  const allowed = capabilitiesFrom(wanted.allow);
   if (!isFile(file)) {
     const command = [
       wanted.command[0] as string,
       ...(script === undefined ? [] : [basename(script)]),
     ];
     const { servers } = wanted;
-    const draft = { name, folder, command, capabilities: allowed, servers };
+    const draft = { name, folder, command, capabilities: capabilitiesFrom(wanted.allow), servers };
     await writeFile(file, await draftManifest(draft));
-  } else if (allowed.length + wanted.servers.length > 0) {
-    await writeFile(file, allowMore(file, allowed, wanted.servers));
+  } else if (wanted.allow.length + wanted.servers.length > 0) {
+    await writeFile(file, allowMore(file, wanted.allow, wanted.servers));
   }
   return { file, folder, drafted: true };
 }
@@ -329,15 +328,14 @@ export async function manifestOf(wanted: Wanted, context: Context) {
  * A draft from an earlier run, with more rules. Whatever else was written into it stays: drafts are
  * there to be worked on.
  */
-function allowMore(
-  file: string,
-  more: readonly Capability[],
-  servers: readonly McpServer[],
-): string {
+function allowMore(file: string, more: readonly Rule[], servers: readonly McpServer[]): string {
   const before = readFileSync(file, "utf8");
   try {
     const text = parseManifestYaml(before);
-    const capabilities = addRules(text.capabilities, more);
+    const listened = text.capabilities.filter(({ name }) => text.listens.includes(name));
+    const heard = listened.flatMap(({ rules }) => rules);
+    const rules = more.filter((rule) => !heard.some((h) => coversRule(h, rule)));
+    const capabilities = addRules(text.capabilities, capabilitiesFrom(rules, text.listens));
     const known = new Map(text.servers.map((server) => [server.name, serverUrl(server)]));
     const news = servers.filter((server) => known.get(server.name) !== serverUrl(server));
     if (capabilities === text.capabilities && news.length === 0) return before;
@@ -365,12 +363,15 @@ function addRules(held: readonly Capability[], more: readonly Capability[]): rea
 }
 
 /** One scope for each service and kind of method, named as a refusal would suggest it. */
-function capabilitiesFrom(rules: readonly Rule[]): readonly Capability[] {
+function capabilitiesFrom(
+  rules: readonly Rule[],
+  listens: readonly string[] = [],
+): readonly Capability[] {
   const scopes = rules.map((rule): Capability => {
     const { protocol, target, verb, path } = rule;
     const begun = path.replace(/[*{].*$/, "");
     const plain = { ...ClaimBody.empty(), protocol, target, verb, path: begun };
-    return { name: suggestScope(plain) ?? "use:allowed", rules: [rule] };
+    return { name: suggestScope(plain, listens) ?? "use:allowed", rules: [rule] };
   });
   return addRules([], scopes);
 }
