@@ -43,23 +43,35 @@ const packages = loadSync(["dragons/v1/organism.proto", "dragons/v1/ledger.proto
 const { LedgerService, OrganismService, ReceiptHeader } =
   grpc.loadPackageDefinition(packages).dragons.v1;
 const credentials = grpc.credentials.createSsl(readFileSync(ready.controlCa));
-// A network that breaks without a word ends no stream by itself, and nobody waits two minutes for who was away for one.
+// A network that breaks without a word ends no stream by itself.
 const options = {
   "grpc.keepalive_time_ms": 20_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.max_reconnect_backoff_ms": 5_000,
+  "grpc.use_local_subchannel_pool": 1,
 };
+/** Milliseconds for a connection to come about: one on which TLS is not answered would be waited for without end. */
+const CONNECTS_MS = 20_000;
 
-function organisms() {
-  const client = new OrganismService(ready.control, credentials, options);
-  return (resume, metadata) => client.Watch({ resume_token: resume }, metadata);
+/** A new connection each time. */
+async function connected(Service) {
+  const client = new Service(ready.control, credentials, options);
+  const late = await new Promise((told) => client.waitForReady(Date.now() + CONNECTS_MS, told));
+  if (late === undefined) return client;
+  client.close();
+  throw Object.assign(late, { code: grpc.status.UNAVAILABLE });
+}
+
+async function* organisms(resume, metadata) {
+  const client = await connected(OrganismService);
+  yield* client.Watch({ resume_token: resume }, metadata).on("close", () => client.close());
 }
 
 /** Receipts as they come to be held; of what was denied alone, if that is asked for. */
-function receipts() {
-  const client = new LedgerService(ready.control, credentials, options);
+async function* receipts(resume, metadata) {
+  const client = await connected(LedgerService);
   const verdict = given.denials ? "VERDICT_DENIED" : "VERDICT_UNSPECIFIED";
-  return (resume, metadata) => client.WatchReceipts({ resume_token: resume, verdict }, metadata);
+  const asked = { resume_token: resume, verdict };
+  yield* client.WatchReceipts(asked, metadata).on("close", () => client.close());
 }
 
 /** One message in words: what it is, and whatever it tells of. */
@@ -75,7 +87,7 @@ function shown({ event, revision, organism, receipt }) {
   return [event, header.seq, ledger, header.verdict, header.reason, header.scope];
 }
 
-const watch = given.receipts || given.denials ? receipts() : organisms();
+const watch = given.receipts || given.denials ? receipts : organisms;
 for (let resume = ""; ; ) {
   const metadata = new grpc.Metadata();
   metadata.set("authorization", `Bearer ${token()}`);

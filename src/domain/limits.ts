@@ -424,7 +424,7 @@ export const handshakesPerTurn = 16;
  */
 export const handshakesAtOnce = 64;
 export const handshakeSlowUs = 500_000;
-/** Microseconds that a connection waits for its handshake, at most: who dialled has given up by then. */
+/** Microseconds that a connection waits for its handshake, at most. Our own clients wait for that and the handshake. */
 export const waitingUsMax = 30 * SECOND_US;
 /**
  * Calls without a credential that may come at once, and each second after that: of all, and of one

@@ -6,6 +6,7 @@ import type {
   MessageShape,
 } from "@bufbuild/protobuf";
 import {
+  type ChannelCredentials,
   Client,
   type ClientWritableStream,
   credentials,
@@ -23,6 +24,7 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { handshakeUs, waitingUsMax } from "../domain/limits.ts";
 import type { H2Options } from "../h2/connection.ts";
 import { framesOf } from "./encoded.ts";
 import { H2Server, type H2Socket } from "./h2-server.ts";
@@ -551,6 +553,8 @@ export interface ChannelOptions {
   /** Microseconds between pings while calls are under way, and how long an answer may take. */
   readonly keepaliveUs: number;
   readonly keepaliveTimeoutUs: number;
+  /** Microseconds for TLS to come about; absent: as long as a control plane may let anybody wait for it. */
+  readonly connectUs?: number;
 }
 
 /** A connection to a server, dialled when first used and again when it is lost. */
@@ -560,7 +564,9 @@ export interface RpcChannel {
 }
 
 export function openChannel(options: ChannelOptions): RpcChannel {
-  const secrets = options.tls ? clientTls(options.tls) : credentials.createInsecure();
+  const secrets = options.tls
+    ? inTime(clientTls(options.tls), options.connectUs ?? waitingUsMax + handshakeUs)
+    : credentials.createInsecure();
   const grpc = new Client(options.address, secrets, {
     "grpc.max_receive_message_length": options.messageBytesMax,
     "grpc.max_send_message_length": options.messageBytesMax,
@@ -581,6 +587,28 @@ export function openChannel(options: ChannelOptions): RpcChannel {
 function clientTls({ ca, certificate }: NonNullable<ChannelOptions["tls"]>) {
   const own = certificate && [Buffer.from(certificate.keyPem), Buffer.from(certificate.certPem)];
   return credentials.createSsl(Buffer.from(ca), ...(own ?? []));
+}
+
+/**
+ * Ends connections on which TLS does not come about in time: a network can go dark in the middle of it, and
+ * grpc-js would wait for good.
+ */
+function inTime(secrets: ChannelCredentials, us: number): ChannelCredentials {
+  const connectorOf = secrets._createSecureConnector.bind(secrets);
+  secrets._createSecureConnector = (...of) => {
+    const connector = connectorOf(...of);
+    const connect = connector.connect.bind(connector);
+    connector.connect = async (socket) => {
+      const late = setTimeout(
+        () => socket.destroy(new Error("TLS was not answered in time")),
+        ms(us),
+      );
+      late.unref();
+      return connect(socket).finally(() => clearTimeout(late));
+    };
+    return connector;
+  };
+  return secrets;
 }
 
 const isLoopback = (address: string): boolean => /^(?:127\.[0-9.]+|\[::1\]):\d+$/.test(address);

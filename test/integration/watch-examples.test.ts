@@ -1,6 +1,7 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -178,6 +179,41 @@ async function goesOn(program: Program, ...words: string[]): Promise<void> {
   }
 }
 
+/** A way to the control plane that leaves whoever comes first without an answer. */
+async function darkAtFirst(): Promise<{ address: string; close(): void }> {
+  const port = Number(world.control.ready.control.split(":").at(-1));
+  const ends: Socket[] = [];
+  const server = createServer((near) => {
+    const first = ends.push(near) === 1;
+    near.on("error", () => {});
+    if (first) return;
+    const far = connect(port, "127.0.0.1");
+    far.on("error", () => {});
+    ends.push(far);
+    near.pipe(far).pipe(near);
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const close = (): void => {
+    server.close();
+    for (const end of ends) end.destroy();
+  };
+  return { address: `localhost:${(server.address() as AddressInfo).port}`, close };
+}
+
+/** Comes by a way that is dark at first. TLS would be waited for without end, and TCP for minutes. */
+async function comesBack(program: Program): Promise<void> {
+  const way = await darkAtFirst();
+  const { controlCa } = world.control.ready;
+  const at = { control: way.address, controlCa };
+  const client = new Client(program, readyFileOf(`dark-${program[1]}`, at));
+  try {
+    await client.until("SYNCED");
+  } finally {
+    await client.end();
+    way.close();
+  }
+}
+
 function watches(program: Program): void {
   test("sees each change once, across a restart of the control plane", async () => {
     await seesOrganisms(program);
@@ -196,8 +232,13 @@ function watches(program: Program): void {
   );
 }
 
-describe("the JavaScript example", () => watches([process.execPath, "watch.mjs"]));
+const JAVASCRIPT: Program = [process.execPath, "watch.mjs"];
+const PYTHON: Program = ["/usr/bin/python3", "watch.py"];
 
-describe.skipIf(lacks("python3-grpcio"))("the Python example", () =>
-  watches(["/usr/bin/python3", "watch.py"]),
-);
+describe("the JavaScript example", () => watches(JAVASCRIPT));
+
+describe.skipIf(lacks("python3-grpcio"))("the Python example", () => watches(PYTHON));
+
+test("an example gives up a connection that goes dark before it is one, and comes by another", async () => {
+  await Promise.all((lacks("python3-grpcio") ? [JAVASCRIPT] : [JAVASCRIPT, PYTHON]).map(comesBack));
+});

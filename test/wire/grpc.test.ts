@@ -1,4 +1,7 @@
+import { once } from "node:events";
 import { connect } from "node:http2";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { rootCertificates } from "node:tls";
 import { create, createFileRegistry } from "@bufbuild/protobuf";
 import {
   EmptySchema,
@@ -661,4 +664,25 @@ describe.each(CARRIERS)("%s", (_, transport) => {
     nobody.close();
     expect(error).toMatchObject({ code: "UNAVAILABLE", reason: "" });
   });
+});
+
+test("a connection on which TLS is never answered is UNAVAILABLE in time, and dialled anew", async () => {
+  const dialled: Socket[] = [];
+  const dark = createServer((socket) => dialled.push(socket));
+  await once(dark.listen(0, "127.0.0.1"), "listening");
+  const way = openChannel({
+    address: `127.0.0.1:${(dark.address() as AddressInfo).port}`,
+    tls: { ca: new TextEncoder().encode(rootCertificates[0] as string) },
+    messageBytesMax: 1024,
+    keepaliveUs: 60e6,
+    keepaliveTimeoutUs: 10e6,
+    connectUs: 50_000,
+  });
+  const asked = (createClient(Lab, way) as unknown as LabClient).count({ text: "3" });
+  expect(await failure(texts(asked))).toMatchObject({ code: "UNAVAILABLE", reason: "" });
+  await once(dark, "connection");
+  expect(dialled).toHaveLength(2);
+  way.close();
+  for (const socket of dialled) socket.destroy();
+  dark.close();
 });
