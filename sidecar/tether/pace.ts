@@ -1,4 +1,4 @@
-import { heartbeatDeclaredUsMax } from "../../src/domain/limits.ts";
+import { heartbeatDeclaredUsMax, leaseRenewedAt } from "../../src/domain/limits.ts";
 
 /** Who is late by this part of an interval leaves every other beat out. */
 const STRAIN = 1 / 10;
@@ -22,8 +22,8 @@ export function pace(intervalUs: number, lagUs: number, chance: number): number 
   return Math.round(Math.min(intervalUs * (isLeftOut ? 2 : 1) * jitter, heartbeatDeclaredUsMax));
 }
 
-/** A lease is renewed when so much of it is left. */
-const RENEWED = 2 / 3;
+/** Of a lease so much is left when it is renewed. */
+const RENEWED = 1 - leaseRenewedAt;
 /** Less than this left makes nobody come sooner: the end of a lease would be run up to ever faster. */
 const LEFT_MIN = 1 / 10;
 

@@ -5,7 +5,7 @@ import type { HeartbeatBody } from "../domain/heartbeat.ts";
 import { type Invalid, isInvalid } from "../domain/invalid.ts";
 import { checkSigners, type KeysetBody, verdictsUntilUs } from "../domain/keyset.ts";
 import { LEASE, type LeaseBody } from "../domain/lease.ts";
-import { leaseTtlDefaultUs } from "../domain/limits.ts";
+import { leaseRenewedAt, leaseTtlDefaultUs } from "../domain/limits.ts";
 import { holdsAuthority, mayBeLeased } from "../domain/organism.ts";
 import type { Reason } from "../domain/reason.ts";
 import type { SignedBytes, Verified } from "../domain/signed.ts";
@@ -37,8 +37,6 @@ export interface Earned {
 /** What ends leases that were cut before, beside their own end. */
 const GONE: readonly Reason[] = ["LEASE_REVOKED", "LEASE_MISMATCH", "MANIFEST_RETIRED"];
 
-/** Renewed when this much of a lease has passed, so that two more beats may fail before it ends. */
-const RENEW_AT = 1 / 3;
 /** Beats in one lease, at least: whoever misses a few still renews in time. */
 const BEATS_PER_LEASE = 6;
 
@@ -54,7 +52,9 @@ export const beatIntervalUs = (grant: GrantRecord, policyUs: number): number =>
 function isDue({ lease }: LedgerRecord, sessionEpoch: number, nowUs: number): boolean {
   if (lease === null || lease.revokedEpoch !== 0) return true;
   const { notBeforeUs, notAfterUs, sessionEpoch: epoch } = lease.terms;
-  return epoch !== sessionEpoch || nowUs >= notBeforeUs + (notAfterUs - notBeforeUs) * RENEW_AT;
+  return (
+    epoch !== sessionEpoch || nowUs >= notBeforeUs + (notAfterUs - notBeforeUs) * leaseRenewedAt
+  );
 }
 
 /**

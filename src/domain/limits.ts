@@ -12,6 +12,8 @@ const MIB = 1024 * KIB;
 
 /** Microseconds. Long enough to survive a restart of the control plane, short enough to bound a partition. */
 export const leaseTtlDefaultUs = 60 * SECOND_US;
+/** A lease is renewed when this part of it has passed: a control plane may be away for the rest. */
+export const leaseRenewedAt = 1 / 3;
 /** Bytes of one signed lease on disk: 64 scopes with the longest names fit. A longer one is damage. */
 export const leaseFrameBytesMax = 64 * KIB;
 /** Microseconds. Below it a renewal at a third of the TTL would race the round trip. */

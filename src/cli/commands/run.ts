@@ -9,7 +9,7 @@ import { isOpaque, NO_LIMITS } from "../../domain/grant.ts";
 import { opaqueBytesOffered, runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
 import { isServerName, type McpServer, readServerUrl, serverUrl } from "../../domain/mcp-server.ts";
-import { scopeLines, suggestScope } from "../../domain/remedy.ts";
+import { listensLines, scopeLines, serverLines, suggestScope } from "../../domain/remedy.ts";
 import { RESTARTS, type Restart } from "../../domain/restart.ts";
 import { coversRule, type Rule } from "../../domain/rule.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
@@ -378,7 +378,11 @@ function capabilitiesFrom(
 
 /** What the manifest asks for, and whether whoever holds the grant key wants it. */
 async function ask(label: string, { manifest }: Measured): Promise<void> {
-  const lines = manifest.capabilities.flatMap((c) => scopeLines(c.name, c.rules));
+  const lines = [
+    ...manifest.capabilities.flatMap((c) => scopeLines(c.name, c.rules)),
+    ...serverLines(manifest.servers),
+    ...listensLines(manifest.listens),
+  ];
   say(`dragons: ${label} asks for\n${lines.join("\n")}`);
   if (!process.stdin.isTTY) {
     throw new Failure(
