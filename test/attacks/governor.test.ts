@@ -21,7 +21,7 @@ import { ManifestBody } from "../../src/domain/manifest.ts";
 import { ActionBody } from "../../src/domain/payload.ts";
 import { Progress } from "../../src/domain/progress.ts";
 import { REASONS } from "../../src/domain/reason.ts";
-import { REVOCATION } from "../../src/domain/revocation.ts";
+import { REVOCATION, type RevocationBody } from "../../src/domain/revocation.ts";
 import type { SignedBytes } from "../../src/domain/signed.ts";
 import { encodeSigned, refOf, signBody } from "../../src/domain/signing.ts";
 import type { Reason } from "../../src/gen/dragons/v1/artifacts_pb.ts";
@@ -269,20 +269,23 @@ test("whoever takes back a lease that has yet to begin takes back the one in han
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
 });
 
+/** The first revocation of the tenant: it takes back all that a grant allowed. */
+const grantRevoked = (target: Uint8Array): RevocationBody => ({
+  version: 1,
+  tenantId: "acme",
+  epoch: 1,
+  previous: new Uint8Array(0),
+  kind: "GRANT",
+  target,
+  effectiveUs: f.NOW,
+  reason: "",
+});
+
 test("a revocation counts while the disk still writes it; nothing more is heard before it is kept", async () => {
   await send(await lease(1), "lease");
   const disk = Promise.withResolvers<void>();
   const writing = vi.spyOn(ArtifactFiles.prototype, "write").mockReturnValue(disk.promise);
-  const body = {
-    version: 1,
-    tenantId: "acme",
-    epoch: 1,
-    previous: new Uint8Array(0),
-    kind: "GRANT" as const,
-    target: chain.grant.ref,
-    effectiveUs: f.NOW,
-    reason: "",
-  };
+  const body = grantRevoked(chain.grant.ref);
   const revoked = told("revocation");
   const revocation = await signBody(REVOCATION, body, [f.keys.alice]);
   down.push({ case: "revocation", value: toWire(revocation) });
@@ -309,16 +312,7 @@ test("of revocations that were missed each counts before the disk has any", asyn
   clock.advance(f.SECOND);
   const disk = Promise.withResolvers<void>();
   const writing = vi.spyOn(ArtifactFiles.prototype, "write").mockReturnValue(disk.promise);
-  const body = {
-    version: 1,
-    tenantId: "acme",
-    epoch: 1,
-    previous: new Uint8Array(0),
-    kind: "GRANT" as const,
-    target: f.sha("another grant"),
-    effectiveUs: f.NOW,
-    reason: "",
-  };
+  const body = grantRevoked(f.sha("another grant"));
   const first = await signBody(REVOCATION, body, [f.keys.alice]);
   const previous = refOf(native, "revocation", first.body);
   const ours = { ...body, epoch: 2, previous, target: chain.grant.ref };
@@ -347,16 +341,7 @@ test("of revocations that were missed each counts before the disk has any", asyn
 
 test("a revocation that touches nothing of this instance is kept, and not reported", async () => {
   await send(await lease(1), "lease");
-  const body = {
-    version: 1,
-    tenantId: "acme",
-    epoch: 1,
-    previous: new Uint8Array(0),
-    kind: "GRANT" as const,
-    target: f.sha("another grant"),
-    effectiveUs: f.NOW,
-    reason: "",
-  };
+  const body = grantRevoked(f.sha("another grant"));
   const revocation = await signBody(REVOCATION, body, [f.keys.alice]);
   down.push({ case: "revocation", value: toWire(revocation) });
   await send(await lease(2, { revocationEpoch: 1 }), "lease");
