@@ -135,8 +135,8 @@ export class Gate {
   }
 
   /** Actions carried out right now. */
-  inFlight(): { count: number } {
-    return { count: this.#open.size };
+  inFlight(): number {
+    return this.#open.size;
   }
 
   /** What is left to spend in each scope of the lease in hand, as it stands. */

@@ -331,10 +331,7 @@ export class Organisms {
   #succeed(instanceId: string, manifestHash: Uint8Array): void {
     const view = this.view(instanceId);
     const { liveness } = this.#grantOf(this.#ledger(instanceId)).artifact.body;
-    const same =
-      view.liveness === liveness ||
-      equal(LivenessPolicy.encode(view.liveness), LivenessPolicy.encode(liveness));
-    if (same && equal(view.manifestHash, manifestHash)) return;
+    if (isSame(view.liveness, liveness) && equal(view.manifestHash, manifestHash)) return;
     this.input(instanceId, { kind: "policy", liveness, manifestHash });
   }
 
@@ -489,10 +486,11 @@ const callOf = ({ signed }: Verified<TransitionBody>): Alarm => ({
 
 /** What a view that was stored has in common with a new one, as the new one has it. */
 function shared(stored: OrganismView, { liveness }: OrganismView): Partial<OrganismView> {
-  return equal(LivenessPolicy.encode(stored.liveness), LivenessPolicy.encode(liveness))
-    ? { liveness }
-    : {};
+  return isSame(stored.liveness, liveness) ? { liveness } : {};
 }
+
+const isSame = (a: LivenessPolicy, b: LivenessPolicy): boolean =>
+  a === b || equal(LivenessPolicy.encode(a), LivenessPolicy.encode(b));
 
 /** What may have been leased before we ended, and was not recorded. */
 function upTo(view: OrganismView, horizonUs: number): OrganismView {

@@ -2,7 +2,7 @@ import { equal, toHex } from "./bytes.ts";
 import { derive, hasWorkInHand, isLatched, policyOf } from "./conditions.ts";
 import type { LivenessPolicy } from "./grant.ts";
 import { HeartbeatBody } from "./heartbeat.ts";
-import { persists, remediesFor, remedyDue, unsafeToLeave } from "./intake.ts";
+import { persisting, remediesFor, remedyDue, unsafeToLeave } from "./intake.ts";
 import { causeOfHold, decide, provesRecovery } from "./lifecycle.ts";
 import { heartbeatDeclaredUsMax } from "./limits.ts";
 import { conditionsOf, OrganismView } from "./organism.ts";
@@ -248,16 +248,17 @@ function remedyObjection(
   const { remedy, treated, directives, before } = basis;
   const policy = policyOf(liveness);
   const stood = before.some((c) => c.type === treated);
-  const stands = persists(before, treated, facts, policy, atUs);
+  const stands = persisting(before, treated, facts, policy, atUs) !== undefined;
+  const remedies = remediesFor(treated);
   if (to === "AUTOHEALING") {
     const due = stands && basis.attached === 1 && remedyDue(treated, facts, policy);
     return due && directives.length === 0 ? null : differs("no remedy was due");
   }
   if (from !== "AUTOHEALING") return null;
-  if (remediesFor(treated).length === 0) return differs("its remedy is for nothing");
+  if (remedies.length === 0) return differs("its remedy is for nothing");
   if (last !== null && last.condition !== treated)
     return differs(`its remedy began for ${last.condition}`);
-  const left = remediesFor(treated).length - directives.length;
+  const left = remedies.length - directives.length;
   if (left < 0) return differs(`more was sent than there is for ${treated}`);
   if (remedy === "EXHAUSTED" && (left > 0 || !stands)) {
     return differs(`its remedies for ${treated} were not used up`);

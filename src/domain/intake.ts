@@ -159,24 +159,23 @@ function takeRemedy(
   const policy = policyOf(view.liveness);
   if (input.outcome === "STARTED") {
     const { condition } = input;
-    const stands = persists(conditions, condition, facts, policy, t);
+    const stands = persisting(conditions, condition, facts, policy, t) !== undefined;
     const due = stands && remedyDue(condition, facts, policy);
     if (state !== "DEGRADED" || !facts.attached || !due) return "REMEDY_OUT_OF_TURN";
     return { ...view, remedy: "STARTED", treated: condition, directives: [] };
   }
   if (state !== "AUTOHEALING" || remedy !== "STARTED") return "REMEDY_OUT_OF_TURN";
-  const still = conditions.find((c) => c.type === treated);
-  const stands = persists(conditions, treated, facts, policy, t);
+  const still = persisting(conditions, treated, facts, policy, t);
   const left = remediesFor(treated).length - directives.length;
   switch (input.outcome) {
     case "SENT":
-      if (!stands || left <= 0) return "REMEDY_OUT_OF_TURN";
+      if (still === undefined || left <= 0) return "REMEDY_OUT_OF_TURN";
       return { ...view, directives: [...directives, input.directive] };
     case "SUCCEEDED":
-      if (still !== undefined) return "REMEDY_OUT_OF_TURN";
+      if (conditions.some((c) => c.type === treated)) return "REMEDY_OUT_OF_TURN";
       return { ...view, remedy: "SUCCEEDED", proven: false };
     case "EXHAUSTED": {
-      if (still === undefined || !stands || left > 0) return "REMEDY_OUT_OF_TURN";
+      if (still === undefined || left > 0) return "REMEDY_OUT_OF_TURN";
       const spent = { ...view, remedy: "EXHAUSTED", proven: false } as const;
       if (!unsafeToLeave(treated, policy)) return spent;
       return hold(spent, treated, still.artifact, t);
@@ -184,16 +183,17 @@ function takeRemedy(
   }
 }
 
-/** Whether what stood stands now, too, by what is known of it: of time alone a storm of denials passes. */
-export const persists = (
+/** What stood, if it stands now, too, by what is known of it: of time alone a storm of denials passes. */
+export const persisting = (
   before: readonly Condition[],
   type: ConditionType,
   facts: Facts,
   policy: Policy,
   nowUs: number,
-): boolean =>
-  before.some((c) => c.type === type) &&
-  derive(before, facts, policy, nowUs, null).some((c) => c.type === type);
+): Condition | undefined =>
+  before.some((c) => c.type === type)
+    ? derive(before, facts, policy, nowUs, null).find((c) => c.type === type)
+    : undefined;
 
 /** Whether what stands may be treated: a stall when work has stood still for as long as its grant says. */
 export const remedyDue = (type: ConditionType, facts: Facts, policy: Policy): boolean =>

@@ -5,7 +5,7 @@ import { type Action, type LeastRule, leastRules, type Seen } from "./least-rule
 import type { Capability, Manifest } from "./manifest.ts";
 import type { Reason } from "./reason.ts";
 import type { ReceiptHeader } from "./receipt.ts";
-import { suggestScope } from "./remedy.ts";
+import { suggestScopeFor } from "./remedy.ts";
 import { coversRule, type Rule, sameRule } from "./rule.ts";
 import { compileScopes, isControl } from "./scope.ts";
 
@@ -101,7 +101,7 @@ export function lessonOf(manifest: Manifest, receipts: Iterable<Taught>): Lesson
   const learnt = rules.map((r) => {
     const instead = written.filter(({ rule }) => coversRule(r.rule, rule));
     const count = instead.reduce((sum, w) => sum + w.count, r.count);
-    return { ...r, count, scope: scopeFor(r.rule, manifest.listens) };
+    return { ...r, count, scope: suggestScopeFor(r.rule, manifest.listens) ?? "use:learnt" };
   });
   const inLearnt = ({ rule }: Scoped): boolean => learnt.some((l) => coversRule(l.rule, rule));
   return {
@@ -121,25 +121,6 @@ export function capabilitiesOf({ kept, learnt }: Pick<Lesson, "kept" | "learnt">
   return [...byScope]
     .map(([name, all]) => ({ name, rules: all.map(({ rule }) => rule) }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-/** As a refusal would have named it. */
-function scopeFor(
-  { protocol, target, verb, path, scheme }: Rule,
-  listens: readonly string[],
-): string {
-  const begun = path.replace(/[*{].*$/, "");
-  const claim: Claim = {
-    version: 1,
-    protocol,
-    target,
-    verb,
-    path: protocol === "MCP" ? path.replace(/[{},*]/g, "") : begun,
-    scheme,
-    inputs: [],
-    limitState: [],
-  };
-  return suggestScope(claim, listens) ?? "use:learnt";
 }
 
 /** Actions that are alike, counted once. */

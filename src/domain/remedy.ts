@@ -1,5 +1,5 @@
 import { actionText, placeText } from "./action-text.ts";
-import type { Claim } from "./claim.ts";
+import { type Claim, ClaimBody } from "./claim.ts";
 import { LIMIT_NAMES, type ScopeGrant, UNLIMITED } from "./grant.ts";
 import { opaqueBytesOffered } from "./limits.ts";
 import { DRAFT, type Manifest, manifestLabel, SCOPE_NAME } from "./manifest.ts";
@@ -79,7 +79,7 @@ const ruleOf = ({ protocol, target, verb, path, scheme }: Claim): Rule => ({
  *
  * @param listens scopes that are merely listened to: `use:payments` instead of one of them
  */
-export function suggestScope(claim: Claim, listens: readonly string[]): string | null {
+function suggestScope(claim: Claim, listens: readonly string[]): string | null {
   const words = claim.path.split("/").filter((w) => w !== "");
   const [noun, method] =
     claim.protocol === "GRPC"
@@ -96,6 +96,15 @@ export function suggestScope(claim: Claim, listens: readonly string[]): string |
   const kind = claim.protocol === "OPAQUE" ? "opaque" : reads.test(method) ? "read" : "write";
   const names = [`${kind}:${name}`, `use:${name}`];
   return names.find((scope) => SCOPE_NAME.test(scope) && !listens.includes(scope)) ?? null;
+}
+
+/** As `suggestScope` would name it for a call that the rule speaks of: by what stands before its first wildcard. */
+export function suggestScopeFor(
+  { protocol, target, verb, path }: Rule,
+  listens: readonly string[],
+): string | null {
+  const begun = path.replace(/[*{].*$/, "");
+  return suggestScope({ ...ClaimBody.empty(), protocol, target, verb, path: begun }, listens);
 }
 
 /** MCP servers as they are written in `dragon.yaml`; nothing, where there are none. */

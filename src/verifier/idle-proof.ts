@@ -59,7 +59,7 @@ export function idleWithin(ledger: WorkLedger, asked: AskedTime): IdleAnswer {
   const gap = (a: number, b: number): Gap => ({ fromUs: a, untilUs: b, why: why(a, b) });
   if (fromUs === 0 || untilUs === 0)
     return { fromUs, untilUs, idle: false, spans: [], gaps: [gap(fromUs, untilUs)] };
-  const spans = idleSpans(ledger).filter((s) => s.fromUs < untilUs && s.untilUs > fromUs);
+  const spans = idleSpans(ledger, heads).filter((s) => s.fromUs < untilUs && s.untilUs > fromUs);
   const gaps: Gap[] = [];
   let at = fromUs;
   for (const next of [...spans, { fromUs: untilUs, untilUs }]) {
@@ -74,8 +74,8 @@ export function idleWithin(ledger: WorkLedger, asked: AskedTime): IdleAnswer {
   return { fromUs, untilUs, idle: gaps.length === 0, spans, gaps };
 }
 
-function idleSpans(ledger: WorkLedger): IdleSpan[] {
-  const date = dating(ledger);
+function idleSpans(ledger: WorkLedger, heads: readonly SignedHead[]): IdleSpan[] {
+  const date = dating(ledger, heads);
   const bySize = new Map<number, IdleSpan>();
   for (const run of idleRuns(ledger.heartbeats)) {
     const time = date(run);

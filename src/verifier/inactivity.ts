@@ -27,7 +27,7 @@ export interface Inactivity {
 
 /** Of a pack with all its heartbeats, whatever was idle. */
 export function idleTimes(ledger: WorkLedger): Inactivity[] {
-  const date = dating(ledger);
+  const date = dating(ledger, signedHeads(ledger));
   return idleRuns(ledger.heartbeats).map((run) => {
     const [first, last] = [run[0] as HeartbeatBody, run.at(-1) as HeartbeatBody];
     const time = date(run);
@@ -111,9 +111,11 @@ export interface DatedIdleness {
  * countersignature of its head, and ends where the newest lease was issued under which a heartbeat still states that head
  * and as many intents. A later countersignature of that head would not do: a head stays as it is while an action
  * is under way.
+ * @param signed `signedHeads` of it
  */
 export function dating(
   ledger: WorkLedger,
+  signed: readonly SignedHead[],
 ): (run: readonly HeartbeatBody[]) => DatedIdleness | null {
   const leases = new Map(ledger.line.leases.all().map(({ ref, body }) => [toHex(ref), body]));
   const headOf = ({ size, root }: { size: number; root: Uint8Array }) => `${size} ${toHex(root)}`;
@@ -122,7 +124,7 @@ export function dating(
     const byUs = cosignedByUs(head);
     cosignedUs.set(headOf(head), Math.min(cosignedUs.get(headOf(head)) ?? byUs, byUs));
   }
-  const grownUs = firstBeyond(signedHeads(ledger));
+  const grownUs = firstBeyond(signed);
   return (run) => {
     const first = run[0] as HeartbeatBody;
     const last = run.findLast((beat) => beat.leaseRef.length > 0);

@@ -158,14 +158,20 @@ async function govern(): Promise<void> {
   await attach(1);
 }
 
-/** Grants the session that the sidecar asks for. */
-async function attach(epoch: number): Promise<void> {
+/** Grants the session that the sidecar asks for, and tells what it missed. */
+async function grant(epoch: number, ...missed: SignedBytes[]): Promise<void> {
   await opened.promise;
   opened = Promise.withResolvers();
-  const attached = told("attached");
   const value = { sessionEpoch: BigInt(epoch), sessionToken: f.sha("token"), heldSize: 1n };
   const more = { keyset: toWire(chain.keyset.signed), heartbeatIntervalUs: 10_000_000n };
-  down.push({ case: "attached", value: { ...value, ...more } });
+  const revocations = missed.map(toWire);
+  down.push({ case: "attached", value: { ...value, ...more, revocations } });
+}
+
+/** The same, until it has it. */
+async function attach(epoch: number): Promise<void> {
+  const attached = told("attached");
+  await grant(epoch);
   await attached;
 }
 
@@ -318,18 +324,7 @@ test("of revocations that were missed each counts before the disk has any", asyn
   const ours = { ...body, epoch: 2, previous, target: chain.grant.ref };
   const second = await signBody(REVOCATION, ours, [f.keys.alice]);
   const revoked = told("revocation");
-  await opened.promise;
-  down.push({
-    case: "attached",
-    value: {
-      sessionEpoch: 2n,
-      sessionToken: f.sha("token"),
-      heldSize: 1n,
-      keyset: toWire(chain.keyset.signed),
-      heartbeatIntervalUs: 10_000_000n,
-      revocations: [first, second].map(toWire),
-    },
-  });
+  await grant(2, first, second);
   await revoked;
   expect(holder.decide(GET)).toMatchObject({ allowed: false, reason: "LEASE_REVOKED" });
   expect(said.filter((event) => event === "attached")).toHaveLength(1);

@@ -211,8 +211,24 @@ test("while others wait long at the door nobody is known to be silent; its lease
   await tenant.settled();
 });
 
+/** Docks one under a grant that allows no other beside it. */
+async function takeTheOnlyPlace(): Promise<void> {
+  berth = await makeBerth(world, house, { instancesMax: 1 });
+  sidecar = await SimSidecar.dock(world, house, berth);
+}
+const another = () => SimSidecar.dock(world, house, berth);
+
+/** It has its place for as long as a first beat may take from now on, and no longer. */
+async function losesPlaceWithoutBeat(): Promise<void> {
+  await pass(firstBeatUs / SECOND_US - 1);
+  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
+  // It is listened to from the first look at the clock.
+  await pass(2);
+  await losesPlace();
+}
+
 /** Another is leased in its place; should it come after all, it is aboard, and without authority. */
-async function losesPlaceTo(another: () => Promise<SimSidecar>): Promise<void> {
+async function losesPlace(): Promise<void> {
   const next = await another();
   const b = await next.attach();
   await b.earn();
@@ -222,52 +238,36 @@ async function losesPlaceTo(another: () => Promise<SimSidecar>): Promise<void> {
 }
 
 test("one that is gone keeps no other out of its grant, once it can hold nothing", async () => {
-  berth = await makeBerth(world, house, { instancesMax: 1 });
-  sidecar = await SimSidecar.dock(world, house, berth);
+  await takeTheOnlyPlace();
   a = await sidecar.attach();
   await pass(1);
   await running();
   await a.leave();
-  const another = () => SimSidecar.dock(world, house, berth);
-  const full = { reason: "QUOTA_REACHED" };
   // Silent, and it may still believe in its lease.
   await pass(40);
   expect((await path()).at(-1)).toBe("DEGRADED CONDITION SILENT");
-  expect(await refusalOf(another())).toMatchObject(full);
+  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
   await pass(90);
-  await losesPlaceTo(another);
+  await losesPlace();
 });
 
 test("one that docked and never beat keeps no other out of its grant for longer than it may take to", async () => {
-  berth = await makeBerth(world, house, { instancesMax: 1 });
-  sidecar = await SimSidecar.dock(world, house, berth);
-  const another = () => SimSidecar.dock(world, house, berth);
-  await pass(firstBeatUs / SECOND_US - 1);
-  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
-  // Of a new tenant it is listened to from the first look at the clock.
-  await pass(2);
-  await losesPlaceTo(another);
+  await takeTheOnlyPlace();
+  await losesPlaceWithoutBeat();
 });
 
 test("nobody has to beat while the control plane is away", async () => {
-  berth = await makeBerth(world, house, { instancesMax: 1 });
-  sidecar = await SimSidecar.dock(world, house, berth);
-  const another = () => SimSidecar.dock(world, house, berth);
+  await takeTheOnlyPlace();
   await world.restart(firstBeatUs);
   expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
-  await pass(firstBeatUs / SECOND_US - 1);
-  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
-  await pass(2);
-  await losesPlaceTo(another);
+  await losesPlaceWithoutBeat();
 });
 
 test("one that is there and has yet to beat keeps its place", async () => {
-  berth = await makeBerth(world, house, { instancesMax: 1 });
-  sidecar = await SimSidecar.dock(world, house, berth);
+  await takeTheOnlyPlace();
   a = await sidecar.attach();
   await pass(firstBeatUs / SECOND_US);
-  const another = SimSidecar.dock(world, house, berth);
-  expect(await refusalOf(another)).toMatchObject({ reason: "QUOTA_REACHED" });
+  expect(await refusalOf(another())).toMatchObject({ reason: "QUOTA_REACHED" });
 });
 
 test("while it beats, time alone changes nothing", async () => {

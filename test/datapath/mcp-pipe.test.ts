@@ -307,12 +307,12 @@ test("a person is asked with nothing in flight where a result asks; a request of
   const asks = { inputRequests: { why: { method: "elicitation/create" } } };
   pipe.say("SERVER", { id: 1, result: asks });
   expect(await pipe.hears("AGENT")).toMatchObject({ result: asks });
-  expect(rig.gate.inFlight().count).toBe(0);
+  expect(rig.gate.inFlight()).toBe(0);
   pipe.say("AGENT", { id: 2, method: "tools/call", params: pay });
   await pipe.hears("SERVER");
   pipe.say("SERVER", { id: 1, method: "elicitation/create" });
   expect(await pipe.hears("AGENT")).toMatchObject({ method: "elicitation/create" });
-  expect(rig.gate.inFlight().count).toBe(2);
+  expect(rig.gate.inFlight()).toBe(2);
 });
 
 test("answers to what no result asked go nowhere", async () => {

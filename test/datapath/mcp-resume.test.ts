@@ -118,7 +118,7 @@ test("it fails if nobody comes back for it, and waits as long as somebody listen
   await rig.ledger.receipts(1);
   expect(receipts()).toEqual(["session/listen COMPLETED UNSPECIFIED"]);
   clock.advance(mcpResumeUs - 1);
-  expect(rig.gate.inFlight().count).toBe(1);
+  expect(rig.gate.inFlight()).toBe(1);
   clock.advance(1);
   await rig.ledger.receipts(2);
   expect(receipts()[1]).toBe("tools/call FAILED UPSTREAM_FAILED");

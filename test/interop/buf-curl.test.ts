@@ -80,7 +80,7 @@ test.each(CASES)("%s by buf curl", async (_, method, input, exit, fields = []) =
   expect(direct.answered.length).toBeGreaterThan(1);
   const [route] = sidecar.stack.routeAddresses;
   expect(await curl(route?.port as number, method, input, fields)).toEqual(direct);
-  await expect.poll(() => sidecar.gate.inFlight().count).toBe(0);
+  await expect.poll(() => sidecar.gate.inFlight()).toBe(0);
   await sidecar.ledger.flushed();
   expect(countVerdicts(sidecar.receipts().slice(before))).toEqual({
     [exit === 0 ? "COMPLETED" : "FAILED"]: 1,

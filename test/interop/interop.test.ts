@@ -147,7 +147,7 @@ describe.each(["plaintext", "TLS"] as const)("over %s", (transport) => {
     });
 
     test("each call left one receipt with its verdict, and the chain holds", async () => {
-      await expect.poll(() => sidecar.gate.inFlight().count).toBe(0);
+      await expect.poll(() => sidecar.gate.inFlight()).toBe(0);
       const forbidden = { ...(EMPTY as (typeof CASES)[number])[0], path: FORBIDDEN };
       const [denied] = await runAll("through", [[forbidden, { code: 7, sizes: [] }]]);
       expect(denied).toMatchObject({ code: 7, messages: [] });

@@ -4,12 +4,11 @@ import { basename, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { fromHex, toHex } from "../../domain/bytes.ts";
-import { ClaimBody } from "../../domain/claim.ts";
 import { isOpaque, NO_LIMITS } from "../../domain/grant.ts";
 import { opaqueBytesOffered, runGrantUs, runInstancesMax } from "../../domain/limits.ts";
 import { type Capability, manifestLabel } from "../../domain/manifest.ts";
 import { isServerName, type McpServer, readServerUrl, serverUrl } from "../../domain/mcp-server.ts";
-import { listensLines, scopeLines, serverLines, suggestScope } from "../../domain/remedy.ts";
+import { listensLines, scopeLines, serverLines, suggestScopeFor } from "../../domain/remedy.ts";
 import { RESTARTS, type Restart } from "../../domain/restart.ts";
 import { coversRule, type Rule } from "../../domain/rule.ts";
 import { draftManifest, redraft } from "../../native/manifest-draft.ts";
@@ -368,10 +367,7 @@ function capabilitiesFrom(
   listens: readonly string[] = [],
 ): readonly Capability[] {
   const scopes = rules.map((rule): Capability => {
-    const { protocol, target, verb, path } = rule;
-    const begun = path.replace(/[*{].*$/, "");
-    const plain = { ...ClaimBody.empty(), protocol, target, verb, path: begun };
-    return { name: suggestScope(plain, listens) ?? "use:allowed", rules: [rule] };
+    return { name: suggestScopeFor(rule, listens) ?? "use:allowed", rules: [rule] };
   });
   return addRules([], scopes);
 }
